@@ -1,0 +1,68 @@
+# Everything a developer runs. `make` alone lists it.
+
+# An ordinary user's PATH often lacks the folders where nft and sshd live.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+GO ?= go
+
+# How long each fuzz target runs, and how much the long suites do.
+FUZZTIME ?= 30s
+PACKETS ?= 1000000
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: ## build ./postern, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -o postern ./cmd/postern
+
+.PHONY: test
+test: tools lint ## install what the tests lack, lint, then run all tests
+	$(GO) test -count=1 -timeout 9m ./...
+
+.PHONY: check
+check: test ## what CI runs: the same as test
+
+.PHONY: tools
+tools: ## install the programs the tests speak to, or name them
+	@./scripts/install-test-tools
+
+# Kernel tests are never taken from Go's test cache (-count=1): it cannot see
+# that the kernel, nft or sshd changed.
+
+.PHONY: conformance
+conformance: tools ## the long run of kernel against reference: PACKETS=1000000
+	$(GO) test -count=1 -timeout 120m -v ./internal/firewall/conformance -packets $(PACKETS)
+
+.PHONY: stealth
+stealth: tools ## every nmap scan kind over all 65,535 ports, each cover
+	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/firewall/conformance -all-ports
+
+.PHONY: bench
+bench: tools ## cost per packet, as ratios to a plain stateful firewall
+	$(GO) run ./bench
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME=30s
+	@FUZZTIME=$(FUZZTIME) ./scripts/fuzz
+
+.PHONY: lint
+lint: gofmt vet staticcheck tidy ## gofmt, go vet, staticcheck, go mod tidy
+
+.PHONY: gofmt vet staticcheck tidy
+gofmt:
+	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then \
+		echo "not gofmt'ed (run gofmt -w on them):"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+# The linter has a module of its own, so that the program's go.mod names only
+# what the program needs.
+staticcheck:
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
