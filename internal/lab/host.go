@@ -1,0 +1,207 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A Host is one machine of the lab: a network namespace with a network stack,
+// rule sets and sysctls of its own. It starts with a loopback interface only.
+type Host struct {
+	Name string
+
+	lab *Lab
+	ns  *os.File        // the namespace; nil if it could not be made
+	nl  *netlink.Handle // used by steps only: the lab's lock guards it
+}
+
+// A host's name becomes the name of its neighbours' interfaces, which have
+// room for 15 octets; three are left for a number.
+var hostName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,11}$`)
+
+// Host adds a host. Its name must be unique in the lab: lower-case letters,
+// digits and dashes, at most 12. At the other end of a cable the interface
+// that leads to this host has its name.
+func (l *Lab) Host(name string) *Host {
+	h := &Host{Name: name, lab: l}
+	l.step(fmt.Sprintf("host %q", name), func() error {
+		switch {
+		case !hostName.MatchString(name):
+			return errors.New("a name is a lower-case letter and up to 11 letters, digits or dashes")
+		case name == "lo" || name == "all" || name == "default":
+			return errors.New("the kernel uses this name for interfaces of its own")
+		case slices.ContainsFunc(l.hosts, func(o *Host) bool { return o.Name == name }):
+			return errors.New("there is already one of this name")
+		}
+		l.hosts = append(l.hosts, h) // before anything can fail, so that Close finds it
+		var err error
+		if h.ns, err = newNetNS(); err != nil {
+			return err
+		}
+		if h.nl, err = netlink.NewHandleAt(netns.NsHandle(h.ns.Fd()), unix.NETLINK_ROUTE); err != nil {
+			return err
+		}
+		return h.settings()
+	})
+	return h
+}
+
+// settings makes a new host alike on every machine: some kernels hand down the
+// settings of the machine's own network. Nothing here is about Postern; it
+// makes addresses usable at once and keeps chatter off the wires.
+func (h *Host) settings() error {
+	for _, s := range []struct{ path, value string }{
+		{"net/ipv6/conf/all/disable_ipv6", "0"},
+		{"net/ipv6/conf/default/disable_ipv6", "0"},
+		{"net/ipv6/conf/lo/disable_ipv6", "0"},
+		// Duplicate address detection holds an address back for a second.
+		// It is skipped only where both values say so.
+		{"net/ipv6/conf/all/accept_dad", "0"},
+		{"net/ipv6/conf/default/accept_dad", "0"},
+		{"net/ipv6/conf/default/accept_ra", "0"},
+		{"net/ipv6/conf/default/router_solicitations", "0"},
+		{"net/ipv4/conf/all/rp_filter", "0"},
+		{"net/ipv4/conf/default/rp_filter", "0"},
+		{"net/ipv4/ip_forward", "0"},
+		{"net/ipv6/conf/all/forwarding", "0"},
+	} {
+		if err := h.writeSysctl(s.path, s.value); err != nil {
+			if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(s.path, "net/ipv6") {
+				return fmt.Errorf("the kernel has no IPv6 (boot without ipv6.disable=1): %w", err)
+			}
+			return err
+		}
+	}
+	lo, err := h.nl.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return h.nl.LinkSetUp(lo)
+}
+
+// Sysctl sets a setting of the host, as sysctl(8) does: "net.ipv4.ip_forward".
+// Only what is below net is a host's own; the rest is the machine's and is an
+// error.
+func (h *Host) Sysctl(name, value string) {
+	h.lab.step(fmt.Sprintf("host %q: sysctl %s=%s", h.Name, name, value), func() error {
+		path := strings.ReplaceAll(name, ".", "/")
+		if !strings.HasPrefix(path, "net/") || strings.Contains(path, "//") {
+			return errors.New("only settings below net. belong to a host")
+		}
+		return h.writeSysctl(path, value)
+	})
+}
+
+func (h *Host) writeSysctl(path, value string) error {
+	return inNetNS(h.ns, func() error {
+		// Not WriteFile: a setting that does not exist must not be created.
+		f, err := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(value)
+		return errors.Join(err, f.Close())
+	})
+}
+
+// Do calls f on a thread of the host: sockets it opens, sysctls it reads and
+// programs it starts are the host's. Afterwards the goroutine is back where it
+// was; calls may be nested.
+//
+// A goroutine that f starts is not on the host. That includes those that other
+// packages start: net.Dial with a host name looks the name up in one.
+func (h *Host) Do(f func() error) error {
+	if err := h.lab.usable(); err != nil {
+		return err
+	}
+	return inNetNS(h.ns, f)
+}
+
+// NetNS returns the descriptor of the host's namespace, for netlink libraries
+// that take one. It is valid until the lab is closed, and must not be closed.
+func (h *Host) NetNS() int {
+	if h.ns == nil {
+		return -1
+	}
+	return int(h.ns.Fd())
+}
+
+func (h *Host) close() error {
+	if h.nl != nil {
+		h.nl.Close()
+	}
+	if h.ns == nil {
+		return nil
+	}
+	return h.ns.Close()
+}
+
+// currentNetNS opens the network namespace of the calling thread.
+func currentNetNS() (*os.File, error) { return os.Open("/proc/thread-self/ns/net") }
+
+// newNetNS makes a network namespace that lives as long as the returned file
+// is open.
+func newNetNS() (*os.File, error) {
+	var ns *os.File
+	err := awayFromHome(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a network namespace: %w", err)
+		}
+		ns, err = currentNetNS()
+		return err
+	})
+	return ns, err
+}
+
+// inNetNS calls f on a thread in the namespace.
+func inNetNS(ns *os.File, f func() error) error {
+	return awayFromHome(func() error {
+		// Through Control, so that a Close meanwhile cannot make the number
+		// another file's.
+		conn, err := ns.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var entered error
+		err = conn.Control(func(fd uintptr) { entered = unix.Setns(int(fd), unix.CLONE_NEWNET) })
+		if err = errors.Join(err, entered); err != nil {
+			return fmt.Errorf("enter a network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// awayFromHome calls f on a thread that may change its network namespace, and
+// brings the thread back, also when f panics or ends its goroutine, as a
+// failed test does. A thread that cannot be brought back is never used again:
+// its goroutine stays locked to it, and the runtime ends both together.
+func awayFromHome(f func() error) (err error) {
+	runtime.LockOSThread()
+	home, err := currentNetNS()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() {
+		back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET)
+		home.Close()
+		if back != nil {
+			err = errors.Join(err, fmt.Errorf("leave a network namespace: %w", back))
+			return
+		}
+		runtime.UnlockOSThread()
+	}()
+	return f()
+}

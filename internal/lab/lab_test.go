@@ -1,0 +1,150 @@
+//go:build linux
+
+package lab_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"postern/internal/lab"
+)
+
+const (
+	net4 = "192.0.2.0/24"
+	net6 = "2001:db8:1::/64"
+)
+
+// soon is a context for what takes no time unless it is broken.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// both runs a test once in each family, with the address that a link has in it.
+func both(t *testing.T, test func(t *testing.T, addr func(*lab.Link) netip.Addr)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, (*lab.Link).Addr4) })
+	t.Run("IPv6", func(t *testing.T) { test(t, (*lab.Link).Addr6) })
+}
+
+// pingPong has a client say something to a server on port 7 and hear it back.
+func pingPong(t *testing.T, client, server *lab.Host, network string, addr netip.Addr) {
+	t.Helper()
+	ctx := soon(t)
+	to := netip.AddrPortFrom(addr, 7)
+	if network == "tcp" {
+		ln, err := server.Listen(ctx, network, to.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			if conn, err := ln.Accept(); err == nil {
+				io.Copy(conn, conn)
+				conn.Close()
+			}
+		}()
+	} else {
+		conn, err := server.ListenPacket(ctx, network, to.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go func() {
+			b := make([]byte, 100)
+			if n, from, err := conn.ReadFrom(b); err == nil {
+				conn.WriteTo(b[:n], from)
+			}
+		}()
+	}
+	conn, err := client.Dial(ctx, network, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	if _, err := io.WriteString(conn, "ping"); err != nil {
+		t.Fatal(err)
+	}
+	var b [4]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil || string(b[:]) != "ping" {
+		t.Fatalf("sent %q over %s, got %q back: %v", "ping", network, b, err)
+	}
+}
+
+func TestPingPong(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	_, atB := l.Connect(a, b, net4, net6)
+	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
+		pingPong(t, a, b, "tcp", addr(atB))
+		pingPong(t, a, b, "udp", addr(atB))
+	})
+}
+
+// A host has its own loopback, up and running.
+func TestLoopback(t *testing.T) {
+	l := lab.NewT(t)
+	a := l.Host("a")
+	pingPong(t, a, a, "tcp", netip.MustParseAddr("127.0.0.1"))
+	pingPong(t, a, a, "tcp", netip.IPv6Loopback())
+}
+
+func TestRoute(t *testing.T) {
+	l := lab.NewT(t)
+	client, gw, inner := l.Host("client"), l.Host("gw"), l.Host("inner")
+	_, outside := l.Connect(client, gw, net4, net6)
+	inside, atInner := l.Connect(gw, inner, "198.51.100.0/24", "2001:db8:2::/64")
+	client.Route("198.51.100.0/24", outside.Addr4())
+	client.Route("2001:db8:2::/64", outside.Addr6())
+	inner.Route("0.0.0.0/0", inside.Addr4())
+	inner.Route("::/0", inside.Addr6())
+	gw.Sysctl("net.ipv4.ip_forward", "1")
+	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
+		pingPong(t, client, inner, "tcp", addr(atInner))
+		pingPong(t, client, inner, "udp", addr(atInner))
+	})
+}
+
+func TestBridge(t *testing.T) {
+	l := lab.NewT(t)
+	a, b, sw := l.Host("a"), l.Host("b"), l.Host("switch")
+	atA, port1 := l.Connect(a, sw)
+	atB, port2 := l.Connect(b, sw)
+	br := l.Bridge(sw, "br0", port1, port2)
+	atA.AddAddress("192.0.2.1/24", "2001:db8:1::1/64")
+	atB.AddAddress("192.0.2.2/24", "2001:db8:1::2/64")
+	br.AddAddress("192.0.2.3/24", "2001:db8:1::3/64")
+	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
+		pingPong(t, a, b, "tcp", addr(atB))
+		pingPong(t, a, sw, "tcp", addr(br))
+	})
+}
+
+// Names lead to the other end, and a second cable has its own.
+func TestNames(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	l.Connect(a, b)
+	l.Connect(b, a)
+	var names []string
+	err := a.Do(func() error {
+		links, err := net.Interfaces()
+		for _, i := range links {
+			names = append(names, i.Name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"lo", "b", "b2"}; len(names) != 3 || names[0] != want[0] || names[1] != want[1] || names[2] != want[2] {
+		t.Errorf("host a has the interfaces %q, want %q", names, want)
+	}
+}

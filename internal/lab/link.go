@@ -1,0 +1,245 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Link is an interface of a host: one end of a cable, or a bridge.
+type Link struct {
+	Host *Host
+	Name string
+	Peer *Link // the other end; of a bridge, nil
+
+	index int
+	mac   net.HardwareAddr
+	addrs []netip.Prefix // as given, in order
+}
+
+// Addr4 returns the first IPv4 address given to the link, or the zero Addr.
+func (k *Link) Addr4() netip.Addr { return k.addr(netip.Addr.Is4) }
+
+// Addr6 returns the first IPv6 address given to the link, or the zero Addr.
+func (k *Link) Addr6() netip.Addr { return k.addr(netip.Addr.Is6) }
+
+func (k *Link) addr(is func(netip.Addr) bool) netip.Addr {
+	k.Host.lab.mu.Lock()
+	defer k.Host.lab.mu.Unlock()
+	for _, p := range k.addrs {
+		if is(p.Addr()) {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// Connect lays a cable between two hosts and returns its ends, that of a
+// first. The end at a is named after b, and the other way round; a second
+// cable between the two gets a 2 appended, and so on.
+//
+// In each prefix a gets the first address and b the next: of 192.0.2.0/24
+// 192.0.2.1 and 192.0.2.2, of 192.0.2.10/24 192.0.2.10 and 192.0.2.11. The
+// addresses can be used at once. Both ends compute every checksum, so that a
+// capture shows what a real cable would carry.
+func (l *Lab) Connect(a, b *Host, prefixes ...string) (atA, atB *Link) {
+	atA, atB = &Link{Host: a}, &Link{Host: b}
+	atA.Peer, atB.Peer = atB, atA
+	l.step(fmt.Sprintf("connect %q and %q", a.Name, b.Name), func() error {
+		if a == b || a.lab != l || b.lab != l {
+			return errors.New("a cable needs two hosts of this lab")
+		}
+		var err error
+		if atA.Name, err = a.freeName(b.Name); err != nil {
+			return err
+		}
+		if atB.Name, err = b.freeName(a.Name); err != nil {
+			return err
+		}
+		// Born in its place, never in the machine's own network.
+		veth := &netlink.Veth{
+			LinkAttrs:     netlink.LinkAttrs{Name: atA.Name},
+			PeerName:      atB.Name,
+			PeerNamespace: netlink.NsFd(b.NetNS()),
+		}
+		if err := a.nl.LinkAdd(veth); err != nil {
+			return err
+		}
+		for i, k := range []*Link{atA, atB} {
+			if err := k.plug(); err != nil {
+				return err
+			}
+			for _, text := range prefixes {
+				p, err := nth(text, i)
+				if err != nil {
+					return err
+				}
+				if err := k.addAddress(p); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	return atA, atB
+}
+
+// nth parses a prefix and returns it with its address i numbers on. A prefix
+// without host bits starts at its first host.
+func nth(text string, i int) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	addr := p.Addr()
+	if p == p.Masked() {
+		addr = addr.Next()
+	}
+	for range i {
+		addr = addr.Next()
+	}
+	if !p.Contains(addr) {
+		return netip.Prefix{}, fmt.Errorf("prefix %q has no room for two hosts", text)
+	}
+	return netip.PrefixFrom(addr, p.Bits()), nil
+}
+
+// Bridge makes the host a switch: the given links of the host become ports of
+// a bridge of that name. The bridge is an interface of the host itself; with
+// AddAddress it takes part in the network it carries.
+func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
+	k := &Link{Host: h, Name: name}
+	l.step(fmt.Sprintf("bridge %q on host %q", name, h.Name), func() error {
+		// Without a querier, snooping would in time starve neighbour discovery.
+		snooping := false
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping}
+		if err := h.nl.LinkAdd(bridge); err != nil {
+			return err
+		}
+		for _, port := range ports {
+			if port.Host != h {
+				return fmt.Errorf("link %q is on host %q", port.Name, port.Host.Name)
+			}
+			link, err := h.nl.LinkByIndex(port.index)
+			if err != nil {
+				return err
+			}
+			if err := h.nl.LinkSetMaster(link, bridge); err != nil {
+				return err
+			}
+		}
+		return k.plug()
+	})
+	return k
+}
+
+// AddAddress gives the link more addresses, each with the length of its
+// network: "192.0.2.7/24".
+func (k *Link) AddAddress(addresses ...string) {
+	k.Host.lab.step(fmt.Sprintf("link %q of host %q: address", k.Name, k.Host.Name), func() error {
+		for _, text := range addresses {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return err
+			}
+			if err := k.addAddress(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Route sends what is for a network ("0.0.0.0/0": for all others) by way of a
+// neighbour's address.
+func (h *Host) Route(network string, via netip.Addr) {
+	h.lab.step(fmt.Sprintf("host %q: route to %s via %s", h.Name, network, via), func() error {
+		dst, err := netip.ParsePrefix(network)
+		if err != nil {
+			return err
+		}
+		return h.nl.RouteAdd(&netlink.Route{Dst: ipNet(dst.Masked()), Gw: via.AsSlice()})
+	})
+}
+
+// freeName returns a name that no interface of the host has yet.
+func (h *Host) freeName(want string) (string, error) {
+	name := want
+	for n := 2; ; n++ {
+		_, err := h.nl.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		name = want + strconv.Itoa(n)
+	}
+}
+
+// plug brings a new interface up and reads what the kernel has made of it.
+func (k *Link) plug() error {
+	link, err := k.Host.nl.LinkByName(k.Name)
+	if err != nil {
+		return err
+	}
+	k.index, k.mac = link.Attrs().Index, link.Attrs().HardwareAddr
+	if k.Peer != nil {
+		if err := k.noOffload(); err != nil {
+			return err
+		}
+	}
+	return k.Host.nl.LinkSetUp(link)
+}
+
+// noOffload has the stack finish every packet before it sends it. By default
+// it leaves checksums and the cutting of long segments to the device, and a
+// veth device does neither: the packet is never on a real wire.
+func (k *Link) noOffload() error {
+	return inNetNS(k.Host.ns, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for _, feature := range []uint32{unix.ETHTOOL_STXCSUM, unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO} {
+			value := struct{ cmd, data uint32 }{feature, 0}
+			request := struct { // struct ifreq, with a pointer in its union
+				name [unix.IFNAMSIZ]byte
+				data unsafe.Pointer
+				_    [16]byte
+			}{data: unsafe.Pointer(&value)}
+			copy(request.name[:], k.Name)
+			if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL,
+				uintptr(unsafe.Pointer(&request))); errno != 0 {
+				return fmt.Errorf("turn off offload %#x of %q: %w", feature, k.Name, errno)
+			}
+		}
+		return nil
+	})
+}
+
+func (k *Link) addAddress(p netip.Prefix) error {
+	addr := &netlink.Addr{IPNet: ipNet(p), LinkIndex: k.index}
+	if p.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	if err := k.Host.nl.AddrAdd(nil, addr); err != nil {
+		return fmt.Errorf("address %s: %w", p, err)
+	}
+	k.addrs = append(k.addrs, p)
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,11 @@
+//go:build linux
+
+package lab_test
+
+import (
+	"testing"
+
+	"postern/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m.Run) }
