@@ -1,0 +1,149 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// address reads one address of a host, of either family.
+func address(text string) (netip.Addr, *fault) {
+	wrong := func(message, hint string) (netip.Addr, *fault) {
+		return netip.Addr{}, &fault{fmt.Sprintf("address %s %s", quoted(text), message), hint}
+	}
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil && strings.Contains(text, "/"):
+		return wrong("is a network", "write one address, as in 192.0.2.1 or 2001:db8::1")
+	case err != nil:
+		return wrong("is not an IP address", "write one in numbers, as in 192.0.2.1 or 2001:db8::1")
+	case a.Zone() != "":
+		return wrong("has a zone", "write it without: "+a.WithZone("").String())
+	case a.Is4In6():
+		return wrong("is an IPv4 address in IPv6 form", "write "+a.Unmap().String())
+	case a.IsUnspecified():
+		return wrong("is no host's address", "write the address of one host")
+	case a.IsLoopback():
+		return wrong("is a loopback address, which the network cannot reach", "write an address that others see")
+	case a.IsMulticast():
+		return wrong("is a multicast address, not one host's", "write the address of one host")
+	case a == broadcast:
+		return wrong("is the broadcast address, not one host's", "write the address of one host")
+	}
+	return a, nil
+}
+
+// unspecified tells whether the text is the address that means any.
+func unspecified(text string) bool {
+	a, err := netip.ParseAddr(text)
+	return err == nil && a.IsUnspecified()
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// network reads where traffic may come from: a prefix, or one address.
+func network(text string) (netip.Prefix, *fault) {
+	if !strings.Contains(text, "/") {
+		a, f := address(text)
+		switch {
+		case f == nil:
+			return netip.PrefixFrom(a, a.BitLen()), nil
+		case strings.Contains(text, "-"):
+			f.hint = "write a range as networks, as in [192.0.2.0/25, 192.0.2.128/26]"
+		case unspecified(text):
+			f.hint = fmt.Sprintf("write %s/0 to mean every address of its family", short(text))
+		case slices.Contains([]string{"any", "all", "everyone", "everywhere", "anywhere", ""}, text):
+			f.hint = "leave it out to mean everyone"
+		}
+		return netip.Prefix{}, f
+	}
+	wrong := func(message, hint string) (netip.Prefix, *fault) {
+		return netip.Prefix{}, &fault{fmt.Sprintf("network %s %s", quoted(text), message), hint}
+	}
+	host, bits, _ := strings.Cut(text, "/")
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return wrong("has no IP address before the slash", "write it in full, as in 192.0.2.0/24 or 2001:db8::/32")
+	}
+	if a.Zone() != "" {
+		return wrong("has a zone", fmt.Sprintf("write it without: %s/%s", a.WithZone(""), short(bits)))
+	}
+	length, f := decimal(bits, 0, a.BitLen())
+	if f != nil {
+		if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Is4() {
+			return wrong("has a mask", "write it as a prefix length, as in 192.0.2.0/24")
+		}
+		return wrong("has no prefix length after the slash",
+			cmp.Or(f.hint, fmt.Sprintf("a prefix length is a number from 0 to %d", a.BitLen())))
+	}
+	p := netip.PrefixFrom(a, length)
+	if a.Is4In6() {
+		if length >= 96 {
+			return wrong("is an IPv4 network in IPv6 form", "write "+netip.PrefixFrom(a.Unmap(), length-96).Masked().String())
+		}
+		return wrong("is an IPv4 network in IPv6 form", "write it as IPv4, as in 192.0.2.0/24")
+	}
+	if p.Masked() != p {
+		return wrong("has bits set after its first "+strconv.Itoa(length),
+			fmt.Sprintf("write %s for the network, or %s for the one address", p.Masked(), a))
+	}
+	// A network that also holds ordinary addresses is not refused.
+	switch {
+	case a.IsLoopback() && length >= 8:
+		return wrong("is loopback, which is never filtered", "remove it")
+	case a.IsMulticast() && length >= 4:
+		return wrong("is multicast, which no packet comes from", "remove it")
+	}
+	return p, nil
+}
+
+// endpoint reads an address with a port.
+func endpoint(text string) (netip.AddrPort, *fault) {
+	const example = "as in 192.168.1.50:443 or \"[2001:db8::50]:443\""
+	wrong := func(message, hint string) (netip.AddrPort, *fault) {
+		return netip.AddrPort{}, &fault{fmt.Sprintf("forward %s %s", quoted(text), message), hint}
+	}
+	colon := strings.LastIndexByte(text, ':')
+	if colon < 0 || strings.HasSuffix(text, "]") {
+		return wrong("has no port", "write address and port, "+example)
+	}
+	host, number := text[:colon], text[colon+1:]
+	inner, open := strings.CutPrefix(host, "[")
+	inner, closed := strings.CutSuffix(inner, "]")
+	if open != closed {
+		return wrong("lacks a bracket", "write address and port, "+example)
+	}
+	if a, err := netip.ParseAddr(text); err == nil { // 2001:db8::50, or a port without brackets
+		return wrong("has no port, or no brackets around its address",
+			fmt.Sprintf("write \"[%s]:443\", in quotes, for port 443", a))
+	}
+	if strings.Contains(inner, ":") && !open {
+		return wrong("has no brackets around its address", "write address and port, "+example)
+	}
+	switch a, _ := netip.ParseAddr(inner); {
+	case a.IsLinkLocalUnicast(), a.Zone() != "":
+		return wrong("is link-local, which nothing is routed to", "write the host's routed address, "+example)
+	case a.Is4() && open, a.Is4In6():
+		return wrong("is an IPv4 address in IPv6 form", fmt.Sprintf("write %s:%s", a.Unmap(), short(number)))
+	}
+	a, f := address(inner)
+	if f != nil {
+		return netip.AddrPort{}, f
+	}
+	port, f := portNumber(number)
+	if f != nil {
+		return netip.AddrPort{}, f
+	}
+	return netip.AddrPortFrom(a, port), nil
+}
+
+// family is what an address belongs to, for a message.
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}

@@ -1,0 +1,216 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// conflicts finds doors that are right each by itself and wrong together. The
+// later one is pointed at and the earlier one named. Nothing here looks at
+// every pair of doors: a policy may have ten thousand.
+func (w *walker) conflicts() {
+	sequences := newSequences()
+	services := map[Port]*claims{}
+	for i := range w.doors {
+		if len(w.doors[i].knocks) > 0 {
+			w.addSequence(sequences, i)
+		}
+		w.claimServices(services, i)
+	}
+}
+
+// named is how a message speaks of an earlier door.
+func (w *walker) named(door int) string {
+	d := w.policy.Doors[door]
+	return fmt.Sprintf("door %s (line %d)", short(d.Name), d.Pos.Line)
+}
+
+// none is the index of no door.
+const none = -1
+
+// sequences is the trie of all doors' knocks so far.
+type sequences struct {
+	steps map[step]int // to the index of the node it leads to
+	nodes []progress   // the root is the first
+}
+
+// A step is one knock at one point of progress.
+type step struct {
+	node int
+	port Port
+}
+
+// A progress is a beginning that sequences have in common.
+type progress struct {
+	first int // the door that came here first
+	opens int // the door whose sequence ends here, or none
+}
+
+func newSequences() *sequences {
+	return &sequences{steps: map[step]int{}, nodes: []progress{{first: none, opens: none}}}
+}
+
+// addSequence checks that a door's knocks open that door and no other, and
+// that doors which share their first knocks agree how those are judged: until
+// the sequences part nobody knows which door is being knocked at.
+func (w *walker) addSequence(s *sequences, door int) {
+	d, at := &w.policy.Doors[door], &w.doors[door]
+	self := "door " + short(d.Name)
+	node, added := 0, false
+	for i, port := range d.Knock.Sequence {
+		next, there := s.steps[step{node, port}]
+		if !there {
+			next, added = len(s.nodes), true
+			s.steps[step{node, port}] = next
+			s.nodes = append(s.nodes, progress{first: door, opens: none})
+		}
+		node = next
+		if other := s.nodes[node].opens; other != none && i+1 < len(d.Knock.Sequence) {
+			w.fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.named(other))),
+				"change one of these knocks: no sequence may begin with another door's")
+			return
+		}
+	}
+	last := at.knocks[len(at.knocks)-1]
+	switch n := &s.nodes[node]; {
+	case n.opens != none:
+		w.fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.named(n.opens)),
+			"give each door a sequence of its own, or make them one door with a list of services")
+		return
+	case !added:
+		w.fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.named(n.first), self),
+			"change one of these knocks: no sequence may begin with another door's")
+		n.opens = door
+		return
+	default:
+		n.opens = door
+	}
+
+	first := s.nodes[s.steps[step{0, d.Knock.Sequence[0]}]].first
+	if first == door || !at.sound || !w.doors[first].sound {
+		return
+	}
+	other := &w.policy.Doors[first].Knock
+	if a, b := other.StepTimeout, d.Knock.StepTimeout; a != b {
+		w.fail(at.stands("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
+			brief(b), brief(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+	}
+	if a, b := other.Retransmits, d.Knock.Retransmits; a != b {
+		w.fail(at.stands("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
+			b, a, w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+	}
+}
+
+func knocks(n int) string {
+	if n == 1 {
+		return "knock"
+	}
+	return fmt.Sprintf("%d knocks", n)
+}
+
+func opens(n int, door string) string {
+	if n == 1 {
+		return "opens " + door
+	}
+	return "open " + door
+}
+
+// stands gives the value of a key, or where the key would stand.
+func (at *doorEntry) stands(key, parent string) *yaml.Node {
+	if e, there := at.entries[key]; there {
+		return e.value
+	}
+	return at.entries[parent].key
+}
+
+// claims are the doors on one port so far.
+type claims struct {
+	everywhere int                // the first without an address, or none
+	somewhere  int                // the first with one, or none
+	first      map[netip.Addr]int // the first at each address; the zero address is everywhere
+}
+
+// claimServices checks that doors on one service agree on what happens to a
+// connection to it: grants are kept by service, not by door.
+func (w *walker) claimServices(services map[Port]*claims, door int) {
+	d, at := &w.policy.Doors[door], &w.doors[door]
+	if e, there := at.entries["address"]; there && e.value.Value != "" && !d.Address.IsValid() {
+		return // an address that could not be read is not every address
+	}
+	for i, port := range d.Services {
+		c := services[port]
+		if c == nil {
+			c = &claims{everywhere: none, somewhere: none, first: map[netip.Addr]int{}}
+			services[port] = c
+		}
+		mine, others := &c.everywhere, c.somewhere
+		if d.Address.IsValid() {
+			mine, others = &c.somewhere, c.everywhere
+		}
+		if others != none {
+			w.overlap(door, others, at.services[i], port)
+			return
+		}
+		if *mine == none {
+			*mine = door
+		}
+		first, there := c.first[d.Address]
+		if !there {
+			c.first[d.Address] = door
+		} else if at.sound && w.doors[first].sound && !w.agree(door, first, at.services[i], port) {
+			return
+		}
+	}
+}
+
+// overlap says that one of two doors on a port has an address, and the other
+// is on every address.
+func (w *walker) overlap(door, other int, n *yaml.Node, port Port) {
+	where := func(d *Door) string {
+		if d.Address.IsValid() {
+			return "at " + d.Address.String()
+		}
+		return "at every address"
+	}
+	a, b := &w.policy.Doors[other], &w.policy.Doors[door]
+	if b.Address.IsValid() {
+		n = w.doors[door].entries["address"].value
+	}
+	w.fail(n, fmt.Sprintf("%s is %s here, and %s at %s", port, where(b), where(a), w.named(other)),
+		"give both doors an address, or neither")
+}
+
+// agree checks what two doors on one service must have in common.
+func (w *walker) agree(door, other int, n *yaml.Node, port Port) bool {
+	a, b := &w.policy.Doors[other], &w.policy.Doors[door]
+	forward := func(d *Door) string {
+		if d.Forward.IsValid() {
+			return d.Forward.String()
+		}
+		return "none"
+	}
+	ok := true
+	for _, p := range []struct{ key, there, here string }{
+		{"forward", forward(a), forward(b)},
+		{"masquerade", fmt.Sprint(a.Masquerade), fmt.Sprint(b.Masquerade)},
+		{"admit", string(a.Admit), string(b.Admit)},
+		{"forfeit", fmt.Sprint(a.Forfeit), fmt.Sprint(b.Forfeit)},
+	} {
+		if p.there == p.here || p.key == "masquerade" && forward(a) != forward(b) {
+			continue
+		}
+		ok = false
+		at := n
+		if e, there := w.doors[door].entries[p.key]; there {
+			at = e.value
+		}
+		hint := "write the same for both: they share the service"
+		if p.key == "forward" {
+			hint += ", unless each has an address of its own"
+		}
+		w.fail(at, fmt.Sprintf("%s is %s here and %s at %s, and both open %s", p.key, p.here, p.there, w.named(other), port), hint)
+	}
+	return ok
+}

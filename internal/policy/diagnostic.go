@@ -1,0 +1,195 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Diagnostic is one thing that is wrong with a policy (or, in a lint, that
+// deserves a second look), with the place it concerns and what to write
+// instead. Columns and widths count characters, as editors do.
+type Diagnostic struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Width   int    `json:"width"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	Source  string `json:"source,omitempty"` // the line, whole and as written
+}
+
+// Diagnose points at a place in the file that the policy was read from. A
+// policy that was not read from a file has no line to show.
+func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
+	if p.file == nil {
+		return Diagnostic{Line: at.Line, Column: at.Column, Message: message, Hint: hint}
+	}
+	return p.file.diagnostic(at, "", message, hint)
+}
+
+// maxDiagnostics bounds what one file can make us say. A person mends the
+// first few; only a file that is something else altogether has more.
+const maxDiagnostics = 100
+
+// An InvalidError is all that is wrong with one policy.
+type InvalidError struct {
+	Diagnostics []Diagnostic // at least one, in the order of the file
+	More        int          // how many more there were than fit
+}
+
+func (e *InvalidError) Error() string {
+	var b strings.Builder
+	for i, d := range e.Diagnostics {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(d.String())
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "\nand %d more", e.More)
+	}
+	return b.String()
+}
+
+// String shows the diagnostic as a person reads it, with no final newline:
+//
+//	policy.yaml:12:24: port 70000 is out of range
+//	          sequence: [1234, 70000]
+//	                           ^^^^^
+//	hint: a port is a number from 1 to 65535
+func (d Diagnostic) String() string {
+	var b strings.Builder
+	if d.File != "" {
+		b.WriteString(visible(d.File) + ":")
+	}
+	fmt.Fprintf(&b, "%d:%d: %s", d.Line, d.Column, d.Message)
+	if strings.TrimSpace(d.Source) != "" {
+		shown, caret := d.excerpt()
+		fmt.Fprintf(&b, "\n    %s\n    %s", shown, caret)
+	}
+	if d.Hint != "" {
+		b.WriteString("\nhint: " + d.Hint)
+	}
+	return b.String()
+}
+
+// A line longer than maxExcerpt characters is cut to that many, with some of
+// what goes before the place that is pointed at.
+const (
+	maxExcerpt = 100
+	leadIn     = 40
+)
+
+// excerpt gives the source line as a terminal can show it, and under it a line
+// of carets. The source is not trusted: it may hold anything at all.
+func (d Diagnostic) excerpt() (shown, carets string) {
+	line, column := d.Source, max(0, d.Column-1)
+	var head, tail string
+	if utf8.RuneCountInString(line) > maxExcerpt {
+		if skip := column - leadIn; skip > 0 {
+			line, column, head = line[offset(line, skip):], leadIn, "…"
+		}
+		if end := offset(line, maxExcerpt); end < len(line) {
+			line, tail = line[:end], "…"
+		}
+	}
+
+	var text, under strings.Builder
+	text.WriteString(head)
+	under.WriteString(strings.Repeat(" ", utf8.RuneCountInString(head)))
+	n := 0
+	for _, r := range line {
+		cell, width := show(r)
+		text.WriteString(cell)
+		switch {
+		case n < column:
+			under.WriteString(strings.Repeat(" ", width))
+		case n < column+d.Width:
+			under.WriteString(strings.Repeat("^", width))
+		}
+		n++
+	}
+	if n <= column { // one past the end of the line
+		under.WriteByte('^')
+	}
+	text.WriteString(tail)
+	return strings.TrimRight(text.String(), " "), under.String()
+}
+
+// show gives the form in which a character can be put on a terminal, and how
+// many columns it takes there.
+func show(r rune) (cell string, width int) {
+	switch {
+	case r == '\t':
+		return "    ", 4
+	case r >= ' ' && r <= '~':
+		return string(r), 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return string(r), 0
+	case !unicode.IsGraphic(r):
+		return string(utf8.RuneError), 1
+	case unicode.Is(wide, r):
+		return string(r), 2
+	}
+	return string(r), 1
+}
+
+// visible is text of any origin, fit for a terminal.
+func visible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		cell, _ := show(r)
+		b.WriteString(cell)
+	}
+	return b.String()
+}
+
+// wide holds the characters that take two columns: the large blocks of
+// Unicode's East Asian Width, which is near enough to put a caret in place.
+var wide = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, // Hangul Jamo
+		{Lo: 0x2e80, Hi: 0x303e, Stride: 1}, // CJK radicals, punctuation
+		{Lo: 0x3041, Hi: 0xa4cf, Stride: 1}, // Kana to Yi
+		{Lo: 0xa960, Hi: 0xa97f, Stride: 1},
+		{Lo: 0xac00, Hi: 0xd7a3, Stride: 1}, // Hangul syllables
+		{Lo: 0xf900, Hi: 0xfaff, Stride: 1},
+		{Lo: 0xfe30, Hi: 0xfe6f, Stride: 1},
+		{Lo: 0xff00, Hi: 0xff60, Stride: 1}, // full-width forms
+		{Lo: 0xffe0, Hi: 0xffe6, Stride: 1},
+	},
+	R32: []unicode.Range32{
+		{Lo: 0x1f300, Hi: 0x1f64f, Stride: 1}, // pictographs
+		{Lo: 0x1f680, Hi: 0x1f6ff, Stride: 1},
+		{Lo: 0x1f900, Hi: 0x1f9ff, Stride: 1},
+		{Lo: 0x20000, Hi: 0x3fffd, Stride: 1}, // CJK extensions
+	},
+}
+
+// A finding is a diagnostic before its line is looked up.
+type finding struct {
+	at            Position
+	plain         string // the plain value at that place, if it is one
+	message, hint string
+}
+
+// invalid makes the error of what was found, or nil if nothing was.
+func (s *source) invalid(found []finding) error {
+	if len(found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(found, func(a, b finding) int {
+		if a.at.Line != b.at.Line {
+			return a.at.Line - b.at.Line
+		}
+		return a.at.Column - b.at.Column
+	})
+	e := &InvalidError{More: max(0, len(found)-maxDiagnostics)}
+	for _, f := range found[:len(found)-e.More] {
+		e.Diagnostics = append(e.Diagnostics, s.diagnostic(f.at, f.plain, f.message, f.hint))
+	}
+	return e
+}

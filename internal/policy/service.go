@@ -1,0 +1,206 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+type namedProtocol struct {
+	name     string
+	protocol Protocol
+	ports    bool
+}
+
+// protocols are those that a policy can name, apart from ICMP, which only
+// "icmp/echo" does.
+var protocols = []namedProtocol{
+	{"tcp", TCP, true},
+	{"udp", UDP, true},
+	{"esp", ESP, false},
+	{"ah", AH, false},
+	{"gre", GRE, false},
+	{"vrrp", VRRP, false},
+}
+
+// String is the protocol's name in a policy, or its number.
+func (p Protocol) String() string {
+	for _, known := range protocols {
+		if known.protocol == p {
+			return known.name
+		}
+	}
+	switch p {
+	case ICMP:
+		return "icmp"
+	case ICMPv6:
+		return "icmpv6"
+	}
+	return "protocol " + strconv.Itoa(int(p))
+}
+
+// String is the form in which a policy names the port: "tcp/22", "icmp/echo".
+func (p Port) String() string {
+	return Service{Protocol: p.Protocol, First: p.Number, Last: p.Number}.String()
+}
+
+// String is the form in which a policy names the service: "tcp/22",
+// "udp/5000-5010", "icmp/echo", "esp". The zero value is "any".
+func (s Service) String() string {
+	switch {
+	case s == Service{}:
+		return "any"
+	case s.Protocol == ICMP:
+		return "icmp/echo"
+	case s.Protocol != TCP && s.Protocol != UDP:
+		return s.Protocol.String()
+	case s.First == s.Last:
+		return fmt.Sprintf("%s/%d", s.Protocol, s.First)
+	}
+	return fmt.Sprintf("%s/%d-%d", s.Protocol, s.First, s.Last)
+}
+
+// A use is what a service's text is read for: it settles which services can be
+// meant, and so what to advise.
+type use int
+
+const (
+	forAllow use = iota
+	forDoor
+	forKnock
+)
+
+// forms says what can be written.
+func (u use) forms() string {
+	switch u {
+	case forDoor:
+		return "write a tcp or udp port, as in 22, tcp/22 or udp/53"
+	case forKnock:
+		return "write a port, as in 1234, tcp/1234 or udp/4000, or icmp/echo"
+	}
+	return "write a port or a range, as in tcp/443 or tcp/8000-8099, or one of icmp/echo, esp, ah, gre, vrrp"
+}
+
+// ParsePort reads a single port as a knock is written: "22" (which is TCP),
+// "tcp/22", "22/tcp", "22:tcp", "udp/53" or "icmp/echo".
+func ParsePort(text string) (Port, error) {
+	p, f := port(text, forKnock)
+	if f != nil {
+		return Port{}, f
+	}
+	return p, nil
+}
+
+// port reads one port, or icmp/echo for a knock.
+func port(text string, u use) (Port, *fault) {
+	s, f := service(text, u)
+	switch {
+	case f != nil:
+		return Port{}, f
+	case s.Protocol == ICMP && u == forDoor:
+		return Port{}, &fault{quoted(text) + " cannot be behind a door", u.forms()}
+	case s.First != s.Last:
+		return Port{}, &fault{quoted(text) + " is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
+			s.Protocol, s.First, s.Protocol, s.First+1)}
+	}
+	return Port{Protocol: s.Protocol, Number: s.First}, nil
+}
+
+// service reads anything that an allow entry can open, or for another use what
+// port then narrows to one port.
+func service(text string, u use) (Service, *fault) {
+	wrong := func(message, hint string) (Service, *fault) {
+		return Service{}, &fault{quoted(text) + " " + message, hint}
+	}
+	if lower := strings.ToLower(text); lower != text {
+		if _, f := service(lower, u); f == nil {
+			return wrong("is not understood", "write "+lower)
+		}
+	}
+	name, ports := split(text)
+	i := slices.IndexFunc(protocols, func(p namedProtocol) bool { return p.name == name })
+	switch {
+	case text == "icmp/echo":
+		return Service{Protocol: ICMP}, nil
+	case slices.Contains([]string{"icmp", "icmpv6", "icmp6", "ping"}, name) && u != forDoor:
+		return wrong("is not understood", "write icmp/echo, which is ping for IPv4 and IPv6")
+	case strings.ContainsAny(text, ", "):
+		several := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+		return wrong("is not understood", "write several as a list: ["+short(strings.Join(several, ", "))+"]")
+	case name == "" && ports != "": // a number alone is a TCP port
+		i = 0
+	case i < 0:
+		return wrong("is not understood", u.forms())
+	}
+	protocol := protocols[i]
+	switch {
+	case !protocol.ports && u != forAllow:
+		return wrong("has no ports", u.forms())
+	case !protocol.ports && ports != "":
+		return wrong("has ports, which "+protocol.name+" does not", "write "+protocol.name)
+	case !protocol.ports:
+		return Service{Protocol: protocol.protocol}, nil
+	case ports == "" && u == forAllow:
+		return wrong("lacks a port", fmt.Sprintf("write a port, as in %s/443, or %s/1-65535 for all", protocol.name, protocol.name))
+	case ports == "":
+		return wrong("lacks a port", u.forms())
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	switch {
+	case first == "": // a negative number
+		return wrong("is out of range", "a port is a number from 1 to 65535")
+	case isRange && last == "":
+		return wrong("is a range without an end", fmt.Sprintf("write its last port too, as in %s/8000-8099", protocol.name))
+	}
+	low, f := portNumber(first)
+	if f != nil {
+		return Service{}, f
+	}
+	if !isRange {
+		return Service{Protocol: protocol.protocol, First: low, Last: low}, nil
+	}
+	high, f := portNumber(last)
+	switch {
+	case f != nil:
+		return Service{}, f
+	case high < low:
+		return wrong("is a range that ends before it begins", fmt.Sprintf("write %s/%d-%d", protocol.name, high, low))
+	}
+	return Service{Protocol: protocol.protocol, First: low, Last: high}, nil
+}
+
+// split takes a service's text apart: "tcp/22", "22/tcp" and "22:tcp" are
+// "tcp" and "22"; "22" has no name and "esp" no ports.
+func split(text string) (name, ports string) {
+	digit := func(s string) bool { return s != "" && (s[0] == '-' || s[0] >= '0' && s[0] <= '9') }
+	left, right, slash := strings.Cut(text, "/")
+	colon := false
+	if !slash {
+		left, right, colon = strings.Cut(text, ":")
+	}
+	switch {
+	case !slash && !colon && digit(text):
+		return "", text
+	case left == "" || right == "": // "esp", or one half of a form that has two
+		return text, ""
+	case digit(left):
+		return right, left
+	case slash:
+		return left, right
+	}
+	return text, ""
+}
+
+// portNumber reads the number of a TCP or UDP port.
+func portNumber(text string) (uint16, *fault) {
+	n, f := decimal(text, 1, 65535)
+	if f == nil {
+		return uint16(n), nil
+	}
+	f.message = "port " + f.message
+	if f.hint == "" {
+		f.hint = "a port is a number from 1 to 65535"
+	}
+	return 0, f
+}

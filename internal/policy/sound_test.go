@@ -1,0 +1,75 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// sound checks what every policy that Parse returns must satisfy, whatever it
+// was read from. The rest of the program relies on each of these.
+func sound(t *testing.T, p *Policy) {
+	t.Helper()
+	ok := func(holds bool, what string, args ...any) {
+		t.Helper()
+		if !holds {
+			t.Errorf(what, args...)
+		}
+	}
+	ok(p.Posture == Closed || p.Posture == Guard, "posture %q", p.Posture)
+	ok(p.Cover == CoverDrop || p.Cover == CoverReset || p.Cover == CoverUnreachable, "cover %q", p.Cover)
+	ok(p.Source.IPv4 >= 1 && p.Source.IPv4 <= 32 && p.Source.IPv6 >= 1 && p.Source.IPv6 <= 128, "source %+v", p.Source)
+	ok(p.Log.Target == LogNFLOG || p.Log.Group == 0, "log %+v", p.Log)
+	ok(len(p.Doors) > 0, "no doors")
+	for _, name := range p.Interfaces {
+		ok(name != "" && name != "lo" && len(name) <= 15, "interface %q", name)
+	}
+	for _, a := range p.Allow {
+		ok(a.Service != Service{} || a.From.IsValid() || a.Interface != "", "an allow entry that allows everything")
+		ok(a.Service.First <= a.Service.Last, "service %v", a.Service)
+		soundNetwork(t, a.From)
+	}
+	names, sequences := map[string]bool{}, map[string]string{}
+	for _, d := range p.Doors {
+		ok(!names[d.Name], "two doors %s", d.Name)
+		names[d.Name] = true
+		ok(len(d.Services) > 0, "%s has no service", d.Name)
+		for _, s := range d.Services {
+			ok((s.Protocol == TCP || s.Protocol == UDP) && s.Number > 0, "%s has service %v", d.Name, s)
+		}
+		k := d.Knock
+		ok(len(k.Sequence) >= 1 && len(k.Sequence) <= 32 && len(k.Sequence) == len(k.SequencePos), "%s has sequence %v", d.Name, k)
+		prefix := ""
+		for i, s := range k.Sequence {
+			ok((s.Protocol == TCP || s.Protocol == UDP) == (s.Number > 0), "%s has knock %v", d.Name, s)
+			prefix += s.String() + " "
+			if i+1 < len(k.Sequence) {
+				ok(sequences[prefix] != "end", "%s goes through the last knock of another door", d.Name)
+				sequences[prefix] = "step"
+			}
+		}
+		ok(sequences[prefix] == "", "%s ends where another door passes or ends", d.Name)
+		sequences[prefix] = "end"
+		ok(k.StepTimeout >= 100*time.Millisecond && k.StepTimeout <= time.Hour, "%s has step_timeout %v", d.Name, k.StepTimeout)
+		ok(d.OpenFor >= 100*time.Millisecond && d.OpenFor <= 24*time.Hour, "%s has open_for %v", d.Name, d.OpenFor)
+		ok(k.StepTimeout%time.Millisecond == 0 && d.OpenFor%time.Millisecond == 0, "%s has times %v %v", d.Name, k.StepTimeout, d.OpenFor)
+		ok(k.Retransmits == RetransmitsIgnore || k.Retransmits == RetransmitsReset, "%s has retransmits %q", d.Name, k.Retransmits)
+		ok(d.Admit == AdmitOne || d.Admit == AdmitAny, "%s has admit %q", d.Name, d.Admit)
+		ok(d.Forward.IsValid() || !d.Masquerade, "%s has masquerade alone", d.Name)
+		ok(!d.Forward.IsValid() || len(d.Services) == 1 && d.Serves(d.Forward.Addr()), "%s has forward %v", d.Name, d.Forward)
+		ok(d.Address.Zone() == "" && !d.Address.Is4In6(), "%s has address %v", d.Name, d.Address)
+		for _, from := range d.From {
+			soundNetwork(t, from)
+			ok(d.Serves(from.Addr()), "%s has from %v of a family it does not serve", d.Name, from)
+		}
+		ok(len(slices.Compact(slices.SortedFunc(slices.Values(d.From), netip.Prefix.Compare))) == len(d.From), "%s has from %v", d.Name, d.From)
+	}
+}
+
+func soundNetwork(t *testing.T, p netip.Prefix) {
+	t.Helper()
+	if p != (netip.Prefix{}) && (!p.IsValid() || p != p.Masked() || p.Addr().Is4In6()) {
+		t.Errorf("network %v", p)
+	}
+}

@@ -1,0 +1,164 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// A rewording says in a policy's terms what a message of the YAML reader means.
+type rewording struct {
+	says    string // part of the reader's message
+	within  string // part of its context; empty is any
+	message string
+	hint    string
+	// opening: the mistake is where the construct began, if that is on an
+	// earlier line than where the reader noticed
+	opening bool
+}
+
+var rewordings = []rewording{
+	{
+		says:    "mapping values are not allowed",
+		message: "a \":\" that cannot stand here",
+		hint:    "indent a key like its neighbours, and put a value that contains \": \" in quotes",
+	},
+	{
+		says:    "did not find expected ',' or ']'",
+		message: "this list has no \"]\", or lacks a comma",
+		hint:    "write a list as [1234, 2345]",
+		opening: true,
+	},
+	{
+		says:    "did not find expected ',' or '}'",
+		message: "this mapping has no \"}\", or lacks a comma",
+		hint:    "write a mapping as {ipv4: 32, ipv6: 64}",
+		opening: true,
+	},
+	{
+		says:    "did not find expected key",
+		message: "a key is expected here",
+		hint:    "write \"key: value\", indented like the keys above",
+	},
+	{
+		says:    "did not find expected '-' indicator",
+		message: "another item of the list is expected here",
+		hint:    "begin every item with \"- \", indented like the items above",
+	},
+	{
+		says:    "could not find expected ':'",
+		message: "this line has no \":\"",
+		hint:    "write \"key: value\"",
+		opening: true,
+	},
+	{
+		says:    "block sequence entries are not allowed",
+		message: "a \"-\" that cannot stand here",
+		hint:    "begin the list on a line of its own, or write it as [1234, 2345]",
+	},
+	{
+		says:    "found unexpected end of stream",
+		within:  "quoted scalar",
+		message: "this quote is never closed",
+		hint:    "close it on the same line",
+		opening: true,
+	},
+	{
+		says:    "found unknown escape character",
+		message: "an unknown escape in a quoted value",
+		hint:    "use single quotes to write a backslash as it is",
+	},
+	{
+		says:    "tab",
+		message: "a tab cannot indent a line",
+		hint:    "indent with spaces",
+	},
+	{
+		says:    "cannot start any token",
+		message: "a value cannot begin with this character",
+		hint:    "put the value in quotes",
+	},
+	{
+		says:    "exceeded max depth",
+		message: "the file is nested too deeply",
+		hint:    "a policy has no more than six levels: look for brackets that are not closed",
+	},
+	{
+		says:    "did not find expected <document start>",
+		message: "the policy has ended before this line",
+		hint:    "indent this line like the first key of the file",
+	},
+	{
+		says:    "did not find expected node content",
+		message: "a value is expected here",
+		hint:    "write the value, and close every bracket",
+	},
+	{
+		says:    "incompatible YAML document",
+		message: "this %YAML line is not understood",
+		hint:    "remove it",
+	},
+	{
+		says:    "directive",
+		message: "a line that begins with % is not understood",
+		hint:    "remove it",
+	},
+	{
+		says:    "comment without preceding whitespace",
+		message: "a comment cannot begin here",
+		hint:    "put a space before the \"#\"",
+	},
+	{
+		says:    "unknown anchor",
+		message: "an alias is not allowed, and this one stands for nothing",
+		hint:    "write the value out, or put it in quotes if it begins with a \"*\"",
+	},
+}
+
+// plainer is the advice where there is none more to the point.
+const plainer = "write \"key: value\" lines, and put values with unusual characters in quotes"
+
+// syntax makes a finding of the reader's error: text that is not YAML at all.
+// The reader stops at the first, so there is one at most.
+func (s *source) syntax(err error) finding {
+	var load *yaml.LoadError
+	if !errors.As(err, &load) {
+		return finding{message: "this is not YAML: " + short(err.Error()), hint: plainer}
+	}
+	noticed := Position{Line: load.Mark.Line, Column: load.Mark.Column}
+	began := Position{Line: load.ContextMark.Line, Column: load.ContextMark.Column}
+
+	for _, r := range rewordings {
+		if !strings.Contains(load.Message, r.says) || !strings.Contains(load.ContextMsg, r.within) {
+			continue
+		}
+		f := finding{at: noticed, message: r.message, hint: r.hint}
+		if r.opening && began.Line > 0 && s.within(began).Line < s.within(noticed).Line {
+			f.at = began
+		}
+		return s.sharpen(f)
+	}
+	return finding{at: noticed, message: "this is not YAML: " + short(load.Message), hint: plainer}
+}
+
+// sharpen knows the mistakes that a policy invites and YAML cannot name.
+func (s *source) sharpen(f finding) finding {
+	at := s.within(f.at)
+	line, rest := s.line(at.Line), s.from(at)
+	before := line[:len(line)-len(rest)]
+	switch {
+	case strings.HasPrefix(rest, "\t"):
+		f.message, f.hint = "a tab cannot indent a line", "indent with spaces"
+	case strings.HasPrefix(rest, ":") && strings.HasSuffix(before, "]"):
+		open := max(0, strings.LastIndexByte(before, '['))
+		f.at.Column -= utf8.RuneCountInString(before[open:])
+		f.message = "an address in brackets is a list to YAML"
+		f.hint = fmt.Sprintf("put it in quotes: \"%s\"", short(before[open:]+rest[:tokenLength(rest)]))
+	case strings.HasPrefix(rest, ":") && at.Line > 1 && !strings.Contains(before, ":"):
+		f.hint = "end the line above with \":\", or indent this line like it"
+	}
+	return f
+}

@@ -1,0 +1,72 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxSize is the size of the largest policy that is read: ten thousand doors
+// fit. Whatever is larger is not a policy.
+const MaxSize = 1 << 20
+
+// checkText finds what must not stand anywhere in a policy, comments included:
+// bytes that are no text, and characters that make a line look other than it
+// is or end where only some programs see an end. One finding a line is enough.
+//
+// After it, lines end in a newline and nowhere else, for the YAML reader and
+// for editors alike, so that both count them the same.
+func checkText(text string) []finding {
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+		return []finding{{
+			at:      Position{Line: 1, Column: 1},
+			message: "the file is UTF-16",
+			hint:    "save it as UTF-8",
+		}}
+	}
+	var found []finding
+	at := Position{Line: 1}
+	reported := 0 // the last line with a finding
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		if r == '\n' {
+			at = Position{Line: at.Line + 1}
+			i += size
+			continue
+		}
+		at.Column++
+		message, hint := forbidden(r, text[i:], size)
+		if message != "" && reported != at.Line {
+			found = append(found, finding{at: at, message: message, hint: hint})
+			reported = at.Line
+		}
+		i += size
+	}
+	return found
+}
+
+// forbidden says what is wrong with the character r, of size bytes, that rest
+// begins with; an empty message is nothing.
+func forbidden(r rune, rest string, size int) (message, hint string) {
+	switch {
+	case r >= ' ' && r <= '~', r == '\t':
+		return "", ""
+	case r == utf8.RuneError && size <= 1:
+		return fmt.Sprintf("the byte 0x%02x is not UTF-8", rest[0]), "save the file as UTF-8"
+	case r == '\r':
+		if strings.HasPrefix(rest, "\r\n") {
+			return "", ""
+		}
+		return "a carriage return that ends no line", "end every line with a newline"
+	case r < ' ', r >= 0x7f && r <= 0x9f:
+		return fmt.Sprintf("the control character U+%04X is not allowed", r), "remove it"
+	case r == 0x2028, r == 0x2029:
+		return fmt.Sprintf("the line separator U+%04X is not allowed", r), "end every line with a newline"
+	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		// They can make a line read otherwise than it is (CVE-2021-42574).
+		return fmt.Sprintf("the text direction control U+%04X is not allowed", r), "remove it: the line is not what it looks like"
+	case r == 0xfeff, r == 0xfffe, r == 0xffff:
+		return fmt.Sprintf("the character U+%04X is not allowed", r), "remove it"
+	}
+	return "", ""
+}
