@@ -1,0 +1,174 @@
+package automaton
+
+import (
+	"net/netip"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// An Input is one packet that would open a new connection to this host.
+type Input struct {
+	Source, Dest netip.Addr
+	Port         policy.Port // what it addresses
+	SourcePort   uint16      // 0 for an ICMP echo request
+	Sequence     uint32      // the SYN's sequence number; 0 for UDP and ICMP
+}
+
+// A Verdict is what becomes of an input.
+type Verdict struct {
+	Admitted bool
+	Rule     int      // which of the rules of the package comment decided: 1 to 4
+	From, To StateID  // the source's state before and after
+	Door     *Door    // the door whose last knock this was, also when the source may not have its grants
+	Granted  bool     // whether it got them
+	Service  *Service // the service admitted to; nil when covered
+}
+
+// A Reference runs a machine in memory: what a firewall must do, said as
+// plainly as possible. It is not safe for concurrent use.
+type Reference struct {
+	machine  *Machine
+	progress map[netip.Addr]progress
+	grants   map[grantKey]time.Duration // until when
+	admitted map[Input]time.Duration    // until when
+	budgets  map[netip.Addr]bucket
+}
+
+type progress struct {
+	state StateID
+	until time.Duration
+}
+
+type grantKey struct {
+	source  netip.Addr
+	service ServiceID
+}
+
+// bucket holds the first knocks that a source may still make, as time: each
+// costs one second over Rate.
+type bucket struct {
+	tokens, at time.Duration
+}
+
+// NewReference gives the machine as it is when nobody has knocked yet.
+func NewReference(m *Machine) *Reference {
+	return &Reference{
+		machine:  m,
+		progress: map[netip.Addr]progress{},
+		grants:   map[grantKey]time.Duration{},
+		admitted: map[Input]time.Duration{},
+		budgets:  map[netip.Addr]bucket{},
+	}
+}
+
+// Step judges one input that arrives at a time counted from any fixed moment.
+// Times must not go back.
+func (r *Reference) Step(at time.Duration, in Input) Verdict {
+	in.Source, in.Dest = in.Source.Unmap(), in.Dest.Unmap()
+	source := r.machine.Policy.Source.Mask(in.Source)
+	from := r.at(source, at)
+	v := Verdict{From: from, To: from}
+
+	service := r.machine.Addressed(in.Dest, in.Port)
+	if until, ok := r.admitted[in]; ok && at < until {
+		v.Admitted, v.Rule, v.Service = true, 1, service
+		return v
+	}
+	if service != nil && r.use(source, service, at) {
+		r.admitted[in] = at + AdmittedFor
+		v.Admitted, v.Rule, v.Service = true, 2, service
+		return v
+	}
+
+	v.Rule = 3
+	if r.machine.loops[input{from, in.Port}] {
+		return v
+	}
+	edge := r.machine.edges[input{from, in.Port}]
+	if edge == nil || !edge.Spared {
+		r.forfeit(source)
+	}
+	delete(r.progress, source)
+	v.To = Root
+	if from == Root || edge == nil {
+		v.Rule = 4
+		edge = r.machine.edges[input{Root, in.Port}]
+		if edge == nil || !r.spend(source, at) {
+			return v
+		}
+	}
+	if edge.Door >= 0 {
+		v.Door = &r.machine.Doors[edge.Door]
+		v.Granted = r.grant(source, in.Source, v.Door, at)
+		if !v.Granted {
+			return v
+		}
+	}
+	if edge.To != Root {
+		r.progress[source] = progress{edge.To, at + r.machine.states[edge.To].Timeout}
+		v.To = edge.To
+	}
+	return v
+}
+
+// at gives the state that a source is in.
+func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
+	if p, ok := r.progress[source]; ok && at < p.until {
+		return p.state
+	}
+	return Root
+}
+
+// use tells whether the source holds a grant for the service, and uses it up
+// where it is good for one connection.
+func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
+	key := grantKey{source, s.ID}
+	until, ok := r.grants[key]
+	if !ok || at >= until {
+		return false
+	}
+	if s.Admit == policy.AdmitOne {
+		delete(r.grants, key)
+	}
+	return true
+}
+
+// grant gives the source the door's grants, if it may have them: with a source
+// mask, it is the sender's own address that `from` is about.
+func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) bool {
+	if !d.Serves(sender) || !d.Welcomes(sender) {
+		return false
+	}
+	for _, i := range d.Services {
+		r.grants[grantKey{source, r.machine.Services[i].ID}] = at + d.OpenFor
+	}
+	return true
+}
+
+// forfeit takes the grants for services that a stray packet loses.
+func (r *Reference) forfeit(source netip.Addr) {
+	for i := range r.machine.Services {
+		if s := &r.machine.Services[i]; s.Forfeit {
+			delete(r.grants, grantKey{source, s.ID})
+		}
+	}
+}
+
+// spend takes a first knock from the source's budget, if there is one left.
+func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
+	cost := time.Second / time.Duration(FirstKnocks.Rate)
+	full := cost * time.Duration(FirstKnocks.Burst)
+	b, ok := r.budgets[source]
+	if !ok {
+		b = bucket{full, at}
+	}
+	b.tokens = min(full, b.tokens+at-b.at)
+	b.at = at
+	spent := b.tokens >= cost
+	if spent {
+		b.tokens -= cost
+	}
+	r.budgets[source] = b
+	return spent
+}
