@@ -1,0 +1,85 @@
+// Package firewall says what a backend is: a way to run a knock automaton in a
+// kernel. Every backend must decide about every packet as the reference in
+// package automaton does; the suite in conformance holds them to it.
+package firewall
+
+import (
+	"net/netip"
+	"time"
+
+	"postern/internal/automaton"
+)
+
+// A Backend runs machines on this host, in the network namespace of the calling
+// thread. Its errors are of this package's types where their text is not enough.
+type Backend interface {
+	// Name is what the command line calls it.
+	Name() string
+
+	// Apply makes the kernel run the machine, in place of the one it may be
+	// running. It is all or nothing. Grants and progress stay, as far as the
+	// new machine has their services and states.
+	Apply(m *automaton.Machine) error
+
+	// Remove takes all that Apply has loaded out of the kernel. It may be
+	// called when there is nothing.
+	Remove() error
+
+	// Inspect reads what the kernel is running.
+	Inspect() (*Status, error)
+}
+
+// A Status is what a kernel is running at one moment.
+type Status struct {
+	Loaded   bool
+	Digest   string // names the rule set that was applied; see Backend
+	Progress []Progress
+	Grants   []Grant
+	Counters []Counter // in the order of their names
+}
+
+// Progress is a source that is part-way.
+type Progress struct {
+	Source netip.Addr
+	State  automaton.StateID
+	Left   time.Duration // until it is forgotten
+}
+
+// A Grant is what a source may do.
+type Grant struct {
+	Source  netip.Addr
+	Service automaton.ServiceID
+	Left    time.Duration // until it runs out
+}
+
+// A Counter counts packets since its door, or the rule set, was first applied.
+type Counter struct {
+	Name    string
+	Packets uint64
+	Bytes   uint64
+}
+
+// A PermissionError says that the caller may not change the firewall.
+type PermissionError struct{ Err error }
+
+func (e *PermissionError) Error() string { return "no permission to read or change the firewall" }
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// An UnsupportedError says that this kernel lacks what a backend needs.
+type UnsupportedError struct {
+	What string // what is lacking
+	Hint string // what to do about it
+	Err  error
+}
+
+func (e *UnsupportedError) Error() string { return "this kernel has no " + e.What }
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// A BusyError says that others kept changing the firewall, or that the kernel
+// had no room, and that nothing has changed.
+type BusyError struct{ Err error }
+
+func (e *BusyError) Error() string {
+	return "the kernel's firewall is busy, and nothing has changed: " + e.Err.Error()
+}
+func (e *BusyError) Unwrap() error { return e.Err }

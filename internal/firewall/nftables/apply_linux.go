@@ -1,0 +1,330 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	nft "github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+)
+
+// A Backend applies rule sets to the network namespace of the calling thread.
+// The zero value is ready for use.
+type Backend struct{}
+
+var _ firewall.Backend = Backend{}
+
+// Name is "nftables".
+func (Backend) Name() string { return "nftables" }
+
+var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
+
+// Apply loads the machine's rule set in one transaction: the kernel runs the old
+// rules or the new ones, whole, whenever this process dies. Sets that packets
+// change stay in place, so that nothing earned is lost meanwhile.
+//
+// A TCP connection that is older than the rules, and that conntrack may know
+// nothing of, goes on: its addresses and ports are part of the transaction.
+func (Backend) Apply(m *automaton.Machine) error {
+	r := Compile(m)
+	before, err := sessions()
+	if err != nil {
+		return err
+	}
+	if err := retry(func() error { return r.replace(m, before) }); err != nil {
+		return err
+	}
+	// Those that came between the two looks were made under the old rules.
+	after, err := sessions()
+	if err != nil {
+		return err
+	}
+	return retry(func() error { return r.remember(after.without(before)) })
+}
+
+// Remove deletes the table, and so opens what it hid.
+func (Backend) Remove() error {
+	return retry(func() error {
+		_, found, err := ours(&nft.Conn{})
+		if err != nil || !found {
+			return err
+		}
+		var b batch
+		b.delTable()
+		return b.commit(0)
+	})
+}
+
+// retry repeats what failed because somebody else changed the firewall at the
+// same moment, or because an element ran out while it was being deleted.
+func retry(f func() error) error {
+	var err error
+	for wait := time.Millisecond; wait < time.Second; wait *= 4 {
+		if err = f(); err == nil {
+			return nil
+		}
+		var errno unix.Errno
+		if !errors.As(err, &errno) {
+			return err
+		}
+		switch errno {
+		case unix.EPERM, unix.EACCES:
+			return &firewall.PermissionError{Err: err}
+		case unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP:
+			return unsupported(err)
+		case unix.EMSGSIZE:
+			return fmt.Errorf("the rule set is too large to load in one piece without real root: %w", err)
+		case unix.ERESTART, unix.EBUSY, unix.EAGAIN, unix.EINTR, unix.ENOENT, unix.EEXIST, unix.ENOBUFS:
+			time.Sleep(wait)
+		default:
+			return fmt.Errorf("the kernel refused the rules: %w", err)
+		}
+	}
+	return &firewall.BusyError{Err: err}
+}
+
+func unsupported(err error) error {
+	return &firewall.UnsupportedError{
+		What: "nftables, or one too old for Postern",
+		Hint: "load it with `modprobe nf_tables`, or use a kernel with CONFIG_NF_TABLES_INET",
+		Err:  err,
+	}
+}
+
+// ours tells whether our table is there, and which generation of the kernel's
+// rules says so.
+func ours(conn *nft.Conn) (generation uint32, found bool, err error) {
+	// The first question is the one whose error tells what is wrong.
+	if _, err := conn.ListTablesOfFamily(nft.TableFamilyINet); err != nil {
+		if errors.Is(err, unix.EINVAL) { // nfnetlink's word for a subsystem that it lacks
+			return 0, false, unsupported(err)
+		}
+		return 0, false, err
+	}
+	gen, err := conn.GetGen()
+	if err != nil {
+		return 0, false, err
+	}
+	tables, err := conn.ListTablesOfFamily(nft.TableFamilyINet)
+	if err != nil {
+		return 0, false, err
+	}
+	return gen.ID, slices.ContainsFunc(tables, func(t *nft.Table) bool { return t.Name == Table }), nil
+}
+
+// replace puts the rule set in the place of what is loaded.
+func (r *Ruleset) replace(m *automaton.Machine, live flows) error {
+	conn := &nft.Conn{}
+	generation, found, err := ours(conn)
+	if err != nil {
+		return err
+	}
+	var b batch
+	b.addTable()
+	kept := map[string]bool{}
+	if found {
+		if kept, err = r.clear(&b, conn, m); err != nil {
+			return err
+		}
+	}
+	for _, name := range r.counters {
+		if !kept["counter "+name] {
+			b.addCounter(name)
+		}
+	}
+	for _, c := range r.chains {
+		if !kept["chain "+c.name] {
+			b.addChain(c)
+		}
+	}
+	for i, s := range r.sets {
+		if !kept["set "+s.name] {
+			b.addSet(s, uint32(i+1))
+			b.addElements(s.name, s.entries())
+		}
+	}
+	for _, c := range r.chains {
+		for i := range c.rules {
+			b.addRule(c, &c.rules[i])
+		}
+	}
+	r.addSessions(&b, live)
+	return b.commit(generation)
+}
+
+// clear deletes, in the transaction, all that is loaded but what stays: the
+// chains that the kernel calls, because taking one out and putting it back would
+// leave a moment without it, and the sets that packets change. It gives the
+// names of what stays.
+func (r *Ruleset) clear(b *batch, conn *nft.Conn, m *automaton.Machine) (map[string]bool, error) {
+	kept := map[string]bool{}
+	b.flushRules()
+
+	sets, err := conn.GetSets(table)
+	if err != nil {
+		return nil, err
+	}
+	// Verdict maps refer to chains, and must go before them.
+	for _, loaded := range sets {
+		i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == loaded.Name })
+		if i < 0 || !r.sets[i].stays() || !r.sets[i].same(loaded) {
+			b.delSet(loaded.Name)
+			continue
+		}
+		kept["set "+loaded.Name] = true
+		if err := r.forget(b, conn, r.sets[i], loaded, m); err != nil {
+			return nil, err
+		}
+	}
+	chains, err := conn.ListChainsOfTableFamily(nft.TableFamilyINet)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]*chain{}
+	for _, c := range r.chains {
+		wanted[c.name] = c
+	}
+	for _, loaded := range chains {
+		if loaded.Table.Name != Table {
+			continue
+		}
+		if c := wanted[loaded.Name]; c != nil && c.same(loaded) {
+			kept["chain "+loaded.Name] = true
+			continue
+		}
+		b.delChain(loaded.Name)
+	}
+	objects, err := conn.GetNamedObjects(table)
+	if err != nil {
+		return nil, err
+	}
+	counters := map[string]bool{}
+	for _, name := range r.counters {
+		counters[name] = true
+	}
+	for _, o := range objects {
+		named, ok := o.(*nft.NamedObj)
+		if !ok {
+			continue
+		}
+		if named.Type == nft.ObjTypeCounter && counters[named.Name] {
+			kept["counter "+named.Name] = true
+			continue
+		}
+		b.delObject(named.Name, uint32(named.Type))
+	}
+	return kept, nil
+}
+
+// stays tells whether what the kernel holds in the set outlives the rules.
+func (s *set) stays() bool { return s.timeout }
+
+// same tells whether a loaded set is made as this one is.
+func (s *set) same(loaded *nft.Set) bool {
+	key := s.keyType()
+	return key.GetNFTMagic() == loaded.KeyType.GetNFTMagic() && key.Bytes == loaded.KeyType.Bytes &&
+		(s.data != nil) == loaded.IsMap && (s.data == nil || s.data.GetNFTMagic() == loaded.DataType.GetNFTMagic()) &&
+		s.timeout == loaded.HasTimeout && s.dynamic == loaded.Dynamic && s.size == loaded.Size
+}
+
+// same tells whether a loaded chain is called by the kernel as this one is.
+func (c *chain) same(loaded *nft.Chain) bool {
+	return c.base != nil && loaded.Hooknum != nil && loaded.Priority != nil &&
+		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
+}
+
+// forget deletes the elements of a set that stays whose states and services the
+// machine does not have. It is housekeeping: an id never comes to mean anything
+// else, so that an element which is missed here is only never looked for.
+func (r *Ruleset) forget(b *batch, conn *nft.Conn, s *set, loaded *nft.Set, m *automaton.Machine) error {
+	var known func(e *nft.SetElement) bool
+	for _, f := range families {
+		switch s {
+		case r.live.at[f]:
+			known = func(e *nft.SetElement) bool {
+				return len(e.Val) >= 4 && m.State(automaton.StateID(binary.NativeEndian.Uint32(e.Val))) != nil
+			}
+		case r.live.once[f], r.live.many[f]:
+			services := map[automaton.ServiceID]bool{}
+			for i := range m.Services {
+				services[m.Services[i].ID] = true
+			}
+			at := f.bits() / 8
+			known = func(e *nft.SetElement) bool {
+				return len(e.Key) >= at+4 && services[automaton.ServiceID(binary.NativeEndian.Uint32(e.Key[at:]))]
+			}
+		}
+	}
+	if known == nil {
+		return nil
+	}
+	loadedElements, err := conn.GetSetElements(loaded)
+	if err != nil {
+		return err
+	}
+	var stale []entry
+	for i := range loadedElements {
+		if e := &loadedElements[i]; !known(e) {
+			stale = append(stale, entry{element: element{key: e.Key, data: e.Val}})
+		}
+	}
+	b.destroyElements(s.name, stale)
+	return nil
+}
+
+func (s *set) keyType() datatype {
+	if len(s.key) == 1 {
+		return s.key[0]
+	}
+	return nft.MustConcatSetType(s.key...) // at most five, which is what fits
+}
+
+// entries gives the elements, an interval as its two ends.
+func (s *set) entries() []entry {
+	var all []entry
+	if s.interval && len(s.elements) > 0 && slices.ContainsFunc(s.elements[0].key, func(b byte) bool { return b != 0 }) {
+		all = append(all, entry{element: element{key: make([]byte, len(s.elements[0].key))}, intervalEnd: true})
+	}
+	for _, e := range s.elements {
+		all = append(all, entry{element: e})
+		if s.interval && e.end != nil {
+			all = append(all, entry{element: element{key: e.end}, intervalEnd: true})
+		}
+	}
+	return all
+}
+
+// sessionsFor is how long a connection that is older than the rules may be
+// silent: as long as conntrack remembers one (nf_conntrack_tcp_timeout_established).
+const sessionsFor = 5 * 24 * time.Hour
+
+// remember lets connections go on that were made before the rules.
+func (r *Ruleset) remember(live flows) error {
+	var b batch
+	r.addSessions(&b, live)
+	return b.commit(0)
+}
+
+func (r *Ruleset) addSessions(b *batch, live flows) {
+	for _, f := range families {
+		var entries []entry
+		for flow := range live {
+			if of(flow.Remote.Addr()) == f {
+				entries = append(entries, entry{
+					element: elementOf(addrPart(flow.Remote.Addr()), portPart(flow.Remote.Port()),
+						addrPart(flow.Local.Addr()), portPart(flow.Local.Port())),
+					expire: sessionsFor,
+				})
+			}
+		}
+		b.addElements(r.live.sessions[f].name, entries)
+	}
+}
+
+func portPart(n uint16) part { return part{fmt.Sprint(n), portBytes(n)} }

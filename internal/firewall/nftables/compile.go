@@ -1,0 +1,376 @@
+package nftables
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// How much the sets hold. An element of the largest costs the kernel up to 200
+// bytes, so that a full table of progress takes up to 200 MB; docs/design.md has
+// what was measured.
+const (
+	// maxProgress is how many sources may be part-way at once, in each
+	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
+	// to fill, with every source's budget to spare.
+	maxProgress = 1 << 20
+	// maxGrants and maxAdmitted are only ever filled by knocks that went all
+	// the way.
+	maxGrants   = 1 << 16
+	maxAdmitted = 1 << 18
+)
+
+// liveSets are the sets that the packet path changes, and which therefore stay
+// when rules are replaced. What a policy has no use for is nil.
+type liveSets struct {
+	at       map[family]*set // progress: source -> state
+	many     map[family]*set // grants for services with `admit: any`
+	once     map[family]*set // grants for services with `admit: one`
+	held     map[family]*set // sources with a grant that a stray packet loses
+	syns     map[family]*set // admitted TCP connections
+	packets  map[family]*set // admitted UDP flows
+	sessions map[family]*set // TCP connections older than the rules
+	budget   *set
+}
+
+// A compiler builds a rule set from a machine. The methods that build parts are
+// in the files named after them: knock.go, door.go, host.go.
+type compiler struct {
+	*Ruleset
+	m *automaton.Machine
+	p *policy.Policy
+
+	service    *set            // what is asked for, by protocol and port
+	serviceAt  map[family]*set // the same, for services of one address
+	interfaces *set            // nil for all but loopback
+	gate       *set            // leads to the log lines; nil if there are none
+
+	syn, packet, input, divert, reply *chain // what the kernel calls
+	allow, allowOriginal              *chain // nil where nothing is allowed
+	judge, asked, pass, cover         *chain
+	move                              *chain   // nil where every door has one knock
+	forfeit                           *chain   // nil where no door has it
+	doors                             []*chain // as the machine's
+}
+
+// Compile gives the rule set that runs a machine. It is pure: the same machine
+// gives the same rule set everywhere.
+func Compile(m *automaton.Machine) *Ruleset {
+	c := &compiler{Ruleset: &Ruleset{}, m: m, p: m.Policy}
+	c.liveSets()
+	c.services()
+	c.hooks()
+	c.ending()
+	c.allowed()
+	c.forfeiting()
+	c.knocks()
+	c.host()
+	c.diverting()
+	c.service.comment = digestComment + c.Digest()
+	return c.Ruleset
+}
+
+func (c *compiler) newSet(s *set) *set {
+	c.sets = append(c.sets, s)
+	return s
+}
+
+// newChain makes a chain that rules lead to.
+func (c *compiler) newChain(name, doc string) *chain {
+	ch := &chain{name: name, doc: doc}
+	c.chains = append(c.chains, ch)
+	return ch
+}
+
+func (c *compiler) newCounter(name string) string {
+	c.counters = append(c.counters, name)
+	return name
+}
+
+// source is who a packet counts as: its sender, or the network that the policy
+// takes for one source.
+func (c *compiler) source(f family) field { return saddr(f, c.sourceBits(f)) }
+
+func (c *compiler) sourceBits(f family) int {
+	if f == ipv4 {
+		return c.p.Source.IPv4
+	}
+	return c.p.Source.IPv6
+}
+
+// has tells whether any service is of the protocol.
+func (c *compiler) has(p policy.Protocol) bool {
+	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Port.Protocol == p })
+}
+
+// liveSets makes the sets that outlive a policy.
+func (c *compiler) liveSets() {
+	perFamily := func(name, doc string, size uint32, data *datatype, keys func(f family) []datatype) map[family]*set {
+		sets := map[family]*set{}
+		for _, f := range families {
+			sets[f] = c.newSet(&set{
+				name: name + f.suffix(), doc: doc, key: keys(f), data: data,
+				dynamic: true, timeout: true, size: size,
+			})
+			doc = ""
+		}
+		return sets
+	}
+	address := func(f family) []datatype { return []datatype{f.datatype()} }
+	grant := func(f family) []datatype { return []datatype{f.datatype(), nft.TypeClassID} }
+	flow := func(f family) []datatype {
+		return []datatype{f.datatype(), nft.TypeInetService, f.datatype(), nft.TypeInetService}
+	}
+	admits := func(a policy.Admit) bool {
+		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
+	}
+
+	c.live.at = perFamily("at", "Who is part-way: source -> state.", maxProgress, &nft.TypeClassID, address)
+	if admits(policy.AdmitAny) {
+		c.live.many = perFamily("many", "Who may open connections to a service.", maxGrants, nil, grant)
+	}
+	if admits(policy.AdmitOne) {
+		c.live.once = perFamily("once", "Who may open one connection to a service. An element holds a limit of two\n"+
+			"packets: one is taken when it is made, the other by the connection, so that two\n"+
+			"connections at the same moment cannot both have it.", maxGrants, nil, grant)
+	}
+	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forfeit }) {
+		c.live.held = perFamily("held", "Who has a grant that a stray packet loses.", maxGrants, nil, address)
+	}
+	if c.has(policy.TCP) {
+		c.live.syns = perFamily("syns", "Connections that were admitted: addresses, ports and the sequence number that\n"+
+			"only the SYN's own retransmissions have.", maxAdmitted, nil, func(f family) []datatype {
+			return append(flow(f), nft.TypeClassID)
+		})
+	}
+	if c.has(policy.UDP) {
+		c.live.packets = perFamily("packets", "UDP flows that were admitted.", maxAdmitted, nil, flow)
+	}
+	c.live.sessions = map[family]*set{}
+	doc := "TCP connections that were there before the rules, until conntrack knows them."
+	for _, f := range families {
+		c.live.sessions[f] = c.newSet(&set{
+			name: "sessions" + f.suffix(), doc: doc, key: flow(f), timeout: true, size: 1 << 20,
+		})
+		doc = ""
+	}
+	c.live.budget = c.newSet(&set{
+		name: "budget", doc: "What each source has left of its first knocks. Sources share buckets by a hash that\n" +
+			"nobody else can compute: a set of addresses could be filled up by forged ones.",
+		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.FirstKnocks.Buckets),
+	})
+}
+
+// services makes the tables of what is hidden.
+func (c *compiler) services() {
+	key := []datatype{nft.TypeInetProto, nft.TypeInetService}
+	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> service.", key: key, data: &nft.TypeClassID})
+	c.serviceAt = map[family]*set{}
+	for i := range c.m.Services {
+		s := &c.m.Services[i]
+		parts := portParts(s.Port)
+		if !s.Address.IsValid() {
+			c.service.elements = append(c.service.elements, elementOf(parts...).to(uint32(s.ID)))
+			continue
+		}
+		f := of(s.Address)
+		at := c.serviceAt[f]
+		if at == nil {
+			at = c.newSet(&set{
+				name: "service_at" + f.suffix(), doc: "What is hidden on one address only.",
+				key: append([]datatype{f.datatype()}, key...), data: &nft.TypeClassID,
+			})
+			c.serviceAt[f] = at
+		}
+		at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(uint32(s.ID)))
+	}
+}
+
+// onService adds rules for packets to a hidden service, which then carry its id.
+func (c *compiler) onService(ch *chain, doc string, then ...statement) {
+	rule := func(found statement) {
+		ch.say(doc, append([]statement{found}, then...)...)
+		doc = ""
+	}
+	rule(carryFrom(c.service, protocol, port))
+	for _, f := range families {
+		if at := c.serviceAt[f]; at != nil {
+			rule(carryFrom(at, daddr(f), protocol, port))
+		}
+	}
+}
+
+// hooks makes the chains that the kernel calls.
+func (c *compiler) hooks() {
+	if len(c.p.Interfaces) > 0 {
+		c.interfaces = c.newSet(&set{name: "interfaces", doc: "Where the policy holds.", key: []datatype{nft.TypeIFName}})
+		for _, name := range c.p.Interfaces {
+			e := elementOf(part{fmt.Sprintf("%q", name), nameBytes(name)})
+			c.interfaces.elements = append(c.interfaces.elements, e)
+		}
+	}
+	hook := func(name, doc string, kind nft.ChainType, h *nft.ChainHook, hookName string, priority int, where string) *chain {
+		ch := c.newChain(name, doc)
+		ch.base = &base{kind, h, hookName, priority, where}
+		return ch
+	}
+	c.syn = hook("syn", "New TCP connections to this host. They are judged before conntrack sees them, so that a\n"+
+		"scan leaves nothing behind, and before anybody's DNAT.",
+		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -300, "raw")
+	c.packet = hook("packet", "UDP packets and echo requests that belong to no known flow.",
+		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -150, "mangle")
+	c.input = hook("input", "What reaches this host. It trusts nothing that came before: only what is known here, or\n"+
+		"was admitted, gets in.",
+		nft.ChainTypeFilter, nft.ChainHookInput, "input", 0, "filter")
+	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forward.IsValid() }) {
+		c.divert = hook("divert", "Services on other hosts: only what was admitted is sent on to them.",
+			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", -105, "dstnat - 5")
+	}
+	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Masquerade }) {
+		c.reply = hook("reply", "Services whose host has no way back but through this one.",
+			nft.ChainTypeNAT, nft.ChainHookPostrouting, "postrouting", 100, "srcnat")
+	}
+}
+
+// governed begins a rule that is about the policy's interfaces only.
+func (c *compiler) governed() statement {
+	if c.interfaces == nil {
+		return notLoopback
+	}
+	return in(c.interfaces, interfaceName)
+}
+
+// ending makes the chains that packets end in.
+func (c *compiler) ending() {
+	c.pass = c.newChain("pass", "What may go on, as it came.")
+	c.pass.add(carryID(0))
+	c.pass.add(accept)
+
+	covered := c.newCounter("covered")
+	shut := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
+	shut.add(count(covered))
+	switch c.p.Cover {
+	case policy.CoverReset:
+		shut.add(isProto(policy.TCP), reset)
+		shut.add(isProto(policy.UDP), unreachable)
+	case policy.CoverUnreachable:
+		shut.add(isProto(policy.TCP), unreachable)
+		shut.add(isProto(policy.UDP), unreachable)
+	}
+	shut.add(drop)
+	c.cover = shut
+	if c.p.Posture == policy.Guard {
+		c.cover = c.newChain("guard", "What is not admitted. Only the hidden services are covered; the rest of the host is left\nalone.")
+		c.onService(c.cover, "", goTo(shut))
+		c.cover.add(goTo(c.pass))
+	}
+}
+
+// allowed makes the chains of what needs no knock, if the policy has any.
+func (c *compiler) allowed() {
+	if len(c.p.Allow) == 0 {
+		return
+	}
+	c.allow = c.newChain("allow", "What needs no knock.")
+	c.allowOriginal = c.newChain("allow_original", "The same, by the port that was asked for before anybody's DNAT.")
+	for i := range c.p.Allow {
+		a := &c.p.Allow[i]
+		for _, condition := range conditions(a, port) {
+			c.allow.add(append(condition, accept)...)
+		}
+		for _, condition := range conditions(a, originalPort) {
+			c.allowOriginal.add(append(condition, accept)...)
+		}
+	}
+}
+
+// conditions gives what an allow entry asks for, as the beginnings of one rule
+// or two (ICMP differs between the families).
+func conditions(a *policy.Allow, to field) [][]statement {
+	var common []statement
+	if a.Interface != "" {
+		common = append(common, isInterface(a.Interface))
+	}
+	if a.From.IsValid() {
+		common = append(common, isFrom(a.From))
+	}
+	switch s := a.Service; s.Protocol {
+	case 0:
+		return [][]statement{common}
+	case policy.ICMP:
+		var both [][]statement
+		for _, f := range families {
+			if !a.From.IsValid() || of(a.From.Addr()) == f {
+				both = append(both, append(slices.Clone(common), isEcho(f)))
+			}
+		}
+		return both
+	case policy.TCP, policy.UDP:
+		return [][]statement{append(common, isProto(s.Protocol), isBetween(to, s.First, s.Last))}
+	default:
+		return [][]statement{append(common, isProto(s.Protocol))}
+	}
+}
+
+// isEcho matches an echo request (RFC 792, RFC 4443).
+func isEcho(f family) statement {
+	if f == ipv4 {
+		return is(icmpType(f), "echo-request", []byte{8})
+	}
+	return is(icmpType(f), "echo-request", []byte{128})
+}
+
+// logRate bounds the lines that each rule may write to the log.
+var logRate = rate{n: 10, unit: expr.LimitTimeSecond, burst: 20}
+
+// oneUse is the limit that makes a grant good for one connection: making the
+// element takes the first of two packets, the connection takes the second. The
+// kernel counts it down under a lock.
+var oneUse = rate{n: 1, unit: expr.LimitTimeWeek, burst: 2}
+
+// longestForfeit gives the longest time that a grant for a forfeit service may live.
+func (c *compiler) longestForfeit() time.Duration {
+	var longest time.Duration
+	for i := range c.m.Doors {
+		if d := &c.m.Doors[i]; d.Forfeit {
+			longest = max(longest, d.OpenFor)
+		}
+	}
+	return longest
+}
+
+// timeouts gives the different step timeouts, shortest first.
+func (c *compiler) timeouts() []time.Duration {
+	var all []time.Duration
+	for i := range c.m.States {
+		all = append(all, c.m.States[i].Timeout)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// prefixes splits prefixes into the families', sorted and without overlaps, as
+// interval sets want them.
+func prefixes(all []netip.Prefix) map[family][]netip.Prefix {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	split := map[family][]netip.Prefix{}
+	for _, p := range sorted {
+		f := of(p.Addr())
+		if kept := split[f]; len(kept) > 0 && kept[len(kept)-1].Overlaps(p) {
+			continue // inside the one before it
+		}
+		split[f] = append(split[f], p)
+	}
+	return split
+}

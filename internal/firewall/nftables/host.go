@@ -1,0 +1,90 @@
+package nftables
+
+import (
+	nft "github.com/google/nftables"
+
+	"postern/internal/policy"
+)
+
+// host fills the chain of what reaches this host.
+func (c *compiler) host() {
+	ch := c.input
+	if c.interfaces == nil {
+		ch.add(isInterface("lo"), accept)
+	} else {
+		ch.add(notIn(c.interfaces, interfaceName), accept)
+	}
+	ch.add(isEstablished, accept)
+	if c.p.Posture == policy.Closed {
+		c.needed(ch)
+	}
+	if c.allow != nil {
+		ch.add(jump(c.allowOriginal))
+		ch.say("A flow that somebody keeps from conntrack has only the port that it has now.", isUntracked, jump(c.allow))
+	}
+	for _, f := range families {
+		if c.live.syns != nil {
+			ch.add(isSYN, carry(sequence),
+				in(c.live.syns[f], append(originalTuple(f, policy.TCP), carried)...), goTo(c.pass))
+		}
+		if c.live.packets != nil {
+			ch.add(in(c.live.packets[f], originalTuple(f, policy.UDP)...), goTo(c.pass))
+		}
+	}
+	for _, f := range families {
+		ch.add(isNotSYN, in(c.live.sessions[f], tuple(f, policy.TCP)...), goTo(c.pass))
+	}
+	ch.add(goTo(c.cover))
+}
+
+// needed accepts what a host cannot stay on its network without: neighbour and
+// router discovery (RFC 4861), multicast listener discovery (RFC 2710, 3810),
+// IGMP, addresses by DHCP, and the errors that path MTU discovery lives on.
+func (c *compiler) needed(ch *chain) {
+	set4 := c.newSet(&set{
+		name: "needed4", doc: "The ICMP messages that a host cannot do without: errors, path MTU discovery among them.",
+		key: []datatype{nft.TypeICMPType},
+		elements: numbers(
+			number{"destination-unreachable", 3}, number{"time-exceeded", 11}, number{"parameter-problem", 12},
+		),
+	})
+	set6 := c.newSet(&set{
+		name: "needed6", doc: "The same for IPv6, with neighbours, routers and multicast listeners.",
+		key: []datatype{nft.TypeICMP6Type},
+		elements: numbers(
+			number{"destination-unreachable", 1}, number{"packet-too-big", 2}, number{"time-exceeded", 3},
+			number{"parameter-problem", 4}, number{"mld-listener-query", 130}, number{"mld-listener-report", 131},
+			number{"mld-listener-done", 132}, number{"nd-router-solicit", 133}, number{"nd-router-advert", 134},
+			number{"nd-neighbor-solicit", 135}, number{"nd-neighbor-advert", 136}, number{"nd-redirect", 137},
+			number{"mld2-listener-report", 143},
+		),
+	})
+	ch.add(in(set4, icmpType(ipv4)), accept)
+	ch.add(in(set6, icmpType(ipv6)), accept)
+	ch.add(isProto(igmp), accept)
+	c.dhcp(ch)
+}
+
+// A number has a name in nft.
+type number struct {
+	name  string
+	value byte
+}
+
+func numbers(all ...number) []element {
+	var elements []element
+	for _, n := range all {
+		elements = append(elements, elementOf(part{n.name, []byte{n.value}}))
+	}
+	return elements
+}
+
+// dhcp accepts the answers of address servers. They may come before this host
+// has an address, so that conntrack does not know the question.
+func (c *compiler) dhcp(ch *chain) {
+	if c.p.Posture != policy.Closed {
+		return
+	}
+	ch.add(isPort(sport(policy.UDP), 67), isPort(dport(policy.UDP), 68), accept)
+	ch.add(isFamily(ipv6), isPort(sport(policy.UDP), 547), isPort(dport(policy.UDP), 546), accept)
+}

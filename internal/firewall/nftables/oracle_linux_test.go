@@ -1,0 +1,116 @@
+package nftables
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/automaton"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) { lab.Main(m.Run) }
+
+// machine reads a policy of testdata.
+func machine(t testing.TB, name string) *automaton.Machine {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compileText(t, string(data))
+}
+
+func compileText(t testing.TB, text string) *automaton.Machine {
+	t.Helper()
+	p, err := policy.Parse("policy.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+var policies = []string{"howto", "everything", "guard"}
+
+// TestText shows what a policy becomes, for people to read.
+func TestText(t *testing.T) {
+	for _, name := range policies {
+		golden := filepath.Join("testdata", name+".nft")
+		got := Compile(machine(t, name)).Render(Commented)
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), got); d != "" {
+			t.Errorf("%s has changed (-want +got):\n%s", golden, d)
+		}
+	}
+}
+
+// TestOracle holds the two forms of a rule set to each other: the real nft reads
+// the text, the backend loads the value, and nft must list the same.
+func TestOracle(t *testing.T) {
+	for _, name := range policies {
+		for _, style := range []Style{Plain, Commented} {
+			t.Run(name, func(t *testing.T) {
+				l := lab.NewT(t)
+				byText, byNetlink := l.Host("text"), l.Host("netlink")
+				m := machine(t, name)
+
+				load := byText.Command(t.Context(), "nft", "-f", "-")
+				load.Stdin = strings.NewReader(Compile(m).Render(style))
+				if out, err := load.CombinedOutput(); err != nil {
+					t.Fatalf("nft does not read our text: %v\n%s", err, out)
+				}
+				if err := byNetlink.Do(func() error { return Backend{}.Apply(m) }); err != nil {
+					t.Fatal(err)
+				}
+				want, got := list(t, byText), list(t, byNetlink)
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("nft lists them differently (-text +netlink):\n%s", d)
+				}
+				if !strings.Contains(got, "goto judge") {
+					t.Errorf("nothing was loaded:\n%s", got)
+				}
+			})
+		}
+	}
+}
+
+// list gives a host's rule set, with the elements of hashed sets in one order.
+func list(t *testing.T, h *lab.Host) string {
+	t.Helper()
+	out, err := h.Command(t.Context(), "nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft list: %v\n%s", err, out)
+	}
+	return elements.ReplaceAllStringFunc(string(out), func(text string) string {
+		list := strings.Split(strings.Trim(text, "elements ={}"), ",")
+		for i := range list {
+			list[i] = strings.TrimSpace(list[i])
+		}
+		slices.Sort(list)
+		return "elements = { " + strings.Join(list, "\n") + " }"
+	})
+}
+
+var elements = regexp.MustCompile(`elements = \{[^}]*\}`)

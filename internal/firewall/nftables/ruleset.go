@@ -1,0 +1,234 @@
+// Package nftables runs a knock automaton in the Linux kernel's nftables, in a
+// table of Postern's own: `inet postern`.
+//
+// Compile turns a machine into a Ruleset, a plain value that knows no host. Its
+// text form is what `nft -f` reads; Apply loads the same value over netlink,
+// without the nft program. Both forms come from one list of statements
+// (statement.go), and a test holds the real nft to it: what the text loads and
+// what Apply loads must list the same.
+//
+// # How a packet is judged
+//
+//	syn     prerouting raw     new TCP connections to this host, before conntrack
+//	packet  prerouting mangle  UDP and echo requests of no known flow
+//	divert  prerouting dstnat  what was admitted to a forwarded service
+//	input   input filter       what is left: only what was admitted gets in
+//
+// The work is done by lookups in tables, never by a rule for each door, so that
+// a packet's cost does not grow with the policy. `meta priority` carries the
+// state or the service from one lookup to the next: it is a number of the packet
+// that nothing uses on the way in, and it is set back before the packet goes on.
+// (`meta mark` would do, but it belongs to the administrator.)
+package nftables
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// Table is the name of the one table that is ours, of the inet family.
+const Table = "postern"
+
+// A Ruleset is a whole table: what is to be loaded, knowing no host.
+type Ruleset struct {
+	sets     []*set
+	counters []string
+	chains   []*chain
+	live     liveSets
+}
+
+// A set is a set, a map or a verdict map.
+type set struct {
+	name     string
+	doc      string // what it holds, for whoever reads the text
+	comment  string // kept in the kernel with the set
+	key      []datatype
+	data     *datatype // of a map; nil for a set
+	verdict  bool      // a map to verdicts
+	interval bool
+	dynamic  bool // the packet path adds to it; it outlives the policy
+	timeout  bool
+	size     uint32
+	elements []element
+}
+
+// A datatype is a type of nft's.
+type datatype = nft.SetDatatype
+
+// An element is one entry of a set, in both forms.
+type element struct {
+	text    string
+	key     []byte
+	end     []byte // of an interval: the first value after it; nil where it has no end
+	data    []byte
+	verdict *expr.Verdict
+}
+
+// A chain is a list of rules, hooked into the packet path if base is not nil.
+type chain struct {
+	name  string
+	doc   string
+	base  *base
+	rules []rule
+}
+
+// base says where a chain is hooked.
+type base struct {
+	kind     nft.ChainType
+	hook     *nft.ChainHook
+	hookName string
+	priority int
+	where    string // the priority as nft writes it
+}
+
+// A rule is a list of statements; the first that does not match ends it.
+type rule struct {
+	doc        string
+	statements []statement
+}
+
+// add appends a rule to the chain.
+func (c *chain) add(statements ...statement) { c.rules = append(c.rules, rule{statements: statements}) }
+
+// say appends a rule with a comment above it.
+func (c *chain) say(doc string, statements ...statement) {
+	c.rules = append(c.rules, rule{doc, statements})
+}
+
+// Digest names the rule set: two that differ in any rule or element have
+// different digests.
+func (r *Ruleset) Digest() string {
+	sum := sha256.Sum256([]byte(r.Render(Plain)))
+	return hex.EncodeToString(sum[:8])
+}
+
+// A Style is how Render writes.
+type Style int
+
+const (
+	Plain     Style = iota // rules only
+	Commented              // every part explained
+)
+
+// Render gives the table in nft's syntax, as a file for `nft -f`. Loading it
+// replaces an `inet postern` table as a whole, with all that clients have
+// earned; Apply is what keeps that.
+func (r *Ruleset) Render(style Style) string {
+	var b strings.Builder
+	say := func(indent, doc string) {
+		if style == Commented && doc != "" {
+			for line := range strings.SplitSeq(doc, "\n") {
+				fmt.Fprintf(&b, "%s# %s\n", indent, line)
+			}
+		}
+	}
+	gap := func() {
+		if style == Commented {
+			b.WriteByte('\n')
+		}
+	}
+	say("", "Written by postern. Knocking hides a service; it does not replace the service's\nown authentication.")
+	// Adding the table first lets the deletion succeed where there is none.
+	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\n", Table, Table)
+	fmt.Fprintf(&b, "table inet %s {\n", Table)
+	for _, name := range r.counters {
+		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
+	}
+	for _, s := range r.sets {
+		gap()
+		say("\t", s.doc)
+		s.render(&b)
+	}
+	for _, c := range r.chains {
+		gap()
+		say("\t", c.doc)
+		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
+		if c.base != nil {
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.base.kind, c.base.hookName, c.base.where)
+		}
+		for _, rule := range c.rules {
+			say("\t\t", rule.doc)
+			b.WriteString("\t\t" + rule.text() + "\n")
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (s *set) render(b *strings.Builder) {
+	kind := "set"
+	if s.data != nil || s.verdict {
+		kind = "map"
+	}
+	fmt.Fprintf(b, "\t%s %s {\n", kind, s.name)
+	names := make([]string, len(s.key))
+	for i, k := range s.key {
+		names[i] = k.Name
+	}
+	typ := strings.Join(names, " . ")
+	switch {
+	case s.verdict:
+		typ += " : verdict"
+	case s.data != nil:
+		typ += " : " + s.data.Name
+	}
+	fmt.Fprintf(b, "\t\ttype %s\n", typ)
+	if s.size > 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n", s.size)
+	}
+	var flags []string
+	if s.interval {
+		flags = append(flags, "interval")
+	}
+	if s.dynamic {
+		flags = append(flags, "dynamic")
+	}
+	if s.timeout {
+		flags = append(flags, "timeout")
+	}
+	if len(flags) > 0 {
+		fmt.Fprintf(b, "\t\tflags %s\n", strings.Join(flags, ","))
+	}
+	if s.comment != "" {
+		fmt.Fprintf(b, "\t\tcomment %q\n", s.comment)
+	}
+	if len(s.elements) > 0 {
+		b.WriteString("\t\telements = {\n")
+		for i, e := range s.elements {
+			comma := ","
+			if i == len(s.elements)-1 {
+				comma = ""
+			}
+			fmt.Fprintf(b, "\t\t\t%s%s\n", e.text, comma)
+		}
+		b.WriteString("\t\t}\n")
+	}
+	b.WriteString("\t}\n")
+}
+
+func (r *rule) text() string {
+	parts := make([]string, len(r.statements))
+	for i, s := range r.statements {
+		parts[i] = s.text()
+	}
+	return strings.Join(parts, " ")
+}
+
+// exprs gives the rule in the kernel's form.
+func (r *rule) exprs() []expr.Any {
+	var k known
+	for _, s := range r.statements {
+		s.emit(&k)
+	}
+	return k.exprs
+}
+
+// digestComment comes before the digest in the comment of the set of services:
+// the loaded table says what it is.
+const digestComment = "rule set "
