@@ -3,8 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -118,25 +116,5 @@ func BenchmarkParse(b *testing.B) {
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*doors), "ns/door")
 			})
 		}
-	}
-}
-
-// TestExamples reads the policies that a user is told to begin with.
-func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples: %v", err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := Parse(filepath.Base(file), data)
-		if err != nil {
-			t.Errorf("%s is refused:\n%v", file, err)
-			continue
-		}
-		sound(t, p)
 	}
 }

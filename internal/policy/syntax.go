@@ -112,6 +112,16 @@ var rewordings = []rewording{
 		hint:    "put a space before the \"#\"",
 	},
 	{
+		says:    "alphabetic or numeric character",
+		message: "a \"&\" or \"*\" cannot stand here",
+		hint:    "put a value that begins with it in quotes",
+	},
+	{
+		says:    "tag",
+		message: "a tag is not allowed",
+		hint:    "remove it, or put a value that begins with \"!\" in quotes",
+	},
+	{
 		says:    "unknown anchor",
 		message: "an alias is not allowed, and this one stands for nothing",
 		hint:    "write the value out, or put it in quotes if it begins with a \"*\"",
@@ -126,7 +136,7 @@ const plainer = "write \"key: value\" lines, and put values with unusual charact
 func (s *source) syntax(err error) finding {
 	var load *yaml.LoadError
 	if !errors.As(err, &load) {
-		return finding{message: "this is not YAML: " + short(err.Error()), hint: plainer}
+		return finding{message: "this is not YAML: " + visible(err.Error()), hint: plainer}
 	}
 	noticed := Position{Line: load.Mark.Line, Column: load.Mark.Column}
 	began := Position{Line: load.ContextMark.Line, Column: load.ContextMark.Column}
@@ -141,7 +151,7 @@ func (s *source) syntax(err error) finding {
 		}
 		return s.sharpen(f)
 	}
-	return finding{at: noticed, message: "this is not YAML: " + short(load.Message), hint: plainer}
+	return finding{at: noticed, message: "this is not YAML: " + visible(load.Message), hint: plainer}
 }
 
 // sharpen knows the mistakes that a policy invites and YAML cannot name.

@@ -179,12 +179,12 @@ func (w *walker) unknown(owner string, key *yaml.Node, fields []field) (meant st
 		keys[i] = f.key
 	}
 	hint := "the keys of " + owner + " are " + strings.Join(keys, ", ")
-	if key.Value == "port" || key.Value == "ports" {
+	if near := nearest(key.Value, keys); near != "" {
+		meant, hint = near, "did you mean "+near+"?"
+	} else if key.Value == "port" || key.Value == "ports" {
 		meant, hint = "service", "write the port as a service, as in \"service: tcp/22\""
 	} else if home, ok := homes[key.Value]; ok {
 		hint = key.Value + " belongs to " + home
-	} else if near := nearest(key.Value, keys); near != "" {
-		meant, hint = near, "did you mean "+near+"?"
 	} else if near := nearest(key.Value, slices.Sorted(maps.Keys(homes))); near != "" {
 		hint = fmt.Sprintf("did you mean %s? it belongs to %s", near, homes[near])
 	}
