@@ -12,6 +12,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -184,4 +185,10 @@ const (
 // columns in characters. The zero value is no place.
 type Position struct {
 	Line, Column int
+}
+
+// Welcomes tells whether addr is one of those that may knock at the door.
+func (d *Door) Welcomes(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return len(d.From) == 0 || slices.ContainsFunc(d.From, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
