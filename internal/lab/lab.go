@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A Lab is a set of hosts and what connects them. Its methods and those of its
@@ -22,6 +23,11 @@ type Lab struct {
 	spawner  *spawner // started by the first command
 	closers  []func() error
 	closed   bool
+	cables   []*Link // both ends of each
+
+	settling sync.Mutex // guards what follows; taken before mu
+	markers  []*marker  // one for each of cables, as far as it goes
+	marks    uint64     // how many rounds of markers have been sent
 }
 
 // TB is what NewT needs of a testing.TB.
@@ -30,6 +36,10 @@ type TB interface {
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }
+
+// patience is how long the kernel may take for what it does in the background:
+// far longer than it ever does.
+const patience = 5 * time.Second
 
 // ErrClosed is the error of everything that is asked of a closed Lab.
 var ErrClosed = errors.New("lab: closed")

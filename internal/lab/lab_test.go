@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,5 +148,27 @@ func TestNames(t *testing.T) {
 	}
 	if want := []string{"lo", "b", "b2"}; len(names) != 3 || names[0] != want[0] || names[1] != want[1] || names[2] != want[2] {
 		t.Errorf("host a has the interfaces %q, want %q", names, want)
+	}
+}
+
+// Link-local addresses are there as soon as the cable is, and can be used.
+func TestLinkLocal(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	l.Connect(a, b)
+	err := a.Do(func() error {
+		table, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+		for line := range strings.Lines(string(table)) {
+			// address, index, length, scope, flags, name
+			f := strings.Fields(line)
+			if strings.HasPrefix(f[0], "fe80") && f[4] == "80" && f[5] == "b" { // permanent, not tentative
+				return err
+			}
+		}
+		t.Errorf("no link-local address in use on link b:\n%s", table)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

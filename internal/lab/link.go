@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -87,6 +88,12 @@ func (l *Lab) Connect(a, b *Host, prefixes ...string) (atA, atB *Link) {
 				}
 			}
 		}
+		for _, k := range []*Link{atA, atB} {
+			if err := k.awaitUp(); err != nil {
+				return err
+			}
+		}
+		l.cables = append(l.cables, atA, atB)
 		return nil
 	})
 	return atA, atB
@@ -136,7 +143,10 @@ func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 				return err
 			}
 		}
-		return k.plug()
+		if err := k.plug(); err != nil || len(ports) == 0 {
+			return err
+		}
+		return k.awaitUp()
 	})
 	return k
 }
@@ -199,6 +209,21 @@ func (k *Link) plug() error {
 		}
 	}
 	return k.Host.nl.LinkSetUp(link)
+}
+
+// awaitUp waits until the kernel has noticed that the other end is plugged in
+// and up. It does that in the background; until then it silently drops what is
+// sent, and the first SYN is repeated only a second later.
+func (k *Link) awaitUp() error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		link, err := k.Host.nl.LinkByIndex(k.index)
+		if err != nil || link.Attrs().OperState == netlink.OperUp {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("link %q of host %q is %s after %s", k.Name, k.Host.Name, link.Attrs().OperState, patience)
+		}
+	}
 }
 
 // noOffload has the stack finish every packet before it sends it. By default
