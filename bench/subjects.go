@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// A subject is a rule set to be measured.
+type subject struct {
+	name string
+	load func(ctx context.Context, h *lab.Host) error
+
+	first, wrong uint16 // a first knock, and a port that is none
+}
+
+// A stand is a host with a subject's rules, and the means to send to it.
+type stand struct {
+	*subject
+	from, to *lab.Link
+	scanner  *lab.Sender
+	flooder  *lab.Sender
+}
+
+func newStand(ctx context.Context, l *lab.Lab, s *subject) (*stand, error) {
+	n := strings.NewReplacer(" ", "", ",", "").Replace(s.name)
+	n = strings.ToLower(n[max(0, len(n)-8):])
+	client, server := l.Host("c"+n), l.Host("s"+n)
+	from, to := l.Connect(client, server, "192.0.2.0/24", "2001:db8::/64")
+	// The spoofed sources must have a way back, or the kernel would drop them
+	// for that and not for the rules.
+	server.Route("198.18.0.0/15", from.Addr4())
+	server.Route("198.51.100.0/24", from.Addr4())
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.load(ctx, server); err != nil {
+		return nil, err
+	}
+	scanner, err := from.Sender()
+	if err != nil {
+		return nil, err
+	}
+	flooder, err := from.Sender()
+	if err != nil {
+		return nil, err
+	}
+	return &stand{s, from, to, scanner, flooder}, nil
+}
+
+// howto is the rule set of the how-to that the project starts from.
+//
+//go:embed howto.rules
+var howto string
+
+const plainRules = `
+table inet plain {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established accept
+	}
+}
+`
+
+func subjects(only string) []*subject {
+	all := []*subject{
+		{name: "plain stateful firewall", load: loadBy("nft", plainRules, "-f", "-"), first: 1234, wrong: 4321},
+		{name: "the how-to's iptables rules", load: loadBy("iptables-restore", howto), first: 1234, wrong: 4321},
+		{name: "postern, 1 door", load: loadPolicy(policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern, 100 doors", load: loadPolicy(policyText(100, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors", load: loadPolicy(policyText(10000, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors on one service", load: loadPolicy(policyText(10000, true)), first: first, wrong: wrong},
+	}
+	var chosen []*subject
+	for i, s := range all {
+		if i == 0 || strings.Contains(s.name, only) {
+			chosen = append(chosen, s)
+		}
+	}
+	return chosen
+}
+
+// loadBy loads rules with a program.
+func loadBy(program, rules string, args ...string) func(context.Context, *lab.Host) error {
+	return func(ctx context.Context, h *lab.Host) error {
+		cmd := h.Command(ctx, program, args...)
+		cmd.Stdin = strings.NewReader(rules)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", program, err, out)
+		}
+		return nil
+	}
+}
+
+func loadPolicy(text string) func(context.Context, *lab.Host) error {
+	return func(_ context.Context, h *lab.Host) error {
+		p, err := policy.Parse("bench.yaml", []byte(text))
+		if err != nil {
+			return err
+		}
+		m, err := automaton.Compile(p)
+		if err != nil {
+			return err
+		}
+		return h.Do(func() error { return nftables.Backend{}.Apply(m) })
+	}
+}
+
+// What every measured policy has: the port of its first door's first knock, and
+// a port that is neither a knock nor a service.
+const first, wrong = 1234, 4321
+
+// policyText is a policy with a number of doors, each with three knocks of its
+// own among the first; they open services of their own, or one and the same.
+// Their ports are spread over the whole range, as a policy's would be.
+func policyText(doors int, oneService bool) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nposture: closed\ndoors:\n")
+	fmt.Fprintf(&b, "  d0: {service: 22, knock: {sequence: [%d, 2345, 3456]}}\n", first)
+	port := func(n int) int { // a walk over all ports but those of the first door
+		p := 1 + (n*7919)%65535
+		if p == first || p == wrong || p == 22 {
+			p = 65000
+		}
+		return p
+	}
+	for i := 1; i < doors; i++ {
+		service := 22
+		if !oneService {
+			service = 10000 + i
+		}
+		// A hundred different first knocks; what follows is the door's own.
+		fmt.Fprintf(&b, "  d%d: {service: %d, knock: {sequence: [%d, %d, %d]}}\n",
+			i, service, 5000+i%100, port(2*i), port(2*i+1))
+	}
+	return b.String()
+}
+
+var source = netip.MustParseAddr("198.51.100.7")
