@@ -1,0 +1,228 @@
+package automaton
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// An Order is the order in which a scan takes the ports.
+type Order string
+
+const (
+	// An Ascending scan probes every port once in order, and then once more.
+	// Where doors have knocks of several kinds, it sends an echo request
+	// first, then goes through TCP, then through UDP. A Descending scan is
+	// the reverse.
+	Ascending  Order = "ascending"
+	Descending Order = "descending"
+	// Random scans choose each port independently and never stop.
+	Random Order = "random"
+)
+
+// A Scan is somebody who knows nothing of the policy and tries every port,
+// from one address, which may knock at every door.
+type Scan struct {
+	Order Order
+	// Rate is how many probes are sent in a second; 0 is as 10,000.
+	Rate float64
+	// CPUs is how many packets the host may judge at the same moment; 0 is
+	// as 1. A state that one processor has read cannot be spoiled for it by
+	// what the others judge meanwhile, so that of CPUs packets that arrive in
+	// a row any one may be the next knock. The answers are then bounds in the
+	// attacker's favour: no fewer probes will do.
+	CPUs int
+}
+
+// A Result is what a scan does to one door.
+type Result struct {
+	Door *Door
+	// Opens tells whether the scan opens the door at all.
+	Opens bool
+	// Probes is how many probes it takes, the last knock included: exactly
+	// for a scan in order, on average for a random one. It is 0 if the door
+	// does not open.
+	Probes float64
+}
+
+// Scan tells what a scan does to each door, in the order of Doors.
+//
+// What `allow` lets everyone do is taken into account: such a probe spends the
+// scan's time and touches nobody's progress.
+func (m *Machine) Scan(s Scan) []Result {
+	if s.Rate <= 0 {
+		s.Rate = 10_000
+	}
+	s.CPUs = max(1, s.CPUs)
+	if s.Order == Random {
+		return m.randomScan(s)
+	}
+	all := map[policy.Protocol]bool{}
+	for i := range m.Doors {
+		for protocol := range protocols(m.Doors[i].Knock.Sequence) {
+			all[protocol] = true
+		}
+	}
+	t := m.targets(all)
+	if s.Order == Descending {
+		slices.Reverse(t.ports)
+	}
+	return m.orderedScan(s, t)
+}
+
+// The addresses of a scan stand for any.
+var (
+	source = netip.AddrFrom4([4]byte{198, 51, 100, 1})
+	dest   = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+)
+
+// interval is the time between two probes.
+func (s Scan) interval() time.Duration {
+	return max(1, time.Duration(float64(time.Second)/s.Rate))
+}
+
+// targets are what a scan probes.
+type targets struct {
+	ports []policy.Port // in ascending order
+	// live are those of the ports that the machine judges, that is, all but
+	// the ones that `allow` opens to everyone.
+	live map[policy.Port]bool
+}
+
+// targets gives every port of some protocols.
+func (m *Machine) targets(of map[policy.Protocol]bool) targets {
+	var t targets
+	if of[policy.ICMP] {
+		t.ports = append(t.ports, policy.Port{Protocol: policy.ICMP})
+	}
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
+		for n := 1; of[protocol] && n <= math.MaxUint16; n++ {
+			t.ports = append(t.ports, policy.Port{Protocol: protocol, Number: uint16(n)})
+		}
+	}
+	t.live = make(map[policy.Port]bool, len(t.ports))
+	for _, port := range t.ports {
+		t.live[port] = true
+	}
+	for i := range m.Policy.Allow {
+		a := &m.Policy.Allow[i]
+		if a.From.IsValid() || a.Interface != "" || a.Service == (policy.Service{}) {
+			continue
+		}
+		for n := int(a.Service.First); n <= int(a.Service.Last); n++ {
+			delete(t.live, policy.Port{Protocol: a.Service.Protocol, Number: uint16(n)})
+		}
+	}
+	return t
+}
+
+func protocols(sequence []policy.Port) map[policy.Protocol]bool {
+	of := map[policy.Protocol]bool{}
+	for _, port := range sequence {
+		of[port.Protocol] = true
+	}
+	return of
+}
+
+// orderedScan runs the reference over the targets, twice, and adds the doors
+// whose knocks lie so close in the order of the targets that packets judged at
+// the same moment may open them.
+func (m *Machine) orderedScan(s Scan, t targets) []Result {
+	results := make([]Result, len(m.Doors))
+	index := make(map[*Door]int, len(m.Doors))
+	for i := range m.Doors {
+		results[i].Door = &m.Doors[i]
+		index[&m.Doors[i]] = i
+	}
+	opened := func(door *Door, probes int) {
+		r := &results[index[door]]
+		if !r.Opens || float64(probes) < r.Probes {
+			r.Opens, r.Probes = true, float64(probes)
+		}
+	}
+	ref := NewReference(m)
+	in := Input{Source: source, Dest: dest}
+	for round := range 2 {
+		for i, port := range t.ports {
+			n := round*len(t.ports) + i
+			if !t.live[port] {
+				continue
+			}
+			in.Port, in.Sequence = port, uint32(n)
+			if v := ref.Step(time.Duration(n)*s.interval(), in); v.Door != nil {
+				opened(v.Door, n+1)
+			}
+		}
+	}
+	if s.CPUs > 1 {
+		c := newCircle(t)
+		for i := range m.Doors {
+			if n, ok := c.walks(m, s, &m.Doors[i]); ok {
+				opened(&m.Doors[i], n)
+			}
+		}
+	}
+	return results
+}
+
+// A circle is a scan that begins again when it is through.
+type circle struct {
+	at    map[policy.Port]int // where each live port comes
+	count []int               // how many live ports come before each place
+}
+
+func newCircle(t targets) circle {
+	c := circle{make(map[policy.Port]int, len(t.live)), make([]int, 1, len(t.ports)+1)}
+	for i, port := range t.ports {
+		n := c.count[i]
+		if t.live[port] {
+			c.at[port] = i
+			n++
+		}
+		c.count = append(c.count, n)
+	}
+	return c
+}
+
+// walks tells whether fewer wrong ports than could be judged at the same
+// moment lie between any two knocks of a door, and how many probes it is then
+// to the last knock.
+func (c circle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
+	size := len(c.count) - 1
+	sequence := d.Knock.Sequence
+	place, ok := c.at[sequence[0]]
+	if !ok {
+		return 0, false
+	}
+	state := Root
+	for i, port := range sequence[1:] {
+		state = m.edges[input{state, sequence[i]}].To
+		next, ok := c.at[port]
+		if !ok {
+			return 0, false
+		}
+		from := place % size
+		steps := (next - from + size) % size
+		if steps == 0 || s.interval()*time.Duration(steps) >= d.Knock.StepTimeout {
+			return 0, false
+		}
+		between := func(place int) bool { return (place-from+size)%size < steps && place != from }
+		wrong := c.count[next] - c.count[from+1]
+		if next < from {
+			wrong += c.count[size]
+		}
+		for _, loop := range m.states[state].Loops {
+			if at, live := c.at[loop]; live && between(at) {
+				wrong--
+			}
+		}
+		if wrong >= s.CPUs {
+			return 0, false
+		}
+		place += steps
+	}
+	return place + 1, true
+}

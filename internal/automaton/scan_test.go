@@ -1,0 +1,407 @@
+package automaton
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"postern/internal/policy"
+)
+
+func tcp(n uint16) policy.Port { return policy.Port{Protocol: policy.TCP, Number: n} }
+func udp(n uint16) policy.Port { return policy.Port{Protocol: policy.UDP, Number: n} }
+
+var echo = policy.Port{Protocol: policy.ICMP}
+
+// door is a door with the how-to's times; its service is no target of the
+// scans here unless a test says so.
+func door(retransmits policy.Retransmits, sequence ...policy.Port) policy.Door {
+	return policy.Door{
+		Name:     "d",
+		Services: []policy.Port{{Protocol: policy.TCP, Number: 0}},
+		Knock: policy.Knock{
+			Sequence: sequence, StepTimeout: 3 * time.Second, Retransmits: retransmits,
+		},
+		OpenFor: 10 * time.Second,
+		Admit:   policy.AdmitOne,
+	}
+}
+
+func machine(t interface{ Fatal(...any) }, p policy.Policy) *Machine {
+	p.Source = policy.Source{IPv4: 32, IPv6: 128}
+	m, err := Compile(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func allow(first, last uint16) policy.Allow {
+	return policy.Allow{Service: policy.Service{Protocol: policy.TCP, First: first, Last: last}}
+}
+
+func TestScanInOrder(t *testing.T) {
+	const reset, ignore = policy.RetransmitsReset, policy.RetransmitsIgnore
+	between := door(ignore, tcp(79), tcp(81))
+	between.Services = []policy.Port{tcp(80)}
+	betweenReset := between
+	betweenReset.Knock.Retransmits = reset
+
+	for name, test := range map[string]struct {
+		door  policy.Door
+		allow []policy.Allow
+		scan  Scan
+		want  float64 // 0: it does not open
+	}{
+		"the how-to, up":   {door(reset, tcp(1234), tcp(2345), tcp(3456)), nil, Scan{Order: Ascending}, 0},
+		"the how-to, down": {door(reset, tcp(1234), tcp(2345), tcp(3456)), nil, Scan{Order: Descending}, 0},
+
+		"neighbours, up":        {door(reset, tcp(7000), tcp(7001), tcp(7002)), nil, Scan{Order: Ascending}, 7002},
+		"neighbours, down":      {door(reset, tcp(7000), tcp(7001), tcp(7002)), nil, Scan{Order: Descending}, 0},
+		"neighbours reversed":   {door(reset, tcp(7002), tcp(7001), tcp(7000)), nil, Scan{Order: Descending}, 65536 - 7000},
+		"from the last port on": {door(reset, tcp(65535), tcp(1)), nil, Scan{Order: Ascending}, 65536},
+		"one knock":             {door(reset, tcp(9)), nil, Scan{Order: Descending}, 65536 - 9},
+
+		"too slow a scan":    {door(reset, tcp(7000), tcp(7001)), nil, Scan{Order: Ascending, Rate: 0.33}, 0},
+		"just fast enough":   {door(reset, tcp(7000), tcp(7001)), nil, Scan{Order: Ascending, Rate: 0.34}, 7001},
+		"one knock, slow":    {door(reset, tcp(7000)), nil, Scan{Order: Ascending, Rate: 0.01}, 7000},
+		"a loop in between":  {between, nil, Scan{Order: Ascending}, 81},
+		"the same, no loop":  {betweenReset, nil, Scan{Order: Ascending}, 0},
+		"allowed in between": {door(reset, tcp(79), tcp(81)), []policy.Allow{allow(80, 80)}, Scan{Order: Ascending}, 81},
+		"all but one allowed in between": {
+			door(reset, tcp(79), tcp(82)), []policy.Allow{allow(80, 80)}, Scan{Order: Ascending}, 0,
+		},
+		"many allowed in between": {
+			door(reset, tcp(7999), tcp(8100)), []policy.Allow{allow(8000, 8099)}, Scan{Order: Ascending, Rate: 100}, 8100,
+		},
+		"the step runs out over them": {
+			door(reset, tcp(7999), tcp(8100)), []policy.Allow{allow(8000, 8099)}, Scan{Order: Ascending, Rate: 10}, 0,
+		},
+		"a knock that is allowed": {door(reset, tcp(80), tcp(81)), []policy.Allow{allow(80, 80)}, Scan{Order: Ascending}, 0},
+
+		"all UDP":           {door(reset, udp(5), udp(6)), nil, Scan{Order: Ascending}, 6},
+		"TCP, then UDP":     {door(reset, tcp(65535), udp(1)), nil, Scan{Order: Ascending}, 65536},
+		"echo first":        {door(reset, echo, tcp(1)), nil, Scan{Order: Ascending}, 2},
+		"UDP among TCP":     {door(reset, tcp(5), udp(6), tcp(7)), nil, Scan{Order: Ascending}, 0},
+		"one apart":         {door(reset, tcp(5), tcp(7)), nil, Scan{Order: Ascending}, 0},
+		"one apart, 2 CPUs": {door(reset, tcp(5), tcp(7)), nil, Scan{Order: Ascending, CPUs: 2}, 7},
+		"two apart, 2 CPUs": {door(reset, tcp(5), tcp(8)), nil, Scan{Order: Ascending, CPUs: 2}, 0},
+		"down, 8 CPUs":      {door(reset, tcp(20), tcp(15), tcp(7)), nil, Scan{Order: Descending, CPUs: 8}, 65536 - 7},
+		"round, 2 CPUs":     {door(reset, tcp(65535), tcp(2)), nil, Scan{Order: Ascending, CPUs: 2}, 65537},
+		"2 CPUs, too slow":  {door(reset, tcp(5), tcp(7)), nil, Scan{Order: Ascending, CPUs: 2, Rate: 0.5}, 0},
+		"2 CPUs, a loop in between": {
+			between, []policy.Allow{allow(1, 78)}, Scan{Order: Ascending, CPUs: 2}, 81,
+		},
+		"the same port twice": {door(reset, tcp(5), tcp(5)), nil, Scan{Order: Ascending, CPUs: 64}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := machine(t, policy.Policy{Doors: []policy.Door{test.door}, Allow: test.allow})
+			got := m.Scan(test.scan)[0]
+			if got.Opens != (test.want > 0) || got.Probes != test.want {
+				t.Errorf("opens %v after %v probes, want %v", got.Opens, got.Probes, test.want)
+			}
+		})
+	}
+}
+
+// The budget stops a scan that makes more first knocks than one source may.
+func TestScanInOrderSpendsBudget(t *testing.T) {
+	var p policy.Policy
+	for i := range 200 {
+		d := door(policy.RetransmitsReset, tcp(uint16(100+10*i)))
+		d.Services[0].Number = uint16(50000 + i)
+		p.Doors = append(p.Doors, d)
+	}
+	m := machine(t, p)
+	for _, test := range []struct {
+		rate float64
+		want int
+	}{
+		{100, 200},    // 10 first knocks a second
+		{10_000, 22},  // the burst, and two more in 0.2 s
+		{200_000, 20}, // the burst alone
+	} {
+		opened := 0
+		for _, r := range m.orderedScan(Scan{Order: Ascending, Rate: test.rate}, m.targetsUpTo(2100)) {
+			if r.Opens && r.Probes <= 2100 {
+				opened++
+			}
+		}
+		if opened < test.want-1 || opened > test.want {
+			t.Errorf("at %v/s: %d doors opened in the first round, want %d", test.rate, opened, test.want)
+		}
+	}
+}
+
+// targetsUpTo gives the TCP ports up to last, less those allowed.
+func (m *Machine) targetsUpTo(last int) targets {
+	t := m.targets(map[policy.Protocol]bool{policy.TCP: true})
+	for _, port := range t.ports[last:] {
+		delete(t.live, port)
+	}
+	t.ports = t.ports[:last]
+	return t
+}
+
+// For one processor, what the analysis of neighbouring knocks says of a single
+// door must be what the reference does.
+func TestWalksIsTheReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := smallPolicy(t, 1)
+		m := machine(t, p)
+		ts := m.targetsUpTo(smallPorts)
+		if rapid.Bool().Draw(t, "descending") {
+			slices.Reverse(ts.ports)
+		}
+		s := Scan{Rate: rapid.SampledFrom([]float64{0.5, 1, 4, 1000}).Draw(t, "rate"), CPUs: 1}
+		want := m.orderedScan(s, ts)[0]
+		n, ok := newCircle(ts).walks(m, s, &m.Doors[0])
+		if ok && n > 2*len(ts.ports) {
+			return // a scan of two rounds does not get there
+		}
+		if ok != want.Opens || ok && float64(n) != want.Probes {
+			t.Fatalf("walks: %v after %d; the reference: %v after %v", ok, n, want.Opens, want.Probes)
+		}
+	})
+}
+
+// smallPorts is how many ports the small policies use, so that random scans
+// open their doors while one watches.
+const smallPorts = 7
+
+// smallPolicy draws a policy whose doors' first knocks differ.
+func smallPolicy(t *rapid.T, doors int) policy.Policy {
+	var p policy.Policy
+	port := rapid.Uint16Range(1, smallPorts)
+	used := map[uint16]bool{}
+	for i := range doors {
+		first := port.Filter(func(n uint16) bool { return !used[n] }).Draw(t, "first")
+		used[first] = true
+		sequence := []policy.Port{tcp(first)}
+		for _, n := range rapid.SliceOfN(port, 0, 2).Draw(t, "rest") {
+			sequence = append(sequence, tcp(n))
+		}
+		d := door(rapid.SampledFrom([]policy.Retransmits{policy.RetransmitsReset, policy.RetransmitsIgnore}).
+			Draw(t, "retransmits"), sequence...)
+		d.Knock.StepTimeout = time.Duration(rapid.IntRange(1, 30).Draw(t, "step timeout")) * 100 * time.Millisecond
+		d.Forfeit = rapid.Bool().Draw(t, "forfeit")
+		// The first door's services may be loops. Those of others are no
+		// targets: once granted, they would be admitted instead.
+		d.Services = []policy.Port{tcp(uint16(60000 + i))}
+		if i == 0 && rapid.Bool().Draw(t, "service in reach") {
+			d.Services[0] = tcp(port.Draw(t, "service"))
+		}
+		p.Doors = append(p.Doors, d)
+	}
+	if rapid.Bool().Draw(t, "allows") {
+		n := port.Draw(t, "allow")
+		p.Allow = append(p.Allow, allow(n, n))
+	}
+	return p
+}
+
+func TestRandomScanClosedForms(t *testing.T) {
+	const n = 65535.0
+	const reset, ignore = policy.RetransmitsReset, policy.RetransmitsIgnore
+	long := make([]policy.Port, 32)
+	for i := range long {
+		long[i] = tcp(uint16(1000 + 7*i))
+	}
+	for name, test := range map[string]struct {
+		door  policy.Door
+		allow []policy.Allow
+		scan  Scan
+		want  float64
+	}{
+		// The waiting time for a word whose beginnings are none of its ends is
+		// the number of words of its length; each overlap adds its own.
+		"one knock":             {door(reset, tcp(9)), nil, Scan{}, n},
+		"two knocks":            {door(reset, tcp(9), tcp(7)), nil, Scan{}, n * n},
+		"the how-to":            {door(reset, tcp(1234), tcp(2345), tcp(3456)), nil, Scan{}, n * n * n},
+		"there and back":        {door(reset, tcp(9), tcp(7), tcp(9)), nil, Scan{}, n*n*n + n},
+		"the same port thrice":  {door(reset, tcp(9), tcp(9), tcp(9)), nil, Scan{}, n*n*n + n*n + n},
+		"thirty-two knocks":     {door(reset, long...), nil, Scan{}, math.Pow(n, 32)},
+		"all UDP":               {door(reset, udp(9), udp(7)), nil, Scan{}, n * n},
+		"TCP and UDP":           {door(reset, tcp(9), udp(7)), nil, Scan{}, 4 * n * n},
+		"all three":             {door(reset, tcp(9), udp(7), echo), nil, Scan{}, math.Pow(2*n+1, 3)},
+		"echo alone":            {door(reset, echo), nil, Scan{Rate: 1}, 1},
+		"half of it is allowed": {door(reset, tcp(9)), []policy.Allow{allow(32768, 65535)}, Scan{}, n},
+		"a knock that nobody hears": {
+			door(reset, tcp(9), tcp(7)), []policy.Allow{allow(7, 7)}, Scan{}, 0,
+		},
+		"nobody hears anything": {door(reset, tcp(9)), []policy.Allow{allow(0, 65535)}, Scan{}, 0},
+		"too slow":              {door(ignore, tcp(9), tcp(7)), nil, Scan{Rate: 0.3}, 0},
+		"one knock is never too slow": {
+			door(reset, tcp(9)), nil, Scan{Rate: 0.3}, n,
+		},
+		"one knock, any number of CPUs": {door(reset, tcp(9)), nil, Scan{CPUs: 4}, n},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.scan.Order = Random
+			m := machine(t, policy.Policy{Doors: []policy.Door{test.door}, Allow: test.allow})
+			got := m.Scan(test.scan)[0]
+			if got.Opens != (test.want > 0) || math.Abs(got.Probes-test.want) > 1e-9*test.want {
+				t.Errorf("opens %v after %v probes on average, want %v", got.Opens, got.Probes, test.want)
+			}
+		})
+	}
+}
+
+// With more packets judged at the same moment each later knock is that many
+// times as likely, and no more.
+func TestRandomScanManyCPUs(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(9), tcp(7), tcp(8))}})
+	one, four := m.Scan(Scan{Order: Random})[0].Probes, m.Scan(Scan{Order: Random, CPUs: 4})[0].Probes
+	if ratio := one / four; math.Abs(ratio-16) > 0.01 {
+		t.Errorf("four processors make it %v times as easy, want 16", ratio)
+	}
+}
+
+// tooLong is how many probes a simulated scan makes before it gives up.
+const tooLong = 20_000
+
+// simulate sends random probes to the reference until it opens the door, many
+// times, and gives the average number of probes and of first knocks.
+func simulate(m *Machine, index int, s Scan, ts targets, runs int, random *rand.Rand) (probes, first average) {
+	for range runs {
+		ref := NewReference(m)
+		n, knocks := 0, 0
+		for n < tooLong {
+			port := ts.ports[random.IntN(len(ts.ports))]
+			n++
+			if !ts.live[port] {
+				continue
+			}
+			in := Input{Source: source, Dest: dest, Port: port, Sequence: uint32(n)}
+			v := ref.Step(time.Duration(n)*s.interval(), in)
+			if v.Rule == 4 && (v.To != Root || v.Door != nil) {
+				knocks++
+			}
+			if v.Door == &m.Doors[index] {
+				break
+			}
+		}
+		probes.add(n)
+		first.add(knocks)
+	}
+	return probes, first
+}
+
+type average struct{ n, sum, squares float64 }
+
+func (a *average) add(x int) {
+	a.n++
+	a.sum += float64(x)
+	a.squares += float64(x) * float64(x)
+}
+
+func (a average) mean() float64 { return a.sum / a.n }
+
+// margin is six standard deviations of the mean, and what events too rare to
+// have been seen may add to it.
+func (a average) margin() float64 {
+	return 6*math.Sqrt(max(0, a.squares/a.n-a.mean()*a.mean())/a.n) + 20*(1+a.mean())/a.n
+}
+
+// The chain must say what happens to the reference, with loops, deadlines,
+// allowed ports and other doors in the way.
+func TestRandomScanIsTheReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := smallPolicy(t, rapid.IntRange(1, 3).Draw(t, "doors"))
+		m := machine(t, p)
+		// At up to 10 probes a second the budget is never spent.
+		s := Scan{Order: Random, Rate: rapid.SampledFrom([]float64{0.4, 1, 4, 10}).Draw(t, "rate"), CPUs: 1}
+		ts := m.targetsUpTo(smallPorts)
+		c := newChance(m, s, ts, m.leaving())
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		got := c.open(0)
+		if !got.Opens {
+			if n, _ := simulate(m, 0, s, ts, 1, random); n.mean() < tooLong {
+				t.Fatalf("does not open, but did after %v probes", n.mean())
+			}
+			return
+		}
+		if got.Probes > tooLong/10 {
+			return // not in the time of a test
+		}
+		_, knocks := c.chain(0).solve()
+		runs := int(400_000 / (got.Probes + 20))
+		probes, first := simulate(m, 0, s, ts, runs, random)
+		if math.Abs(probes.mean()-got.Probes) > probes.margin() {
+			t.Errorf("%v probes on average, but %v ± %v in %d runs of the reference", got.Probes, probes.mean(), probes.margin(), runs)
+		}
+		if math.Abs(first.mean()-knocks) > first.margin() {
+			t.Errorf("%v first knocks on average, but %v ± %v in %d runs of the reference", knocks, first.mean(), first.margin(), runs)
+		}
+	})
+}
+
+// Where the budget of first knocks matters, the answer is a lower bound, and
+// close to the truth both where it hardly matters and where nothing else does.
+func TestRandomScanBudget(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(3), tcp(5), tcp(2))}})
+	ts := m.targetsUpTo(smallPorts)
+	for _, test := range []struct {
+		rate    float64
+		atMost  float64 // the truth as a multiple of the answer
+		budgets bool    // whether the budget makes any difference
+	}{
+		{50, 1, false}, {100, 1.2, false}, {300, 1.5, true}, {1000, 1.2, true},
+	} {
+		s := Scan{Order: Random, Rate: test.rate, CPUs: 1}
+		c := newChance(m, s, ts, m.leaving())
+		got := c.open(0).Probes
+		truth, _ := simulate(m, 0, s, ts, 4000, rand.New(rand.NewPCG(1, 2)))
+		if got > truth.mean()+truth.margin() || truth.mean() > test.atMost*got+truth.margin() {
+			t.Errorf("at %v/s: %v is no close lower bound of %v ± %v", test.rate, got, truth.mean(), truth.margin())
+		}
+		if free := math.Pow(smallPorts, 3); (got > 1.01*free) != test.budgets {
+			t.Errorf("at %v/s: %v probes, and %v without a budget", test.rate, got, free)
+		}
+	}
+}
+
+// Leaving the other doors' states out of the chain of a large machine changes
+// next to nothing.
+func TestRandomScanLargeMachine(t *testing.T) {
+	var p policy.Policy
+	for i := range uint16(30) {
+		// Each knock is some other door's, too.
+		p.Doors = append(p.Doors, door(policy.RetransmitsIgnore, tcp(100+i), tcp(110+i), tcp(90+i)))
+		p.Doors[i].Services[0].Number = 2000 + i
+	}
+	m := machine(t, p)
+	ts := m.targets(map[policy.Protocol]bool{policy.TCP: true})
+	c := newChance(m, Scan{Order: Random, Rate: 1000, CPUs: 1}, ts, m.leaving())
+	if !c.exact {
+		t.Fatalf("%d states are too many for this test", len(m.States))
+	}
+	for i := range m.Doors {
+		c.exact = true
+		exact := c.open(i).Probes
+		c.exact = false
+		if got := c.open(i).Probes; math.Abs(got/exact-1) > 1e-3 {
+			t.Errorf("door %d: %v, and %v with all states", i, got, exact)
+		}
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	var p policy.Policy
+	for i := range uint16(10_000) {
+		p.Doors = append(p.Doors, door(policy.RetransmitsIgnore, tcp(1+i), tcp(20_000+i), tcp(40_000-i)))
+		p.Doors[i].Services[0].Number = 50_000 + i
+	}
+	m := machine(b, p)
+	for _, order := range []Order{Ascending, Random} {
+		b.Run(string(order), func(b *testing.B) {
+			for b.Loop() {
+				m.Scan(Scan{Order: order, CPUs: 8})
+			}
+		})
+	}
+}
