@@ -1,0 +1,17 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (s *session) downCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: shortDown,
+		Long:  longDown,
+		Args:  exactly(0),
+		RunE:  func(*cobra.Command, []string) error { return s.down() },
+	}
+}
+
+func (s *session) down() error { return s.backend.Remove() }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// The exit codes. They are part of what the program promises: scripts rely on
+// them.
+const (
+	codeDone        = 0
+	codeFailed      = 1
+	codeUsage       = 2
+	codePolicy      = 3 // the policy is invalid
+	codePrivilege   = 4 // no privilege
+	codeUnsupported = 5 // not supported here
+	codeInterrupted = 130
+)
+
+// A failure is why a verb did not do its work, as a person is told. It is an
+// error, so that a verb which knows its words best returns one itself.
+type failure struct {
+	Code        int                 `json:"code"`
+	Message     string              `json:"message"`
+	Hints       []string            `json:"hints,omitempty"`
+	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
+
+	quiet bool // everything has been said
+}
+
+func (f *failure) Error() string { return f.Message }
+
+// A usageError is a command line that cannot be understood.
+type usageError struct {
+	err   error
+	cmd   *cobra.Command
+	quiet bool // the help has been shown
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// explain makes any error a failure.
+func explain(err error) *failure {
+	var (
+		f           *failure
+		usage       *usageError
+		invalid     *policy.InvalidError
+		permission  *firewall.PermissionError
+		unsupported *firewall.UnsupportedError
+		busy        *firewall.BusyError
+		unavailable *lab.UnavailableError
+	)
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &usage):
+		if usage.quiet {
+			return &failure{Code: codeUsage, Message: sayNoVerb, quiet: true}
+		}
+		return &failure{Code: codeUsage, Message: usage.Error(), Hints: []string{seeHelp(usage.cmd.CommandPath())}}
+	case errors.As(err, &invalid):
+		return &failure{Code: codePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
+	case errors.As(err, &permission):
+		return &failure{Code: codePrivilege, Message: err.Error(), Hints: []string{hintPrivilege}}
+	case errors.As(err, &unsupported):
+		return &failure{Code: codeUnsupported, Message: err.Error(), Hints: []string{unsupported.Hint}}
+	case errors.As(err, &unavailable):
+		return &failure{Code: codeUnsupported, Message: sayUnavailable(unavailable), Hints: []string{unavailable.Remedy}}
+	case errors.As(err, &busy):
+		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintBusy}}
+	}
+	return &failure{Code: codeFailed, Message: err.Error()}
+}
+
+// unreadable explains why a policy file could not be read.
+func unreadable(file string, err error) *failure {
+	// The path is named once, by us.
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	f := &failure{Code: codeFailed, Message: sayUnreadable(file, err)}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Hints = []string{hintNoPolicy}
+	case errors.Is(err, fs.ErrPermission):
+		f.Code, f.Hints = codePrivilege, []string{hintReadPolicy}
+	}
+	return f
+}
+
+func interrupted() *failure {
+	return &failure{Code: codeInterrupted, Message: sayInterrupted}
+}
+
+// bug explains a panic, with the place in our code where it came from.
+func bug(value any) *failure {
+	place := "?"
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if strings.HasPrefix(frame.Function, "postern/") || strings.HasPrefix(frame.Function, "main.") {
+			place = fmt.Sprintf("%s:%d", frame.Function, frame.Line)
+			break
+		}
+	}
+	return &failure{Code: codeFailed, Message: sayBug(value, place), Hints: []string{hintBug}}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// help writes what a verb does and how it is called. (Cobra's own way, by a
+// template, would double the size of the program.)
+func help(cmd *cobra.Command, w io.Writer) {
+	var b strings.Builder
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	fmt.Fprintf(&b, "%s\n\nusage: %s\n", strings.TrimSpace(text), usageLine(cmd))
+	if cmd.Example != "" {
+		fmt.Fprintf(&b, "\nfor example:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
+	}
+	var verbs [][2]string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			verbs = append(verbs, [2]string{sub.Name(), sub.Short})
+		}
+	}
+	columns(&b, "verbs:", verbs)
+	columns(&b, "flags:", flags(cmd))
+	io.WriteString(w, b.String())
+}
+
+func usageLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	if cmd.HasAvailableSubCommands() {
+		line += " VERB"
+	}
+	if _, args, found := strings.Cut(cmd.Use, " "); found {
+		line += " " + args
+	}
+	return line + " [flags]"
+}
+
+// flags gives the flags of a command, its own before those that others have.
+func flags(cmd *cobra.Command) [][2]string {
+	var all [][2]string
+	add := func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		value, text := pflag.UnquoteUsage(f)
+		name := "    --" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", --" + f.Name
+		}
+		if value != "" {
+			name += " " + value
+		}
+		switch f.DefValue {
+		case "", "false", "0", "0s":
+		case "true":
+			name += "=false"
+			text += " (on unless turned off)"
+		default:
+			text += " (default " + f.DefValue + ")"
+		}
+		all = append(all, [2]string{name, text})
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	cmd.PersistentFlags().VisitAll(add)
+	return all
+}
+
+// columns writes a heading and two columns.
+func columns(b *strings.Builder, heading string, rows [][2]string) {
+	if len(rows) == 0 {
+		return
+	}
+	width := 0
+	for _, row := range rows {
+		width = max(width, len(row[0]))
+	}
+	fmt.Fprintf(b, "\n%s\n", heading)
+	for _, row := range rows {
+		fmt.Fprintf(b, "  %-*s  %s\n", width, row[0], row[1])
+	}
+}
+
+// version tells which build this is.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (text == "" || text == "(devel)") {
+			text = s.Value
+		}
+	}
+	return fmt.Sprintf("%s (%s)", text, info.GoVersion)
+}
