@@ -119,8 +119,7 @@ func spoofedSource() netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// A result is the times of one stand, and those of the plain firewall in the
-// same round are what they are compared with.
+// A result is the times of one stand.
 type result struct {
 	times map[*workload][]time.Duration
 }
@@ -132,17 +131,8 @@ func (r *result) add(w *workload, t time.Duration) {
 	r.times[w] = append(r.times[w], t)
 }
 
-func (r *result) median(w *workload) time.Duration {
+// quartile is the time that a quarter of the measurements stayed under.
+func (r *result) quartile(w *workload) time.Duration {
 	sorted := slices.Sorted(slices.Values(r.times[w]))
-	return sorted[len(sorted)/2]
-}
-
-// ratio is the median of the ratios to the plain firewall's scan of the same round.
-func (r *result) ratio(w *workload, plain *result) float64 {
-	ratios := make([]float64, len(r.times[w]))
-	for i, t := range r.times[w] {
-		ratios[i] = float64(t) / float64(plain.times[scan][i])
-	}
-	slices.Sort(ratios)
-	return ratios[len(ratios)/2]
+	return sorted[len(sorted)/4]
 }

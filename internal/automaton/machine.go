@@ -86,6 +86,8 @@ type Machine struct {
 	edges   map[input]*Edge
 	loops   map[input]bool
 	service map[serviceKey]*Service
+
+	forfeited []ServiceID // what strays lose
 }
 
 // A State is the progress of a source that has knocked at least once.
@@ -347,6 +349,9 @@ func (m *Machine) index() {
 	for i := range m.Services {
 		s := &m.Services[i]
 		m.service[serviceKey{s.Port, s.Address}] = s
+		if s.Forfeit {
+			m.forfeited = append(m.forfeited, s.ID)
+		}
 	}
 }
 

@@ -148,10 +148,8 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 
 // forfeit takes the grants for services that a stray packet loses.
 func (r *Reference) forfeit(source netip.Addr) {
-	for i := range r.machine.Services {
-		if s := &r.machine.Services[i]; s.Forfeit {
-			delete(r.grants, grantKey{source, s.ID})
-		}
+	for _, id := range r.machine.forfeited {
+		delete(r.grants, grantKey{source, id})
 	}
 }
 

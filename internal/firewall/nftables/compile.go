@@ -3,6 +3,7 @@ package nftables
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -48,6 +49,7 @@ type compiler struct {
 	m *automaton.Machine
 	p *policy.Policy
 
+	hidden     ports           // of all services
 	service    *set            // what is asked for, by protocol and port
 	serviceAt  map[family]*set // the same, for services of one address
 	interfaces *set            // nil for all but loopback
@@ -171,6 +173,13 @@ func (c *compiler) liveSets() {
 
 // services makes the tables of what is hidden.
 func (c *compiler) services() {
+	c.hidden = c.newPorts("hidden", "The ports of what is hidden.", func(yield func(policy.Port) bool) {
+		for i := range c.m.Services {
+			if !yield(c.m.Services[i].Port) {
+				return
+			}
+		}
+	})
 	key := []datatype{nft.TypeInetProto, nft.TypeInetService}
 	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> service.", key: key, data: &nft.TypeClassID})
 	c.serviceAt = map[family]*set{}
@@ -194,16 +203,48 @@ func (c *compiler) services() {
 	}
 }
 
-// onService adds rules for packets to a hidden service, which then carry its id.
-func (c *compiler) onService(ch *chain, doc string, then ...statement) {
-	rule := func(found statement) {
-		ch.say(doc, append([]statement{found}, then...)...)
-		doc = ""
+// ports are sets of ports, one for each protocol that has any.
+type ports map[policy.Protocol]*set
+
+// withPorts are the protocols whose packets have ports, in the order of rules.
+var withPorts = []policy.Protocol{policy.TCP, policy.UDP}
+
+// newPorts makes sets of ports. A port alone fits the kernel's bitmaps, which
+// cost next to nothing to ask, so that they are what most of a scan's packets
+// meet; tables whose keys hold more are only for what is in them.
+func (c *compiler) newPorts(name, doc string, all iter.Seq[policy.Port]) ports {
+	sets := ports{}
+	seen := map[policy.Port]bool{}
+	for p := range all {
+		if seen[p] {
+			continue
+		}
+		seen[p] = true
+		s := sets[p.Protocol]
+		if s == nil {
+			s = c.newSet(&set{name: name + "_" + p.Protocol.String(), doc: doc, key: []datatype{nft.TypeInetService}})
+			sets[p.Protocol] = s
+		}
+		s.elements = append(s.elements, elementOf(portPart(p.Number)))
 	}
-	rule(carryFrom(c.service, protocol, port))
+	return sets
+}
+
+// onPorts adds a rule for each protocol's set.
+func onPorts(ch *chain, sets ports, then ...statement) {
+	for _, p := range withPorts {
+		if s := sets[p]; s != nil {
+			ch.add(append([]statement{in(s, dport(p))}, then...)...)
+		}
+	}
+}
+
+// onService adds rules for packets to a hidden service, which then carry its id.
+func (c *compiler) onService(ch *chain, then ...statement) {
+	ch.add(append([]statement{carryFrom(c.service, protocol, port)}, then...)...)
 	for _, f := range families {
 		if at := c.serviceAt[f]; at != nil {
-			rule(carryFrom(at, daddr(f), protocol, port))
+			ch.add(append([]statement{carryFrom(at, daddr(f), protocol, port)}, then...)...)
 		}
 	}
 }
@@ -269,7 +310,7 @@ func (c *compiler) ending() {
 	c.cover = shut
 	if c.p.Posture == policy.Guard {
 		c.cover = c.newChain("guard", "What is not admitted. Only the hidden services are covered; the rest of the host is left\nalone.")
-		c.onService(c.cover, "", goTo(shut))
+		c.onService(c.cover, goTo(shut))
 		c.cover.add(goTo(c.pass))
 	}
 }

@@ -104,32 +104,32 @@ func (c *compiler) grant(ch *chain, d *automaton.Door) {
 
 // asking adds rules 1 and 2 of the automaton, and lets in what they admit.
 func (c *compiler) asking(a *alphabet) {
+	holder := c.newChain("holder", "The packet carries the service that it asks for: does its source hold a grant?")
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
 	for _, f := range families {
 		if c.live.syns != nil {
-			c.asked.add(carry(sequence), in(c.live.syns[f], c.synTuple(f)...), goTo(c.pass))
-			admit.add(carry(sequence), insert(c.live.syns[f], automaton.AdmittedFor, c.synTuple(f)...))
+			c.asked.add(carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
+			admit.add(carry(sequence), insert(c.live.syns[f], automaton.AdmittedFor, synTuple(f)...))
 		}
 		if c.live.packets != nil {
 			c.asked.add(in(c.live.packets[f], tuple(f, policy.UDP)...), goTo(c.pass))
 			admit.add(insert(c.live.packets[f], automaton.AdmittedFor, tuple(f, policy.UDP)...))
 		}
-	}
-	admit.add(goTo(c.pass))
-	c.onService(c.asked, "")
-	for _, f := range families {
 		if c.live.many != nil {
-			c.asked.add(in(c.live.many[f], c.source(f), carried), goTo(admit))
+			holder.add(in(c.live.many[f], c.source(f), carried), goTo(admit))
 		}
 		if c.live.once != nil {
-			c.asked.add(
+			holder.add(
 				in(c.live.once[f], c.source(f), carried),
 				remove(c.live.once[f], c.source(f), carried),
 				goTo(admit),
 			)
 		}
 	}
-	c.progress(c.asked, a)
+	admit.add(goTo(c.pass))
+	c.onService(c.asked, goTo(holder))
+	c.progress(c.asked, a) // the port of a service that is hidden on another address
+	c.progress(holder, a)
 }
 
 // tuple is a packet's addresses and ports.
@@ -138,7 +138,7 @@ func tuple(f family, p policy.Protocol) []field {
 }
 
 // synTuple is a SYN's, with its sequence number, which the packet carries.
-func (c *compiler) synTuple(f family) []field { return append(tuple(f, policy.TCP), carried) }
+func synTuple(f family) []field { return append(tuple(f, policy.TCP), carried) }
 
 // originalTuple is the same as it was before anybody's DNAT.
 func originalTuple(f family, p policy.Protocol) []field {

@@ -59,7 +59,7 @@ func (c *compiler) divertFamily(f family, bound bool) {
 	}
 	c.newSet(table)
 	if has[policy.TCP] {
-		c.divert.add(carry(sequence), in(c.live.syns[f], c.synTuple(f)...), carryID(0), divertBy(table, f, where...))
+		c.divert.add(carry(sequence), in(c.live.syns[f], synTuple(f)...), carryID(0), divertBy(table, f, where...))
 	}
 	if has[policy.UDP] {
 		c.divert.add(in(c.live.packets[f], tuple(f, policy.UDP)...), divertBy(table, f, where...))

@@ -21,9 +21,11 @@ type alphabet struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step, opens, stay, begins *set
-	spared                    *set   // inputs in a state that lose no grant
-	known, unknown            *chain // for a source with and without progress
+	step, opens, stay *set
+	spared            *set          // inputs in a state that lose no grant
+	first             []policy.Port // the inputs that root has edges for
+	begins            ports         // the same
+	known, unknown    *chain        // for a source with and without progress
 }
 
 // knocks makes the tables of the automaton, the chains that walk them, and what
@@ -44,7 +46,7 @@ func (c *compiler) knocks() {
 	c.moving()
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
-	c.asked = c.newChain("asked", "Somebody asks for a hidden service, which the packet now carries.")
+	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	judgeEcho := c.newChain("judge_echo", "An echo request of no known flow.")
 	c.walk(ports)
 	c.walk(echo)
@@ -61,7 +63,7 @@ func (c *compiler) knocks() {
 		c.judge.add(jump(c.allow))
 		judgeEcho.add(jump(c.allow))
 	}
-	c.onService(c.judge, "", goTo(c.asked))
+	onPorts(c.judge, c.hidden, goTo(c.asked))
 	c.progress(c.judge, ports)
 	c.progress(judgeEcho, echo)
 	c.asking(ports)
@@ -78,7 +80,6 @@ func (c *compiler) tables(a *alphabet, input string) {
 	a.opens.verdict = true
 	a.stay = table("stay", "What leaves a source where it is: knocks that come again, and the service itself.")
 	a.spared = table("spared", "What costs a source no grant: the first knock, soon after the last.")
-	a.begins = &set{name: "begins" + a.suffix, doc: "The first knocks.", key: a.key}
 
 	for i := range c.m.Edges {
 		e := &c.m.Edges[i]
@@ -95,7 +96,7 @@ func (c *compiler) tables(a *alphabet, input string) {
 			a.step.elements = append(a.step.elements, at.to(uint32(e.To)))
 		}
 		if e.From == automaton.Root {
-			a.begins.elements = append(a.begins.elements, elementOf(a.parts(e.On)...))
+			a.first = append(a.first, e.On)
 		}
 	}
 	for i := range c.m.States {
@@ -111,8 +112,8 @@ func (c *compiler) tables(a *alphabet, input string) {
 			c.newSet(s)
 		}
 	}
-	if len(a.begins.elements) > 0 && len(a.key) > 0 {
-		c.newSet(a.begins)
+	if len(a.word) > 0 {
+		a.begins = c.newPorts("begins", "The first knocks.", slices.Values(a.first))
 	}
 }
 
@@ -227,7 +228,7 @@ func (c *compiler) walk(a *alphabet) {
 	edges(a.known, later)
 	a.known.add(goTo(fresh))
 
-	if len(a.begins.elements) == 0 {
+	if len(a.first) == 0 {
 		fresh.add(goTo(c.cover))
 		return
 	}
@@ -235,19 +236,17 @@ func (c *compiler) walk(a *alphabet) {
 	if len(a.word) == 0 {
 		fresh.add(goTo(begin))
 	} else {
-		fresh.add(in(a.begins, a.word...), goTo(begin))
+		onPorts(fresh, a.begins, goTo(begin))
 		fresh.add(goTo(c.cover))
 	}
 	budget := automaton.FirstKnocks
+	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
-		begin.add(carry(bucket(f, c.sourceBits(f), budget.Buckets)))
+		begin.add(
+			carry(bucket(f, c.sourceBits(f), budget.Buckets)),
+			refresh(c.live.budget, time.Minute, carried).limited(over), goTo(c.cover),
+		)
 	}
-	begin.add(
-		refresh(c.live.budget, time.Minute, carried).limited(rate{
-			n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true,
-		}),
-		goTo(c.cover),
-	)
 	begin.add(carryID(uint32(automaton.Root)))
 	edges(begin, func(id automaton.StateID) bool { return id == automaton.Root })
 }

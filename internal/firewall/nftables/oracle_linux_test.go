@@ -104,7 +104,7 @@ func list(t *testing.T, h *lab.Host) string {
 		t.Fatalf("nft list: %v\n%s", err, out)
 	}
 	return elements.ReplaceAllStringFunc(string(out), func(text string) string {
-		list := strings.Split(strings.Trim(text, "elements ={}"), ",")
+		list := strings.Split(strings.TrimSuffix(strings.TrimPrefix(text, "elements = {"), "}"), ",")
 		for i := range list {
 			list[i] = strings.TrimSpace(list[i])
 		}

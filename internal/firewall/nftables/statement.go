@@ -154,8 +154,6 @@ func isFrom(p netip.Prefix) statement {
 	}}
 }
 
-func isTo(addr netip.Addr) statement { return is(daddr(of(addr)), addr.String(), addr.AsSlice()) }
-
 func isFamily(f family) statement {
 	name := "ipv4"
 	if f == ipv6 {
