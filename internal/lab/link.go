@@ -212,18 +212,36 @@ func (k *Link) plug() error {
 }
 
 // awaitUp waits until the kernel has noticed that the other end is plugged in
-// and up. It does that in the background; until then it silently drops what is
-// sent, and the first SYN is repeated only a second later.
+// and up, and has taken the link-local address into use. It does that in the
+// background; until then it silently drops what is sent, and the first SYN is
+// repeated only a second later.
 func (k *Link) awaitUp() error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		link, err := k.Host.nl.LinkByIndex(k.index)
-		if err != nil || link.Attrs().OperState == netlink.OperUp {
+		up, err := k.isUp()
+		if up || err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("link %q of host %q is %s after %s", k.Name, k.Host.Name, link.Attrs().OperState, patience)
+			return fmt.Errorf("link %q of host %q is not up after %s", k.Name, k.Host.Name, patience)
 		}
 	}
+}
+
+func (k *Link) isUp() (bool, error) {
+	link, err := k.Host.nl.LinkByIndex(k.index)
+	if err != nil || link.Attrs().OperState != netlink.OperUp {
+		return false, err
+	}
+	addrs, err := k.Host.nl.AddrList(link, netlink.FAMILY_V6)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return false, nil // they are changing right now
+	}
+	for _, a := range addrs {
+		if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+			return false, nil
+		}
+	}
+	return err == nil, err
 }
 
 // noOffload has the stack finish every packet before it sends it. By default

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -127,6 +128,5 @@ func (r *ring) close() error {
 // bigEndian returns the number whose octets in memory are those of n in
 // network order.
 func bigEndian(n uint16) uint16 {
-	octets := [2]byte{byte(n >> 8), byte(n)}
-	return *(*uint16)(unsafe.Pointer(&octets))
+	return binary.NativeEndian.Uint16([]byte{byte(n >> 8), byte(n)})
 }
