@@ -1,0 +1,112 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Width is how many columns the story needs.
+const Width = 78
+
+// A Screen is where the story is told. The zero value of its switches is right
+// for a file or a pipe.
+type Screen struct {
+	Out    io.Writer
+	Colour bool
+	Paced  bool // somebody is reading along: pause, and count down in place
+}
+
+// The colours, as terminals know them (ECMA-48 SGR).
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "1;31"
+	green = "32"
+	cyan  = "1;36"
+)
+
+func (s *Screen) paint(colour, text string) string {
+	if !s.Colour {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// line writes one line of the story.
+func (s *Screen) line(format string, args ...any) {
+	fmt.Fprintf(s.Out, "  "+format+"\n", args...)
+}
+
+func (s *Screen) blank() { fmt.Fprintln(s.Out) }
+
+// text writes a paragraph, which is broken into lines here. It explains, so it
+// stands back behind what happens.
+func (s *Screen) text(paragraph string) {
+	for _, l := range wrap(paragraph, Width-2) {
+		s.line("%s", s.paint(dim, l))
+	}
+}
+
+// header begins a step.
+func (s *Screen) header(number, of int, title string) {
+	s.blank()
+	mark := fmt.Sprintf("[%d/%d]", number, of)
+	fmt.Fprintln(s.Out, s.paint(cyan, mark)+" "+s.paint(bold, title))
+}
+
+// claim writes what has been checked.
+func (s *Screen) claim(c Claim) {
+	mark, text := s.paint(green, "ok"), c.Text
+	if !c.OK {
+		mark, text = s.paint(red, "FAILED"), c.Text+": no, "+c.Got
+	}
+	indent := "      "
+	for i, l := range wrap(text, Width-len(indent)-6) {
+		if i == 0 {
+			s.line("%s  %s", mark, l)
+		} else {
+			s.line("%s%s", indent[2:], l)
+		}
+	}
+}
+
+// again writes over the line that it wrote last.
+func (s *Screen) again(text string) { fmt.Fprintf(s.Out, "\r  %-*s", Width-4, text) }
+
+// pause gives whoever reads along time to do so.
+func (s *Screen) pause(ctx context.Context, d time.Duration) error {
+	if !s.Paced {
+		return ctx.Err()
+	}
+	return sleep(ctx, d)
+}
+
+// sleep waits, but not for longer than anybody wants it to.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wrap breaks text into lines of at most width characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,287 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A scene is a step of the story, to be played.
+type scene struct {
+	title string
+	play  func(context.Context) error
+}
+
+func (s *story) steps() []scene {
+	return []scene{
+		{"Without Postern: a scan finds the service", s.exposed},
+		{"With Postern: every port looks the same", s.hidden},
+		{"Knocking in the wrong order", s.wrongOrder},
+		{"Knocking in the right order", s.rightOrder},
+		{"One knock, one connection", s.usedUp},
+		{"The connection lives on", s.livesOn},
+		{"Bob knocks too, and then does nothing", s.bobKnocks},
+		{"Meanwhile: a door to the host behind the gateway", s.forwarded},
+		{"Meanwhile: the same over IPv6", s.overIPv6},
+		{"Bob's time is up", s.expired},
+	}
+}
+
+func (s *story) opening() {
+	out := s.screen
+	out.line("%s", out.paint(bold, "postern demo: how a service hides, and who finds it"))
+	out.blank()
+	out.line("  Ann  %-13s ---+", s.ann.v4)
+	out.line("                        +--- gateway  %-11s ---  inside  %s", s.v4, s.inside)
+	out.line("  Bob  %-13s ---+    a service on port %d   one on port %d", s.bob.v4, sshPort, insidePort)
+	out.blank()
+	out.text("The hosts are made of network namespaces of this machine and vanish with" +
+		" the demo. The packets are real, and so are the rules: they run in the kernel.")
+	out.blank()
+	out.text("Knocking means: before connecting to a hidden port, a client tries a few" +
+		" closed ports in an order that only its friends know. None of them answers," +
+		" but the gateway's kernel has seen the order, and opens the hidden port: to" +
+		" this one address, for a short time.")
+}
+
+func (s *story) ending() {
+	out := s.screen
+	out.blank()
+	checks := 0
+	for _, step := range s.report.Steps {
+		checks += len(step.Claims)
+	}
+	if s.report.OK {
+		out.line("%s", out.paint(green, fmt.Sprintf("All %d checks hold.", checks)))
+	} else {
+		out.line("%s", out.paint(red, "Not all is as it should be: see what FAILED above."))
+	}
+	out.blank()
+	out.text("Remember: " + Note + ". Who watches the network sees the knocks and can repeat them.")
+}
+
+// scanned are the ports that Ann scans: the service's, the knocks', well-known
+// ones and some that mean nothing. The first knock is not the last of them, so
+// that no progress is left from it.
+var scanned = []uint16{1234, 2345, 21, sshPort, 80, 443, 3456, doorPort, 9999, 31337, 54321}
+
+// scan shows the answers of all scanned ports, those alike on one line.
+func (s *story) scan() ([]answer, error) {
+	answers, err := s.try(s.ann, s.ann.v4, scanned...)
+	if err != nil {
+		return nil, err
+	}
+	s.screen.line("Ann scans the gateway:")
+	var kinds []answer
+	for _, a := range answers {
+		if !slices.Contains(kinds, a) {
+			kinds = append(kinds, a)
+		}
+	}
+	for _, kind := range kinds {
+		var ports []uint16
+		for i, a := range answers {
+			if a == kind {
+				ports = append(ports, scanned[i])
+			}
+		}
+		slices.Sort(ports)
+		label := string(kind)
+		for _, l := range wrap(numbers(ports), Width-24) {
+			s.screen.line("  %-18s %s", label, l)
+			label = ""
+		}
+	}
+	return answers, nil
+}
+
+func (s *story) exposed(context.Context) error {
+	s.screen.text("No rules yet. A scanner tries port after port and notes what answers.")
+	answers, err := s.scan()
+	if err != nil {
+		return err
+	}
+	ok := true
+	for i, a := range answers {
+		ok = ok && (a == accepted) == (scanned[i] == sshPort)
+	}
+	s.claim(ok, "see above", "port %d alone accepts: everybody can see the service", sshPort)
+	return nil
+}
+
+func (s *story) hidden(context.Context) error {
+	if err := s.load(s.machine); err != nil {
+		return err
+	}
+	s.screen.text("The gateway loads examples/howto.yaml, which hides port 22 behind the" +
+		" knocks " + numbers(sshKnock) + ", and this door of our own:")
+	for _, l := range strings.Split(strings.TrimRight(door, "\n"), "\n") {
+		s.screen.line("  %s", l)
+	}
+	answers, err := s.scan()
+	if err != nil {
+		return err
+	}
+	alike := len(slices.Compact(slices.Clone(answers))) == 1
+	s.claim(alike && answers[0] == silence, "see above",
+		"all %d ports do the same, which is nothing: there is nothing to find", len(scanned))
+	return nil
+}
+
+func (s *story) wrongOrder(ctx context.Context) error {
+	s.screen.text("The right ports, but in another order. The first wrong one sends Ann" +
+		" back to the start.")
+	after, err := s.knock(ctx, s.ann, s.ann.v4, wrongKnock)
+	if err != nil {
+		return err
+	}
+	s.claim(counted(after, 1, 0, 0), summary(after, s.ann), "the wrong port cost Ann what she had")
+	return s.shut(s.ann, s.ann.v4, sshPort, "port %d is still shut for Ann", sshPort)
+}
+
+func (s *story) rightOrder(ctx context.Context) error {
+	s.screen.text(fmt.Sprintf("Now %s, with no more than %s between two knocks.",
+		numbers(sshKnock), seconds(stepTimeout)))
+	after, err := s.knock(ctx, s.ann, s.ann.v4, sshKnock)
+	if err != nil {
+		return err
+	}
+	last := after[len(after)-1]
+	s.claim(last.port == sshPort && counted(after[:2], 1, 2), summary(after, s.ann),
+		"the third knock opened port %d to Ann", sshPort)
+	if err := s.shut(s.bob, s.bob.v4, sshPort, "Bob has not knocked: it is shut for him"); err != nil {
+		return err
+	}
+	s.began = time.Now()
+	if s.session, err = s.dial(ctx, s.ann, s.ann.v4, sshPort); err != nil {
+		return err
+	}
+	return s.greeted(s.session, "Ann", sshBanner)
+}
+
+// greeted claims that a connection is there and with whom.
+func (s *story) greeted(c *call, who, banner string) error {
+	if c.banner != "" {
+		s.screen.line("%s connects, and the service says: %s", who, c.banner)
+	}
+	got := c.problem
+	if got == "" {
+		got = fmt.Sprintf("%q", c.banner)
+	}
+	s.claim(c.banner == banner, got, "%s has a connection to the service itself", who)
+	return nil
+}
+
+func (s *story) usedUp(context.Context) error {
+	s.screen.text("The policy says \"admit: one\": whoever comes after Ann from the same" +
+		" address, or Ann herself, has to knock again.")
+	now, err := s.standing(s.ann.v4)
+	if err != nil {
+		return err
+	}
+	s.claim(now == standing{}, now.of(s.ann), "Ann's grant is used up")
+	return s.shut(s.ann, s.ann.v4, sshPort, "a second connection of hers does not get in")
+}
+
+func (s *story) livesOn(context.Context) error {
+	s.screen.text("What is established stays so, whatever becomes of the grant.")
+	answer, ok := s.session.ask("are you still there?")
+	s.screen.line("Ann says: are you still there?")
+	s.screen.line("service:  %s", answer)
+	s.claim(ok, answer, "Ann's first connection works as before")
+	return nil
+}
+
+func (s *story) bobKnocks(ctx context.Context) error {
+	s.screen.text(fmt.Sprintf("A grant lasts %s. Bob lets them pass.", seconds(openFor)))
+	s.notBefore = time.Now()
+	after, err := s.knock(ctx, s.bob, s.bob.v4, sshKnock)
+	if err != nil {
+		return err
+	}
+	s.notAfter = time.Now()
+	last := after[len(after)-1]
+	s.claim(last.port == sshPort, last.of(s.bob), "port %d is open to Bob", sshPort)
+	return nil
+}
+
+func (s *story) forwarded(ctx context.Context) error {
+	s.screen.text(fmt.Sprintf("Port %d of the gateway leads to port %d of %s, for those who"+
+		" knock %s.", doorPort, insidePort, s.inside, numbers(insideKnock)))
+	if err := s.shut(s.ann, s.ann.v4, doorPort, "without a knock, port %d is shut like all others", doorPort); err != nil {
+		return err
+	}
+	if _, err := s.knock(ctx, s.ann, s.ann.v4, insideKnock); err != nil {
+		return err
+	}
+	c, err := s.dial(ctx, s.ann, s.ann.v4, doorPort)
+	defer c.close()
+	if err != nil {
+		return err
+	}
+	return s.greeted(c, "Ann", insideBanner(s.ann.v4))
+}
+
+func (s *story) overIPv6(ctx context.Context) error {
+	s.screen.text(fmt.Sprintf("One policy covers both. Ann is %s now, to the gateway somebody"+
+		" who has never knocked.", s.ann.v6))
+	if err := s.shut(s.ann, s.ann.v6, sshPort, "port %d of %s is shut", sshPort, s.v6); err != nil {
+		return err
+	}
+	if _, err := s.knock(ctx, s.ann, s.ann.v6, sshKnock); err != nil {
+		return err
+	}
+	c, err := s.dial(ctx, s.ann, s.ann.v6, sshPort)
+	defer c.close()
+	if err != nil {
+		return err
+	}
+	return s.greeted(c, "Ann", sshBanner)
+}
+
+func (s *story) expired(ctx context.Context) error {
+	s.screen.text("He knocked in the right order, and has not connected.")
+	early, err := s.countDown(ctx)
+	if err != nil {
+		return err
+	}
+	s.claim(early == "", early, "Bob's grant was there until its time was up")
+	if err := s.shut(s.bob, s.bob.v4, sshPort, "now port %d is shut for Bob", sshPort); err != nil {
+		return err
+	}
+	answer, ok := s.session.ask("and now?")
+	s.claim(ok, answer, "Ann's first connection, by now %s old, still works", seconds(time.Since(s.began)))
+	return nil
+}
+
+// countDown waits until Bob's grant must have run out, and watches it meanwhile.
+// It returns what was wrong if the grant went before.
+func (s *story) countDown(ctx context.Context) (early string, err error) {
+	const tick = 250 * time.Millisecond
+	s.screen.line("Waiting for what is left of his %s.", seconds(openFor))
+	end := s.notAfter.Add(openFor + tick)
+	for time.Now().Before(end) {
+		now, err := s.standing(s.bob.v4)
+		if err != nil {
+			return "", err
+		}
+		// Kernels count in jiffies: the last moment is nobody's.
+		left := time.Until(s.notBefore.Add(openFor))
+		if left > tick && now.port != sshPort && early == "" {
+			early = fmt.Sprintf("it went %.1f s too early", left.Seconds())
+		}
+		if s.screen.Paced {
+			s.screen.again("gateway: " + now.of(s.bob))
+		}
+		if err := sleep(ctx, min(tick, time.Until(end))); err != nil {
+			return "", err
+		}
+	}
+	if s.screen.Paced {
+		s.screen.again("gateway: no port is open to Bob")
+		s.screen.blank()
+	}
+	return early, nil
+}

@@ -1,0 +1,205 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/nftables"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// How long whoever reads along gets: for a step, and between two knocks.
+const (
+	stepPause  = 1500 * time.Millisecond
+	knockPause = 150 * time.Millisecond
+)
+
+// A story is one run.
+type story struct {
+	*network
+	screen  *Screen
+	machine *automaton.Machine
+	report  *Report
+
+	session *call     // Ann's first connection, which must outlive everything
+	began   time.Time // when it did
+
+	// Bob got his grant between these two.
+	notBefore, notAfter time.Time
+}
+
+// Run tells the story on the screen, with a policy that should be Policy's. A
+// claim that does not hold is a *FailedError, with a Report all the same; other
+// errors are of building the network or of the context.
+func Run(ctx context.Context, screen *Screen, document string) (*Report, error) {
+	p, err := policy.Parse("the demo's policy", []byte(document))
+	if err != nil {
+		return nil, err
+	}
+	s := &story{screen: screen, report: &Report{OK: true, Note: Note}}
+	if s.machine, err = automaton.Compile(p); err != nil {
+		return nil, err
+	}
+	l := lab.New()
+	defer l.Close()
+	services, end := context.WithCancel(ctx)
+	defer end()
+	if s.network, err = newNetwork(services, l); err != nil {
+		return nil, err
+	}
+	defer func() { s.session.close() }()
+
+	s.opening()
+	steps := s.steps()
+	for i, step := range steps {
+		if err := screen.pause(ctx, stepPause); err != nil {
+			return nil, err
+		}
+		s.report.Steps = append(s.report.Steps, Step{Title: step.title, OK: true})
+		screen.header(i+1, len(steps), step.title)
+		if err := step.play(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.ending()
+	if !s.report.OK {
+		return s.report, &FailedError{s.report}
+	}
+	return s.report, nil
+}
+
+// claim records, and shows, whether what the story says is so; got is what was
+// seen.
+func (s *story) claim(ok bool, got any, format string, args ...any) {
+	c := Claim{Text: fmt.Sprintf(format, args...), OK: ok}
+	if !ok {
+		c.Got = fmt.Sprint(got)
+		s.report.OK = false
+		s.report.Steps[len(s.report.Steps)-1].OK = false
+	}
+	step := &s.report.Steps[len(s.report.Steps)-1]
+	step.Claims = append(step.Claims, c)
+	s.screen.claim(c)
+}
+
+// knock has a client knock at the gateway, shows what the gateway makes of each
+// knock, and claims that it told nobody else: no knock is answered. It returns
+// what the gateway's kernel knew of the client after each.
+func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []uint16) ([]standing, error) {
+	var after []standing
+	answered := silence
+	for i, port := range ports {
+		if i > 0 {
+			if err := s.screen.pause(ctx, knockPause); err != nil {
+				return nil, err
+			}
+		}
+		answers, err := s.try(c, from, port)
+		if err != nil {
+			return nil, err
+		}
+		if answers[0] != silence {
+			answered = answers[0]
+		}
+		now, err := s.standing(from)
+		if err != nil {
+			return nil, err
+		}
+		after = append(after, now)
+		s.screen.line("%s knocks on %-6d %-10s  gateway: %s", c.name, port, answers[0], now.of(c))
+	}
+	s.claim(answered == silence, answered, "no knock got an answer: only the gateway knows")
+	return after, nil
+}
+
+// A standing is what the gateway's kernel knows of a client.
+type standing struct {
+	knocks int           // how many were right so far
+	port   uint16        // the service that is open to it; 0: none
+	left   time.Duration // for how long
+}
+
+// of says it of a client.
+func (s standing) of(c *client) string {
+	switch {
+	case s.port != 0:
+		return fmt.Sprintf("%d is open to %s for %s", s.port, c.name, seconds(s.left))
+	case s.knocks > 0:
+		return fmt.Sprintf("%s is %d right so far", c.name, s.knocks)
+	}
+	return fmt.Sprintf("%s is at the start", c.name)
+}
+
+// summary says what several were, in order.
+func summary(after []standing, c *client) string {
+	var all []string
+	for _, s := range after {
+		all = append(all, s.of(c))
+	}
+	return strings.Join(all, ", then ")
+}
+
+// standing asks the gateway's kernel, which is how `postern status` knows.
+func (s *story) standing(source netip.Addr) (standing, error) {
+	var now standing
+	var status *firewall.Status
+	err := s.gateway.Do(func() (err error) {
+		status, err = nftables.Backend{}.Inspect()
+		return err
+	})
+	if err != nil {
+		return now, err
+	}
+	for _, p := range status.Progress {
+		for i := range s.machine.States {
+			if state := &s.machine.States[i]; p.Source == source && p.State == state.ID {
+				now.knocks = len(state.Path)
+			}
+		}
+	}
+	for _, g := range status.Grants {
+		for i := range s.machine.Services {
+			if service := &s.machine.Services[i]; g.Source == source && g.Service == service.ID {
+				now.port, now.left = service.Port.Number, g.Left
+			}
+		}
+	}
+	return now, nil
+}
+
+// shut claims that a port does not answer a client.
+func (s *story) shut(c *client, from netip.Addr, port uint16, format string, args ...any) error {
+	answers, err := s.try(c, from, port)
+	if err != nil {
+		return err
+	}
+	s.claim(answers[0] == silence, "port "+fmt.Sprint(port)+" is "+string(answers[0]), format, args...)
+	return nil
+}
+
+// counted tells whether so many knocks were right after each of several.
+func counted(after []standing, want ...int) bool {
+	if len(after) != len(want) {
+		return false
+	}
+	for i := range want {
+		if after[i].port != 0 || after[i].knocks != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// seconds writes a time as people do.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.0f s", d.Seconds()) }
+
+// numbers writes ports as a person would type them.
+func numbers(ports []uint16) string {
+	return strings.Trim(fmt.Sprint(ports), "[]")
+}
