@@ -7,6 +7,5 @@
 // TCP. What came back is read off the wire, after lab.Settle, so that "no
 // answer" means that there was none and not that nobody waited for it.
 //
-// A claim that does not hold does not end the story: it is marked, and the
-// Report says so.
+// A claim that does not hold is marked, and ends the story after its step.
 package demo

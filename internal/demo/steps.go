@@ -56,7 +56,7 @@ func (s *story) ending() {
 	if s.report.OK {
 		out.line("%s", out.paint(green, fmt.Sprintf("All %d checks hold.", checks)))
 	} else {
-		out.line("%s", out.paint(red, "Not all is as it should be: see what FAILED above."))
+		out.line("%s", out.paint(red, "This is not as it should be, and the story ends here."))
 	}
 	out.blank()
 	out.text("Remember: " + Note + ". Who watches the network sees the knocks and can repeat them.")
@@ -142,15 +142,16 @@ func (s *story) wrongOrder(ctx context.Context) error {
 }
 
 func (s *story) rightOrder(ctx context.Context) error {
-	s.screen.text(fmt.Sprintf("Now %s, with no more than %s between two knocks.",
-		numbers(sshKnock), seconds(stepTimeout)))
+	s.screen.text("Now " + numbers(sshKnock) + ".")
 	after, err := s.knock(ctx, s.ann, s.ann.v4, sshKnock)
 	if err != nil {
 		return err
 	}
 	last := after[len(after)-1]
-	s.claim(last.port == sshPort && counted(after[:2], 1, 2), summary(after, s.ann),
-		"the third knock opened port %d to Ann", sshPort)
+	s.claim(counted(after[:2], 1, 2) && inTime(after[:2], stepTimeout), summary(after, s.ann),
+		"each right knock gave Ann %s for the next", seconds(stepTimeout))
+	s.claim(last.port == sshPort && inTime(after[2:], openFor), summary(after, s.ann),
+		"the last one opened port %d to her, for %s", sshPort, seconds(openFor))
 	if err := s.shut(s.bob, s.bob.v4, sshPort, "Bob has not knocked: it is shut for him"); err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (s *story) countDown(ctx context.Context) (early string, err error) {
 		}
 	}
 	if s.screen.Paced {
-		s.screen.again("gateway: no port is open to Bob")
+		s.screen.again("gateway: back to the start")
 		s.screen.blank()
 	}
 	return early, nil

@@ -34,9 +34,10 @@ type story struct {
 	notBefore, notAfter time.Time
 }
 
-// Run tells the story on the screen, with a policy that should be Policy's. A
-// claim that does not hold is a *FailedError, with a Report all the same; other
-// errors are of building the network or of the context.
+// Run tells the story on the screen, with a policy that should be Policy's. It
+// ends with the first step in which a claim does not hold: that is a
+// *FailedError, with a Report all the same. Other errors are of building the
+// network or of the context.
 func Run(ctx context.Context, screen *Screen, document string) (*Report, error) {
 	p, err := policy.Parse("the demo's policy", []byte(document))
 	if err != nil {
@@ -65,6 +66,9 @@ func Run(ctx context.Context, screen *Screen, document string) (*Report, error) 
 		screen.header(i+1, len(steps), step.title)
 		if err := step.play(ctx); err != nil {
 			return nil, err
+		}
+		if !s.report.OK {
+			break // what follows builds on it
 		}
 	}
 	s.ending()
@@ -122,18 +126,18 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 type standing struct {
 	knocks int           // how many were right so far
 	port   uint16        // the service that is open to it; 0: none
-	left   time.Duration // for how long
+	left   time.Duration // for how long that is so
 }
 
 // of says it of a client.
 func (s standing) of(c *client) string {
 	switch {
 	case s.port != 0:
-		return fmt.Sprintf("%d is open to %s for %s", s.port, c.name, seconds(s.left))
+		return fmt.Sprintf("port %d open to %s for %s", s.port, c.name, seconds(s.left))
 	case s.knocks > 0:
-		return fmt.Sprintf("%s is %d right so far", c.name, s.knocks)
+		return fmt.Sprintf("%d right so far, %s for the next", s.knocks, seconds(s.left))
 	}
-	return fmt.Sprintf("%s is at the start", c.name)
+	return "back to the start"
 }
 
 // summary says what several were, in order.
@@ -159,7 +163,7 @@ func (s *story) standing(source netip.Addr) (standing, error) {
 	for _, p := range status.Progress {
 		for i := range s.machine.States {
 			if state := &s.machine.States[i]; p.Source == source && p.State == state.ID {
-				now.knocks = len(state.Path)
+				now.knocks, now.left = len(state.Path), p.Left
 			}
 		}
 	}
@@ -190,6 +194,17 @@ func counted(after []standing, want ...int) bool {
 	}
 	for i := range want {
 		if after[i].port != 0 || after[i].knocks != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// inTime tells whether what a client still had time for was all within a limit,
+// and less by no more than what a busy machine may take.
+func inTime(after []standing, limit time.Duration) bool {
+	for _, s := range after {
+		if s.left > limit || s.left < limit/2 {
 			return false
 		}
 	}
