@@ -1,0 +1,160 @@
+// Package knocker is the client: it sends the knocks that open a door.
+//
+// A knock is one packet, and no more than one: a system that sends it again
+// would knock twice, and the second knock may come in the middle of the sequence.
+// So a TCP knock is a connection attempt that is given up as soon as its SYN is
+// on its way, a UDP knock is one datagram, and no answer is ever waited for. None
+// of it needs privilege.
+package knocker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postern/internal/policy"
+)
+
+// A Family is which addresses of a host may be used.
+type Family string
+
+const (
+	AnyFamily Family = "ip"
+	IPv4      Family = "ip4"
+	IPv6      Family = "ip6"
+)
+
+// A FamilyError says that a host has no address of the family asked for.
+type FamilyError struct {
+	Host   string
+	Family Family
+}
+
+func (e *FamilyError) Error() string {
+	name := map[Family]string{IPv4: "IPv4 ", IPv6: "IPv6 "}[e.Family]
+	return fmt.Sprintf("%q has no %saddress", e.Host, name)
+}
+
+// A PingError says that this user may not send echo requests.
+type PingError struct{ Err error }
+
+func (e *PingError) Error() string { return "this user may not send pings" }
+func (e *PingError) Unwrap() error { return e.Err }
+
+// Resolve gives the one address that all knocks, and what follows them, must go
+// to: a grant is for one source address, and that depends on the destination.
+func Resolve(ctx context.Context, host string, family Family) (netip.Addr, error) {
+	var addrs []netip.Addr
+	literal, err := netip.ParseAddr(host)
+	if err == nil {
+		addrs = []netip.Addr{literal}
+	} else if addrs, err = net.DefaultResolver.LookupNetIP(ctx, string(AnyFamily), host); err != nil {
+		var dns *net.DNSError
+		if errors.As(err, &dns) && dns.IsNotFound {
+			return netip.Addr{}, fmt.Errorf("no host is called %q", host)
+		}
+		return netip.Addr{}, fmt.Errorf("looking up %q: %w", host, err)
+	}
+	for _, a := range addrs {
+		a = a.Unmap()
+		if family == AnyFamily || a.Is4() == (family == IPv4) {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, &FamilyError{host, family}
+}
+
+// Knock sends the knocks in order, with a pause between one and the next, and
+// calls sent after each. It ends early only if one cannot be sent at all.
+func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, pause time.Duration, sent func(policy.Port)) error {
+	for i, port := range ports {
+		if i > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pause):
+			}
+		}
+		if err := send(to, port); err != nil {
+			return fmt.Errorf("knocking at %s of %s: %w", port, to, err)
+		}
+		sent(port)
+	}
+	return nil
+}
+
+func send(to netip.Addr, port policy.Port) error {
+	switch port.Protocol {
+	case policy.TCP:
+		return sendSYN(to, port.Number)
+	case policy.UDP:
+		return sendDatagram(to, port.Number)
+	case policy.ICMP:
+		return sendEcho(to)
+	}
+	return fmt.Errorf("%s is no knock", port)
+}
+
+// sendSYN begins to connect, and closes the socket at once. The SYN is on its
+// way by then, or waits for the neighbour's hardware address without the socket;
+// a socket that is gone sends nothing again.
+func sendSYN(to netip.Addr, port uint16) error {
+	fd, err := open(to, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	address, err := sockaddr(to, port)
+	if err != nil {
+		return err
+	}
+	switch err := unix.Connect(fd, address); err {
+	case nil, unix.EINPROGRESS, unix.ECONNREFUSED:
+		return nil // refused is an answer, and so it arrived: at this very host
+	default:
+		return err
+	}
+}
+
+// sendDatagram sends an empty datagram.
+func sendDatagram(to netip.Addr, port uint16) error {
+	fd, err := open(to, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	address, err := sockaddr(to, port)
+	if err != nil {
+		return err
+	}
+	return unix.Sendto(fd, nil, 0, address)
+}
+
+// open opens a socket to an address.
+func open(to netip.Addr, kind, protocol int) (int, error) {
+	family := unix.AF_INET6
+	if to.Is4() {
+		family = unix.AF_INET
+	}
+	return unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
+}
+
+func sockaddr(to netip.Addr, port uint16) (unix.Sockaddr, error) {
+	if to.Is4() {
+		return &unix.SockaddrInet4{Port: int(port), Addr: to.As4()}, nil
+	}
+	address := &unix.SockaddrInet6{Port: int(port), Addr: to.As16()}
+	if zone := to.Zone(); zone != "" {
+		i, err := net.InterfaceByName(zone)
+		if err != nil {
+			return nil, fmt.Errorf("there is no interface %q", zone)
+		}
+		address.ZoneId = uint32(i.Index)
+	}
+	return address, nil
+}
