@@ -1,0 +1,84 @@
+package host_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/host"
+	"postern/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m.Run) }
+
+func TestListening(t *testing.T) {
+	l := lab.NewT(t)
+	server, client := l.Host("server"), l.Host("client")
+	l.Connect(server, client, "192.0.2.0/24")
+	for _, address := range []string{":80", "192.0.2.1:22", "127.0.0.1:631", "0.0.0.0:8080"} {
+		ln, err := server.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+	}
+	for _, address := range []string{":53", "127.0.0.1:323", ":40000"} {
+		c, err := server.ListenPacket(t.Context(), "udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	// A connection is no listener.
+	conn, err := client.Dial(t.Context(), "tcp", netip.MustParseAddrPort("192.0.2.1:80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var got []string
+	err = server.Do(func() error {
+		ports, err := host.Listening()
+		for _, p := range ports {
+			got = append(got, p.String())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"tcp/22", "tcp/80", "tcp/8080", "udp/53"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestForwarding(t *testing.T) {
+	l := lab.NewT(t)
+	gw := l.Host("gw")
+	ask := func() string {
+		var text string
+		if err := gw.Do(func() error {
+			for _, a := range []string{"10.0.0.1", "2001:db8::1"} {
+				missing, ok := host.Forwarding(netip.MustParseAddr(a))
+				text += fmt.Sprint(ok, " ", missing.Name, ";")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if got, want := ask(), "false net.ipv4.ip_forward;false net.ipv6.conf.all.forwarding;"; got != want {
+		t.Errorf("off: got %q, want %q", got, want)
+	}
+	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	if got, want := ask(), "false net.ipv4.ip_forward;true net.ipv6.conf.all.forwarding;"; got != want {
+		t.Errorf("IPv6 on: got %q, want %q", got, want)
+	}
+	gw.Sysctl("net.ipv4.ip_forward", "1")
+	if got, want := ask(), "true net.ipv4.ip_forward;true net.ipv6.conf.all.forwarding;"; got != want {
+		t.Errorf("both on: got %q, want %q", got, want)
+	}
+}
