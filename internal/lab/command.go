@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,9 +60,13 @@ func (c *Cmd) Start() error {
 	c.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	c.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
 
+	// From one thread that lives as long as the lab. The kernel ties a
+	// parent-death signal to the thread that forked, not to the process: a
+	// command started by a thread that the runtime happens to end would be
+	// killed in the middle of its work.
 	l.mu.Lock()
 	if l.spawner == nil {
-		l.spawner = newSpawner()
+		l.spawner = newThread()
 	}
 	spawner := l.spawner
 	l.mu.Unlock()
@@ -131,40 +134,3 @@ func (c *Cmd) end() {
 	c.Process.Kill()
 	c.Wait()
 }
-
-// A spawner starts processes from one thread that lives as long as the lab.
-// The kernel ties a parent-death signal to the thread that forked, not to the
-// process: a command started by a thread that the runtime happens to end would
-// be killed in the middle of its work.
-type spawner struct {
-	work chan func()
-	quit chan struct{}
-}
-
-func newSpawner() *spawner {
-	s := &spawner{make(chan func()), make(chan struct{})}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		for {
-			select {
-			case f := <-s.work:
-				f()
-			case <-s.quit:
-				return
-			}
-		}
-	}()
-	return s
-}
-
-func (s *spawner) call(f func() error) error {
-	done := make(chan error)
-	select {
-	case s.work <- func() { done <- f() }:
-		return <-done
-	case <-s.quit:
-		return ErrClosed
-	}
-}
-
-func (s *spawner) stop() { close(s.quit) }

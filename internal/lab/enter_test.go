@@ -64,7 +64,7 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Skip("run by an ordinary user already: every test is this one")
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.skip=^TestOrdinaryUser$",
-		"-test.timeout=2m")
+		"-test.timeout=4m")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()

@@ -20,7 +20,7 @@ type Lab struct {
 	err      error // the first failed step
 	hosts    []*Host
 	commands []*Cmd
-	spawner  *spawner // started by the first command
+	spawner  *thread // started by the first command
 	closers  []func() error
 	closed   bool
 	cables   []*Link // both ends of each

@@ -4,11 +4,12 @@ package lab_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
+	"regexp"
 	"testing"
 	"time"
 
@@ -151,24 +152,39 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Link-local addresses are there as soon as the cable is, and can be used.
-func TestLinkLocal(t *testing.T) {
+// Addresses can be used at once, link-local ones too: the host has joined the
+// groups by which neighbours find them. The kernel is mostly fast enough by
+// itself, so it takes several cables to see.
+func TestAddressesAreReady(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
-	l.Connect(a, b)
-	err := a.Do(func() error {
-		table, err := os.ReadFile("/proc/thread-self/net/if_inet6")
-		for line := range strings.Lines(string(table)) {
-			// address, index, length, scope, flags, name
-			f := strings.Fields(line)
-			if strings.HasPrefix(f[0], "fe80") && f[4] == "80" && f[5] == "b" { // permanent, not tentative
+	for i := range 20 {
+		link, _ := l.Connect(a, b, fmt.Sprintf("2001:db8:%d::/64", i))
+		read := func(file string) (table []byte) {
+			t.Helper()
+			err := a.Do(func() (err error) {
+				table, err = os.ReadFile("/proc/thread-self/net/" + file)
 				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return table
+		}
+		joined := func(octets string) {
+			t.Helper()
+			groups := read("igmp6") // index, name, group …
+			if !regexp.MustCompile(`(?m)^\d+ +` + link.Name + ` +ff0200000000000000000001ff` + octets).Match(groups) {
+				t.Fatalf("link %q has not joined the group of address %s:\n%s", link.Name, octets, groups)
 			}
 		}
-		t.Errorf("no link-local address in use on link b:\n%s", table)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		// address, index, length, scope (link), flags (permanent, not tentative), name
+		addresses := read("if_inet6")
+		if !regexp.MustCompile(`(?m)^fe80\w+ \w+ 40 20 80 +` + link.Name + `$`).Match(addresses) {
+			t.Fatalf("no link-local address in use on link %q:\n%s", link.Name, addresses)
+		}
+		joined("000001")
+		link.AddAddress(fmt.Sprintf("2001:db8:%d::77/64", i))
+		joined("000077")
 	}
 }

@@ -24,6 +24,7 @@ type Link struct {
 	index int
 	mac   net.HardwareAddr
 	addrs []netip.Prefix // as given, in order
+	up    bool           // there is another end, and it is up
 }
 
 // Addr4 returns the first IPv4 address given to the link, or the zero Addr.
@@ -164,7 +165,10 @@ func (k *Link) AddAddress(addresses ...string) {
 				return err
 			}
 		}
-		return nil
+		if !k.up {
+			return nil // a bridge without ports never is
+		}
+		return k.awaitUp()
 	})
 }
 
@@ -212,14 +216,19 @@ func (k *Link) plug() error {
 }
 
 // awaitUp waits until the kernel has noticed that the other end is plugged in
-// and up, and has taken the link-local address into use. It does that in the
-// background; until then it silently drops what is sent, and the first SYN is
-// repeated only a second later.
+// and up, and has taken all IPv6 addresses into use. It does both in the
+// background. Until then it silently drops what is sent, and does not hear when
+// a neighbour asks for an address; the first SYN is repeated only a second
+// later.
 func (k *Link) awaitUp() error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		up, err := k.isUp()
-		if up || err != nil {
+		if err != nil {
 			return err
+		}
+		if up {
+			k.up = true
+			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("link %q of host %q is not up after %s", k.Name, k.Host.Name, patience)
@@ -272,10 +281,10 @@ func (k *Link) noOffload() error {
 }
 
 func (k *Link) addAddress(p netip.Prefix) error {
+	// Not IFA_F_NODAD: such an address looks ready before it is, which is when
+	// the host has joined its solicited-node group. An ordinary one is tentative
+	// until then, and no longer where duplicate address detection is off.
 	addr := &netlink.Addr{IPNet: ipNet(p), LinkIndex: k.index}
-	if p.Addr().Is6() {
-		addr.Flags = unix.IFA_F_NODAD
-	}
 	if err := k.Host.nl.AddrAdd(nil, addr); err != nil {
 		return fmt.Errorf("address %s: %w", p, err)
 	}

@@ -132,28 +132,3 @@ func (s *Sender) Close() error {
 	s.fd = -1
 	return err
 }
-
-// OnCPU calls f on one CPU. Packets that f sends go all the way on it: through
-// the link, the other end's rules, and back to a capture.
-func OnCPU(cpu int, f func() error) (err error) {
-	runtime.LockOSThread()
-	var before, only unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	only.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &only); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("lab: run on CPU %d: %w", cpu, err)
-	}
-	defer func() {
-		// As after Do, a thread that cannot be set back is given up.
-		if back := unix.SchedSetaffinity(0, &before); back != nil {
-			err = errors.Join(err, back)
-			return
-		}
-		runtime.UnlockOSThread()
-	}()
-	return f()
-}
