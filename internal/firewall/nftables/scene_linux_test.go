@@ -52,6 +52,8 @@ func newScene(t *testing.T) *scene {
 	s.outside, s.gate = s.Connect(s.client, s.gw, "192.0.2.0/24", "2001:db8::/64")
 	s.gw.Route("198.51.0.0/16", s.outside.Addr4())
 	s.gw.Route("2001:db8:c::/64", s.outside.Addr6())
+	// Nobody behind the client answers a SYN-ACK; do not send it again.
+	s.gw.Sysctl("net.ipv4.tcp_synack_retries", "0")
 	s.cpu = cpus(t)[0]
 	var err error
 	if s.sender, err = s.outside.Sender(); err != nil {
@@ -215,6 +217,12 @@ const (
 // ask sends one packet and tells what comes back.
 func (s *scene) ask(p *packet.Packet) answer {
 	s.t.Helper()
+	return s.askAll(p)[0]
+}
+
+// askAll sends packets in order and tells what comes back for each.
+func (s *scene) askAll(packets ...*packet.Packet) []answer {
+	s.t.Helper()
 	drain := func(c *lab.Capture) []lab.Captured {
 		s.t.Helper()
 		got, err := c.Drain()
@@ -225,22 +233,27 @@ func (s *scene) ask(p *packet.Packet) answer {
 	}
 	drain(s.wire)
 	drain(s.datagrams)
-	s.send(p)
+	s.send(packets...)
 	s.settle()
-	for _, c := range drain(s.wire) {
-		if c.Out || c.Dst != p.Src {
-			continue
+	wire, datagrams := drain(s.wire), drain(s.datagrams)
+	answers := make([]answer, len(packets))
+	for i, p := range packets {
+		answers[i] = silence
+		for _, c := range datagrams {
+			if p.UDP != nil && c.Src == p.Src && c.UDP.SrcPort == p.UDP.SrcPort {
+				answers[i] = admitted
+			}
 		}
-		if a := answerTo(p, c.Packet); a != silence {
-			return a
+		for _, c := range wire {
+			if c.Out || c.Dst != p.Src {
+				continue
+			}
+			if a := answerTo(p, c.Packet); a != silence {
+				answers[i] = a
+			}
 		}
 	}
-	for _, c := range drain(s.datagrams) {
-		if p.UDP != nil && c.Src == p.Src && c.UDP != nil && c.UDP.SrcPort == p.UDP.SrcPort {
-			return admitted
-		}
-	}
-	return silence
+	return answers
 }
 
 func answerTo(p, c *packet.Packet) answer {

@@ -1,0 +1,345 @@
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/lab"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+// The doors of TestReplace. Those of ssh and vpn are in every policy.
+var doorTexts = map[string]string{
+	"ssh":    "{service: tcp/22, knock: {sequence: [1, 2, 3], step_timeout: 5m}, open_for: 5m}",
+	"vpn":    "{service: udp/51820, knock: {sequence: [1, 5], step_timeout: 5m}, open_for: 5m, admit: any}",
+	"web":    "{service: tcp/80, knock: {sequence: [1, 2, 4], step_timeout: 5m}, open_for: 5m}",
+	"db":     "{service: tcp/5432, knock: {sequence: [6, 7], step_timeout: 5m}, open_for: 5m, admit: any}",
+	"web2":   "{service: tcp/80, knock: {sequence: [6, 8], step_timeout: 5m}, open_for: 5m}",
+	"stray":  "{service: tcp/6000, knock: {sequence: [9, 10], step_timeout: 5m}, open_for: 5m, forfeit: true}",
+	"inner":  "{service: tcp/6001, forward: 10.9.9.9:22, masquerade: true, knock: {sequence: [9, 11], step_timeout: 5m}}",
+	"listed": "{service: tcp/6002, from: [203.0.113.0/24], knock: {sequence: [9, 12], step_timeout: 5m}}",
+}
+
+// changes are the policies that replace each other.
+func changes(t *testing.T) []*automaton.Machine {
+	t.Helper()
+	var machines []*automaton.Machine
+	for _, c := range []struct {
+		begin string
+		doors string
+	}{
+		{shutAll, "ssh vpn"},
+		{shutAll, "web ssh vpn"},
+		{shutAll, "db web vpn ssh"},
+		{shutAll + "cover: reset\n", "web2 db ssh vpn web"},
+		{hideOnly, "stray inner listed vpn web db ssh"},
+		{shutAll + "allow: [{service: tcp/443}]\n", "ssh vpn db"},
+		{shutAll, "listed vpn inner ssh stray web"},
+	} {
+		text := c.begin + "doors:\n"
+		for name := range strings.FieldsSeq(c.doors) {
+			text += "  " + name + ": " + doorTexts[name] + "\n"
+		}
+		machines = append(machines, compileText(t, text))
+	}
+	return machines
+}
+
+func hasDoor(m *automaton.Machine, name string) bool {
+	for i := range m.Doors {
+		if m.Doors[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// replacements is how many times TestReplace applies another policy.
+const replacements = 50
+
+// TestReplace changes the policy under traffic. What it must not do is lose what
+// is there (connections, grants, progress) or let in what is not.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	machines := changes(t)
+	for _, port := range []uint16{22, 80, 443, 5432, 6000, 6001, 6002} {
+		serve(t, s.gw, port, "hello")
+	}
+
+	// One connection is older than all rules, another came through a door.
+	at := netip.AddrPortFrom(s.gate.Addr4(), 22)
+	old := s.dial(t, s.client, at, "hello")
+	s.apply(machines[0])
+	s.knock(s.outside.Addr4(), tcp(1), tcp(2), tcp(3))
+	young := s.dial(t, s.client, at, "hello")
+	var flows []*flowWatch
+	for _, c := range []*session{old, young} {
+		flows = append(flows, s.watch(t, c))
+	}
+	crowd := s.newCrowd(t)
+
+	ssh := []policy.Port{tcp(1), tcp(2), tcp(3)}
+	others := []policy.Port{tcp(80), tcp(5432), tcp(6000), tcp(6001), tcp(6002)}
+	type holder struct {
+		src   netip.Addr
+		since int
+	}
+	var gone []holder // of a grant for a door that has gone since
+	for i := range replacements {
+		now, next := machines[i%len(machines)], machines[(i+1)%len(machines)]
+		f := families[i%2]
+		granted, partway, web := s.stranger(f), s.stranger(f), s.stranger(f)
+		s.knock(granted, ssh...)
+		s.knock(partway, ssh[:2]...)
+		s.knock(web, tcp(1), tcp(2), tcp(4))
+		s.settle()
+
+		s.apply(next)
+
+		var asked []*packet.Packet
+		var want []answer
+		shut := silence
+		switch next.Policy.Cover {
+		case policy.CoverReset:
+			shut = refused
+		case policy.CoverUnreachable:
+			shut = closed
+		}
+		expect := func(src netip.Addr, port policy.Port, a answer) {
+			asked = append(asked, s.opening(src, on(s.gate, f), port))
+			want = append(want, a)
+		}
+		// A grant of ssh opens nothing else, and then ssh.
+		for _, port := range others {
+			expect(granted, port, shut)
+		}
+		expect(granted, tcp(22), welcomed)
+		// Two knocks made before and one made now open ssh.
+		expect(partway, tcp(3), shut)
+		expect(partway, tcp(22), welcomed)
+		// A grant of web opens it, if it is still there, and nothing else.
+		expect(web, tcp(22), shut)
+		expect(web, tcp(5432), shut)
+		if had, has := hasDoor(now, "web"), hasDoor(next, "web"); had && has {
+			expect(web, tcp(80), welcomed)
+		} else {
+			expect(web, tcp(80), shut)
+			if had {
+				gone = append(gone, holder{web, i})
+			}
+		}
+		for j, got := range s.askAll(asked...) {
+			if got != want[j] {
+				t.Errorf("replacement %d, door by door: %s got %s, want %s", i, asked[j], got, want[j])
+			}
+		}
+	}
+	s.apply(machines[2]) // with web and db, without guard
+	for _, h := range gone {
+		for _, port := range []policy.Port{tcp(80), tcp(5432), tcp(22)} {
+			s.expect(t, h.src, port, silence, fmt.Sprintf("a grant of a door that went with replacement %d", h.since))
+		}
+	}
+	crowd.check(t)
+	for i, w := range flows {
+		t.Logf("%s connection: the longest of %d rounds took %v", []string{"the old", "the young"}[i], w.rounds.Load(), w.end(t))
+	}
+	s.everyPacketGotIn(t, flows)
+}
+
+// A flowWatch is a connection on which somebody talks all the time.
+type flowWatch struct {
+	port     uint16
+	seen, in *lab.Capture
+	stop     chan struct{}
+	done     chan error
+	rounds   atomic.Int64
+	longest  time.Duration
+}
+
+func (s *scene) watch(t *testing.T, c *session) *flowWatch {
+	t.Helper()
+	w := &flowWatch{
+		port: netip.MustParseAddrPort(c.LocalAddr().String()).Port(),
+		stop: make(chan struct{}), done: make(chan error, 1),
+	}
+	mine := func(p *packet.Packet) bool { return p.TCP != nil && p.TCP.SrcPort == w.port }
+	var err error
+	if w.seen, err = s.gate.Capture(mine); err != nil {
+		t.Fatal(err)
+	}
+	if w.in, err = s.gw.Admitted(packet.ProtocolTCP, mine); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			select {
+			case <-w.stop:
+				w.done <- nil
+				return
+			case <-time.After(time.Millisecond):
+			}
+			start := time.Now()
+			if err := c.talk(); err != nil {
+				w.done <- err
+				return
+			}
+			w.longest = max(w.longest, time.Since(start))
+			w.rounds.Add(1)
+		}
+	}()
+	return w
+}
+
+// end stops the talk and gives its longest pause, which says more about the
+// machine than about the rules.
+func (w *flowWatch) end(t *testing.T) time.Duration {
+	t.Helper()
+	close(w.stop)
+	if err := <-w.done; err != nil {
+		t.Errorf("a connection broke after %d rounds: %v", w.rounds.Load(), err)
+	}
+	return w.longest
+}
+
+// everyPacketGotIn compares what the connections have sent with what the rules
+// have let in: a single packet that they kept out would be a stall.
+func (s *scene) everyPacketGotIn(t *testing.T, flows []*flowWatch) {
+	t.Helper()
+	s.settle()
+	for _, w := range flows {
+		seen, err := w.seen.Drain()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := w.in.Drain()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) != len(in) || len(seen) < replacements {
+			t.Errorf("the connection from port %d sent %d packets, and %d got in", w.port, len(seen), len(in))
+		}
+	}
+}
+
+// A crowd is people who knock and come in, one after the other, and scanners who
+// try the doors, all at any moment of a change.
+type crowd struct {
+	s       *scene
+	sender  *lab.Sender
+	answers *lab.Capture
+	in      *lab.Capture
+	stop    chan struct{}
+	done    chan error
+	guests  int // that have knocked
+}
+
+// The networks of the guests and of the scanners.
+var (
+	guestNet   = netip.MustParsePrefix("198.51.128.0/18")
+	scannerNet = netip.MustParsePrefix("198.51.192.0/18")
+)
+
+func (s *scene) newCrowd(t *testing.T) *crowd {
+	t.Helper()
+	c := &crowd{s: s, stop: make(chan struct{}), done: make(chan error, 1)}
+	var err error
+	if c.sender, err = s.outside.Sender(); err != nil {
+		t.Fatal(err)
+	}
+	ours := func(a netip.Addr) bool { return guestNet.Contains(a) || scannerNet.Contains(a) }
+	if c.answers, err = s.outside.Capture(func(p *packet.Packet) bool {
+		return ours(p.Dst) && p.TCP != nil && p.TCP.Flags == packet.SYN|packet.ACK
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c.in, err = s.gw.Admitted(packet.ProtocolUDP, func(p *packet.Packet) bool { return ours(p.Src) }); err != nil {
+		t.Fatal(err)
+	}
+	all := cpus(t)
+	go func() { c.done <- lab.OnCPU(all[len(all)-1], c.run) }()
+	return c
+}
+
+// run sends until it is told to stop: for each guest its knocks and its SYN, and
+// for a scanner a SYN and a datagram to what is always hidden.
+func (c *crowd) run() error {
+	dst := c.s.gate.Addr4()
+	guest, scanner := guestNet.Addr(), scannerNet.Addr()
+	for {
+		select {
+		case <-c.stop:
+			return nil
+		case <-time.After(2 * time.Millisecond):
+		}
+		guest, scanner = guest.Next(), scanner.Next()
+		if !guestNet.Contains(guest) {
+			return nil // enough
+		}
+		c.guests++
+		var raw [][]byte
+		for _, to := range []struct {
+			src  netip.Addr
+			port policy.Port
+		}{
+			{guest, tcp(1)}, {scanner, tcp(22)}, {guest, tcp(2)}, {scanner, udp(51820)}, {guest, tcp(3)}, {guest, tcp(22)},
+		} {
+			p := &packet.Packet{Src: to.src, Dst: dst, TCP: &packet.TCP{SrcPort: 1024, DstPort: to.port.Number, Seq: 7, Flags: packet.SYN, Window: 1024}}
+			if to.port.Protocol == policy.UDP {
+				p.TCP, p.UDP = nil, &packet.UDP{SrcPort: 1024, DstPort: to.port.Number}
+			}
+			b, err := p.Append(nil)
+			if err != nil {
+				return err
+			}
+			raw = append(raw, b)
+		}
+		if _, err := c.sender.Send(raw...); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *crowd) check(t *testing.T) {
+	t.Helper()
+	close(c.stop)
+	if err := <-c.done; err != nil {
+		t.Fatal(err)
+	}
+	c.s.settle()
+	answers, err := c.answers.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	welcome := map[netip.Addr]bool{}
+	for _, a := range answers {
+		if scannerNet.Contains(a.Dst) {
+			t.Errorf("a scanner was let in: %s", a)
+		}
+		welcome[a.Dst] = true
+	}
+	guest := guestNet.Addr()
+	for range c.guests {
+		if guest = guest.Next(); !welcome[guest] {
+			t.Errorf("the guest %s knocked and was not let in", guest)
+		}
+	}
+	datagrams, err := c.in.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(datagrams) > 0 {
+		t.Errorf("a scanner's datagram was let in: %s", datagrams[0])
+	}
+	if c.guests < replacements {
+		t.Errorf("only %d guests knocked during %d replacements", c.guests, replacements)
+	}
+	t.Logf("%d guests knocked meanwhile", c.guests)
+}

@@ -1,0 +1,131 @@
+package nftables
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/lab"
+)
+
+// applying is the variable by which this binary, run once more, applies policies
+// until it is killed: it holds their names.
+const applying = "POSTERN_TEST_APPLYING"
+
+// TestApplyUntilKilled is the other half of TestKill; on its own it does nothing.
+func TestApplyUntilKilled(t *testing.T) {
+	names := os.Getenv(applying)
+	if names == "" {
+		return
+	}
+	first, second, _ := strings.Cut(names, " ")
+	a, b := machine(t, first), machine(t, second)
+	fmt.Println("ready")
+	for {
+		for _, m := range []func() error{
+			func() error { return Backend{}.Apply(a) },
+			func() error { return Backend{}.Apply(b) },
+		} {
+			if err := m(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestKill kills a process that replaces one rule set by another, again and
+// again: what is left is always one of them, whole.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	const kills = 120
+	names := [2]string{"everything", "howto"}
+	whole := map[string]string{} // by digest: what nft lists
+	for _, name := range names {
+		h := lab.NewT(t).Host("fresh")
+		if err := h.Do(func() error { return Backend{}.Apply(machine(t, name)) }); err != nil {
+			t.Fatal(err)
+		}
+		digest, listing := loaded(t, h)
+		whole[digest] = listing
+	}
+	gw := lab.NewT(t).Host("gw")
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	left := map[string]int{}
+	before := "" // the digest of what was loaded before
+	for i := range kills {
+		if i%4 == 0 { // what is killed may be the first of all
+			if err := gw.Do(Backend{}.Remove); err != nil {
+				t.Fatal(err)
+			}
+			before = ""
+		}
+		helper := gw.Command(t.Context(), os.Args[0], "-test.run=^TestApplyUntilKilled$", "-test.count=1")
+		helper.Env = append(os.Environ(), applying+"="+names[i%2]+" "+names[1-i%2])
+		stdout, err := helper.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		helper.Stderr = os.Stderr
+		if err := helper.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+			t.Fatalf("the helper says %q (%v)", line, err)
+		}
+		time.Sleep(time.Duration(random.IntN(20_000)) * time.Microsecond)
+		if err := helper.Process.Kill(); err != nil {
+			t.Fatalf("the helper has ended by itself: %v", err)
+		}
+		helper.Wait()
+
+		digest, listing := loaded(t, gw)
+		left[digest]++
+		want, ok := whole[digest]
+		switch {
+		case digest == "" && before == "":
+			if listing != "" {
+				t.Fatalf("kill %d: no rule set says what it is, but nft lists\n%s", i, listing)
+			}
+		case !ok:
+			t.Fatalf("kill %d left the rule set %q, which is neither\n%s", i, digest, listing)
+		case listing != want:
+			t.Fatalf("kill %d left a part of the rule set %s:\n%s", i, digest, listing)
+		}
+		before = digest
+	}
+	t.Logf("what %d kills left, by digest: %v", kills, left)
+	for digest := range whole {
+		if left[digest] < kills/10 {
+			t.Errorf("only %d kills left the rule set %s: they do not come in the middle", left[digest], digest)
+		}
+	}
+}
+
+// A part of a table, as nft lists it.
+var parts = regexp.MustCompile(`(?ms)^\t\w.*?^\t\}`)
+
+// loaded gives what our table says that it is, and what nft lists of it with its
+// parts in one order: those that stay when rules are replaced come first.
+func loaded(t *testing.T, h *lab.Host) (digest, listing string) {
+	t.Helper()
+	if err := h.Do(func() error {
+		status, err := Backend{}.Inspect()
+		if err == nil {
+			digest = status.Digest
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	all := parts.FindAllString(list(t, h), -1)
+	slices.Sort(all)
+	return digest, strings.Join(all, "\n")
+}
