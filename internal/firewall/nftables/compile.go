@@ -76,7 +76,8 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.knocks()
 	c.host()
 	c.diverting()
-	c.service.comment = digestComment + c.Digest()
+	c.digest = c.sum()
+	c.service.comment = digestComment + c.digest
 	return c.Ruleset
 }
 

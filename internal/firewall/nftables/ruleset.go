@@ -40,6 +40,7 @@ type Ruleset struct {
 	counters []string
 	chains   []*chain
 	live     liveSets
+	digest   string
 }
 
 // A set is a set, a map or a verdict map.
@@ -102,7 +103,11 @@ func (c *chain) say(doc string, statements ...statement) {
 
 // Digest names the rule set: two that differ in any rule or element have
 // different digests.
-func (r *Ruleset) Digest() string {
+func (r *Ruleset) Digest() string { return r.digest }
+
+// sum computes the digest. It is part of the rule set afterwards, as a comment,
+// so that it can be computed only once.
+func (r *Ruleset) sum() string {
 	sum := sha256.Sum256([]byte(r.Render(Plain)))
 	return hex.EncodeToString(sum[:8])
 }

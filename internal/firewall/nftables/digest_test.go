@@ -1,0 +1,40 @@
+package nftables_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
+	"postern/internal/policy"
+)
+
+// The digest that a rule set tells is the one that it carries into the kernel.
+func TestDigest(t *testing.T) {
+	compile := func(text string) *nftables.Ruleset {
+		p, err := policy.Parse("policy.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := automaton.Compile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nftables.Compile(m)
+	}
+	text, err := os.ReadFile("testdata/howto.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := compile(string(text))
+	if !strings.Contains(r.Render(nftables.Plain), `comment "rule set `+r.Digest()+`"`) {
+		t.Errorf("the rule set does not carry its digest %s", r.Digest())
+	}
+	if again := compile(string(text)); again.Digest() != r.Digest() {
+		t.Errorf("the digest changed from %s to %s", r.Digest(), again.Digest())
+	}
+	if other := compile(strings.Replace(string(text), "2345", "2346", 1)); other.Digest() == r.Digest() {
+		t.Error("another sequence has the same digest")
+	}
+}
