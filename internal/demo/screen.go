@@ -22,7 +22,6 @@ type Screen struct {
 // The colours, as terminals know them (ECMA-48 SGR).
 const (
 	bold  = "1"
-	dim   = "2"
 	red   = "1;31"
 	green = "32"
 	cyan  = "1;36"
@@ -42,11 +41,10 @@ func (s *Screen) line(format string, args ...any) {
 
 func (s *Screen) blank() { fmt.Fprintln(s.Out) }
 
-// text writes a paragraph, which is broken into lines here. It explains, so it
-// stands back behind what happens.
+// text writes a paragraph, which is broken into lines here.
 func (s *Screen) text(paragraph string) {
 	for _, l := range wrap(paragraph, Width-2) {
-		s.line("%s", s.paint(dim, l))
+		s.line("%s", l)
 	}
 }
 
@@ -59,16 +57,15 @@ func (s *Screen) header(number, of int, title string) {
 
 // claim writes what has been checked.
 func (s *Screen) claim(c Claim) {
-	mark, text := s.paint(green, "ok"), c.Text
+	mark, colour, text := "ok", green, c.Text
 	if !c.OK {
-		mark, text = s.paint(red, "FAILED"), c.Text+": no, "+c.Got
+		mark, colour, text = "FAILED", red, c.Text+": no, "+c.Got
 	}
-	indent := "      "
-	for i, l := range wrap(text, Width-len(indent)-6) {
+	for i, l := range wrap(text, Width-4-len(mark)) {
 		if i == 0 {
-			s.line("%s  %s", mark, l)
+			s.line("%s  %s", s.paint(colour, mark), l)
 		} else {
-			s.line("%s%s", indent[2:], l)
+			s.line("%*s  %s", len(mark), "", l)
 		}
 	}
 }

@@ -41,9 +41,9 @@ func (s *story) opening() {
 		" the demo. The packets are real, and so are the rules: they run in the kernel.")
 	out.blank()
 	out.text("Knocking means: before connecting to a hidden port, a client tries a few" +
-		" closed ports in an order that only its friends know. None of them answers," +
-		" but the gateway's kernel has seen the order, and opens the hidden port: to" +
-		" this one address, for a short time.")
+		" closed ports in a secret order, which Ann and Bob both know. None of them" +
+		" answers, but the gateway's kernel has seen the order, and opens the hidden" +
+		" port: to this one address, for a short time.")
 }
 
 func (s *story) ending() {
@@ -60,6 +60,10 @@ func (s *story) ending() {
 	}
 	out.blank()
 	out.text("Remember: " + Note + ". Who watches the network sees the knocks and can repeat them.")
+	if s.report.OK {
+		out.blank()
+		out.text("To hide a service of your own: see \"A first policy\" in README.md.")
+	}
 }
 
 // scanned are the ports that Ann scans: the service's, the knocks', well-known
@@ -74,13 +78,10 @@ func (s *story) scan() ([]answer, error) {
 		return nil, err
 	}
 	s.screen.line("Ann scans the gateway:")
-	var kinds []answer
-	for _, a := range answers {
-		if !slices.Contains(kinds, a) {
-			kinds = append(kinds, a)
-		}
-	}
-	for _, kind := range kinds {
+	kinds := slices.Clone(answers)
+	slices.Sort(kinds)
+	slices.Reverse(kinds) // what is open comes first
+	for _, kind := range slices.Compact(kinds) {
 		var ports []uint16
 		for i, a := range answers {
 			if a == kind {
@@ -116,7 +117,7 @@ func (s *story) hidden(context.Context) error {
 		return err
 	}
 	s.screen.text("The gateway loads examples/howto.yaml, which hides port 22 behind the" +
-		" knocks " + numbers(sshKnock) + ", and this door of our own:")
+		" knocks " + numbers(sshKnock) + ", and this door of the demo's own, which step 8 is about:")
 	for _, l := range strings.Split(strings.TrimRight(door, "\n"), "\n") {
 		s.screen.line("  %s", l)
 	}
@@ -137,7 +138,7 @@ func (s *story) wrongOrder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.claim(counted(after, 1, 0, 0), summary(after, s.ann), "the wrong port cost Ann what she had")
+	s.claim(counted(after, 1, 0, 0), summary(after, s.ann), "the wrong port cost Ann what she had achieved")
 	return s.shut(s.ann, s.ann.v4, sshPort, "port %d is still shut for Ann", sshPort)
 }
 
@@ -262,7 +263,10 @@ func (s *story) expired(ctx context.Context) error {
 func (s *story) countDown(ctx context.Context) (early string, err error) {
 	const tick = 250 * time.Millisecond
 	s.screen.line("Waiting for what is left of his %s.", seconds(openFor))
-	end := s.notAfter.Add(openFor + tick)
+	if s.screen.Paced {
+		defer s.screen.blank() // ends the line that is written over
+	}
+	end := s.notAfter.Add(openFor + 2*tick)
 	for time.Now().Before(end) {
 		now, err := s.standing(s.bob.v4)
 		if err != nil {
@@ -279,10 +283,6 @@ func (s *story) countDown(ctx context.Context) (early string, err error) {
 		if err := sleep(ctx, min(tick, time.Until(end))); err != nil {
 			return "", err
 		}
-	}
-	if s.screen.Paced {
-		s.screen.again("gateway: back to the start")
-		s.screen.blank()
 	}
 	return early, nil
 }

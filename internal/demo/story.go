@@ -14,10 +14,12 @@ import (
 	"postern/internal/policy"
 )
 
-// How long whoever reads along gets: for a step, and between two knocks.
+// How long whoever reads along gets: for the opening, for a step, and between
+// two knocks. The whole must stay far below half a minute.
 const (
-	stepPause  = 1500 * time.Millisecond
-	knockPause = 150 * time.Millisecond
+	openingPause = 2500 * time.Millisecond
+	stepPause    = 1400 * time.Millisecond
+	knockPause   = 150 * time.Millisecond
 )
 
 // A story is one run.
@@ -58,10 +60,12 @@ func Run(ctx context.Context, screen *Screen, document string) (*Report, error) 
 
 	s.opening()
 	steps := s.steps()
+	pause := openingPause
 	for i, step := range steps {
-		if err := screen.pause(ctx, stepPause); err != nil {
+		if err := screen.pause(ctx, pause); err != nil {
 			return nil, err
 		}
+		pause = stepPause
 		s.report.Steps = append(s.report.Steps, Step{Title: step.title, OK: true})
 		screen.header(i+1, len(steps), step.title)
 		if err := step.play(ctx); err != nil {
@@ -116,9 +120,13 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 			return nil, err
 		}
 		after = append(after, now)
-		s.screen.line("%s knocks on %-6d %-10s  gateway: %s", c.name, port, answers[0], now.of(c))
+		heard := now.of(c)
+		if now == (standing{}) {
+			heard = "back to the start"
+		}
+		s.screen.line("%s knocks on %-6d %-10s  gateway: %s", c.name, port, answers[0], heard)
 	}
-	s.claim(answered == silence, answered, "no knock got an answer: only the gateway knows")
+	s.claim(answered == silence, answered, "no knock was answered: a closed port is all that %s sees", c.name)
 	return after, nil
 }
 
@@ -137,7 +145,7 @@ func (s standing) of(c *client) string {
 	case s.knocks > 0:
 		return fmt.Sprintf("%d right so far, %s for the next", s.knocks, seconds(s.left))
 	}
-	return "back to the start"
+	return fmt.Sprintf("no port open to %s", c.name)
 }
 
 // summary says what several were, in order.
