@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/firewall"
+	"postern/internal/knocker"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -35,9 +36,11 @@ type failure struct {
 	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
 
 	quiet bool // everything has been said
+	err   error
 }
 
 func (f *failure) Error() string { return f.Message }
+func (f *failure) Unwrap() error { return f.err }
 
 // A usageError is a command line that cannot be understood.
 type usageError struct {
@@ -58,6 +61,7 @@ func explain(err error) *failure {
 		unsupported *firewall.UnsupportedError
 		busy        *firewall.BusyError
 		unavailable *lab.UnavailableError
+		ping        *knocker.PingError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -75,6 +79,8 @@ func explain(err error) *failure {
 		return &failure{Code: codeUnsupported, Message: err.Error(), Hints: []string{unsupported.Hint}}
 	case errors.As(err, &unavailable):
 		return &failure{Code: codeUnsupported, Message: sayUnavailable(unavailable), Hints: []string{unavailable.Remedy}}
+	case errors.As(err, &ping):
+		return &failure{Code: codePrivilege, Message: err.Error(), Hints: []string{hintPing}}
 	case errors.As(err, &busy):
 		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintBusy}}
 	}
@@ -88,7 +94,7 @@ func unreadable(file string, err error) *failure {
 	if errors.As(err, &path) {
 		err = path.Err
 	}
-	f := &failure{Code: codeFailed, Message: sayUnreadable(file, err)}
+	f := &failure{Code: codeFailed, Message: sayUnreadable(file, err), err: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f.Hints = []string{hintNoPolicy}

@@ -48,7 +48,7 @@ func usageLine(cmd *cobra.Command) string {
 func flags(cmd *cobra.Command) [][2]string {
 	var all [][2]string
 	add := func(f *pflag.Flag) {
-		if f.Hidden {
+		if f.Hidden || cmd.Annotations[without+f.Name] != "" {
 			return
 		}
 		value, text := pflag.UnquoteUsage(f)
@@ -56,11 +56,11 @@ func flags(cmd *cobra.Command) [][2]string {
 		if f.Shorthand != "" {
 			name = "-" + f.Shorthand + ", --" + f.Name
 		}
-		if value != "" {
+		if value != "" && f.DefValue != "true" {
 			name += " " + value
 		}
 		switch f.DefValue {
-		case "", "false", "0", "0s":
+		case "", "false":
 		case "true":
 			name += "=false"
 			text += " (on unless turned off)"
@@ -86,8 +86,32 @@ func columns(b *strings.Builder, heading string, rows [][2]string) {
 	}
 	fmt.Fprintf(b, "\n%s\n", heading)
 	for _, row := range rows {
-		fmt.Fprintf(b, "  %-*s  %s\n", width, row[0], row[1])
+		name := row[0]
+		for _, line := range wrap(row[1], screen-width-4) {
+			fmt.Fprintf(b, "  %-*s  %s\n", width, name, line)
+			name = ""
+		}
 	}
+}
+
+// screen is how wide a terminal is at least.
+const screen = 79
+
+// wrap breaks a text between words into lines of at most so many characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 // version tells which build this is.

@@ -97,6 +97,14 @@ func (s *session) root() *cobra.Command {
 		Args:          s.knownVerb,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			for _, flag := range []string{"file", "json"} {
+				if cmd.Annotations[without+flag] != "" && cmd.Flags().Changed(flag) {
+					return &usageError{err: wrongPlace("--"+flag, cmd.Name()), cmd: cmd}
+				}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			help(cmd, s.err)
 			return &usageError{quiet: true}
@@ -114,14 +122,30 @@ func (s *session) root() *cobra.Command {
 		return &usageError{err: err, cmd: cmd}
 	})
 	root.SetHelpCommand(s.helpCommand())
-	root.AddCommand(s.upCommand(), s.downCommand(), s.showCommand())
+	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
+		s.knockCommand(), demoCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {
 			cmd.Short = shortCompletion
+			withoutAny(cmd)
+			for _, shell := range cmd.Commands() {
+				withoutAny(shell)
+			}
 		}
 	}
 	return root
+}
+
+// without marks a verb that has no use for a flag that the others share.
+const without = "without "
+
+func withoutPolicy(cmd *cobra.Command) {
+	cmd.Annotations = map[string]string{without + "file": "yes"}
+}
+
+func withoutAny(cmd *cobra.Command) {
+	cmd.Annotations = map[string]string{without + "file": "yes", without + "json": "yes"}
 }
 
 // knownVerb refuses what is no verb.
@@ -144,7 +168,7 @@ func exactly(n int) cobra.PositionalArgs {
 }
 
 func (s *session) helpCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "help [VERB]",
 		Short: shortHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -156,4 +180,6 @@ func (s *session) helpCommand() *cobra.Command {
 			return nil
 		},
 	}
+	withoutAny(cmd)
+	return cmd
 }

@@ -1,7 +1,15 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/neighbour"
+	"postern/internal/firewall/nftables"
+	"postern/internal/host"
 )
 
 func (s *session) upCommand() *cobra.Command {
@@ -12,16 +20,133 @@ func (s *session) upCommand() *cobra.Command {
 		Long:    longUp,
 		Example: exampleUp,
 		Args:    exactly(0),
-		RunE:    func(*cobra.Command, []string) error { return s.up() },
+		RunE: func(*cobra.Command, []string) error {
+			shutOut := refuseToShutOut
+			if yes {
+				shutOut = mayShutOut
+			}
+			return s.up(shutOut)
+		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, flagYes)
 	return cmd
 }
 
-func (s *session) up() error {
+// What up does if the policy would shut the caller out.
+type shutOut int
+
+const (
+	refuseToShutOut shutOut = iota
+	mayShutOut
+)
+
+// loaded is the answer of up to programs.
+type loaded struct {
+	File     string       `json:"file"`
+	RuleSet  string       `json:"rule_set"`
+	Replaced string       `json:"replaced"` // "nothing", "same" or "other"
+	Doors    []loadedDoor `json:"doors"`
+	Warnings []remark     `json:"warnings"`
+}
+
+type loadedDoor struct {
+	Name     string   `json:"name"`
+	Services []string `json:"services"`
+}
+
+func (s *session) up(caller shutOut) error {
 	m, err := s.machine()
 	if err != nil {
 		return err
 	}
-	return s.backend.Apply(m)
+	digest := nftables.Compile(m).Digest()
+	before, err := s.backend.Inspect()
+	if err != nil {
+		return err
+	}
+	for _, d := range m.Lint() {
+		s.warn(aboutLine(d))
+	}
+	if err := forwarding(m); err != nil {
+		return err
+	}
+	s.warn(absentInterfaces(m.Policy)...)
+	s.warn(obstacles(m)...)
+	same := before.Loaded && before.Digest == digest
+	if !same { // or it is too late
+		if session, ok := host.Caller("/proc", os.Getpid()); ok {
+			if out := shutsOut(m, session, interfaceOf(session.To.Addr())); out != nil {
+				if caller == refuseToShutOut {
+					return wouldShutOut(out)
+				}
+				s.warn(doesShutOut(out))
+			}
+		}
+	}
+	if err := s.backend.Apply(m); err != nil {
+		return err
+	}
+	answer := loaded{File: s.file, RuleSet: digest, Replaced: replaced(before, same), Warnings: s.remarks}
+	for i := range m.Doors {
+		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
+	}
+	if s.json {
+		return s.answer(answer)
+	}
+	s.sayLoaded(answer)
+	return nil
+}
+
+func replaced(before *firewall.Status, same bool) string {
+	switch {
+	case !before.Loaded:
+		return "nothing"
+	case same:
+		return "same"
+	}
+	return "other"
+}
+
+// services names what a door opens.
+func services(m *automaton.Machine, d *automaton.Door) []string {
+	var names []string
+	for _, i := range d.Services {
+		names = append(names, m.Services[i].String())
+	}
+	return names
+}
+
+// forwarding wants this host to forward packets, if a door does.
+func forwarding(m *automaton.Machine) error {
+	if missing := notForwarding(m); missing != nil {
+		return missing.failure()
+	}
+	return nil
+}
+
+// notForwarding gives the first door that cannot work as the host is set.
+func notForwarding(m *automaton.Machine) *stuckDoor {
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		if !d.Forward.IsValid() {
+			continue
+		}
+		if missing, ok := host.Forwarding(d.Forward.Addr()); !ok {
+			return &stuckDoor{d.Name, d.Forward, missing}
+		}
+	}
+	return nil
+}
+
+// obstacles looks for other rules that get in the way of the doors.
+func obstacles(m *automaton.Machine) []remark {
+	rules, err := neighbour.Read(nftables.Table)
+	if err != nil {
+		return []remark{{Message: err.Error()}}
+	}
+	var remarks []remark
+	for _, o := range rules.Obstacles(m) {
+		remarks = append(remarks, aboutObstacle(o))
+	}
+	return remarks
 }

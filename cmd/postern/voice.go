@@ -10,19 +10,27 @@ package main
 //     time, each beginning with "postern:", without a final period.
 //   - "error:" says what went wrong, "warning:" what may, "hint:" what to do about
 //     it. What the user wrote is quoted.
+//   - What is about a line of the policy is shown as compilers do it, beginning with
+//     file:line:column, so that editors find the place.
 //   - With --json there is no talk: what would be said is in the answer.
 //   - Colour helps on a terminal and says nothing by itself. NO_COLOR turns it off.
 //   - We never say that knocking makes a service safe. It hides it.
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/firewall/neighbour"
+	"postern/internal/host"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -48,7 +56,7 @@ type remark struct {
 }
 
 func newVoice(out, err *os.File) voice {
-	return voice{out: out, err: err, outTTY: colourful(out), errTTY: colourful(err)}
+	return voice{remarks: []remark{}, out: out, err: err, outTTY: colourful(out), errTTY: colourful(err)}
 }
 
 // colourful tells whether a file is a terminal that may be written to in colour.
@@ -95,7 +103,7 @@ func (v *voice) warn(remarks ...remark) {
 	for _, r := range remarks {
 		label := colour(v.errTTY, yellow, "warning:")
 		if r.text != "" {
-			fmt.Fprintf(v.err, "%s %s\n", label, r.text)
+			fmt.Fprintln(v.err, r.text)
 			continue
 		}
 		v.say("%s %s", label, r.Message)
@@ -107,10 +115,12 @@ func (v *voice) warn(remarks ...remark) {
 
 // aboutLine makes a remark of a diagnostic.
 func aboutLine(d policy.Diagnostic) remark {
-	r := remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column, text: d.String()}
+	r := remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column}
 	if d.Hint != "" {
 		r.Hints = []string{d.Hint}
 	}
+	d.Message = "warning: " + d.Message
+	r.text = d.String()
 	return r
 }
 
@@ -195,13 +205,20 @@ whether the door opened. Connect right after it, over the same address.`
 	shortHelp       = "say more about a verb"
 	shortCompletion = "print a script that completes postern's verbs in a shell"
 
-	flagFile     = "the policy `FILE`, or - for standard input"
+	flagFile     = "the policy `FILE`; - is standard input"
 	flagJSON     = "answer with JSON, for programs"
 	flagHelp     = "say more"
 	flagVersion  = "print the version"
 	flagYes      = "go on even if the policy keeps you out of the port you came in by"
 	flagFormat   = "the `FORMAT` of the rules: nft"
 	flagComments = "explain every part"
+	flagAll      = "show every source, not the first 20"
+	flagIPv4     = "use the host's IPv4 address"
+	flagIPv6     = "use the host's IPv6 address"
+	flagDelay    = "the `TIME` between two knocks"
+	flagRate     = "take a scan to send `N` probes a second"
+	flagCPUs     = "take a host to judge `N` packets at the same moment"
+	flagHere     = "look at this host as well: who listens, what is forwarded"
 )
 
 // Errors and their remedies.
@@ -250,6 +267,343 @@ func unknownFormat(format string) error {
 }
 
 func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }
+
+func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
+
+// up
+
+const sayRemember = "knocking hides a service and does not guard it: keep it as safe as an open one"
+
+func (v *voice) sayLoaded(l loaded) {
+	switch l.Replaced {
+	case "same":
+		v.say("%s rule set %s, which was there already", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+		return
+	case "other":
+		v.say("%s rule set %s in place of another; grants and knocks under way are kept", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+	default:
+		v.say("%s rule set %s", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+	}
+	for i, d := range l.Doors {
+		if i == mostRows && len(l.Doors) > mostRows+1 {
+			v.say("and %s more", count(len(l.Doors)-i, "door"))
+			break
+		}
+		v.say("door %s hides %s", d.Name, list(d.Services))
+	}
+	if l.Replaced == "nothing" {
+		v.say(sayRemember)
+	}
+}
+
+// A stuckDoor forwards, where the host does not.
+type stuckDoor struct {
+	door    string
+	to      netip.AddrPort
+	missing host.Setting
+}
+
+func (d *stuckDoor) message() string {
+	return fmt.Sprintf("door %s leads to %s, and this host does not forward packets (%s is 0)", d.door, d.to, d.missing.Name)
+}
+
+func (d *stuckDoor) hints() []string {
+	set := d.missing.Name + "=" + d.missing.Value
+	return []string{
+		fmt.Sprintf("turn it on with %q, and in /etc/sysctl.d for after a reboot", "sysctl "+set),
+		"it makes a router of this host: see that its forward rules let through what you want and no more",
+	}
+}
+
+func (d *stuckDoor) failure() *failure {
+	return &failure{Code: codeFailed, Message: d.message(), Hints: d.hints()}
+}
+
+func (d *stuckDoor) remark() remark { return remark{Message: d.message(), Hints: d.hints()} }
+
+func aboutAbsent(names []string, all bool) remark {
+	r := remark{Message: "this host has no interface " + list(names)}
+	if all {
+		r.Message += ", and so the policy does nothing until it has"
+	}
+	r.Hints = []string{"\"ip link\" lists the interfaces there are"}
+	return r
+}
+
+// aboutObstacle warns of another rule set.
+func aboutObstacle(o neighbour.Obstacle) remark {
+	var ports []string
+	for _, p := range o.Ports {
+		ports = append(ports, p.String())
+	}
+	what, where := list(ports), fmt.Sprintf("table %s, chain %s", o.Table, o.Chain)
+	if o.To.IsValid() {
+		what += " to " + o.To.String()
+	}
+	switch o.Kind {
+	case neighbour.Diverts:
+		return remark{
+			Message: fmt.Sprintf("%s sends %s elsewhere: that is where a knock will lead", where, what),
+			Hints:   []string{"right for a published container port; else take that rule out"},
+		}
+	case neighbour.Untracks:
+		return remark{
+			Message: fmt.Sprintf("%s keeps %s from connection tracking: a door for it will not work", where, what),
+			Hints:   []string{"take that notrack rule out"},
+		}
+	case neighbour.DropsUnread:
+		return remark{
+			Message: fmt.Sprintf("%s drops by default, and may drop %s even after a knock", where, what),
+			Hints:   []string{"see that it accepts them; they stay hidden, as postern covers them by itself"},
+		}
+	}
+	hint := "accept it there as well; it stays hidden, as postern covers it by itself"
+	port := o.Ports[0]
+	switch {
+	case o.Manager == "ufw" && o.To.IsValid():
+		hint = fmt.Sprintf("\"ufw route allow to %s port %d proto %s\"; it stays hidden, as postern covers it by itself", o.To, port.Number, port.Protocol)
+	case o.Manager == "ufw":
+		hint = fmt.Sprintf("\"ufw allow %d/%s\"; it stays hidden, as postern covers it by itself", port.Number, port.Protocol)
+	case o.Manager == "firewalld" && !o.To.IsValid():
+		hint = fmt.Sprintf("\"firewall-cmd --permanent --add-port=%d/%s\" and \"firewall-cmd --reload\"; it stays hidden, as postern covers it by itself", port.Number, port.Protocol)
+	case o.Manager == "docker" && o.To.IsValid():
+		program := "iptables"
+		if o.To.Is6() {
+			program = "ip6tables"
+		}
+		hint = fmt.Sprintf("\"%s -I DOCKER-USER -d %s -p %s --dport %d -j ACCEPT\"", program, o.To, port.Protocol, port.Number)
+	}
+	return remark{
+		Message: fmt.Sprintf("%s drops %s, even after a knock", where, what),
+		Hints:   []string{hint},
+	}
+}
+
+// wouldShutOut refuses to shut the caller out.
+func wouldShutOut(out *shutOutCaller) *failure {
+	f := &failure{
+		Code:    codeFailed,
+		Message: fmt.Sprintf("you came in by %s from %s, and would be kept out of it; nothing has changed", out.port, out.From),
+		Hints: []string{
+			"to go on, say --yes: this session stays open, and a second one to fall back on is wise",
+			wayBack(out),
+			fmt.Sprintf("or need no knock from there, by an entry in allow: {service: %s, from: %s}", out.port, out.From),
+		},
+	}
+	return f
+}
+
+// doesShutOut reminds a caller who wants it so.
+func doesShutOut(out *shutOutCaller) remark {
+	return remark{
+		Message: fmt.Sprintf("you came in by %s from %s, and are kept out of it once this session ends", out.port, out.From),
+		Hints:   []string{wayBack(out)},
+	}
+}
+
+func wayBack(out *shutOutCaller) string {
+	if out.door == nil {
+		return fmt.Sprintf("there is no way back: no door opens %s to %s", out.port, out.From)
+	}
+	knocks := ""
+	for _, port := range out.door.Knock.Sequence {
+		knocks += " " + knockWord(port)
+	}
+	return fmt.Sprintf("the way back: postern knock %s%s", out.To.Addr(), knocks)
+}
+
+// knockWord is a knock as it is typed.
+func knockWord(p policy.Port) string {
+	switch p.Protocol {
+	case policy.TCP:
+		return strconv.Itoa(int(p.Number))
+	case policy.UDP:
+		return strconv.Itoa(int(p.Number)) + ":udp"
+	}
+	return p.String()
+}
+
+// down
+
+func (v *voice) sayRemoved(r removed) {
+	switch {
+	case !r.Removed:
+		v.say("nothing was loaded")
+	case len(r.Open) > 0:
+		v.say("removed: %s as open as without postern", isOrAre(list(r.Open), len(r.Open)))
+	default:
+		v.say("removed: what the policy hid is as open as without postern")
+	}
+}
+
+func isOrAre(things string, n int) string {
+	if n == 1 {
+		return things + " is"
+	}
+	return things + " are"
+}
+
+// status
+
+const sayNobody = "nobody is part-way, and nobody holds a grant"
+
+var (
+	headProgress = []string{"PART-WAY", "DOOR", "TIME LEFT"}
+	headGrants   = []string{"MAY ENTER", "SERVICE", "TIME LEFT"}
+	headCounters = []string{"COUNTED", "PACKETS"}
+)
+
+func loadedText(st state) string {
+	switch {
+	case !st.Loaded:
+		return "not loaded"
+	case st.Current == nil:
+		return fmt.Sprintf("loaded, rule set %s", st.RuleSet)
+	case *st.Current:
+		return fmt.Sprintf("loaded, rule set %s, as in %s", st.RuleSet, st.File)
+	}
+	return fmt.Sprintf("loaded, rule set %s; %s is another: postern up loads it", st.RuleSet, st.File)
+}
+
+func namesUnknown(file string, err error) remark {
+	r := remark{Message: fmt.Sprintf("no names for doors and services: %q is no valid policy", file)}
+	var f *failure
+	if errors.As(err, &f) {
+		r.Message = "no names for doors and services: " + f.Message
+		return r
+	}
+	r.Hints = []string{fmt.Sprintf("\"postern check -f %s\" says what is wrong", file)}
+	return r
+}
+
+func moreText(n int) string { return fmt.Sprintf("and %d more; --all shows them", n) }
+
+func leftText(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+// counterText tells what a counter counts.
+func counterText(name string) string {
+	if name == "covered" {
+		return "packets covered"
+	}
+	if door, ok := strings.CutPrefix(name, "door_"); ok {
+		return "knocks completed at door " + door
+	}
+	return name
+}
+
+// check
+
+var headCheck = []string{"DOOR", "KNOCKS", "ASCENDING SCAN", "DESCENDING SCAN", "RANDOM PROBES, ON AVERAGE"}
+
+const (
+	sayBadRate     = "--rate must be a number greater than 0"
+	sayBadCPUs     = "--cpus must be 1 or more"
+	hintKnockInUse = "choose a port that nothing listens on"
+)
+
+func (v *voice) sayScan(c checked) {
+	v.say("for scans of %s probes a second, of which %d may be judged at the same moment",
+		strconv.FormatFloat(c.Rate, 'f', -1, 64), c.CPUs)
+}
+
+func (v *voice) sayValid(warnings int) {
+	if warnings == 0 {
+		v.say("the policy is valid")
+		return
+	}
+	v.say("the policy is valid, with %s", count(warnings, "warning"))
+}
+
+func sayKnockInUse(p policy.Port) string {
+	return fmt.Sprintf("a program on this host listens on %s: whoever uses it knocks", p)
+}
+
+func aboutUnlisted(ports []string) remark {
+	return remark{
+		Message: fmt.Sprintf("programs on this host listen on %s, which allow does not list", list(ports)),
+		Hints:   []string{"list what clients use, or a connection to it spoils the knock that its sender is at"},
+	}
+}
+
+// opensText tells when a scan in order opens a door.
+func opensText(probes *float64) string {
+	if probes == nil {
+		return "stays shut"
+	}
+	return fmt.Sprintf("OPENS after %.0f", *probes)
+}
+
+// averageText tells how long a random scan takes.
+func averageText(probes *float64, rate float64) string {
+	if probes == nil {
+		return "never opens"
+	}
+	return fmt.Sprintf("%s (%s)", largeText(*probes), longText(*probes/rate))
+}
+
+func largeText(n float64) string {
+	for _, size := range []struct {
+		name string
+		n    float64
+	}{{"trillion", 1e12}, {"billion", 1e9}, {"million", 1e6}} {
+		switch {
+		case n >= 1e15:
+			return fmt.Sprintf("%.0e", n)
+		case n >= size.n:
+			return fmt.Sprintf("%.3g %s", n/size.n, size.name)
+		}
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+func longText(seconds float64) string {
+	const day, year = 86400, 365.25 * 86400
+	switch {
+	case seconds >= 1e6*year:
+		return "over a million years"
+	case seconds >= 2*year:
+		return fmt.Sprintf("%.0f years", seconds/year)
+	case seconds >= 2*day:
+		return fmt.Sprintf("%.0f days", seconds/day)
+	case seconds >= 2*3600:
+		return fmt.Sprintf("%.0f hours", seconds/3600)
+	case seconds >= 2*60:
+		return fmt.Sprintf("%.0f minutes", seconds/60)
+	}
+	return fmt.Sprintf("%.2g seconds", seconds)
+}
+
+// knock
+
+const (
+	sayBothFamilies  = "-4 and -6 exclude each other"
+	sayNegativeDelay = "--delay must not be negative"
+	hintPing         = "as root: sysctl net.ipv4.ping_group_range=\"0 2147483647\", or run it as root"
+)
+
+func errNoKnocks(args int) error {
+	if args == 0 {
+		return errors.New("which host, and which ports?")
+	}
+	return errors.New("which ports?")
+}
+
+func (v *voice) sayKnock(n, of int, p policy.Port, to netip.Addr) {
+	v.say("knock %d of %d: %s of %s", n, of, p, to)
+}
+
+func (v *voice) sayKnocked(name string, to netip.Addr) {
+	if name == to.String() {
+		v.say("knocked; connect now")
+		return
+	}
+	v.say("knocked; connect now, to %s", to)
+}
 
 // count is a number of things: "1 door", "2 doors".
 func count(n int, thing string) string {

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"postern/internal/automaton"
+	"postern/internal/host"
+	"postern/internal/policy"
+)
+
+// A shutOutCaller is somebody whom a policy keeps out of the port they came in by.
+type shutOutCaller struct {
+	host.Session
+	port policy.Port
+	door *automaton.Door // one that they may knock at instead; nil if there is none
+}
+
+// shutsOut tells whether a policy keeps the caller out of the port that they
+// came in by, on an interface; nil if not. The connection that they have goes on
+// in any case.
+func shutsOut(m *automaton.Machine, s host.Session, through string) *shutOutCaller {
+	p := m.Policy
+	if len(p.Interfaces) > 0 && through != "" && !slices.Contains(p.Interfaces, through) || through == "lo" || s.To.Addr().IsLoopback() {
+		return nil
+	}
+	port := policy.Port{Protocol: policy.TCP, Number: s.To.Port()}
+	for i := range p.Allow {
+		if admits(&p.Allow[i], port, s.From, through) {
+			return nil
+		}
+	}
+	service := m.Addressed(s.To.Addr(), port)
+	if service == nil && p.Posture == policy.Guard {
+		return nil
+	}
+	out := &shutOutCaller{Session: s, port: port}
+	if service == nil {
+		return out
+	}
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		opens := slices.ContainsFunc(d.Services, func(at int) bool { return &m.Services[at] == service })
+		if opens && d.Serves(s.From) && d.Welcomes(s.From) {
+			out.door = d
+			break
+		}
+	}
+	return out
+}
+
+func admits(a *policy.Allow, port policy.Port, from netip.Addr, through string) bool {
+	return (a.Service == policy.Service{} || covers(a.Service, port)) &&
+		(!a.From.IsValid() || a.From.Contains(from)) &&
+		(a.Interface == "" || a.Interface == through)
+}
+
+func covers(s policy.Service, port policy.Port) bool {
+	return s.Protocol == port.Protocol && s.First <= port.Number && port.Number <= s.Last
+}
+
+// interfaceOf gives the interface that has an address; "" if none has.
+func interfaceOf(address netip.Addr) string {
+	all, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, i := range all {
+		addresses, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addresses {
+			if n, ok := a.(*net.IPNet); ok {
+				if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == address {
+					return i.Name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// absentInterfaces warns of a policy that holds on interfaces which this host
+// does not have: it would hide nothing.
+func absentInterfaces(p *policy.Policy) []remark {
+	var absent []string
+	for _, name := range p.Interfaces {
+		if _, err := net.InterfaceByName(name); err != nil {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) == 0 {
+		return nil
+	}
+	return []remark{aboutAbsent(absent, len(absent) == len(p.Interfaces))}
+}
