@@ -71,11 +71,12 @@ func (s *story) ending() {
 // that no progress is left from it.
 var scanned = []uint16{1234, 2345, 21, sshPort, 80, 443, 3456, doorPort, 9999, 31337, 54321}
 
-// scan shows the answers of all scanned ports, those alike on one line.
-func (s *story) scan() ([]answer, error) {
-	answers, err := s.try(s.ann, s.ann.v4, scanned...)
+// scan shows the answers of all scanned ports, those alike on one line. It also
+// returns that in words.
+func (s *story) scan() (answers []answer, said string, err error) {
+	answers, err = s.try(s.ann, s.ann.v4, scanned...)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	s.screen.line("Ann scans the gateway:")
 	kinds := slices.Clone(answers)
@@ -89,18 +90,22 @@ func (s *story) scan() ([]answer, error) {
 			}
 		}
 		slices.Sort(ports)
+		if said != "" {
+			said += ", "
+		}
+		said += fmt.Sprintf("%q from %s", kind, numbers(ports))
 		label := string(kind)
 		for _, l := range wrap(numbers(ports), Width-24) {
 			s.screen.line("  %-18s %s", label, l)
 			label = ""
 		}
 	}
-	return answers, nil
+	return answers, said, nil
 }
 
 func (s *story) exposed(context.Context) error {
 	s.screen.text("No rules yet. A scanner tries port after port and notes what answers.")
-	answers, err := s.scan()
+	answers, said, err := s.scan()
 	if err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (s *story) exposed(context.Context) error {
 	for i, a := range answers {
 		ok = ok && (a == accepted) == (scanned[i] == sshPort)
 	}
-	s.claim(ok, "see above", "port %d alone accepts: everybody can see the service", sshPort)
+	s.claim(ok, said, "port %d alone accepts: everybody can see the service", sshPort)
 	return nil
 }
 
@@ -121,12 +126,12 @@ func (s *story) hidden(context.Context) error {
 	for _, l := range strings.Split(strings.TrimRight(door, "\n"), "\n") {
 		s.screen.line("  %s", l)
 	}
-	answers, err := s.scan()
+	answers, said, err := s.scan()
 	if err != nil {
 		return err
 	}
 	alike := len(slices.Compact(slices.Clone(answers))) == 1
-	s.claim(alike && answers[0] == silence, "see above",
+	s.claim(alike && answers[0] == silence, said,
 		"all %d ports do the same, which is nothing: there is nothing to find", len(scanned))
 	return nil
 }
