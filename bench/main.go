@@ -26,12 +26,17 @@ func main() {
 	rounds := flag.Int("rounds", 100, "how often each measurement is made")
 	packets := flag.Int("packets", 4000, "packets in one measurement")
 	only := flag.String("only", "", "measure only the rule sets whose names contain this, and the plain firewall")
+	noMemory := flag.Bool("no-memory", false, "do not fill the tables to see what they cost")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
 		err = run(ctx, *rounds, *packets, *only)
+	}
+	if err == nil && !*noMemory {
+		fmt.Println()
+		err = memory(ctx)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)

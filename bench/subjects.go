@@ -36,8 +36,8 @@ func newStand(ctx context.Context, l *lab.Lab, s *subject) (*stand, error) {
 	from, to := l.Connect(client, server, "192.0.2.0/24", "2001:db8::/64")
 	// The spoofed sources must have a way back, or the kernel would drop them
 	// for that and not for the rules.
-	server.Route("198.18.0.0/15", from.Addr4())
-	server.Route("198.51.100.0/24", from.Addr4())
+	server.Route("0.0.0.0/0", from.Addr4())
+	server.Route("::/0", from.Addr6())
 	if err := l.Err(); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ type Status struct {
 	Digest   string // names the rule set that was applied; see Backend
 	Progress []Progress
 	Grants   []Grant
+	Partial  bool      // there is more progress, or are more grants, than was read
 	Counters []Counter // in the order of their names
 }
 

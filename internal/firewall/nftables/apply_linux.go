@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,7 +36,13 @@ func (Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
-	if err := retry(func() error { return r.replace(m, before) }); err != nil {
+	tries := 0
+	if err := retry(func() error {
+		tries++
+		// A grant that runs out while it is being deleted fails the
+		// transaction; if that goes on, the stale ones are left alone.
+		return r.replace(m, before, tries > 2)
+	}); err != nil {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
@@ -119,7 +124,7 @@ func ours(conn *nft.Conn) (generation uint32, found bool, err error) {
 }
 
 // replace puts the rule set in the place of what is loaded.
-func (r *Ruleset) replace(m *automaton.Machine, live flows) error {
+func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) error {
 	conn := &nft.Conn{}
 	generation, found, err := ours(conn)
 	if err != nil {
@@ -129,8 +134,15 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows) error {
 	b.addTable()
 	kept := map[string]bool{}
 	if found {
-		if kept, err = r.clear(&b, conn, m); err != nil {
+		if kept, err = r.clear(&b, conn); err != nil {
 			return err
+		}
+		for _, s := range r.sets {
+			if kept["set "+s.name] && !leaveStale {
+				if err := r.forget(&b, s, m); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for _, name := range r.counters {
@@ -162,7 +174,7 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows) error {
 // chains that the kernel calls, because taking one out and putting it back would
 // leave a moment without it, and the sets that packets change. It gives the
 // names of what stays.
-func (r *Ruleset) clear(b *batch, conn *nft.Conn, m *automaton.Machine) (map[string]bool, error) {
+func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	kept := map[string]bool{}
 	b.flushRules()
 
@@ -178,9 +190,6 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn, m *automaton.Machine) (map[str
 			continue
 		}
 		kept["set "+loaded.Name] = true
-		if err := r.forget(b, conn, r.sets[i], loaded, m); err != nil {
-			return nil, err
-		}
 	}
 	chains, err := conn.ListChainsOfTableFamily(nft.TableFamilyINet)
 	if err != nil {
@@ -239,42 +248,27 @@ func (c *chain) same(loaded *nft.Chain) bool {
 		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
 }
 
-// forget deletes the elements of a set that stays whose states and services the
-// machine does not have. It is housekeeping: an id never comes to mean anything
-// else, so that an element which is missed here is only never looked for.
-func (r *Ruleset) forget(b *batch, conn *nft.Conn, s *set, loaded *nft.Set, m *automaton.Machine) error {
-	var known func(e *nft.SetElement) bool
+// forget deletes the grants in a set that stays whose services the machine does
+// not have. It is housekeeping: an id never comes to mean anything else, so that
+// an element which is missed here is only never looked for. Progress is left to
+// run out, as there may be a million of it.
+func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 	for _, f := range families {
-		switch s {
-		case r.live.at[f]:
-			known = func(e *nft.SetElement) bool {
-				return len(e.Val) >= 4 && m.State(automaton.StateID(binary.NativeEndian.Uint32(e.Val))) != nil
-			}
-		case r.live.once[f], r.live.many[f]:
-			services := map[automaton.ServiceID]bool{}
-			for i := range m.Services {
-				services[m.Services[i].ID] = true
-			}
-			at := f.bits() / 8
-			known = func(e *nft.SetElement) bool {
-				return len(e.Key) >= at+4 && services[automaton.ServiceID(binary.NativeEndian.Uint32(e.Key[at:]))]
+		if s != r.live.once[f] && s != r.live.many[f] {
+			continue
+		}
+		grants, _, err := dumpGrants(s.name, f)
+		if err != nil {
+			return err
+		}
+		var stale []entry
+		for _, g := range grants {
+			if !slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.ID == g.Service }) {
+				stale = append(stale, entry{element: elementOf(addrPart(g.Source), idPart(uint32(g.Service)))})
 			}
 		}
+		b.delElements(s.name, stale)
 	}
-	if known == nil {
-		return nil
-	}
-	loadedElements, err := conn.GetSetElements(loaded)
-	if err != nil {
-		return err
-	}
-	var stale []entry
-	for i := range loadedElements {
-		if e := &loadedElements[i]; !known(e) {
-			stale = append(stale, entry{element: element{key: e.Key, data: e.Val}})
-		}
-	}
-	b.destroyElements(s.name, stale)
 	return nil
 }
 

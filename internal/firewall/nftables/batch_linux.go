@@ -214,17 +214,13 @@ type entry struct {
 // attribute can hold: an entry takes at most 160 bytes.
 const maxEntries = 400
 
-// addElements and destroyElements change the elements of a set. To destroy what
-// is not there is no error.
 func (b *batch) addElements(set string, entries []entry) {
 	b.elements(set, unix.NFT_MSG_NEWSETELEM, netlink.Create, entries)
 }
 
-// nftMsgDestroySetElem is NFT_MSG_DESTROYSETELEM (Linux 6.3).
-const nftMsgDestroySetElem = 30
-
-func (b *batch) destroyElements(set string, entries []entry) {
-	b.elements(set, nftMsgDestroySetElem, 0, entries)
+// delElements deletes what must be there, or the batch fails with ENOENT.
+func (b *batch) delElements(set string, entries []entry) {
+	b.elements(set, unix.NFT_MSG_DELSETELEM, 0, entries)
 }
 
 func (b *batch) elements(set string, kind uint16, flags netlink.HeaderFlags, entries []entry) {

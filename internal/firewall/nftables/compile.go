@@ -19,10 +19,10 @@ import (
 // bytes, so that a full table of progress takes up to 200 MB; docs/design.md has
 // what was measured.
 const (
-	// maxProgress is how many sources may be part-way at once, in each
+	// MaxProgress is how many sources may be part-way at once, in each
 	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
 	// to fill, with every source's budget to spare.
-	maxProgress = 1 << 20
+	MaxProgress = 1 << 20
 	// maxGrants and maxAdmitted are only ever filled by knocks that went all
 	// the way.
 	maxGrants   = 1 << 16
@@ -136,7 +136,7 @@ func (c *compiler) liveSets() {
 		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
 	}
 
-	c.live.at = perFamily("at", "Who is part-way: source -> state.", maxProgress, &nft.TypeClassID, address)
+	c.live.at = perFamily("at", "Who is part-way: source -> state.", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
 		c.live.many = perFamily("many", "Who may open connections to a service.", maxGrants, nil, grant)
 	}

@@ -1,19 +1,17 @@
 package nftables
 
 import (
-	"net/netip"
+	"cmp"
 	"slices"
 	"strings"
 
 	nft "github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 
-	"postern/internal/automaton"
 	"postern/internal/firewall"
 )
 
-// Inspect reads our table.
+// Inspect reads our table. Of a very full one it reads a part, and says so.
 func (Backend) Inspect() (*firewall.Status, error) {
 	var status *firewall.Status
 	err := retry(func() error {
@@ -39,38 +37,28 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		if s.Name == "service" {
 			status.Digest = strings.TrimPrefix(s.Comment, digestComment)
 		}
-		name := strings.TrimRight(s.Name, "46")
-		if !slices.Contains([]string{"at", "once", "many"}, name) {
-			continue
-		}
-		elements, err := conn.GetSetElements(s)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range elements {
-			bytes := 4
-			if strings.HasSuffix(s.Name, "6") {
-				bytes = 16
+		for _, f := range families {
+			whole := true
+			switch s.Name {
+			case "at" + f.suffix():
+				var all []firewall.Progress
+				all, whole, err = dumpProgress(f)
+				status.Progress = append(status.Progress, all...)
+			case "once" + f.suffix(), "many" + f.suffix():
+				var all []firewall.Grant
+				all, whole, err = dumpGrants(s.Name, f)
+				status.Grants = append(status.Grants, all...)
 			}
-			if len(e.Key) < bytes {
-				continue
+			if err != nil {
+				return nil, err
 			}
-			source, _ := netip.AddrFromSlice(e.Key[:bytes])
-			if name == "at" {
-				if len(e.Val) >= 4 {
-					id := automaton.StateID(binaryutil.NativeEndian.Uint32(e.Val))
-					status.Progress = append(status.Progress, firewall.Progress{Source: source, State: id, Left: e.Expires})
-				}
-				continue
-			}
-			if len(e.Key) >= bytes+4 {
-				id := automaton.ServiceID(binaryutil.NativeEndian.Uint32(e.Key[bytes:]))
-				status.Grants = append(status.Grants, firewall.Grant{Source: source, Service: id, Left: e.Expires})
-			}
+			status.Partial = status.Partial || !whole
 		}
 	}
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
-	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int { return a.Source.Compare(b.Source) })
+	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
+	})
 
 	objects, err := conn.GetNamedObjects(table)
 	if err != nil {

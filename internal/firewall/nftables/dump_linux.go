@@ -1,0 +1,133 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+)
+
+// maxDump is how many elements of one set are read. The kernel hands them out a
+// few hundred at a time and walks over all the earlier ones each time, so that a
+// table full of forged first knocks, a million of them, would take minutes.
+const maxDump = 10000
+
+// dump calls f for the elements of a set of ours, until there are no more or too
+// many.
+func dump(set string, f func(element, time.Duration)) (whole bool, err error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	request, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: []byte(Table + "\x00")},
+		{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
+	})
+	if err != nil {
+		return false, err
+	}
+	if _, err := conn.Send(netlink.Message{
+		Header: netlink.Header{
+			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM),
+			Flags: netlink.Request | netlink.Dump,
+		},
+		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, request...),
+	}); err != nil {
+		return false, err
+	}
+	n := 0
+	for message, err := range conn.ReceiveIter() {
+		if err != nil {
+			return false, err
+		}
+		if len(message.Data) < 4 {
+			continue
+		}
+		ad, err := netlink.NewAttributeDecoder(message.Data[4:])
+		if err != nil {
+			return false, err
+		}
+		for ad.Next() {
+			if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				continue
+			}
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					e, left, err := decodeElement(ad)
+					if err != nil {
+						return err
+					}
+					f(e, left)
+					n++
+				}
+				return ad.Err()
+			})
+		}
+		if err := ad.Err(); err != nil {
+			return false, err
+		}
+		if n >= maxDump {
+			return false, nil // closing the socket ends the dump
+		}
+	}
+	return true, nil
+}
+
+func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duration, err error) {
+	value := func(to *[]byte) func(*netlink.AttributeDecoder) error {
+		return func(ad *netlink.AttributeDecoder) error {
+			for ad.Next() {
+				if ad.Type() == unix.NFTA_DATA_VALUE {
+					*to = ad.Bytes()
+				}
+			}
+			return ad.Err()
+		}
+	}
+	list.Nested(func(ad *netlink.AttributeDecoder) error {
+		ad.ByteOrder = binary.BigEndian
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.NFTA_SET_ELEM_KEY:
+				ad.Nested(value(&e.key))
+			case unix.NFTA_SET_ELEM_DATA:
+				ad.Nested(value(&e.data))
+			case unix.NFTA_SET_ELEM_EXPIRATION:
+				left = time.Duration(ad.Uint64()) * time.Millisecond
+			}
+		}
+		return ad.Err()
+	})
+	return e, left, list.Err()
+}
+
+// dumpProgress reads who is part-way.
+func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
+	whole, err = dump("at"+f.suffix(), func(e element, left time.Duration) {
+		if source, ok := netip.AddrFromSlice(e.key); ok && len(e.data) == 4 {
+			id := automaton.StateID(binary.NativeEndian.Uint32(e.data))
+			all = append(all, firewall.Progress{Source: source, State: id, Left: left})
+		}
+	})
+	return all, whole, err
+}
+
+// dumpGrants reads who holds a grant, from a set of either kind.
+func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
+	at := f.bits() / 8
+	whole, err = dump(set, func(e element, left time.Duration) {
+		if len(e.key) != at+4 {
+			return
+		}
+		source, _ := netip.AddrFromSlice(e.key[:at])
+		id := automaton.ServiceID(binary.NativeEndian.Uint32(e.key[at:]))
+		all = append(all, firewall.Grant{Source: source, Service: id, Left: left})
+	})
+	return all, whole, err
+}
