@@ -365,13 +365,15 @@ func (s *scene) dial(t *testing.T, from *lab.Host, to netip.AddrPort, greeting s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	c := &session{conn, bufio.NewReader(conn)}
+	c := newSession(conn)
 	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if got, err := c.lines.ReadString('\n'); err != nil || got != greeting+"\n" {
 		t.Fatalf("%s greets with %q (%v), want %q", to, got, err, greeting)
 	}
 	return c
 }
+
+func newSession(conn net.Conn) *session { return &session{conn, bufio.NewReader(conn)} }
 
 // talk sends a line and reads it back.
 func (c *session) talk() error {
