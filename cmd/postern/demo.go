@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
 
@@ -24,15 +23,12 @@ machine, and leaves nothing behind.`
 // demoCommand tells the demo's story. Unlike the other verbs it acts on no
 // policy file and on no kernel rules of this host.
 func demoCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: shortDemo,
 		Long:  longDemo,
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("file") {
-				return &usageError{err: errors.New("the demo brings its own policy: leave out -f"), cmd: cmd}
-			}
 			// It may run the program again, so nothing may have been said yet.
 			if err := lab.Enter(); err != nil {
 				return err
@@ -54,6 +50,8 @@ func demoCommand() *cobra.Command {
 			return v.answer(report)
 		},
 	}
+	withoutPolicy(cmd) // it brings its own
+	return cmd
 }
 
 // demoScreen is what the story is told on: somebody reads along on a terminal.
