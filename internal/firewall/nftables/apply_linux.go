@@ -84,7 +84,8 @@ func retry(f func() error) error {
 		case unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP:
 			return unsupported(err)
 		case unix.EMSGSIZE:
-			return fmt.Errorf("the rule set is too large to load in one piece without real root: %w", err)
+			return fmt.Errorf("the rule set does not fit the netlink buffer that this user may have; "+
+				"load it as root of the machine, or raise net.core.wmem_max: %w", err)
 		case unix.ERESTART, unix.EBUSY, unix.EAGAIN, unix.EINTR, unix.ENOENT, unix.EEXIST, unix.ENOBUFS:
 			time.Sleep(wait)
 		default:
