@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"postern/internal/lab"
 )
 
 // Ctrl-C ends a verb with 130, whether it can be told to end or not.
@@ -23,6 +25,7 @@ func TestInterrupt(t *testing.T) {
 	if err := os.Symlink(self, program); err != nil {
 		t.Fatal(err)
 	}
+	host := lab.NewT(t).Host("host")
 	for _, test := range []struct {
 		name string
 		args []string
@@ -43,7 +46,7 @@ func TestInterrupt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := cmd.Start(); err != nil {
+			if err := host.Do(cmd.Start); err != nil {
 				t.Fatal(err)
 			}
 			lines := bufio.NewScanner(stderr)

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 
 	"postern/internal/automaton"
@@ -15,6 +16,20 @@ type shutOutCaller struct {
 	host.Session
 	port policy.Port
 	door *automaton.Door // one that they may knock at instead; nil if there is none
+}
+
+// shutsCallerOut tells whether a policy keeps whoever runs us out of the port that
+// they came in by.
+func shutsCallerOut(m *automaton.Machine) *shutOutCaller {
+	s, ok := host.Caller("/proc", os.Getpid())
+	if !ok {
+		return nil
+	}
+	through, here := host.Interface(s.To.Addr())
+	if !here { // they came in to another network namespace, which is left alone
+		return nil
+	}
+	return shutsOut(m, s, through)
 }
 
 // shutsOut tells whether a policy keeps the caller out of the port that they
@@ -58,28 +73,6 @@ func admits(a *policy.Allow, port policy.Port, from netip.Addr, through string) 
 
 func covers(s policy.Service, port policy.Port) bool {
 	return s.Protocol == port.Protocol && s.First <= port.Number && port.Number <= s.Last
-}
-
-// interfaceOf gives the interface that has an address; "" if none has.
-func interfaceOf(address netip.Addr) string {
-	all, err := net.Interfaces()
-	if err != nil {
-		return ""
-	}
-	for _, i := range all {
-		addresses, err := i.Addrs()
-		if err != nil {
-			continue
-		}
-		for _, a := range addresses {
-			if n, ok := a.(*net.IPNet); ok {
-				if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == address {
-					return i.Name
-				}
-			}
-		}
-	}
-	return ""
 }
 
 // absentInterfaces warns of a policy that holds on interfaces which this host

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
@@ -73,15 +71,11 @@ func (s *session) up(caller shutOut) error {
 	s.warn(absentInterfaces(m.Policy)...)
 	s.warn(obstacles(m)...)
 	same := before.Loaded && before.Digest == digest
-	if !same { // or it is too late
-		if session, ok := host.Caller("/proc", os.Getpid()); ok {
-			if out := shutsOut(m, session, interfaceOf(session.To.Addr())); out != nil {
-				if caller == refuseToShutOut {
-					return wouldShutOut(out)
-				}
-				s.warn(doesShutOut(out))
-			}
+	if out := shutsCallerOut(m); out != nil && !same { // or it is too late
+		if caller == refuseToShutOut {
+			return wouldShutOut(out)
 		}
+		s.warn(doesShutOut(out))
 	}
 	if err := s.backend.Apply(m); err != nil {
 		return err

@@ -82,3 +82,33 @@ func TestForwarding(t *testing.T) {
 		t.Errorf("both on: got %q, want %q", got, want)
 	}
 }
+
+func TestInterface(t *testing.T) {
+	l := lab.NewT(t)
+	server, client := l.Host("server"), l.Host("client")
+	l.Connect(server, client, "192.0.2.0/24", "2001:db8::/64")
+	if out, err := server.Command(t.Context(), "ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, test := range []struct{ address, want string }{
+		{"192.0.2.1", "client true"},
+		{"2001:db8::1", "client true"},
+		{"127.0.0.1", "lo true"},
+		{"198.51.100.7", " true"},
+		{"192.0.2.2", " false"},
+		{"203.0.113.1", " false"},
+		{"2001:db8:1::1", " false"},
+	} {
+		got := ""
+		if err := server.Do(func() error {
+			name, here := host.Interface(netip.MustParseAddr(test.address))
+			got = fmt.Sprint(name, " ", here)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, want %q", test.address, got, test.want)
+		}
+	}
+}
