@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"io"
 	"math"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,7 +80,10 @@ func (s *session) check(scan automaton.Scan, at look) error {
 	}
 	answer := checked{File: s.file, Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
 	if !s.json {
-		s.writeChecked(answer)
+		if _, err := io.WriteString(s.out, s.checkedText(answer)); err != nil {
+			return err
+		}
+		s.sayScan(answer)
 	}
 	for _, d := range m.Lint() {
 		s.warn(aboutLine(d))
@@ -118,16 +123,17 @@ func scanned(m *automaton.Machine, scan automaton.Scan) []checkedDoor {
 	return doors
 }
 
-// writeChecked writes what scans do.
-func (s *session) writeChecked(c checked) {
+// checkedText says what scans do.
+func (s *session) checkedText(c checked) string {
 	t := table{headCheck}
 	for _, d := range c.Doors {
 		t = append(t, []string{
 			d.Name, strconv.Itoa(d.Knocks), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
 		})
 	}
-	t.write(s.out, s.outTTY)
-	s.sayScan(c)
+	var b strings.Builder
+	t.write(&b, s.outTTY)
+	return b.String()
 }
 
 // lookAround finds what on this host the policy does not fit.

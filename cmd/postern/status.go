@@ -93,8 +93,8 @@ func (s *session) status(most int) error {
 	if s.json {
 		return s.answer(answer)
 	}
-	s.writeStatus(answer, most)
-	return nil
+	_, err = io.WriteString(s.out, s.statusText(answer, most))
+	return err
 }
 
 // describe puts names to what the kernel runs; m is nil where no policy tells
@@ -160,12 +160,13 @@ func begins(sequence, path []policy.Port) bool {
 // idText is an id as nft lists it.
 func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 
-// writeStatus writes the status for a person: at most so many rows of each
-// kind, or all for 0.
-func (s *session) writeStatus(st state, most int) {
-	io.WriteString(s.out, colour(s.outTTY, bold, loadedText(st))+"\n")
+// statusText is the status for a person: at most so many rows of each kind, or
+// all for 0.
+func (s *session) statusText(st state, most int) string {
+	var b strings.Builder
+	b.WriteString(colour(s.outTTY, bold, loadedText(st)) + "\n")
 	if !st.Loaded {
-		return
+		return b.String()
 	}
 	cut := func(n int) int {
 		if most > 0 {
@@ -174,10 +175,10 @@ func (s *session) writeStatus(st state, most int) {
 		return n
 	}
 	section := func(t table, more int) {
-		io.WriteString(s.out, "\n")
-		t.write(s.out, s.outTTY)
+		b.WriteString("\n")
+		t.write(&b, s.outTTY)
 		if more > 0 {
-			io.WriteString(s.out, moreText(more)+"\n")
+			b.WriteString(moreText(more) + "\n")
 		}
 	}
 	if n := len(st.Progress); n > 0 {
@@ -200,8 +201,9 @@ func (s *session) writeStatus(st state, most int) {
 	}
 	section(t[:1+cut(len(t)-1)], len(t)-1-cut(len(t)-1))
 	if len(st.Progress) == 0 && len(st.Grants) == 0 {
-		io.WriteString(s.out, "\n"+sayNobody+"\n")
+		b.WriteString("\n" + sayNobody + "\n")
 	}
+	return b.String()
 }
 
 // text tells how far a source is: "ssh 2/3, web 2/4".

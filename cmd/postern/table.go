@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"unicode/utf8"
 )
@@ -10,7 +9,7 @@ import (
 type table [][]string
 
 // write writes the table; the heading is faint where there is colour.
-func (t table) write(w io.Writer, tty bool) {
+func (t table) write(w *strings.Builder, tty bool) {
 	var widths []int
 	for _, row := range t {
 		for i, cell := range row {
@@ -32,6 +31,6 @@ func (t table) write(w io.Writer, tty bool) {
 		if n == 0 {
 			line = colour(tty, faint, line)
 		}
-		io.WriteString(w, line+"\n")
+		w.WriteString(line + "\n")
 	}
 }

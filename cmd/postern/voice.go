@@ -272,7 +272,7 @@ func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for 
 
 // up
 
-const sayRemember = "knocking hides a service and does not guard it: keep it as safe as an open one"
+const sayRemember = "knocking hides a service and does not guard it: keep its own log-in safe"
 
 func (v *voice) sayLoaded(l loaded) {
 	switch l.Replaced {
@@ -280,13 +280,13 @@ func (v *voice) sayLoaded(l loaded) {
 		v.say("%s rule set %s, which was there already", colour(v.errTTY, bold, "loaded"), l.RuleSet)
 		return
 	case "other":
-		v.say("%s rule set %s in place of another; grants and knocks under way are kept", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+		v.say("%s rule set %s in place of another; grants are kept", colour(v.errTTY, bold, "loaded"), l.RuleSet)
 	default:
 		v.say("%s rule set %s", colour(v.errTTY, bold, "loaded"), l.RuleSet)
 	}
 	for i, d := range l.Doors {
 		if i == mostRows && len(l.Doors) > mostRows+1 {
-			v.say("and %s more", count(len(l.Doors)-i, "door"))
+			v.say("and %d more doors", len(l.Doors)-i)
 			break
 		}
 		v.say("door %s hides %s", d.Name, list(d.Services))
@@ -354,18 +354,18 @@ func aboutObstacle(o neighbour.Obstacle) remark {
 	case neighbour.DropsUnread:
 		return remark{
 			Message: fmt.Sprintf("%s drops by default, and may drop %s even after a knock", where, what),
-			Hints:   []string{"see that it accepts them; they stay hidden, as postern covers them by itself"},
+			Hints:   []string{"see that it accepts them; postern keeps them hidden"},
 		}
 	}
-	hint := "accept it there as well; it stays hidden, as postern covers it by itself"
+	hint := "accept it there as well; postern keeps it hidden"
 	port := o.Ports[0]
 	switch {
 	case o.Manager == "ufw" && o.To.IsValid():
-		hint = fmt.Sprintf("\"ufw route allow to %s port %d proto %s\"; it stays hidden, as postern covers it by itself", o.To, port.Number, port.Protocol)
+		hint = fmt.Sprintf("\"ufw route allow to %s port %d proto %s\"; postern keeps it hidden", o.To, port.Number, port.Protocol)
 	case o.Manager == "ufw":
-		hint = fmt.Sprintf("\"ufw allow %d/%s\"; it stays hidden, as postern covers it by itself", port.Number, port.Protocol)
+		hint = fmt.Sprintf("\"ufw allow %d/%s\"; postern keeps it hidden", port.Number, port.Protocol)
 	case o.Manager == "firewalld" && !o.To.IsValid():
-		hint = fmt.Sprintf("\"firewall-cmd --permanent --add-port=%d/%s\" and \"firewall-cmd --reload\"; it stays hidden, as postern covers it by itself", port.Number, port.Protocol)
+		hint = fmt.Sprintf("\"firewall-cmd --permanent --add-port=%d/%s\" and \"firewall-cmd --reload\"; postern keeps it hidden", port.Number, port.Protocol)
 	case o.Manager == "docker" && o.To.IsValid():
 		program := "iptables"
 		if o.To.Is6() {
@@ -507,7 +507,7 @@ const (
 )
 
 func (v *voice) sayScan(c checked) {
-	v.say("for scans of %s probes a second, of which %d may be judged at the same moment",
+	v.say("a scan sends %s probes a second, and %d may be judged at once",
 		strconv.FormatFloat(c.Rate, 'f', -1, 64), c.CPUs)
 }
 
@@ -553,7 +553,7 @@ func largeText(n float64) string {
 	}{{"trillion", 1e12}, {"billion", 1e9}, {"million", 1e6}} {
 		switch {
 		case n >= 1e15:
-			return fmt.Sprintf("%.0e", n)
+			return strings.Replace(fmt.Sprintf("%.0e", n), "e+", "e", 1)
 		case n >= size.n:
 			return fmt.Sprintf("%.3g %s", n/size.n, size.name)
 		}
