@@ -56,8 +56,10 @@ type compiler struct {
 	gate       *set            // leads to the log lines; nil if there are none
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
+	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	judge, asked, pass, cover         *chain
+	refuse                            *chain   // what cover is in the input hook
 	move                              *chain   // nil where every door has one knock
 	forfeit                           *chain   // nil where no door has it
 	doors                             []*chain // as the machine's
@@ -272,6 +274,11 @@ func (c *compiler) hooks() {
 	c.input = hook("input", "What reaches this host. It trusts nothing that came before: only what is known here, or\n"+
 		"was admitted, gets in.",
 		nft.ChainTypeFilter, nft.ChainHookInput, "input", 0, "filter")
+	if c.p.Posture == policy.Guard && c.p.Cover == policy.CoverReset {
+		c.idle = hook("idle", "Ports with nothing behind them, when nobody else has wanted the packet. The kernel would\n"+
+			"answer too, but not in quite the same words as the hidden services.",
+			nft.ChainTypeFilter, nft.ChainHookInput, "input", 200, "200")
+	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forward.IsValid() }) {
 		c.divert = hook("divert", "Services on other hosts: only what was admitted is sent on to them.",
 			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", -105, "dstnat - 5")
@@ -299,6 +306,9 @@ func (c *compiler) ending() {
 	covered := c.newCounter("covered")
 	shut := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
 	shut.add(count(covered))
+	if c.idle != nil {
+		shut.add(hasOptions, drop)
+	}
 	switch c.p.Cover {
 	case policy.CoverReset:
 		shut.add(isProto(policy.TCP), reset)
@@ -308,12 +318,32 @@ func (c *compiler) ending() {
 		shut.add(isProto(policy.UDP), unreachable)
 	}
 	shut.add(drop)
-	c.cover = shut
+	c.cover, c.refuse = shut, shut
 	if c.p.Posture == policy.Guard {
-		c.cover = c.newChain("guard", "What is not admitted. Only the hidden services are covered; the rest of the host is left\nalone.")
-		c.onService(c.cover, goTo(shut))
-		c.cover.add(goTo(c.pass))
+		c.guard(shut)
 	}
+}
+
+// guard covers the hidden services only.
+func (c *compiler) guard(shut *chain) {
+	c.refuse = c.newChain("hidden", "What is not admitted. Only the hidden services are covered; the rest of the host is left\nalone.")
+	c.onService(c.refuse, goTo(shut))
+	c.refuse.add(goTo(c.pass))
+	c.cover = c.refuse
+	if c.p.Cover != policy.CoverReset {
+		return
+	}
+	// An answer must look like that of a port with nothing behind it, so it is
+	// given where the kernel has done first all that it does to a packet
+	// (options, source routes, the way back). For UDP that is too late: conntrack
+	// has seen it, and somebody's DNAT might take it.
+	late := c.newChain("late", "A connection to a hidden service is refused in the input hook, past anybody's DNAT.")
+	late.add(isProto(policy.UDP), goTo(shut))
+	late.add(notrack)
+	late.add(goTo(c.pass))
+	c.cover = c.newChain("guard", "What is not admitted, before the input hook.")
+	c.onService(c.cover, goTo(late))
+	c.cover.add(goTo(c.pass))
 }
 
 // allowed makes the chains of what needs no knock, if the policy has any.

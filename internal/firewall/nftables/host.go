@@ -9,11 +9,7 @@ import (
 // host fills the chain of what reaches this host.
 func (c *compiler) host() {
 	ch := c.input
-	if c.interfaces == nil {
-		ch.add(isInterface("lo"), accept)
-	} else {
-		ch.add(notIn(c.interfaces, interfaceName), accept)
-	}
+	c.ungoverned(ch)
 	ch.add(isEstablished, accept)
 	if c.p.Posture == policy.Closed {
 		c.needed(ch)
@@ -34,7 +30,36 @@ func (c *compiler) host() {
 	for _, f := range families {
 		ch.add(isNotSYN, in(c.live.sessions[f], tuple(f, policy.TCP)...), goTo(c.pass))
 	}
-	ch.add(goTo(c.cover))
+	ch.add(goTo(c.refuse))
+
+	if c.idle != nil {
+		c.idleness()
+	}
+}
+
+// idleness answers for the ports with nothing behind them, just as the chain
+// cover does for the hidden services.
+func (c *compiler) idleness() {
+	c.ungoverned(c.idle)
+	c.idle.add(isEstablished, accept)
+	c.idle.add(toOthers, accept)
+	c.idle.add(hasSocket, accept)
+	for _, p := range []struct {
+		protocol policy.Protocol
+		refuse   statement
+	}{{policy.TCP, reset}, {policy.UDP, unreachable}} {
+		c.idle.add(isProto(p.protocol), hasOptions, drop)
+		c.idle.add(isProto(p.protocol), p.refuse)
+	}
+}
+
+// ungoverned accepts what comes in where the policy does not hold.
+func (c *compiler) ungoverned(ch *chain) {
+	if c.interfaces == nil {
+		ch.add(isInterface("lo"), accept)
+		return
+	}
+	ch.add(notIn(c.interfaces, interfaceName), accept)
 }
 
 // needed accepts what a host cannot stay on its network without: neighbour and

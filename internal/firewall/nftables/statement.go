@@ -219,8 +219,29 @@ func fib(of string, sign string, op expr.CmpOp, typ string, number uint32) state
 
 var (
 	toThisHost    = fib("daddr", "", expr.CmpOpEq, "local", unix.RTN_LOCAL)
+	toOthers      = fib("daddr", "!= ", expr.CmpOpNeq, "local", unix.RTN_LOCAL)
 	fromNoUnicast = fib("saddr", "!= ", expr.CmpOpNeq, "unicast", unix.RTN_UNICAST)
 )
+
+// hasSocket matches a packet that somebody waits for, whether the socket is
+// transparent or not: asked for any other property, the kernel does not look at
+// connections that are half-open or closing.
+var hasSocket = simple("socket transparent <= 1",
+	&expr.Socket{Key: expr.SocketKeyTransparent, Register: register(0)},
+	&expr.Cmp{Op: expr.CmpOpLte, Register: register(0), Data: []byte{1}},
+)
+
+// hasOptions matches an IPv4 packet with options. The kernel may have written into
+// them by now without mending the checksum, so that it would refuse some and not
+// others.
+var hasOptions = made{"ip hdrlength > 5", func(k *known) {
+	k.needFamily(ipv4)
+	k.append(payload(expr.PayloadBaseNetworkHeader, 0, 1)(register(0))...)
+	k.append(
+		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 1, Mask: []byte{0xf}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpGt, Register: register(0), Data: []byte{5}},
+	)
+}}
 
 // ctBits matches any of some bits of conntrack's.
 func ctBits(key expr.CtKey, text string, bits uint32) statement {
@@ -438,6 +459,7 @@ var (
 	accept      = simple("accept", &expr.Verdict{Kind: expr.VerdictAccept})
 	drop        = simple("drop", &expr.Verdict{Kind: expr.VerdictDrop})
 	masquerade  = simple("masquerade", &expr.Masq{})
+	notrack     = simple("notrack", &expr.Notrack{})
 	reset       = simple("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	unreachable = simple("reject with icmpx port-unreachable",
 		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
