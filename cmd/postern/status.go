@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -85,7 +87,8 @@ func (s *session) status(most int) error {
 		return err
 	}
 	m, err := s.machine()
-	if err != nil && status.Loaded {
+	nameless := len(status.Progress)+len(status.Grants) > 0
+	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
 		s.warn(namesUnknown(s.file, err))
 	}
 	answer := describe(status, m)

@@ -272,7 +272,7 @@ func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for 
 
 // up
 
-const sayRemember = "knocking hides a service and does not guard it: keep its own log-in safe"
+const sayRemember = "knocking hides a service; its own log-in must still be safe"
 
 func (v *voice) sayLoaded(l loaded) {
 	switch l.Replaced {
@@ -311,7 +311,7 @@ func (d *stuckDoor) hints() []string {
 	set := d.missing.Name + "=" + d.missing.Value
 	return []string{
 		fmt.Sprintf("turn it on with %q, and in /etc/sysctl.d for after a reboot", "sysctl "+set),
-		"it makes a router of this host: see that its forward rules let through what you want and no more",
+		"it makes a router of this host: look at its forward rules as well",
 	}
 }
 
