@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
@@ -15,6 +16,7 @@ func (c *compiler) doorChains() {
 	c.doors = make([]*chain, len(c.m.Doors))
 	granting := map[string]*chain{} // by what is granted; only where doors share it
 	shared := map[string]int{}
+	shortest := c.shortestGrant()
 	for i := range c.m.Doors {
 		shared[grantKey(&c.m.Doors[i])]++
 	}
@@ -35,12 +37,12 @@ func (c *compiler) doorChains() {
 		}
 		key := grantKey(d)
 		if shared[key] == 1 {
-			c.grant(ch, d)
+			c.grant(ch, d, shortest)
 			continue
 		}
 		if granting[key] == nil {
 			granting[key] = c.newChain("grant_"+d.Name, "What several doors open.")
-			c.grant(granting[key], d)
+			c.grant(granting[key], d, shortest)
 		}
 		ch.add(goTo(granting[key]))
 	}
@@ -77,8 +79,9 @@ func (c *compiler) welcome(ch *chain, d *automaton.Door) {
 	ch.say("No sender at all: a multicast, broadcast or local source.", fromNoUnicast, goTo(c.cover))
 }
 
-// grant gives the source the door's grants, and covers the packet.
-func (c *compiler) grant(ch *chain, d *automaton.Door) {
+// grant gives the source the door's grants, none of which lives shorter than
+// shortest, and covers the packet.
+func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 	for _, i := range d.Services {
 		s := &c.m.Services[i]
 		ch.say("Open "+s.String()+".", carryID(uint32(s.ID)))
@@ -90,7 +93,7 @@ func (c *compiler) grant(ch *chain, d *automaton.Door) {
 				ch.add(refresh(c.live.many[f], d.OpenFor, c.source(f), carried))
 				continue
 			}
-			ch.add(remove(c.live.once[f], c.source(f), carried))
+			ch.add(surely(remove(c.live.once[f], c.source(f), carried), shortest))
 			ch.add(insert(c.live.once[f], d.OpenFor, c.source(f), carried).limited(oneUse))
 		}
 	}
@@ -121,7 +124,7 @@ func (c *compiler) asking(a *alphabet) {
 		if c.live.once != nil {
 			holder.add(
 				in(c.live.once[f], c.source(f), carried),
-				remove(c.live.once[f], c.source(f), carried),
+				surely(remove(c.live.once[f], c.source(f), carried), c.shortestGrant()),
 				goTo(admit),
 			)
 		}
@@ -152,6 +155,7 @@ func (c *compiler) forfeiting() {
 		return
 	}
 	c.forfeit = c.newChain("forfeit", "A stray packet: the source loses the grants that strays lose.")
+	shortest := c.shortestGrant()
 	for i := range c.m.Services {
 		s := &c.m.Services[i]
 		if !s.Forfeit {
@@ -163,7 +167,7 @@ func (c *compiler) forfeiting() {
 		}
 		c.forfeit.add(carryID(uint32(s.ID)))
 		for _, f := range families {
-			c.forfeit.add(remove(grants[f], c.source(f), carried))
+			c.forfeit.add(surely(remove(grants[f], c.source(f), carried), shortest))
 		}
 	}
 	for _, f := range families {

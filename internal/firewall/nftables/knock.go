@@ -48,8 +48,9 @@ func (c *compiler) knocks() {
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	judgeEcho := c.newChain("judge_echo", "An echo request of no known flow.")
-	c.walk(ports)
-	c.walk(echo)
+	spend := c.spending()
+	c.walk(ports, spend)
+	c.walk(echo, spend)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.packet.add(isConfirmed, accept)
@@ -178,8 +179,24 @@ func (c *compiler) moving() {
 	c.move.add(verdict(pace, carried))
 }
 
+// spending makes the chain that takes a first knock from the source's budget,
+// and covers the packet when there is none left. It is one for ports and echo
+// requests: each rule hashes by a seed of its own, and two would be two budgets.
+func (c *compiler) spending() *chain {
+	spend := c.newChain("spend", "Each source may make a few first knocks a second.")
+	budget := automaton.FirstKnocks
+	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
+	for _, f := range families {
+		spend.add(
+			carry(bucket(f, c.sourceBits(f), budget.Buckets)),
+			refresh(c.live.budget, time.Minute, carried).limited(over), goTo(c.cover),
+		)
+	}
+	return spend
+}
+
 // walk makes the chains of rules 3 and 4 of the automaton.
-func (c *compiler) walk(a *alphabet) {
+func (c *compiler) walk(a *alphabet, spend *chain) {
 	a.known = c.newChain("known"+a.suffix, "The source is part-way, in the state carried.")
 	fresh := c.newChain("fresh"+a.suffix, "The source has no progress, or has just lost it.")
 	a.unknown = fresh
@@ -204,9 +221,10 @@ func (c *compiler) walk(a *alphabet) {
 	if len(a.stay.elements) > 0 {
 		a.known.add(in(a.stay, here...), goTo(c.cover))
 	}
+	shortest := c.shortestStay()
 	forget := func(ch *chain) {
 		for _, f := range families {
-			ch.add(remove(c.live.at[f], c.source(f)).with(carried))
+			ch.add(surely(remove(c.live.at[f], c.source(f)).with(carried), shortest))
 		}
 	}
 	later := func(id automaton.StateID) bool { return id != automaton.Root }
@@ -232,21 +250,14 @@ func (c *compiler) walk(a *alphabet) {
 		fresh.add(goTo(c.cover))
 		return
 	}
-	begin := c.newChain("begin"+a.suffix, "A first knock. Each source may make a few a second.")
+	begin := c.newChain("begin"+a.suffix, "A first knock.")
 	if len(a.word) == 0 {
 		fresh.add(goTo(begin))
 	} else {
 		onPorts(fresh, a.begins, goTo(begin))
 		fresh.add(goTo(c.cover))
 	}
-	budget := automaton.FirstKnocks
-	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
-	for _, f := range families {
-		begin.add(
-			carry(bucket(f, c.sourceBits(f), budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(over), goTo(c.cover),
-		)
-	}
+	begin.add(jump(spend))
 	begin.add(carryID(uint32(automaton.Root)))
 	edges(begin, func(id automaton.StateID) bool { return id == automaton.Root })
 }

@@ -1,0 +1,56 @@
+package nftables
+
+import "time"
+
+// A repeated statement is written several times in a row.
+type repeated struct {
+	statement
+	times int
+}
+
+func (r repeated) text() string {
+	text := r.statement.text()
+	for range r.times - 1 {
+		text += " " + r.statement.text()
+	}
+	return text
+}
+
+func (r repeated) emit(k *known) {
+	for range r.times {
+		r.statement.emit(k)
+	}
+}
+
+// surely repeats the deletion of an element that lives for at least so long.
+//
+// Since Linux 6.8 a deletion by a packet takes the first element of the key,
+// also one that has run out and that the kernel has not collected yet, and then
+// leaves the one that lives. As a rule the newest element is the first; but when
+// the kernel makes a set's hash table anew, their order is turned round. It does
+// so when the table grows, and whenever 16 elements of one key, dead or alive,
+// have come together: one client that knocks and resets is enough. Its source
+// then stayed where it was, in spite of a wrong port or of its next knock.
+//
+// Elements are collected every second; so many can have run out since.
+func surely(c change, lifetime time.Duration) statement {
+	const collected = 1250 * time.Millisecond
+	return repeated{c, 2 + int(collected/lifetime)}
+}
+
+// shortestGrant gives the shortest time that any grant lives.
+func (c *compiler) shortestGrant() time.Duration {
+	shortest := c.m.Doors[0].OpenFor
+	for i := range c.m.Doors {
+		shortest = min(shortest, c.m.Doors[i].OpenFor)
+	}
+	return shortest
+}
+
+// shortestStay gives the shortest time that a source may be part-way.
+func (c *compiler) shortestStay() time.Duration {
+	if all := c.timeouts(); len(all) > 0 {
+		return all[0]
+	}
+	return time.Hour // no source ever is
+}
