@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -78,9 +79,26 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.knocks()
 	c.host()
 	c.diverting()
+	c.arrange()
 	c.digest = c.sum()
 	c.service.comment = digestComment + c.digest
 	return c.Ruleset
+}
+
+// reading is the order of the chains in a listing, which is that in which a
+// packet meets them. A name stands for all that begin with it.
+var reading = []string{
+	"syn", "packet", "input", "idle", "divert", "reply",
+	"allow", "judge", "asked", "holder", "admit", "pass",
+	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
+	"guard", "late", "hidden", "cover",
+}
+
+func (c *compiler) arrange() {
+	rank := func(ch *chain) int {
+		return slices.IndexFunc(reading, func(name string) bool { return strings.HasPrefix(ch.name, name) })
+	}
+	slices.SortStableFunc(c.chains, func(a, b *chain) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 func (c *compiler) newSet(s *set) *set {
