@@ -30,7 +30,7 @@ const (
 )
 
 // Capture records the packets that pass the link, in both directions. ARP and
-// whatever else is not IP is left out. The capture is closed with the lab, if
+// whatever else is not a whole IP packet is left out. The capture is closed with the lab, if
 // not before.
 func (k *Link) Capture(filter Filter) (*Capture, error) {
 	if err := k.Host.lab.usable(); err != nil {
@@ -91,6 +91,9 @@ func (r *ring) read(keep func(raw []byte, at time.Time, out bool)) error {
 			return nil
 		}
 		address := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&frame[unix.SizeofTpacket2Hdr]))
+		if header.Snaplen < header.Len {
+			return fmt.Errorf("a packet of %d octets is too long for a frame of %d", header.Len, frameSize)
+		}
 		if p := address.Protocol; p == bigEndian(unix.ETH_P_IP) || p == bigEndian(unix.ETH_P_IPV6) {
 			keep(frame[header.Net:][:header.Snaplen], time.Unix(int64(header.Sec), int64(header.Nsec)),
 				address.Pkttype == unix.PACKET_OUTGOING)

@@ -435,6 +435,47 @@ func TestCaptureOverflow(t *testing.T) {
 	}
 }
 
+// A packet that does not fit the ring is not passed over in silence.
+func TestCaptureTooLong(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	atA, atB := l.Connect(a, b, net4)
+	for _, k := range []*lab.Link{atA, atB} {
+		err := k.Host.Do(func() error {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			link, err := unix.NewIfreq(k.Name)
+			if err != nil {
+				return err
+			}
+			link.SetUint32(9000)
+			return unix.IoctlIfreq(fd, unix.SIOCSIFMTU, link)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sender, err := atA.Sender()
+	if err != nil {
+		t.Fatal(err)
+	}
+	capture, err := atB.Capture(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := syn(atA.Addr4(), atB.Addr4())
+	p.Payload = make([]byte, 3000)
+	if _, err := sender.Send(bytes(t, p)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := capture.Next(soon(t)); err == nil || !strings.Contains(err.Error(), "3040 octets is too long") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 // What was captured stays after Close; then there is no more.
 func TestCaptureClose(t *testing.T) {
 	l := lab.NewT(t)
