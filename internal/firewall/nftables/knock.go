@@ -223,8 +223,10 @@ func (c *compiler) walk(a *alphabet, spend *chain) {
 	}
 	shortest := c.shortestStay()
 	forget := func(ch *chain) {
+		doc := "Deleted more than once: what has run out may come first, and count as deleted."
 		for _, f := range families {
-			ch.add(surely(remove(c.live.at[f], c.source(f)).with(carried), shortest))
+			ch.say(doc, surely(remove(c.live.at[f], c.source(f)).with(carried), shortest))
+			doc = ""
 		}
 	}
 	later := func(id automaton.StateID) bool { return id != automaton.Root }
