@@ -111,7 +111,7 @@ func (c *compiler) asking(a *alphabet) {
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
 	for _, f := range families {
 		if c.live.syns != nil {
-			c.asked.add(carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
+			c.asked.add(isFamily(f), carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
 			admit.add(carry(sequence), insert(c.live.syns[f], automaton.AdmittedFor, synTuple(f)...))
 		}
 		if c.live.packets != nil {
