@@ -37,11 +37,11 @@ tools: ## install the programs the tests speak to, or name them
 
 .PHONY: conformance
 conformance: tools ## the long run of kernel against reference: PACKETS=1000000
-	$(GO) test -count=1 -timeout 120m -v ./internal/firewall/conformance -packets $(PACKETS)
+	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/nftables -packets $(PACKETS)
 
 .PHONY: stealth
 stealth: tools ## every nmap scan kind over all 65,535 ports, each cover
-	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/firewall/conformance -all-ports
+	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/stealth -all-ports
 
 .PHONY: bench
 bench: tools ## cost per packet, as ratios to a plain stateful firewall

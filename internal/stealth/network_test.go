@@ -1,0 +1,299 @@
+//go:build linux
+
+package stealth
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
+	"postern/internal/lab"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+func TestMain(m *testing.M) {
+	lab.Main(func() int {
+		// Short scans wait more than they work: more of them at once than CPUs.
+		flag.Parse()
+		if !*allPorts {
+			flag.Set("test.parallel", "8")
+		}
+		return m.Run()
+	})
+}
+
+// A cover is a posture and what it answers to those who have not knocked.
+type cover struct {
+	posture policy.Posture
+	answer  policy.Cover
+}
+
+func (c cover) String() string { return string(c.posture) + "-" + string(c.answer) }
+
+var covers = []cover{
+	{policy.Closed, policy.CoverDrop},
+	{policy.Closed, policy.CoverReset},
+	{policy.Closed, policy.CoverUnreachable},
+	{policy.Guard, policy.CoverReset},
+}
+
+// The doors have long sequences, so that a scan in random order does not open
+// one, and long times, so that what somebody has earned lasts as long as the
+// scans do.
+const doors = `version: 1
+posture: %s
+cover: %s
+log: {target: none}
+doors:
+  ssh:
+    service: tcp/22
+    knock: {sequence: [7001, 7002, 7003], step_timeout: 1h}
+    open_for: 1h
+  dns:
+    service: udp/5353
+    knock: {sequence: [udp/7101, udp/7102, udp/7103], step_timeout: 1h}
+    open_for: 1h
+  web:
+    service: tcp/8443
+    knock: {sequence: [7201, 7202, 7203], step_timeout: 1h}
+    open_for: 1h
+    forward: 192.168.9.2:443
+  sync:
+    service: udp/5354
+    knock: {sequence: [7301, udp/7302, 7303], step_timeout: 1h}
+    open_for: 1h
+    admit: any
+    forward: 192.168.9.2:5354
+  local:
+    service: tcp/8080
+    address: 192.0.2.2
+    knock: {sequence: [7401, 7402, 7403], step_timeout: 1h}
+    open_for: 1h
+`
+
+// The ports that the policy names. Behind each service something listens.
+var (
+	specialTCP = []uint16{22, 8443, 8080, 7001, 7002, 7003, 7201, 7202, 7203, 7301, 7303, 7401, 7402, 7403}
+	specialUDP = []uint16{5353, 5354, 7101, 7102, 7103, 7302}
+)
+
+// A network is a host with hidden services, one who looks, one who knocks, and a
+// host without rules to compare with.
+type network struct {
+	*lab.Lab
+	scanner, friend, gw, inner, bare *lab.Host
+
+	fromScanner, fromFriend, toBare *lab.Link // the ends at those who send
+	machine                         *automaton.Machine
+	senders                         map[*lab.Link]*lab.Sender
+	sourcePort                      uint16
+}
+
+func newNetwork(t *testing.T, c cover) *network {
+	t.Helper()
+	p, err := policy.Parse("policy.yaml", fmt.Appendf(nil, doors, c.posture, c.answer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &network{Lab: lab.NewT(t), senders: map[*lab.Link]*lab.Sender{}, sourcePort: 20000}
+	if n.machine, err = automaton.Compile(p); err != nil {
+		t.Fatal(err)
+	}
+	n.scanner, n.friend, n.gw = n.Host("scanner"), n.Host("friend"), n.Host("gw")
+	n.inner, n.bare = n.Host("inner"), n.Host("bare")
+	n.fromScanner, _ = n.Connect(n.scanner, n.gw, "192.0.2.0/24", "2001:db8:1::/64")
+	n.fromFriend, _ = n.Connect(n.friend, n.gw, "198.51.100.0/24", "2001:db8:2::/64")
+	n.toBare, _ = n.Connect(n.scanner, n.bare, "203.0.113.0/24", "2001:db8:3::/64")
+	n.Connect(n.gw, n.inner, "192.168.9.0/24")
+	n.friend.Route("192.0.2.0/24", n.fromFriend.Peer.Addr4())
+	n.inner.Route("198.51.100.0/24", netip.MustParseAddr("192.168.9.1"))
+	for _, h := range []*lab.Host{n.gw, n.bare} {
+		// The kernel answers at most so many probes a second with ICMP: which
+		// ports get an answer would be chance, with rules and without.
+		h.Sysctl("net.ipv4.icmp_ratemask", "0")
+		h.Sysctl("net.ipv6.icmp.ratemask", "\n")
+	}
+	n.gw.Sysctl("net.ipv4.ip_forward", "1")
+
+	n.serve(t, n.gw, "tcp", ":22")
+	n.serve(t, n.gw, "udp", ":5353")
+	n.serve(t, n.gw, "tcp", "192.0.2.2:8080")
+	n.serve(t, n.inner, "tcp", ":443")
+	n.serve(t, n.inner, "udp", ":5354")
+	if err := n.gw.Do(func() error { return nftables.Backend{}.Apply(n.machine) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const banner = "it is me\n"
+
+// serve runs a service that says its banner.
+func (n *network) serve(t *testing.T, h *lab.Host, protocol, address string) {
+	t.Helper()
+	if protocol == "udp" {
+		conn, err := h.ListenPacket(t.Context(), protocol, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			b := make([]byte, 1500)
+			for {
+				_, from, err := conn.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				conn.WriteTo([]byte(banner), from)
+			}
+		}()
+		return
+	}
+	ln, err := h.Listen(t.Context(), protocol, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for {
+					if _, err := io.WriteString(conn, banner); err != nil {
+						return
+					}
+					if _, err := conn.Read(make([]byte, 1500)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
+
+// A way is a link in one of the IP versions.
+type way struct {
+	link     *lab.Link
+	src, dst netip.Addr
+}
+
+// ways gives a link's two: IPv4, IPv6.
+func ways(k *lab.Link) []way {
+	return []way{{k, k.Addr4(), k.Peer.Addr4()}, {k, k.Addr6(), k.Peer.Addr6()}}
+}
+
+func (w way) family() string {
+	if w.src.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+// send puts packets on a link as they are, and waits until they and their
+// answers have arrived.
+func (n *network) send(t *testing.T, k *lab.Link, packets ...*packet.Packet) {
+	t.Helper()
+	s := n.senders[k]
+	if s == nil {
+		var err error
+		if s, err = k.Sender(); err != nil {
+			t.Fatal(err)
+		}
+		n.senders[k] = s
+	}
+	for _, p := range packets {
+		b, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Send(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Settle(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newPort gives a source port that has not been used yet.
+func (n *network) newPort() uint16 {
+	n.sourcePort++
+	return n.sourcePort
+}
+
+// knock makes the first knocks of a door's sequence.
+func (n *network) knock(t *testing.T, w way, door string, knocks int) {
+	t.Helper()
+	for i := range n.machine.Policy.Doors {
+		d := &n.machine.Policy.Doors[i]
+		if d.Name != door {
+			continue
+		}
+		for _, k := range d.Knock.Sequence[:knocks] {
+			p := &packet.Packet{Src: w.src, Dst: w.dst}
+			if k.Protocol == policy.UDP {
+				p.UDP = &packet.UDP{SrcPort: n.newPort(), DstPort: k.Number}
+			} else {
+				p.TCP = &packet.TCP{SrcPort: n.newPort(), DstPort: k.Number, Flags: packet.SYN, Window: 64240}
+			}
+			n.send(t, w.link, p)
+		}
+		return
+	}
+	t.Fatalf("no door %q", door)
+}
+
+// holds checks what the kernel keeps of a source: how many states and grants.
+func (n *network) holds(t *testing.T, source netip.Addr, states, grants int) {
+	t.Helper()
+	err := n.gw.Do(func() error {
+		status, err := nftables.Backend{}.Inspect()
+		if err != nil {
+			return err
+		}
+		for _, p := range status.Progress {
+			if p.Source == source {
+				states--
+			}
+		}
+		for _, g := range status.Grants {
+			if g.Source == source {
+				grants--
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if states != 0 || grants != 0 {
+		t.Fatalf("%s lacks %d states and %d grants that it should have", source, states, grants)
+	}
+}
+
+// greets speaks to a service over a connection.
+func greets(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(conn, "who is there?\n"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(banner))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != banner {
+		t.Fatalf("the service said %q, %v", got, err)
+	}
+}
+
+func join(ports []uint16) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ports), " ", ","), "[]")
+}

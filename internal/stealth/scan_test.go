@@ -1,0 +1,206 @@
+//go:build linux
+
+package stealth
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+var allPorts = flag.Bool("all-ports", false, "scan all 65,535 ports")
+
+// TestStealthScans lets nmap look at a host in every way that it has, while
+// nobody knocks, while somebody is part-way, holds grants, and has used them:
+// every port must be in the same state, with answers that are the same in every
+// header field.
+func TestStealthScans(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for _, c := range covers {
+		for _, family := range []string{"IPv4", "IPv6"} {
+			t.Run(c.String()+"/"+family, func(t *testing.T) {
+				t.Parallel()
+				i := slices.Index([]string{"IPv4", "IPv6"}, family)
+				s := &scans{network: newNetwork(t, c), cover: c, ports: somePorts(seed)}
+				s.scanner, s.friend = ways(s.fromScanner)[i], ways(s.fromFriend)[i]
+				s.story(t)
+			})
+		}
+	}
+}
+
+// somePorts gives the ports to scan: for TCP and UDP, the special ones and 1,000
+// others.
+func somePorts(seed uint64) map[bool][]uint16 {
+	random := rand.New(rand.NewPCG(seed, 0))
+	ports := map[bool][]uint16{}
+	for udp, special := range map[bool][]uint16{false: specialTCP, true: specialUDP} {
+		some := slices.Clone(special)
+		for len(some) < len(special)+1000 {
+			if p := uint16(1 + random.IntN(65535)); !slices.Contains(some, p) {
+				some = append(some, p)
+			}
+		}
+		slices.Sort(some)
+		ports[udp] = some
+	}
+	return ports
+}
+
+// scans is one host being scanned while others knock.
+type scans struct {
+	*network
+	cover           cover
+	ports           map[bool][]uint16 // by whether they are UDP's
+	scanner, friend way
+}
+
+// story is what happens around the scans.
+func (s *scans) story(t *testing.T) {
+	s.scan(t, "nobody knocks", kinds)
+
+	// One is part-way at a door and holds the grants of others, and the scanner
+	// has begun to knock itself.
+	doors := []string{"dns"}
+	if s.scanner.src.Is4() {
+		doors = []string{"dns", "web", "sync", "local"}
+	}
+	for _, d := range doors {
+		s.knock(t, s.friend, d, 3)
+	}
+	s.knock(t, s.friend, "ssh", 2)
+	s.knock(t, s.scanner, "ssh", 1)
+	s.holds(t, s.friend.src, 1, len(doors))
+	s.holds(t, s.scanner.src, 1, 0)
+	s.scan(t, "somebody is part-way and holds grants", kinds)
+	s.holds(t, s.friend.src, 1, len(doors))
+
+	s.knock(t, s.friend, "ssh", 3)
+	conns := []net.Conn{s.dial(t, "tcp", s.friend.dst, 22), s.dial(t, "udp", s.friend.dst, 5353)}
+	if s.scanner.src.Is4() {
+		conns = append(conns, s.dial(t, "tcp", s.friend.dst, 8443), s.dial(t, "udp", s.friend.dst, 5354),
+			s.dial(t, "tcp", s.scanner.dst, 8080))
+	}
+	s.scan(t, "somebody is connected", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.asks }))
+	// What asks for nothing new must not tell even the one who holds a grant.
+	s.knock(t, s.scanner, "ssh", 3)
+	s.holds(t, s.scanner.src, 0, 1)
+	s.scan(t, "somebody is connected and the scanner holds a grant", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.asks }))
+	s.holds(t, s.scanner.src, 0, 1)
+	for _, c := range conns {
+		greets(t, c)
+	}
+}
+
+// dial opens a connection for the friend, who must be let in, and leaves it open.
+func (s *scans) dial(t *testing.T, protocol string, to netip.Addr, port uint16) net.Conn {
+	t.Helper()
+	conn, err := s.network.friend.Dial(t.Context(), protocol, netip.AddrPortFrom(to, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(time.Hour))
+	if protocol == "tcp" {
+		if _, err := conn.Read(make([]byte, len(banner))); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		greets(t, conn)
+	}
+	return conn
+}
+
+// scan has nmap scan the host in some of its ways.
+func (s *scans) scan(t *testing.T, when string, kinds []kind) {
+	for _, k := range kinds {
+		t.Run(when+"/"+k.option, func(t *testing.T) {
+			ports, count := join(s.ports[k.udp]), len(s.ports[k.udp])
+			if *allPorts {
+				ports, count = "-", 65535
+			}
+			capture, err := s.fromScanner.Capture(isAnswer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer capture.Close()
+			got := s.nmap(t, k, s.scanner.dst, ports)
+			want := k.expects(s.cover.answer)
+			if len(got) != 1 || got[want] != count {
+				t.Errorf("nmap finds %v, want %d ports %v", got, count, want)
+			}
+			if err := s.Settle(); err != nil {
+				t.Fatal(err)
+			}
+			seen, err := capture.Drain()
+			if err != nil {
+				t.Fatal(err)
+			}
+			probes := map[pair]*packet.Packet{}
+			shapes := map[string][]uint16{}
+			for _, c := range seen {
+				p, ok := pairOf(c)
+				switch {
+				case ok && c.Out:
+					probes[p] = c.Packet
+				case ok && probes[p] != nil:
+					shape := shapeOf(probe{whole: probes[p]}, c.Packet)
+					// A sum of zero has two forms, and whether it is zero is
+					// chance here. A probe of TestStealthProbes is for it.
+					if t := shape.packet.TCP; t != nil && t.ChecksumError == 0xffff {
+						t.ChecksumError = 0
+					}
+					shapes[shape.String()] = append(shapes[shape.String()], p.theirs)
+				default:
+					t.Errorf("an answer to nothing: %v", c.Packet)
+				}
+			}
+			if wants := 1 - none(s.cover.answer); len(shapes) != wants {
+				t.Errorf("answers of %d shapes, want %d:%s", len(shapes), wants, list(shapes))
+			}
+		})
+	}
+}
+
+func none(answer policy.Cover) int {
+	if answer == policy.CoverDrop {
+		return 1
+	}
+	return 0
+}
+
+// expects is what nmap says of ports that do not answer, or as nothing would.
+func (k kind) expects(answer policy.Cover) state {
+	switch {
+	case answer == policy.CoverDrop && slices.Contains([]string{"-sS", "-sA", "-sW"}, k.option):
+		return state{"filtered", "no-response"}
+	case answer == policy.CoverDrop:
+		return state{"open|filtered", "no-response"}
+	case k.udp:
+		return state{"closed", "port-unreach"}
+	case answer == policy.CoverUnreachable:
+		return state{"filtered", "port-unreach"}
+	case k.option == "-sA":
+		return state{"unfiltered", "reset"}
+	}
+	return state{"closed", "reset"}
+}
+
+// list writes shapes with some of the ports that they came from.
+func list(shapes map[string][]uint16) string {
+	text := ""
+	for shape, ports := range shapes {
+		slices.Sort(ports)
+		text += fmt.Sprintf("\n%d ports, %s …: %s", len(ports), join(ports[:min(12, len(ports))]), shape)
+	}
+	return text
+}
