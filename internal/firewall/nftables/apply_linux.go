@@ -133,7 +133,7 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) err
 	}
 	var b batch
 	b.addTable()
-	kept := map[string]bool{}
+	kept := map[string]bool{} // what of the loaded table stays in place
 	if found {
 		if kept, err = r.clear(&b, conn); err != nil {
 			return err
@@ -159,8 +159,8 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) err
 	for i, s := range r.sets {
 		if !kept["set "+s.name] {
 			b.addSet(s, uint32(i+1))
-			b.addElements(s.name, s.entries())
 		}
+		b.addElements(s.name, s.entries())
 	}
 	for _, c := range r.chains {
 		for i := range c.rules {
@@ -171,10 +171,16 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) err
 	return b.commit(generation)
 }
 
-// clear deletes, in the transaction, all that is loaded but what stays: the
-// chains that the kernel calls, because taking one out and putting it back would
-// leave a moment without it, and the sets that packets change. It gives the
-// names of what stays.
+// clear deletes, in the transaction, all that is loaded but what stays, of which
+// it gives the names. Beside the sets that packets change, that is
+//
+//   - the chains that the kernel calls: taking one out and putting it back would
+//     leave a moment without it;
+//   - maps, and the chains that they lead to. A packet that is being judged while
+//     the rules change goes on by the old ones, but from one moment to the next the
+//     kernel shows it nothing of a map that is deleted (Linux 6.4 and later): it
+//     lost knocks, and a port to be hidden was not known as such. In a map that
+//     stays it finds the old elements before that moment, and the new ones after.
 func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	kept := map[string]bool{}
 	b.flushRules()
@@ -186,9 +192,12 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	// Verdict maps refer to chains, and must go before them.
 	for _, loaded := range sets {
 		i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == loaded.Name })
-		if i < 0 || !r.sets[i].stays() || !r.sets[i].same(loaded) {
+		if i < 0 || !(r.sets[i].earned() || r.sets[i].isMap()) || !r.sets[i].same(loaded) {
 			b.delSet(loaded.Name)
 			continue
+		}
+		if !r.sets[i].earned() {
+			b.flushSet(loaded.Name)
 		}
 		kept["set "+loaded.Name] = true
 	}
@@ -232,20 +241,29 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	return kept, nil
 }
 
-// stays tells whether what the kernel holds in the set outlives the rules.
-func (s *set) stays() bool { return s.timeout }
+// earned tells whether what the kernel holds in the set outlives the rules.
+func (s *set) earned() bool { return s.timeout }
+
+func (s *set) isMap() bool { return s.data != nil || s.verdict }
 
 // same tells whether a loaded set is made as this one is.
 func (s *set) same(loaded *nft.Set) bool {
 	key := s.keyType()
+	data := nft.TypeVerdict
+	if s.data != nil {
+		data = *s.data
+	}
 	return key.GetNFTMagic() == loaded.KeyType.GetNFTMagic() && key.Bytes == loaded.KeyType.Bytes &&
-		(s.data != nil) == loaded.IsMap && (s.data == nil || s.data.GetNFTMagic() == loaded.DataType.GetNFTMagic()) &&
+		s.isMap() == loaded.IsMap && (!s.isMap() || data.GetNFTMagic() == loaded.DataType.GetNFTMagic()) &&
 		s.timeout == loaded.HasTimeout && s.dynamic == loaded.Dynamic && s.size == loaded.Size
 }
 
 // same tells whether a loaded chain is called by the kernel as this one is.
 func (c *chain) same(loaded *nft.Chain) bool {
-	return c.base != nil && loaded.Hooknum != nil && loaded.Priority != nil &&
+	if c.base == nil {
+		return loaded.Hooknum == nil
+	}
+	return loaded.Hooknum != nil && loaded.Priority != nil &&
 		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
 }
 

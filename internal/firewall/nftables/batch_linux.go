@@ -196,6 +196,14 @@ func (s *set) userdata() []byte {
 	return data
 }
 
+// flushSet deletes all elements of a set.
+func (b *batch) flushSet(name string) {
+	b.add("the elements of "+name, unix.NFT_MSG_DELSETELEM, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, Table)
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, name)
+	})
+}
+
 func (b *batch) delSet(name string) {
 	b.add("set "+name, unix.NFT_MSG_DELSET, 0, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_TABLE, Table)

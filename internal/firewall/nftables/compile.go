@@ -51,6 +51,7 @@ type compiler struct {
 	p *policy.Policy
 
 	hidden     ports           // of all services
+	name       *set            // its comment is the digest
 	service    *set            // what is asked for, by protocol and port
 	serviceAt  map[family]*set // the same, for services of one address
 	interfaces *set            // nil for all but loopback
@@ -70,6 +71,7 @@ type compiler struct {
 // gives the same rule set everywhere.
 func Compile(m *automaton.Machine) *Ruleset {
 	c := &compiler{Ruleset: &Ruleset{}, m: m, p: m.Policy}
+	c.name = c.newSet(&set{name: "rule_set", doc: "Nothing; its comment tells which rule set this is.", key: []datatype{nft.TypeClassID}})
 	c.liveSets()
 	c.services()
 	c.hooks()
@@ -81,7 +83,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.diverting()
 	c.arrange()
 	c.digest = c.sum()
-	c.service.comment = digestComment + c.digest
+	c.name.comment = digestComment + c.digest
 	return c.Ruleset
 }
 

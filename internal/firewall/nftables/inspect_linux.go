@@ -34,7 +34,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		return nil, err
 	}
 	for _, s := range sets {
-		if s.Name == "service" {
+		if s.Name == "rule_set" {
 			status.Digest = strings.TrimPrefix(s.Comment, digestComment)
 		}
 		for _, f := range families {

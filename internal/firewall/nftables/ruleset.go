@@ -234,6 +234,6 @@ func (r *rule) exprs() []expr.Any {
 	return k.exprs
 }
 
-// digestComment comes before the digest in the comment of the set of services:
+// digestComment comes before the digest in the comment of the set rule_set:
 // the loaded table says what it is.
 const digestComment = "rule set "
