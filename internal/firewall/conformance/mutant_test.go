@@ -1,0 +1,113 @@
+package conformance
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
+)
+
+// A mutant is the nftables backend with a fault in the rules that it loads.
+type mutant struct {
+	nftables.Backend
+	edit func(rules string) string
+}
+
+func (b mutant) Apply(m *automaton.Machine) error {
+	load := exec.Command("nft", "-f", "-")
+	load.Stdin = strings.NewReader(b.edit(nftables.Compile(m).Render(nftables.Plain)))
+	if out, err := load.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// edit replaces whatever matches an expression.
+func edit(pattern, with string) func(string) string {
+	re := regexp.MustCompile(pattern)
+	return func(rules string) string { return re.ReplaceAllString(rules, with) }
+}
+
+// mutants are faults that a backend could have, each in one of the things that
+// an automaton does.
+var mutants = []struct {
+	fault string
+	edit  func(string) string
+}{
+	{"another last knock opens the doors", edit(`(\. tcp \. )\d+( : goto door_)`, "${1}1006$2")},
+	{"a wrong port does not count as a first knock", edit(`(?s)(chain known \{.*?)goto fresh`, "${1}goto cover")},
+	{"a wrong port does not lose progress", edit(`(?m)^\t\tdelete @at[46].*\n`, "")},
+	{"progress lasts too long", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}10m")},
+	{"progress lasts too short", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}40ms")},
+	{"a grant lasts too long", edit(`(@(?:once|many)[46] \{[^}]* timeout )\w+`, "${1}10m")},
+	{"a grant for one connection admits more", edit(`(?:delete @once[46] \{[^}]*\} ?)+(goto admit)|limit rate 1/week burst 2 packets `, "$1")},
+	{"an admitted packet is not known again", edit(`(?m)^.*tcp dport \. meta priority @syns[46] goto pass\n`, "")},
+	{"the sequence number is not looked at", edit(`meta priority set tcp sequence`, "meta priority set 1:1")},
+	{"the budget of first knocks is too large", edit(`burst 20 packets \} goto`, "burst 23 packets } goto")},
+	{"a stray packet loses no grant", edit(`(?m)^.*jump forfeit\n`, "")},
+	{"anybody may knock", edit(`(?m)^.*saddr != @from_.*\n`, "")},
+	{"what comes again loses progress", edit(`(?m)^.*@stay goto.*\n`, "")},
+	{"a mask is forgotten", edit(` & (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::)`, "")},
+	{"a service is hidden on every address", edit(`(?m)^.*map @service_at.*\n`, "")},
+	{"a rule is about every interface", edit(`iifname @interfaces`, `iifname != "lo"`)},
+}
+
+// TestFaults proves that the suite finds what it is there to find.
+func TestFaults(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.fault, func(t *testing.T) {
+			if f, _ := find(t, mutant{edit: m.edit}); f == nil {
+				t.Error("the suite has not noticed it")
+			}
+		})
+	}
+}
+
+// find searches until there is a difference, but not for long.
+func find(t *testing.T, b mutant) (*failure, *search) {
+	t.Helper()
+	s := &search{backend: b, seed: seed(t)}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 15 {
+		f, err := s.round()
+		if err != nil {
+			t.Fatalf("seed %d, policy %d: %v", s.seed, s.rounds-1, err)
+		}
+		if f != nil {
+			t.Logf("seed %d: found under policy %d", s.seed, s.rounds)
+			return f, s
+		}
+	}
+	t.Logf("seed %d: %s", s.seed, &s.counts)
+	return nil, s
+}
+
+// TestShrink proves that what is found is made small enough to read.
+func TestShrink(t *testing.T) {
+	m := mutants[0]
+	b := mutant{edit: m.edit}
+	found, _ := find(t, b)
+	if found == nil {
+		t.Fatal("the suite has not noticed that " + m.fault)
+	}
+	small, err := shrink(b, found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(small)
+	// Four knocks at most, and the connection or a stray before them.
+	if n := len(small.trial.scenario); n > 6 || len(small.plan.doors) > 2 {
+		t.Errorf("%d packets to %d doors are left", n, len(small.plan.doors))
+	}
+	if text := small.String(); !strings.Contains(text, "differs") && !strings.Contains(text, "after packet") {
+		t.Errorf("the report does not say what differs:\n%s", text)
+	}
+}

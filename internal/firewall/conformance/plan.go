@@ -1,0 +1,261 @@
+package conformance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// A plan is a policy as the suite draws it. It becomes text, so that a failure
+// shows the very file that shows it again.
+type plan struct {
+	posture, cover string
+	interfaces     []string
+	allow          []string
+	doors          []doorPlan
+	ipv4, ipv6     int
+	log            string
+}
+
+// A doorPlan is a door of a plan.
+type doorPlan struct {
+	name        string
+	services    []string
+	address     string
+	sequence    []string
+	stepTimeout string
+	retransmits string
+	openFor     string
+	admit       string
+	forfeit     bool
+	from        []string
+}
+
+// The ports that policies are made of. They are few, so that doors share knocks
+// and services, and a stray packet is often somebody's knock.
+var (
+	knockPorts   = []string{"1001", "1002", "1003", "1004", "1005", "udp/1001", "udp/1002", "icmp/echo"}
+	servicePorts = []string{"22", "443", "3000", "udp/53", "udp/4500"}
+	// strayPorts are what no door has.
+	strayPorts = []string{"7777", "udp/7777", "1006", "udp/22", "53"}
+	// allowPorts are what allow entries are about, and their neighbours.
+	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
+)
+
+// ports reads ports.
+func ports(texts []string) []policy.Port {
+	var all []policy.Port
+	for _, text := range texts {
+		port, err := policy.ParsePort(text)
+		if err != nil {
+			panic(err) // the lists above are wrong
+		}
+		all = append(all, port)
+	}
+	return all
+}
+
+func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
+
+func chance(r *rand.Rand, p float64) bool { return r.Float64() < p }
+
+// few gives from least to most different elements.
+func few[T any](r *rand.Rand, from []T, least, most int) []T {
+	n := least + r.IntN(most-least+1)
+	var some []T
+	for _, i := range r.Perm(len(from))[:min(n, len(from))] {
+		some = append(some, from[i])
+	}
+	return some
+}
+
+// short are timeouts that a run waits for, and the last one never is.
+var short = []string{"100ms", "150ms", "200ms", "300ms", "1m"}
+
+// drawPlan draws a policy for the sources of some blocks.
+func drawPlan(r *rand.Rand, blocks []block) *plan {
+	p := &plan{
+		posture: pick(r, []string{"closed", "guard"}),
+		cover:   pick(r, []string{"drop", "reset", "unreachable"}),
+		ipv4:    pick(r, []int{32, 32, 24}),
+		ipv6:    pick(r, []int{128, 64, 64}),
+		log:     pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
+	}
+	if chance(r, 0.3) {
+		p.interfaces = links[:1]
+	}
+	for range r.IntN(4) {
+		p.allow = append(p.allow, drawAllow(r, blocks))
+	}
+	services := map[string]doorPlan{} // what doors on one service have in common
+	for i := range 1 + r.IntN(6) {
+		p.doors = append(p.doors, p.drawDoor(r, i, services, blocks))
+	}
+	return p
+}
+
+func drawAllow(r *rand.Rand, blocks []block) string {
+	var parts []string
+	if chance(r, 0.7) {
+		parts = append(parts, "service: "+pick(r, []string{
+			"tcp/8443", "tcp/8000-8009", "udp/8053", "icmp/echo", "udp/8100-8199", "tcp/1006", "tcp/22", "tcp/1005", "udp/1002", "esp",
+		}))
+	}
+	if len(parts) == 0 || chance(r, 0.4) {
+		parts = append(parts, "from: "+pick(r, blocks).draw(r))
+	}
+	if chance(r, 0.2) {
+		parts = append(parts, "interface: "+pick(r, links[:]))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func (p *plan) drawDoor(r *rand.Rand, i int, services map[string]doorPlan, blocks []block) doorPlan {
+	d := doorPlan{
+		name:        fmt.Sprintf("door-%c", 'a'+i),
+		stepTimeout: pick(r, short),
+		retransmits: pick(r, []string{"ignore", "reset"}),
+		openFor:     pick(r, short),
+		admit:       pick(r, []string{"one", "any"}),
+		forfeit:     chance(r, 0.4),
+	}
+	if chance(r, 0.2) {
+		d.address = pick(r, slices.Concat(servers4, servers6)).String()
+	}
+	for _, s := range few(r, servicePorts, 1, 2) {
+		if other, ok := services[s]; ok {
+			// Doors on one service must agree; on another address they need not.
+			if d.address == "" || other.address == "" || other.address == d.address {
+				d.admit, d.forfeit, d.address = other.admit, other.forfeit, other.address
+			}
+		}
+		d.services = append(d.services, s)
+	}
+	for _, s := range d.services {
+		services[s] = d
+	}
+
+	length := pick(r, []int{1, 2, 2, 3, 3, 3, 4})
+	if len(p.doors) > 0 && chance(r, 0.5) {
+		other := pick(r, p.doors)
+		d.sequence = slices.Clone(other.sequence[:r.IntN(len(other.sequence))])
+	}
+	for len(d.sequence) < length {
+		port := pick(r, knockPorts)
+		if chance(r, 0.08) {
+			port = pick(r, servicePorts)
+		}
+		d.sequence = append(d.sequence, port)
+	}
+	for _, other := range p.doors {
+		if other.sequence[0] == d.sequence[0] {
+			d.stepTimeout, d.retransmits = other.stepTimeout, other.retransmits
+		}
+	}
+	if chance(r, 0.25) {
+		for range 1 + r.IntN(3) {
+			d.from = append(d.from, pick(r, blocks).draw(r))
+		}
+	}
+	return d
+}
+
+// text writes the policy.
+func (p *plan) text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	list := func(all []string) string { return "[" + strings.Join(all, ", ") + "]" }
+	line("version: 1")
+	line("posture: %s", p.posture)
+	line("cover: %s", p.cover)
+	if len(p.interfaces) > 0 {
+		line("interfaces: %s", list(p.interfaces))
+	}
+	if len(p.allow) > 0 {
+		line("allow:")
+		for _, a := range p.allow {
+			line("  - %s", a)
+		}
+	}
+	line("doors:")
+	for _, d := range p.doors {
+		line("  %s:", d.name)
+		line("    service: %s", list(d.services))
+		if d.address != "" {
+			line("    address: %s", d.address)
+		}
+		line("    knock: {sequence: %s, step_timeout: %s, retransmits: %s}", list(d.sequence), d.stepTimeout, d.retransmits)
+		line("    open_for: %s", d.openFor)
+		line("    admit: %s", d.admit)
+		line("    forfeit: %t", d.forfeit)
+		if len(d.from) > 0 {
+			line("    from: %s", list(d.from))
+		}
+	}
+	line("source: {ipv4: %d, ipv6: %d}", p.ipv4, p.ipv6)
+	line("log: %s", p.log)
+	return b.String()
+}
+
+func (p *plan) machine() (*automaton.Machine, error) {
+	parsed, err := policy.Parse("policy.yaml", []byte(p.text()))
+	if err != nil {
+		return nil, err
+	}
+	return automaton.Compile(parsed)
+}
+
+// drawMachine draws plans until one is a valid policy.
+func drawMachine(r *rand.Rand, blocks []block) (*plan, *automaton.Machine, error) {
+	var err error
+	for range 1000 {
+		p := drawPlan(r, blocks)
+		var m *automaton.Machine
+		if m, err = p.machine(); err == nil {
+			return p, m, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("none of 1000 random policies is valid, the last one because of: %w", err)
+}
+
+// A block is the addresses that one scenario sends from, those of no other: two
+// neighbouring /24 and two neighbouring /64.
+type block int
+
+// The networks that blocks are cut from.
+var (
+	sources4 = netip.MustParsePrefix("10.0.0.0/8")
+	sources6 = netip.MustParsePrefix("2001:db8:8000::/48")
+)
+
+// addr gives an address of the block, in its first or second network.
+func (b block) addr(v6 bool, network int, host byte) netip.Addr {
+	n := uint16(int(b)*2 + network)
+	if !v6 {
+		a := sources4.Addr().As4()
+		a[1], a[2], a[3] = byte(n>>8), byte(n), host
+		return netip.AddrFrom4(a)
+	}
+	a := sources6.Addr().As16()
+	a[6], a[7], a[15] = byte(n>>8), byte(n), host
+	return netip.AddrFrom16(a)
+}
+
+// draw gives a network that holds some or all of the block, and maybe others.
+func (b block) draw(r *rand.Rand) string {
+	v6 := chance(r, 0.5)
+	addr := b.addr(v6, r.IntN(2), byte(1+r.IntN(4)))
+	bits := pick(r, []int{9, 17, 22, 23, 24, 30, 31, 32})
+	if v6 {
+		bits = pick(r, []int{49, 57, 62, 63, 64, 126, 127, 128})
+	}
+	if bits == addr.BitLen() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr, bits).Masked().String()
+}

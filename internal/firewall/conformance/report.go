@@ -1,0 +1,78 @@
+package conformance
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// String tells of a difference: the policy, each packet, what the reference says
+// of it and what became of it.
+func (f *failure) String() string {
+	var b strings.Builder
+	t := f.trial
+	fmt.Fprintf(&b, "seed %d, policy %d: a packet was decided otherwise than by the reference\n", f.seed, f.round)
+	if f.alone {
+		fmt.Fprintf(&b, "(made smaller by playing it again %d times)\n", f.tries)
+	} else {
+		b.WriteString("(it did not come again when its scenario was played alone)\n")
+	}
+	b.WriteString("\n" + f.plan.text() + "\n")
+	m, err := f.plan.machine()
+	if err != nil {
+		return b.String() + err.Error()
+	}
+	o := newModel(m)
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "\ttime\tpacket\treference\tkernel\n")
+	for i, v := range t.outcomes[:min(len(t.outcomes), t.wrong+1)] {
+		kernel, mark := "kept out", ""
+		if t.admitted[i] {
+			kernel = "let in"
+		}
+		if t.admitted[i] != v.pass {
+			mark = "  <- differs"
+		}
+		at := (t.sent[i].from - t.sent[0].from).Round(100 * time.Microsecond)
+		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].shot, o.describe(v), kernel, mark)
+	}
+	table.Flush()
+	if t.held != "" {
+		fmt.Fprintf(&b, "after packet %d: %s\n", t.wrong+1, t.held)
+	}
+	return b.String()
+}
+
+// describe says what the reference does with a packet.
+func (o *model) describe(v outcome) string {
+	what := "kept out"
+	if v.pass {
+		what = "let in"
+	}
+	if v.kind != input {
+		return string(v.kind) + ": " + what
+	}
+	d := &v.verdict
+	text := fmt.Sprintf("rule %d: ", d.Rule)
+	switch {
+	case d.Admitted:
+		text += "let in to " + d.Service.String()
+	case d.From == d.To:
+		text += what + ", stays at " + o.state(d.From)
+	default:
+		text += what + ", " + o.state(d.From) + " -> " + o.state(d.To)
+	}
+	switch {
+	case d.Granted:
+		text += ", opens " + d.Door.Name
+	case d.Door != nil:
+		text += ", may not open " + d.Door.Name
+	case v.refused:
+		text += ", budget spent"
+	}
+	if v.forfeits {
+		text += ", loses grants"
+	}
+	return text
+}

@@ -1,0 +1,272 @@
+package conformance
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+// An event is a packet and when it is to be sent, counted from the beginning of
+// its scenario.
+type event struct {
+	at   time.Duration
+	shot shot
+}
+
+// A scenario is what the sources of one block send. No scenario knows of any
+// other, so that many go on at once.
+type scenario []event
+
+const (
+	// tick is what times are rounded to, so that several scenarios send at once.
+	tick = 10 * time.Millisecond
+	// margin is how far the suite stays from deadlines.
+	margin = 45 * time.Millisecond
+	// patience is the longest that a scenario waits for a deadline.
+	patience = 500 * time.Millisecond
+	// lastAt is when a scenario sends no more.
+	lastAt = 1500 * time.Millisecond
+	// maxFirst is how many first knocks a source may make while others are at
+	// it too: sources share budgets by a hash, and two that meet must not
+	// spend one.
+	maxFirst = 9
+)
+
+// A writer makes up a scenario. It asks the model what a packet would find, so
+// that doors really open; what is right in the end is judged anew by the times
+// at which the packets were sent.
+type writer struct {
+	*rand.Rand
+	model   *model
+	ports   []policy.Port // of all doors, knocks and services
+	senders []netip.Addr
+	skill   float64 // how often the next packet is one that leads somewhere
+	at      time.Duration
+	events  scenario
+	let     []shot // the TCP packets that a grant let in
+	first   int
+	sport   uint16
+	limit   int // of first knocks
+}
+
+// write draws a scenario of a block.
+func write(r *rand.Rand, m *automaton.Machine, b block) scenario {
+	w := newWriter(r, m, b)
+	w.limit = maxFirst
+	w.carryOn(5 + r.IntN(12))
+	return w.events
+}
+
+// writeFlood draws one that spends its budget of first knocks.
+func writeFlood(r *rand.Rand, m *automaton.Machine, b block) scenario {
+	w := newWriter(r, m, b)
+	w.senders = w.senders[:1]
+	var begins []policy.Port
+	for _, e := range m.Edges {
+		if e.From == automaton.Root {
+			begins = append(begins, e.On)
+		}
+	}
+	knock := pick(r, begins)
+	for range automaton.FirstKnocks.Burst - 4 + r.IntN(8) {
+		w.send(w.senders[0], knock)
+		w.send(w.senders[0], pick(r, ports(strayPorts)))
+		if chance(r, 0.02) {
+			w.wait(tick)
+		}
+	}
+	w.skill = 0.9
+	w.limit = 1000
+	w.carryOn(8 + r.IntN(12))
+	return w.events
+}
+
+func newWriter(r *rand.Rand, m *automaton.Machine, b block) *writer {
+	w := &writer{Rand: r, model: newModel(m), skill: pick(r, []float64{0.5, 0.8, 0.95}), sport: uint16(20000 + r.IntN(20000))}
+	for i := range m.Doors {
+		w.ports = append(w.ports, m.Doors[i].Knock.Sequence...)
+		w.ports = append(w.ports, m.Doors[i].Door.Services...)
+	}
+	v6 := chance(r, 0.5)
+	w.senders = append(w.senders, b.addr(v6, 0, byte(1+r.IntN(4))))
+	for chance(r, 0.35) {
+		// A neighbour: the same source where the policy masks addresses, or not.
+		v6 := v6 != chance(r, 0.2)
+		w.senders = append(w.senders, b.addr(v6, r.IntN(2), byte(1+r.IntN(4))))
+	}
+	return w
+}
+
+// carryOn adds up to n packets.
+func (w *writer) carryOn(n int) {
+	for range n {
+		src := w.senders[0]
+		if chance(w.Rand, 0.25) {
+			src = pick(w.Rand, w.senders)
+		}
+		w.pause(src)
+		if w.at > lastAt || w.first >= w.limit {
+			return
+		}
+		w.next(src)
+	}
+}
+
+// pause lets time pass, if only none, so that what follows is not near to a
+// deadline of anybody's.
+func (w *writer) pause(src netip.Addr) {
+	switch x := w.Float64(); {
+	case x < 0.55:
+	case x < 0.7:
+		w.at += tick * time.Duration(1+w.IntN(4))
+	default:
+		if all := w.model.deadlines(w.at, src); len(all) > 0 {
+			until := pick(w.Rand, all)
+			to := until + margin
+			if chance(w.Rand, 0.5) {
+				to = until - margin
+			}
+			if to > w.at && to-w.at < patience {
+				w.at = (to + tick - 1) / tick * tick
+			}
+		}
+	}
+	w.avoid()
+}
+
+// avoid moves on until no deadline is near.
+func (w *writer) avoid() {
+	for near := true; near; {
+		near = false
+		for _, s := range w.senders {
+			if w.model.near(w.at, s, margin-tick) {
+				near = true
+				w.at += tick
+			}
+		}
+	}
+}
+
+func (w *writer) wait(d time.Duration) {
+	w.at += d
+	w.avoid()
+}
+
+// next adds one packet of the source.
+func (w *writer) next(src netip.Addr) {
+	if chance(w.Rand, w.skill) && w.useful(src) {
+		return
+	}
+	switch w.IntN(8) {
+	case 0, 1: // sent again, or almost
+		if len(w.events) > 0 {
+			s := pick(w.Rand, w.events).shot
+			if chance(w.Rand, 0.3) {
+				s.seq++
+			}
+			w.add(s)
+		}
+	case 2, 3:
+		w.send(src, pick(w.Rand, w.ports))
+	case 4:
+		w.send(src, pick(w.Rand, ports(strayPorts)))
+	case 5: // the right number of the wrong protocol
+		port := pick(w.Rand, w.ports)
+		switch port.Protocol {
+		case policy.TCP:
+			port.Protocol = policy.UDP
+		case policy.UDP:
+			port.Protocol = policy.TCP
+		}
+		w.send(src, port)
+	case 6:
+		w.send(src, pick(w.Rand, ports(allowPorts)))
+	case 7: // no input at all
+		if port := pick(w.Rand, w.ports); port.Protocol == policy.TCP {
+			s := w.shot(src, port)
+			s.flags = packet.ACK
+			w.add(s)
+		}
+	}
+}
+
+// useful sends what brings the source on: it uses a grant or makes the next
+// knock of a door.
+func (w *writer) useful(src netip.Addr) bool {
+	if len(w.let) > 0 && chance(w.Rand, 0.08) { // its answer was lost
+		w.add(pick(w.Rand, w.let))
+		return true
+	}
+	m := w.model.machine
+	h := w.model.ref.Holding(src).Live(w.at)
+	if len(h.Grants) > 0 && chance(w.Rand, 0.6) {
+		var services []int
+		for i := range m.Services {
+			if _, ok := h.Grants[m.Services[i].ID]; ok {
+				services = append(services, i)
+			}
+		}
+		s := &m.Services[pick(w.Rand, services)]
+		shot := w.shot(src, s.Port)
+		if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.8) {
+			shot.dst = s.Address
+		}
+		w.add(shot)
+		return true
+	}
+	if state := m.State(h.State); state != nil && len(state.Loops) > 0 && chance(w.Rand, 0.1) {
+		w.send(src, pick(w.Rand, state.Loops))
+		return true
+	}
+	var on []policy.Port
+	for _, e := range m.Edges {
+		if e.From == h.State {
+			on = append(on, e.On)
+		}
+	}
+	if len(on) == 0 {
+		return false
+	}
+	w.send(src, pick(w.Rand, on))
+	return true
+}
+
+func (w *writer) send(src netip.Addr, port policy.Port) { w.add(w.shot(src, port)) }
+
+// shot makes a packet of its own flow.
+func (w *writer) shot(src netip.Addr, port policy.Port) shot {
+	servers := servers4
+	if src.Is6() {
+		servers = servers6
+	}
+	s := shot{src: src, dst: servers[0], port: port, seq: w.Uint32(), flags: packet.SYN}
+	if chance(w.Rand, 0.2) {
+		s.dst = servers[1]
+	}
+	if port.Protocol != policy.TCP {
+		s.flags = 0
+	} else if chance(w.Rand, 0.1) {
+		s.flags |= packet.ECE | packet.CWR // as a SYN that offers ECN has
+	}
+	if other := 0.02; chance(w.Rand, other) || len(w.model.machine.Policy.Interfaces) > 0 && chance(w.Rand, 5*other) {
+		s.link = 1
+	}
+	w.sport++
+	s.sport = w.sport
+	return s
+}
+
+func (w *writer) add(s shot) {
+	v := w.model.step(span{w.at, w.at}, s)
+	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
+		w.first++
+	}
+	if v.verdict.Rule == 2 && s.port.Protocol == policy.TCP {
+		w.let = append(w.let, s)
+	}
+	w.events = append(w.events, event{w.at, s})
+}

@@ -1,0 +1,114 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+)
+
+const (
+	// atOnce is how many scenarios go on under one policy.
+	atOnce = 40
+	// floods is how many sources spend their budgets at once. They do so
+	// without the others: sources share budgets by a hash.
+	floods = 4
+	// perWorld is how many policies follow one another on one server.
+	perWorld = 10
+)
+
+// A search looks for a difference between a backend and the reference.
+type search struct {
+	backend firewall.Backend
+	seed    uint64
+	world   *world
+	rounds  int
+	counts  counts
+}
+
+// A failure is a scenario that the backend decides otherwise than the reference.
+type failure struct {
+	seed  uint64
+	round int
+	plan  *plan
+	trial *trial
+	alone bool // it fails without the other scenarios, too
+	tries int  // how often it was played to make it smaller
+}
+
+// round tries one more policy. Everything in it follows from the seed and the
+// number of the round.
+func (s *search) round() (*failure, error) {
+	i := s.rounds
+	s.rounds++
+	r := rand.New(rand.NewPCG(s.seed, uint64(i)))
+	if i%perWorld == 0 || s.world == nil {
+		if err := s.close(); err != nil {
+			return nil, err
+		}
+		w, err := newWorld(s.backend)
+		if err != nil {
+			return nil, err
+		}
+		s.world = w
+	}
+	first := block(i % perWorld * (atOnce + floods))
+	blocks := make([]block, atOnce+floods)
+	for k := range blocks {
+		blocks[k] = first + block(k)
+	}
+	p, m, err := drawMachine(r, blocks)
+	if err != nil {
+		return nil, err
+	}
+	s.counts.policies++
+	var scenarios []scenario
+	for _, b := range blocks[:atOnce] {
+		scenarios = append(scenarios, write(r, m, b))
+	}
+	f, err := s.try(p, m, scenarios)
+	if f != nil || err != nil || i%2 != 0 {
+		return f, err
+	}
+	var spending []scenario
+	for _, b := range blocks[atOnce:] {
+		spending = append(spending, writeFlood(r, m, b))
+	}
+	if err := s.world.remove(); err != nil {
+		return nil, err
+	}
+	f, err = s.try(p, m, spending)
+	return f, errors.Join(err, s.world.remove())
+}
+
+// try plays scenarios under a policy.
+func (s *search) try(p *plan, m *automaton.Machine, scenarios []scenario) (*failure, error) {
+	if err := s.world.apply(m); err != nil {
+		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
+	}
+	before := s.world.looks
+	trials, err := s.world.play(m, scenarios, 4)
+	if err != nil {
+		return nil, err
+	}
+	s.counts.looks += s.world.looks - before
+	var found *failure
+	for _, t := range trials {
+		s.counts.add(t)
+		if t.differs() && (found == nil || len(t.scenario) < len(found.trial.scenario)) {
+			found = &failure{seed: s.seed, round: s.rounds - 1, plan: p, trial: t}
+		}
+	}
+	return found, nil
+}
+
+func (s *search) close() error {
+	if s.world == nil {
+		return nil
+	}
+	w := s.world
+	s.world = nil
+	return w.close()
+}

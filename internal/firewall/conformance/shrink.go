@@ -1,0 +1,166 @@
+package conformance
+
+import (
+	"slices"
+	"time"
+
+	"postern/internal/firewall"
+)
+
+// How long making a failure smaller may take.
+const (
+	maxTries     = 120
+	maxShrinking = 90 * time.Second
+)
+
+// A shrinker plays parts of a failed scenario alone, each in a new world, and
+// keeps what still fails.
+type shrinker struct {
+	backend  firewall.Backend
+	best     *failure
+	deadline time.Time
+	err      error
+}
+
+// shrink finds a part of the failure that fails, too, and of which nothing more
+// could be left out.
+func shrink(b firewall.Backend, f *failure) (*failure, error) {
+	s := &shrinker{backend: b, best: f, deadline: time.Now().Add(maxShrinking)}
+	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
+	if !s.fails(f.plan, played(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
+		return f, s.err
+	}
+	s.events()
+	s.policy()
+	s.events()
+	s.gaps()
+	return s.best, s.err
+}
+
+// played gives a scenario the times at which it was sent.
+func played(s scenario, sent []span) scenario {
+	s = slices.Clone(s)
+	for i := range s {
+		s[i].at = sent[i].from - sent[0].from
+	}
+	return s
+}
+
+// fails plays a scenario and tells whether the backend decides otherwise; if so,
+// it is the best so far.
+func (s *shrinker) fails(p *plan, sc scenario) bool {
+	if _, err := p.machine(); err != nil || len(sc) == 0 {
+		return false // leaving out a part has made it no policy
+	}
+	for range 2 { // once more if noise made it unsure
+		if s.err != nil || s.best.tries >= maxTries || time.Now().After(s.deadline) {
+			return false
+		}
+		s.best.tries++
+		var t *trial
+		t, s.err = alone(s.backend, p, sc)
+		if s.err != nil {
+			return false
+		}
+		if t.differs() {
+			t.scenario = t.scenario[:t.wrong+1]
+			s.best = &failure{seed: s.best.seed, round: s.best.round, plan: p, trial: t, alone: true, tries: s.best.tries}
+			return true
+		}
+		if !t.unsure {
+			return false
+		}
+	}
+	return false
+}
+
+// alone plays one scenario in a world of its own.
+func alone(b firewall.Backend, p *plan, sc scenario) (t *trial, err error) {
+	m, err := p.machine()
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWorld(b)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e := w.close(); err == nil {
+			err = e
+		}
+	}()
+	if err := w.apply(m); err != nil {
+		return nil, err
+	}
+	trials, err := w.play(m, []scenario{sc}, len(sc))
+	if err != nil {
+		return nil, err
+	}
+	return trials[0], nil
+}
+
+// events leaves out packets, many at a time and then fewer.
+func (s *shrinker) events() {
+	for size := len(s.best.trial.scenario) / 2; size >= 1; size /= 2 {
+		for at := 0; at < len(s.best.trial.scenario); {
+			sc := s.best.trial.scenario
+			if !s.fails(s.best.plan, slices.Delete(slices.Clone(sc), at, min(at+size, len(sc)))) {
+				at += size
+			}
+		}
+	}
+}
+
+// policy leaves out doors and what else a policy can do without.
+func (s *shrinker) policy() {
+	try := func(change func(p *plan)) bool {
+		p := *s.best.plan
+		p.doors, p.allow = slices.Clone(p.doors), slices.Clone(p.allow)
+		change(&p)
+		return s.fails(&p, s.best.trial.scenario)
+	}
+	for i := 0; i < len(s.best.plan.doors); {
+		if !try(func(p *plan) { p.doors = slices.Delete(p.doors, i, i+1) }) {
+			i++
+		}
+	}
+	for i := 0; i < len(s.best.plan.allow); {
+		if !try(func(p *plan) { p.allow = slices.Delete(p.allow, i, i+1) }) {
+			i++
+		}
+	}
+	if len(s.best.plan.interfaces) > 0 {
+		try(func(p *plan) { p.interfaces = nil })
+	}
+	for i := range s.best.plan.doors {
+		if d := &s.best.plan.doors[i]; len(d.from) > 0 {
+			try(func(p *plan) { p.doors[i].from = nil })
+		}
+		if d := &s.best.plan.doors[i]; len(d.services) > 1 {
+			for k := len(d.services) - 1; k >= 0 && len(s.best.plan.doors[i].services) > 1; k-- {
+				try(func(p *plan) { p.doors[i].services = slices.Delete(slices.Clone(p.doors[i].services), k, k+1) })
+			}
+		}
+	}
+}
+
+// gaps leaves out waiting.
+func (s *shrinker) gaps() {
+	for i := range s.best.trial.scenario {
+		if i >= len(s.best.trial.scenario) {
+			return
+		}
+		sc := slices.Clone(s.best.trial.scenario)
+		gap := sc[i].at
+		if i > 0 {
+			gap -= sc[i-1].at
+		}
+		if gap < tick {
+			continue
+		}
+		for k := i; k < len(sc); k++ {
+			sc[k].at -= gap
+		}
+		s.fails(s.best.plan, sc)
+	}
+}

@@ -1,0 +1,272 @@
+package conformance
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+// The network that every policy is tried in: a server with two cables to a
+// client, which sends in the name of every other source. The server has two
+// addresses of each family, and a way back to all sources.
+var (
+	servers4 = []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}
+	servers6 = []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")}
+)
+
+// links are the names of the server's interfaces.
+var links = [2]string{"client", "client2"}
+
+// A world is the lab with a backend in it.
+type world struct {
+	lab      *lab.Lab
+	server   *lab.Host
+	backend  firewall.Backend
+	senders  [2]*lab.Sender
+	arrived  [2]*lab.Capture // at the server's cables, before any rule
+	admitted []*lab.Capture  // behind all rules
+	sockets  []io.Closer
+	cpus     []int
+	next     uint32 // the tag of the next packet
+	plays    int
+	looks    int
+}
+
+func newWorld(b firewall.Backend) (*world, error) {
+	l := lab.New()
+	w := &world{lab: l, backend: b, server: l.Host("server")}
+	if err := w.build(); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *world) build() error {
+	client := w.lab.Host("client")
+	var ends [2]*lab.Link
+	var up *lab.Link
+	up, ends[0] = w.lab.Connect(client, w.server, "192.0.2.0/24", "2001:db8::/64")
+	ends[0].AddAddress(servers4[1].String()+"/24", servers6[1].String()+"/64")
+	_, ends[1] = w.lab.Connect(client, w.server)
+	w.server.Route(sources4.String(), up.Addr4())
+	w.server.Route(sources6.String(), up.Addr6())
+	if err := w.lab.Err(); err != nil {
+		return err
+	}
+	for i, end := range ends {
+		if end.Name != links[i] {
+			return fmt.Errorf("the server's interface is %q, not %q", end.Name, links[i])
+		}
+		var err error
+		if w.senders[i], err = end.Peer.Sender(); err != nil {
+			return err
+		}
+		if w.arrived[i], err = end.Capture(tagged); err != nil {
+			return err
+		}
+	}
+	for _, p := range []packet.Protocol{packet.ProtocolTCP, packet.ProtocolUDP, packet.ProtocolICMP} {
+		c, err := w.server.Admitted(p, tagged)
+		if err != nil {
+			return err
+		}
+		w.admitted = append(w.admitted, c)
+	}
+	if err := w.listen(); err != nil {
+		return err
+	}
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &set); err != nil {
+		return err
+	}
+	for cpu := 0; len(w.cpus) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			w.cpus = append(w.cpus, cpu)
+		}
+	}
+	return nil
+}
+
+// listen opens every port that a packet may be sent to: a backend may answer for
+// ports with nothing behind them, which would look as if it hid them.
+func (w *world) listen() error {
+	w.server.Sysctl("net.ipv4.tcp_synack_retries", "0") // nobody completes a connection
+	if err := w.lab.Err(); err != nil {
+		return err
+	}
+	numbers := map[uint16]bool{}
+	for _, port := range slices.Concat(ports(knockPorts), ports(servicePorts), ports(strayPorts), ports(allowPorts)) {
+		numbers[port.Number] = port.Number != 0
+	}
+	for n, has := range numbers {
+		if !has {
+			continue
+		}
+		address := fmt.Sprintf(":%d", n)
+		tcp, err := w.server.Listen(context.Background(), "tcp", address)
+		if err != nil {
+			return err
+		}
+		w.sockets = append(w.sockets, tcp)
+		udp, err := w.server.ListenPacket(context.Background(), "udp", address)
+		if err != nil {
+			return err
+		}
+		w.sockets = append(w.sockets, udp)
+	}
+	return nil
+}
+
+func (w *world) close() error {
+	for _, s := range w.sockets {
+		s.Close()
+	}
+	return w.lab.Close()
+}
+
+func (w *world) apply(m *automaton.Machine) error {
+	return w.server.Do(func() error { return w.backend.Apply(m) })
+}
+
+func (w *world) remove() error { return w.server.Do(w.backend.Remove) }
+
+func (w *world) inspect() (*firewall.Status, error) {
+	var s *firewall.Status
+	err := w.server.Do(func() (err error) {
+		s, err = w.backend.Inspect()
+		return err
+	})
+	return s, err
+}
+
+// magic begins the payload of each packet; its tag follows.
+const magic = 0x706f7374
+
+func tagged(p *packet.Packet) bool { return tagOf(p) != 0 && p.Dst.IsValid() }
+
+// tagOf gives a packet's tag, or 0 for packets that are not the suite's. The
+// errors and resets that the server sends have no such payload, and an echo
+// reply is told by its type.
+func tagOf(p *packet.Packet) uint32 {
+	if p.ICMP != nil && p.ICMP.Type != packet.EchoRequest && p.ICMP.Type != packet.EchoRequestV6 {
+		return 0
+	}
+	if len(p.Payload) != 8 || binary.BigEndian.Uint32(p.Payload) != magic {
+		return 0
+	}
+	return binary.BigEndian.Uint32(p.Payload[4:])
+}
+
+// encode writes a packet as it goes on the wire.
+func encode(s shot, tag uint32) ([]byte, error) {
+	p := packet.Packet{Src: s.src, Dst: s.dst}
+	p.Payload = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, magic), tag)
+	switch s.port.Protocol {
+	case policy.TCP:
+		p.TCP = &packet.TCP{SrcPort: s.sport, DstPort: s.port.Number, Seq: s.seq, Flags: s.flags, Window: 64240}
+	case policy.UDP:
+		p.UDP = &packet.UDP{SrcPort: s.sport, DstPort: s.port.Number}
+	case policy.ICMP:
+		p.ICMP = &packet.ICMP{Type: packet.EchoRequest, ID: s.sport, Seq: uint16(s.seq)}
+		if s.src.Is6() {
+			p.ICMP.Type = packet.EchoRequestV6
+		}
+	}
+	return p.Append(nil)
+}
+
+// send sends packets at once, waits until the server has taken them in, and
+// tells between which two moments that was. It is to be called on one CPU: the
+// packets are then judged in their order.
+func (w *world) send(begin time.Time, shots []shot) (first uint32, at span, err error) {
+	first = w.next + 1
+	w.next += uint32(len(shots))
+	octets := make([][]byte, len(shots))
+	for i, s := range shots {
+		if octets[i], err = encode(s, first+uint32(i)); err != nil {
+			return 0, span{}, err
+		}
+	}
+	at.from = time.Since(begin)
+	for i := 0; i < len(shots); {
+		link, end := shots[i].link, i
+		for end < len(shots) && shots[end].link == link {
+			end++
+		}
+		if _, err := w.senders[link].Send(octets[i:end]...); err != nil {
+			return 0, span{}, err
+		}
+		i = end
+	}
+	err = w.await(len(shots))
+	at.to = time.Since(begin)
+	return first, at, err
+}
+
+// onCPU calls f on one CPU, another one each time, and before the machine's
+// other work where the user may have that: what comes late proves less.
+func (w *world) onCPU(f func() error) error {
+	w.plays++
+	return lab.OnCPU(w.cpus[w.plays%len(w.cpus)], func() error {
+		thread := unix.Gettid()
+		if unix.Setpriority(unix.PRIO_PROCESS, thread, -15) == nil {
+			defer unix.Setpriority(unix.PRIO_PROCESS, thread, 0)
+		}
+		return f()
+	})
+}
+
+// await waits until so many packets have arrived at the server. Each is then
+// judged before the CPU does anything else.
+func (w *world) await(n int) error {
+	const tooLong = 5 * time.Second
+	for since := time.Now(); ; runtime.Gosched() {
+		for _, c := range w.arrived {
+			got, err := c.Drain()
+			if err != nil {
+				return err
+			}
+			n -= len(got)
+		}
+		if n == 0 {
+			return nil
+		}
+		if time.Since(since) > tooLong {
+			return fmt.Errorf("%d packets have not arrived after %v", n, tooLong)
+		}
+	}
+}
+
+// drain gives the tags of all packets that the rules have let in since the last
+// time.
+func (w *world) drain() (map[uint32]bool, error) {
+	if err := w.lab.Settle(); err != nil {
+		return nil, err
+	}
+	seen := map[uint32]bool{}
+	for _, c := range w.admitted {
+		got, err := c.Drain()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range got {
+			seen[tagOf(p.Packet)] = true
+		}
+	}
+	return seen, nil
+}
