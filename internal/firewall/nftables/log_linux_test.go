@@ -1,0 +1,200 @@
+package nftables
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/lab"
+	"postern/internal/packet"
+)
+
+// A logLineRead is what the kernel says of one packet.
+type logLineRead struct {
+	Prefix string
+	Source netip.Addr
+}
+
+// TestLog reads the lines that knocks leave, over NFLOG: the kernel's own log
+// shows none from a network namespace.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.up("version: 1\nposture: closed\nlog: {target: nflog, group: 7}\n" + `
+doors:
+  ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
+  strict: {service: tcp/23, knock: {sequence: [5, 6]}, forfeit: true, from: [198.51.0.0/16, "2001:db8::/32"]}
+  closed-club: {service: tcp/24, knock: {sequence: [7, 8]}, from: [203.0.113.1]}
+  end: {service: tcp/99, knock: {sequence: [99]}}
+`)
+	log := readLog(t, s.gw, 7)
+	// lines gives what has been logged since it was asked last: up to a line
+	// that it brings about itself.
+	lines := func(f family) []logLineRead {
+		t.Helper()
+		end := s.stranger(f)
+		s.knock(end, tcp(99))
+		var all []logLineRead
+		for {
+			select {
+			case line := <-log:
+				if line.Source == end {
+					if line.Prefix != "Knock accepted!: end " {
+						t.Errorf("the last knock is logged as %q", line.Prefix)
+					}
+					return all
+				}
+				all = append(all, line)
+			case <-time.After(20 * time.Second):
+				t.Fatal("a last knock is not logged")
+			}
+		}
+	}
+	each(t, func(t *testing.T, f family) {
+		t.Run("scanners leave nothing", func(t *testing.T) {
+			for range 50 {
+				src := s.stranger(f)
+				s.knock(src, tcp(1234))
+				src = s.stranger(f)
+				s.knock(src, tcp(9), tcp(22), udp(1234), echo, tcp(3456), tcp(2345), tcp(5))
+			}
+			if got := lines(f); len(got) > 0 {
+				t.Errorf("%d lines, the first %v", len(got), got[0])
+			}
+		})
+		t.Run("a knock, step by step", func(t *testing.T) {
+			src := s.stranger(f)
+			s.knock(src, howtoKnocks...)
+			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}, {"Knock accepted!: ssh ", src}}
+			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+		t.Run("a wrong port on the way", func(t *testing.T) {
+			src := s.stranger(f)
+			s.knock(src, tcp(1234), tcp(2345), tcp(9), tcp(3456))
+			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}}
+			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+		t.Run("whom the door is not for", func(t *testing.T) {
+			src := s.stranger(f)
+			s.knock(src, tcp(7), tcp(8))
+			want := []logLineRead{{"In knock 2: ", src}}
+			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+		t.Run("with forfeit", func(t *testing.T) {
+			src := s.stranger(f)
+			s.knock(src, tcp(5), tcp(6), tcp(5), tcp(6))
+			want := []logLineRead{
+				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
+				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
+			}
+			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+		t.Run("a flood of second knocks", func(t *testing.T) {
+			start := time.Now()
+			var packets []*packet.Packet
+			for range 1000 {
+				src := s.stranger(f)
+				packets = append(packets, s.opening(src, on(s.gate, f), tcp(1234)), s.opening(src, on(s.gate, f), tcp(2345)))
+			}
+			s.send(packets...)
+			got := lines(f)
+			most := int(logRate.burst) + int(logRate.n)*(1+int(time.Since(start).Seconds()+1))
+			if len(got) < int(logRate.burst)/2 || len(got) > most {
+				t.Errorf("1,000 second knocks left %d lines, want at most %d", len(got), most)
+			}
+			time.Sleep(2 * time.Second) // for the burst that the other family may have
+		})
+	})
+}
+
+var equalAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// What the kernel calls the messages of NFLOG (linux/netfilter/nfnetlink_log.h).
+const (
+	nflogPacket = unix.NFNL_SUBSYS_ULOG << 8
+	nflogConfig = nflogPacket | 1
+
+	nflogCommand   = 1 // attributes of a config
+	nflogMode      = 2
+	nflogThreshold = 5
+	nflogPayload   = 9 // attributes of a packet
+	nflogPrefix    = 10
+)
+
+// readLog gives the lines that a host's rules log to a group.
+func readLog(t *testing.T, h *lab.Host, group uint16) <-chan logLineRead {
+	t.Helper()
+	var conn *netlink.Conn
+	if err := h.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	config, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: nflogCommand, Data: []byte{1}},              // bind
+		{Type: nflogMode, Data: []byte{0, 0, 0, 60, 2, 0}}, // 60 octets of each packet
+		{Type: nflogThreshold, Data: []byte{0, 0, 0, 1}},   // at once
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: nflogConfig, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   append(binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0}, group), config...),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	lines := make(chan logLineRead, 10_000)
+	go func() {
+		for {
+			messages, err := conn.Receive()
+			if err != nil {
+				return // closed
+			}
+			for _, m := range messages {
+				if m.Header.Type == nflogPacket && len(m.Data) > 4 {
+					lines <- logLineOf(m.Data[4:])
+				}
+			}
+		}
+	}()
+	return lines
+}
+
+func logLineOf(data []byte) logLineRead {
+	attributes, err := netlink.UnmarshalAttributes(data)
+	if err != nil {
+		return logLineRead{Prefix: err.Error()}
+	}
+	var line logLineRead
+	for _, a := range attributes {
+		switch a.Type {
+		case nflogPrefix:
+			line.Prefix = string(bytes.TrimRight(a.Data, "\x00"))
+		case nflogPayload:
+			p, err := packet.Parse(a.Data)
+			if err != nil {
+				return logLineRead{Prefix: fmt.Sprint(line.Prefix, err)}
+			}
+			line.Source = p.Src
+		}
+	}
+	return line
+}
