@@ -12,7 +12,7 @@ import (
 // what the reference holds, or "".
 func (o *model) compare(l look, s scenario) string {
 	mask := o.machine.Policy.Source.Mask
-	band := guard + 2*o.noise
+	band := guard + 2*o.noise + l.at.late
 	type grant struct {
 		source  netip.Addr
 		service automaton.ServiceID

@@ -34,10 +34,15 @@ func (s shot) String() string {
 	return text
 }
 
-// A span is a time, as well as it is known: something happened between its ends.
+// A span is a time, as well as it is known: something happened between its ends,
+// when the clock that the kernel counts timeouts by was late by so much.
 type span struct {
-	from, to time.Duration
+	from, to, late time.Duration
 }
+
+// noise is how far from the beginning of the span the kernel may have seen it
+// happen.
+func (s span) noise() time.Duration { return s.to - s.from + s.late }
 
 // guard is how far from its deadline the kernel may forget something: timeouts
 // are kept in ticks of a timer, which may be 10 ms long, and rounded.
@@ -77,7 +82,7 @@ type model struct {
 	first   map[policy.Port]bool // the first knocks
 	flows   map[flow]bool
 	purses  map[netip.Addr]*purse
-	noise   time.Duration // the longest span so far
+	noise   time.Duration // the most of any packet so far
 }
 
 // flow is what conntrack knows a UDP or ICMP flow by.
@@ -105,7 +110,7 @@ func newModel(m *automaton.Machine) *model {
 
 // step judges the next packet.
 func (o *model) step(at span, s shot) outcome {
-	o.noise = max(o.noise, at.to-at.from)
+	o.noise = max(o.noise, at.noise())
 	p := o.machine.Policy
 	hidden := o.machine.Addressed(s.dst, s.port) != nil
 	f := flow{s.src, s.dst, s.port, s.sport}

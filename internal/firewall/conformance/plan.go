@@ -165,6 +165,15 @@ func (p *plan) drawDoor(r *rand.Rand, i int, services map[string]doorPlan, block
 	return d
 }
 
+// reversed gives the same policy with its doors in the opposite order: the same
+// machine, which a backend may number and lay out in another way.
+func (p *plan) reversed() *plan {
+	other := *p
+	other.doors = slices.Clone(p.doors)
+	slices.Reverse(other.doors)
+	return &other
+}
+
 // text writes the policy.
 func (p *plan) text() string {
 	var b strings.Builder

@@ -71,12 +71,14 @@ func (t *trial) record(group scenario, tags []uint32, at span) {
 func (t *trial) done() bool { return t.unsure || t.held != "" || len(t.sent) == len(t.scenario) }
 
 // play sends the packets of scenarios under a machine that has been applied, and
-// looks at what the backend holds: so many times in between, and at the end.
-func (w *world) play(m *automaton.Machine, scenarios []scenario, looks int) (trials []*trial, err error) {
+// looks at what the backend holds: so many times in between, and at the end. If
+// replace is not nil, it is applied in the machine's place after each look; it
+// must differ from the machine in nothing that a packet could tell.
+func (w *world) play(m, replace *automaton.Machine, scenarios []scenario, looks int) (trials []*trial, err error) {
 	for _, s := range scenarios {
 		trials = append(trials, &trial{scenario: s, wrong: -1, model: newModel(m), due: s[0].at})
 	}
-	if err := w.onCPU(func() error { return w.playAll(trials, looks) }); err != nil {
+	if err := w.onCPU(func() error { return w.playAll(replace, trials, looks) }); err != nil {
 		return nil, err
 	}
 	seen, err := w.drain()
@@ -95,7 +97,7 @@ func (w *world) play(m *automaton.Machine, scenarios []scenario, looks int) (tri
 	return trials, nil
 }
 
-func (w *world) playAll(trials []*trial, looks int) error {
+func (w *world) playAll(replace *automaton.Machine, trials []*trial, looks int) error {
 	total, sent, looked := 0, 0, 0
 	for _, t := range trials {
 		total += len(t.scenario)
@@ -138,6 +140,12 @@ func (w *world) playAll(trials []*trial, looks int) error {
 			if err := w.look(begin, trials); err != nil {
 				return err
 			}
+			if replace == nil {
+				continue
+			}
+			if err := w.apply(replace); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -174,12 +182,12 @@ func (w *world) sendGroups(begin time.Time, trials []*trial, groups []scenario) 
 // look compares what the backend holds with what the reference does.
 func (w *world) look(begin time.Time, trials []*trial) error {
 	w.looks++
-	l := look{at: span{from: time.Since(begin)}}
+	l := look{at: span{from: time.Since(begin), late: late()}}
 	var err error
 	if l.status, err = w.inspect(); err != nil {
 		return err
 	}
-	l.at.to = time.Since(begin)
+	l.at.to, l.at.late = time.Since(begin), max(l.at.late, late())
 	for _, t := range trials {
 		if t.unsure || t.held != "" {
 			continue

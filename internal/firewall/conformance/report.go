@@ -15,8 +15,13 @@ func (f *failure) String() string {
 	fmt.Fprintf(&b, "seed %d, policy %d: a packet was decided otherwise than by the reference\n", f.seed, f.round)
 	if f.alone {
 		fmt.Fprintf(&b, "(made smaller by playing it again %d times)\n", f.tries)
+	} else if f.again {
+		b.WriteString("(it came again among the other scenarios, and not alone)\n")
 	} else {
-		b.WriteString("(it did not come again when its scenario was played alone)\n")
+		b.WriteString("(it did not come again)\n")
+	}
+	if f.replace {
+		b.WriteString("(the rules were replaced meanwhile, by those of the same doors in the opposite order)\n")
 	}
 	b.WriteString("\n" + f.plan.text() + "\n")
 	m, err := f.plan.machine()

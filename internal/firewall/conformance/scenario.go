@@ -261,7 +261,7 @@ func (w *writer) shot(src netip.Addr, port policy.Port) shot {
 }
 
 func (w *writer) add(s shot) {
-	v := w.model.step(span{w.at, w.at}, s)
+	v := w.model.step(span{from: w.at, to: w.at}, s)
 	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
 		w.first++
 	}

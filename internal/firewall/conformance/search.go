@@ -30,12 +30,14 @@ type search struct {
 
 // A failure is a scenario that the backend decides otherwise than the reference.
 type failure struct {
-	seed  uint64
-	round int
-	plan  *plan
-	trial *trial
-	alone bool // it fails without the other scenarios, too
-	tries int  // how often it was played to make it smaller
+	seed    uint64
+	round   int
+	plan    *plan
+	trial   *trial
+	replace bool // the rules were replaced after each look
+	alone   bool // it fails without the other scenarios, too
+	again   bool // it came again among all the others
+	tries   int  // how often it was played to make it smaller
 }
 
 // round tries one more policy. Everything in it follows from the seed and the
@@ -68,7 +70,15 @@ func (s *search) round() (*failure, error) {
 	for _, b := range blocks[:atOnce] {
 		scenarios = append(scenarios, write(r, m, b))
 	}
-	f, err := s.try(p, m, scenarios)
+	// Under every other policy the rules are replaced while clients knock: by
+	// those of the same policy with its doors in the opposite order.
+	var other *automaton.Machine
+	if i%2 == 1 {
+		if other, err = p.reversed().machine(); err != nil {
+			return nil, err
+		}
+	}
+	f, err := s.try(p, m, other, scenarios)
 	if f != nil || err != nil || i%2 != 0 {
 		return f, err
 	}
@@ -79,17 +89,17 @@ func (s *search) round() (*failure, error) {
 	if err := s.world.remove(); err != nil {
 		return nil, err
 	}
-	f, err = s.try(p, m, spending)
+	f, err = s.try(p, m, nil, spending)
 	return f, errors.Join(err, s.world.remove())
 }
 
-// try plays scenarios under a policy.
-func (s *search) try(p *plan, m *automaton.Machine, scenarios []scenario) (*failure, error) {
+// try plays scenarios under a policy, which another may replace.
+func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario) (*failure, error) {
 	if err := s.world.apply(m); err != nil {
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
 	}
 	before := s.world.looks
-	trials, err := s.world.play(m, scenarios, 4)
+	trials, err := s.world.play(m, replace, scenarios, 4)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +108,28 @@ func (s *search) try(p *plan, m *automaton.Machine, scenarios []scenario) (*fail
 	for _, t := range trials {
 		s.counts.add(t)
 		if t.differs() && (found == nil || len(t.scenario) < len(found.trial.scenario)) {
-			found = &failure{seed: s.seed, round: s.rounds - 1, plan: p, trial: t}
+			found = &failure{seed: s.seed, round: s.rounds - 1, plan: p, replace: replace != nil, trial: t}
 		}
 	}
 	return found, nil
+}
+
+// confirm makes a failure smaller, or else plays all that it was a part of again.
+func (s *search) confirm(f *failure) (*failure, error) {
+	small, err := shrink(s.backend, f)
+	if err != nil || small.alone {
+		return small, err
+	}
+	// From the round before, in a new world: what that one has left behind may matter.
+	again := &search{backend: s.backend, seed: s.seed, rounds: max(0, f.round-1)}
+	for range 2 {
+		found, err := again.round()
+		if found != nil || err != nil {
+			f.again = found != nil
+			return f, errors.Join(err, again.close())
+		}
+	}
+	return f, again.close()
 }
 
 func (s *search) close() error {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 )
 
@@ -29,6 +30,10 @@ func shrink(b firewall.Backend, f *failure) (*failure, error) {
 	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
 	if !s.fails(f.plan, played(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
 		return f, s.err
+	}
+	if f.replace {
+		s.best.replace = false
+		s.best.replace = !s.fails(s.best.plan, s.best.trial.scenario)
 	}
 	s.events()
 	s.policy()
@@ -58,13 +63,13 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 		}
 		s.best.tries++
 		var t *trial
-		t, s.err = alone(s.backend, p, sc)
+		t, s.err = alone(s.backend, p, s.best.replace, sc)
 		if s.err != nil {
 			return false
 		}
 		if t.differs() {
 			t.scenario = t.scenario[:t.wrong+1]
-			s.best = &failure{seed: s.best.seed, round: s.best.round, plan: p, trial: t, alone: true, tries: s.best.tries}
+			s.best = &failure{seed: s.best.seed, round: s.best.round, plan: p, trial: t, replace: s.best.replace, alone: true, tries: s.best.tries}
 			return true
 		}
 		if !t.unsure {
@@ -75,10 +80,16 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 }
 
 // alone plays one scenario in a world of its own.
-func alone(b firewall.Backend, p *plan, sc scenario) (t *trial, err error) {
+func alone(b firewall.Backend, p *plan, replace bool, sc scenario) (t *trial, err error) {
 	m, err := p.machine()
 	if err != nil {
 		return nil, err
+	}
+	var other *automaton.Machine
+	if replace {
+		if other, err = p.reversed().machine(); err != nil {
+			return nil, err
+		}
 	}
 	w, err := newWorld(b)
 	if err != nil {
@@ -92,7 +103,7 @@ func alone(b firewall.Backend, p *plan, sc scenario) (t *trial, err error) {
 	if err := w.apply(m); err != nil {
 		return nil, err
 	}
-	trials, err := w.play(m, []scenario{sc}, len(sc))
+	trials, err := w.play(m, other, []scenario{sc}, len(sc))
 	if err != nil {
 		return nil, err
 	}

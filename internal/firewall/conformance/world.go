@@ -202,7 +202,7 @@ func (w *world) send(begin time.Time, shots []shot) (first uint32, at span, err 
 			return 0, span{}, err
 		}
 	}
-	at.from = time.Since(begin)
+	at.from, at.late = time.Since(begin), late()
 	for i := 0; i < len(shots); {
 		link, end := shots[i].link, i
 		for end < len(shots) && shots[end].link == link {
@@ -214,8 +214,19 @@ func (w *world) send(begin time.Time, shots []shot) (first uint32, at span, err 
 		i = end
 	}
 	err = w.await(len(shots))
-	at.to = time.Since(begin)
+	at.to, at.late = time.Since(begin), max(at.late, late())
 	return first, at, err
+}
+
+// late gives how late the clock is that the kernel counts timeouts by, beyond a
+// tick or two. One CPU moves it on for all of them, and a busy machine, or the
+// host of a virtual one, may keep that CPU from it for tens of milliseconds.
+func late() time.Duration {
+	var exact, ticks unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &ticks) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &exact) != nil {
+		return 0
+	}
+	return max(0, time.Duration(exact.Nano()-ticks.Nano())-guard/3)
 }
 
 // onCPU calls f on one CPU, another one each time, and before the machine's
