@@ -1,0 +1,272 @@
+package nftables
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"postern/internal/lab"
+	"postern/internal/packet"
+)
+
+// The strictest policy: nothing is allowed.
+const strict = shutAll + "doors: {ssh: {service: tcp/22, knock: {sequence: [1, 2]}}}\n"
+
+// TestNeighbours: the host finds its neighbours and is found by them, when nobody
+// remembers anybody; what it begins itself is answered.
+func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	serve(t, s.gw, 22, "ssh")
+	serve(t, s.client, 80, "outside")
+	serveUDP(t, s.outside, 53)
+	s.up(strict)
+	each(t, func(t *testing.T, f family) {
+		for range 2 {
+			s.knock(on(s.outside, f), tcp(1), tcp(2))
+			s.settle()
+			forgetNeighbours(t, s.gw)
+			forgetNeighbours(t, s.client)
+			s.dial(t, s.client, netip.AddrPortFrom(on(s.gate, f), 22), "ssh")
+			forgetNeighbours(t, s.gw)
+			forgetNeighbours(t, s.client)
+			s.dial(t, s.gw, netip.AddrPortFrom(on(s.outside, f), 80), "outside")
+			conn, err := s.gw.Dial(soon(t), "udp", netip.AddrPortFrom(on(s.outside, f), 53))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(conn, "question")
+			if _, err := conn.Read(make([]byte, 100)); err != nil {
+				t.Errorf("the answer to a question of the host's own: %v", err)
+			}
+		}
+	})
+}
+
+func forgetNeighbours(t *testing.T, h *lab.Host) {
+	t.Helper()
+	if err := h.Do(func() error {
+		all, err := netlink.NeighList(0, 0)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			if err := netlink.NeighDel(&all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRouterAdvertisement: a router tells of itself, and the host believes it.
+func TestRouterAdvertisement(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.gw.Sysctl("net.ipv6.conf."+s.gate.Name+".accept_ra", "1")
+	s.up(strict)
+	prefix := netip.MustParseAddr("2001:db8:77::").As16()
+	advertisement := &packet.Packet{
+		Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("ff02::1"), TTL: 255,
+		// Hop limit 64; the lifetime of a router, half an hour, is in Seq.
+		ICMP: &packet.ICMP{Type: 134, ID: 64 << 8, Seq: 1800},
+		Payload: append([]byte{0, 0, 0, 0, 0, 0, 0, 0, // how long, how often
+			3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0}, prefix[:]...),
+	}
+	s.send(advertisement)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		route, address := false, false
+		if err := s.gw.Do(func() error {
+			routes, err := netlink.RouteList(nil, netlink.FAMILY_V6)
+			for _, r := range routes {
+				route = route || r.Gw.Equal(net.ParseIP("fe80::1"))
+			}
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(nil, netlink.FAMILY_V6)
+			for _, a := range addrs {
+				address = address || netip.MustParsePrefix("2001:db8:77::/64").Contains(netip.MustParseAddr(a.IP.String()))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if route && address {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no default route (%v) or no address (%v)", route, address)
+		}
+	}
+}
+
+// TestAddressServers: replies of DHCP servers come in, wherever they are sent to,
+// and nothing else on the way.
+func TestAddressServers(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.up(strict)
+	server, server6 := s.outside.Addr4(), netip.MustParseAddr("fe80::53")
+	for _, c := range []struct {
+		src, dst string
+		from, to uint16
+		want     answer
+	}{
+		{server.String(), s.gate.Addr4().String(), 67, 68, admitted},
+		{server.String(), "255.255.255.255", 67, 68, admitted},
+		{server.String(), s.gate.Addr4().String(), 67, 69, silence},
+		{server.String(), s.gate.Addr4().String(), 68, 68, silence},
+		{server6.String(), s.gate.Addr6().String(), 547, 546, admitted},
+		{server6.String(), s.gate.Addr6().String(), 547, 547, silence},
+		{server6.String(), s.gate.Addr6().String(), 546, 546, silence},
+	} {
+		p := &packet.Packet{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst),
+			UDP: &packet.UDP{SrcPort: c.from, DstPort: c.to}, Payload: []byte("offer")}
+		got := s.ask(p)
+		if got == closed { // nobody listens, but it was let in
+			got = admitted
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", p, got, c.want)
+		}
+	}
+}
+
+// TestMulticastQueries: the host tells routers and switches what it listens to,
+// or it would in time be cut off from it.
+func TestMulticastQueries(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.up(strict)
+	group := netip.MustParseAddr("239.1.2.3")
+	var member *net.UDPConn
+	if err := s.gw.Do(func() error {
+		ifi, err := net.InterfaceByName(s.gate.Name)
+		if err != nil {
+			return err
+		}
+		member, err = net.ListenMulticastUDP("udp4", ifi, &net.UDPAddr{IP: group.AsSlice(), Port: 9999})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer member.Close()
+	reports, err := s.outside.Capture(func(p *packet.Packet) bool {
+		return p.Protocol == igmpProtocol || p.ICMP != nil && p.Src.Is6() && (p.ICMP.Type == 131 || p.ICMP.Type == 143)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string) {
+		t.Helper()
+		for {
+			got, err := reports.Next(soon(t))
+			if err != nil {
+				t.Fatalf("%s is not answered: %v", what, err)
+			}
+			if !got.Out {
+				return
+			}
+		}
+	}
+	// The reports of joining come by themselves, and again after a while.
+	time.Sleep(time.Second)
+	for range 3 { // more often than joining is reported
+		reports.Drain()
+		s.send(&packet.Packet{Src: s.outside.Addr4(), Dst: netip.MustParseAddr("224.0.0.1"), TTL: 1,
+			V4:       packet.V4{Options: []byte{0x94, 4, 0, 0}}, // router alert
+			Protocol: igmpProtocol, Payload: []byte{0x11, 1, 0xee, 0xfe, 0, 0, 0, 0}})
+		await("an IGMP query")
+	}
+	for range 3 {
+		reports.Drain()
+		s.send(&packet.Packet{Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("ff02::1"), TTL: 1,
+			V6:      packet.V6{Extensions: []packet.Extension{packet.HopByHop(5, 2, 0, 0, 1, 0)}}, // router alert
+			ICMP:    &packet.ICMP{Type: 130, ID: 1},
+			Payload: make([]byte, 16)})
+		await("an MLD query")
+	}
+}
+
+const igmpProtocol packet.Protocol = 2
+
+// TestPathMTU: a narrow hop on the way asks for smaller packets, and is heard,
+// also for a connection that conntrack does not know.
+func TestPathMTU(t *testing.T) {
+	t.Parallel()
+	l := lab.NewT(t)
+	client, near, far, gw := l.Host("client"), l.Host("near"), l.Host("far"), l.Host("gw")
+	gw.Sysctl("net.netfilter.nf_conntrack_tcp_loose", "0")
+	_, atNear := l.Connect(client, near, "10.1.0.0/24", "2001:db8:1::/64")
+	narrow, narrow2 := l.Connect(near, far, "10.2.0.0/24", "2001:db8:2::/64")
+	atFar, atGW := l.Connect(far, gw, "192.0.2.0/24", "2001:db8::/64")
+	for _, hop := range []struct {
+		h   *lab.Host
+		via *lab.Link
+	}{{client, atNear}, {near, narrow2}, {gw, atFar}} {
+		hop.h.Route("0.0.0.0/0", hop.via.Addr4())
+		hop.h.Route("::/0", hop.via.Addr6())
+	}
+	far.Route("10.1.0.0/24", narrow.Addr4())
+	far.Route("2001:db8:1::/64", narrow.Addr6())
+	for _, h := range []*lab.Host{near, far} {
+		h.Sysctl("net.ipv4.ip_forward", "1")
+		h.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	}
+	for _, k := range []*lab.Link{narrow, narrow2} {
+		if err := k.Host.Do(func() error {
+			link, err := netlink.LinkByName(k.Name)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMTU(link, 1300)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve(t, gw, 22, "ssh")
+	s := &scene{Lab: l, t: t, client: client, gw: gw, cpu: cpus(t)[0], port: 20000}
+	old := map[family]*session{}
+	for _, f := range families {
+		old[f] = s.dial(t, client, netip.AddrPortFrom(on(atGW, f), 22), "ssh")
+	}
+	s.up(strict)
+	each(t, func(t *testing.T, f family) {
+		transfer(t, old[f])
+		for _, port := range []uint16{1, 2} {
+			if conn, err := client.Dial(within(t, 100*time.Millisecond), "tcp", netip.AddrPortFrom(on(atGW, f), port)); err == nil {
+				conn.Close()
+				t.Errorf("the knock at %d was answered", port)
+			}
+		}
+		transfer(t, s.dial(t, client, netip.AddrPortFrom(on(atGW, f), 22), "ssh"))
+	})
+}
+
+// transfer sends much over a session, which gives it back in full packets.
+func transfer(t *testing.T, c *session) {
+	t.Helper()
+	const size = 300_000
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	sent := make(chan error, 1)
+	go func() {
+		_, err := c.Write(make([]byte, size))
+		sent <- err
+	}()
+	if n, err := io.CopyN(io.Discard, c.lines, size); err != nil {
+		t.Errorf("%d of %d octets came back: %v", n, size, err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
