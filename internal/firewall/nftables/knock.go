@@ -55,6 +55,7 @@ func (c *compiler) knocks() {
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
+	c.strays()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {

@@ -1,0 +1,57 @@
+//go:build linux
+
+package stealth
+
+import (
+	"net/netip"
+	"testing"
+
+	"postern/internal/packet"
+)
+
+// TestStealthNAT: somebody else diverts hidden ports to another host, as programs do
+// that publish containers. The ports must answer as all others do, and nothing may
+// arrive there: a stray ACK is enough to begin a flow in conntrack, and was answered.
+func TestStealthNAT(t *testing.T) {
+	for _, c := range covers {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, c)
+			n.inner.Route("192.0.2.0/24", netip.MustParseAddr("192.168.9.1"))
+			for _, rule := range []string{
+				"add table ip publish",
+				"add chain ip publish in { type nat hook prerouting priority -100; }",
+				"add rule ip publish in tcp dport 22 dnat to 192.168.9.2:443",
+				"add rule ip publish in udp dport 5353 dnat to 192.168.9.2:5354",
+			} {
+				if out, err := n.gw.Command(t.Context(), "nft", rule).CombinedOutput(); err != nil {
+					t.Fatalf("nft %s: %v\n%s", rule, err, out)
+				}
+			}
+			e := n.examiner(t, n.fromScanner)
+			w := ways(n.fromScanner)[0]
+			for _, protocol := range []packet.Protocol{packet.ProtocolTCP, packet.ProtocolUDP} {
+				recipes, ports := tcpRecipes, []uint16{22, 40001}
+				if protocol == packet.ProtocolUDP {
+					recipes, ports = udpRecipes, []uint16{5353, 40001}
+				}
+				arrived, err := n.inner.Admitted(protocol, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range recipes {
+					if !r.fits(w.src) {
+						continue
+					}
+					hidden, idle := words(e.examine(t, w, r, protocol, ports[0])), words(e.examine(t, w, r, protocol, ports[1]))
+					if hidden != idle && (tell{c, w.family(), r.name}) != known[0] {
+						t.Errorf("%s: the hidden port: %s; an idle one: %s", r.name, hidden, idle)
+					}
+					if got, err := arrived.Drain(); err != nil || len(got) > 0 {
+						t.Errorf("%s: it arrived where the port is published from: %v, %v", r.name, got, err)
+					}
+				}
+			}
+		})
+	}
+}
