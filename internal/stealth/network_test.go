@@ -130,6 +130,9 @@ func newNetwork(t *testing.T, c cover) *network {
 	if err := n.gw.Do(func() error { return nftables.Backend{}.Apply(n.machine) }); err != nil {
 		t.Fatal(err)
 	}
+	// A connection of UDP is to be remembered for as long as the scans take, too.
+	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout", "3600")
+	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout_stream", "3600")
 	return n
 }
 

@@ -33,12 +33,13 @@ var kinds = []kind{
 // A state is what nmap says of a port, and why.
 type state struct{ State, Reason string }
 
-// nmap scans ports of a host and gives the number of ports in each state.
-func (n *network) nmap(t *testing.T, k kind, to netip.Addr, ports string) map[state]int {
+// nmap scans ports of a host and gives the number of ports in each state. It tries
+// again where it gets no answer: on a busy machine it may miss one.
+func (n *network) nmap(t *testing.T, k kind, to netip.Addr, ports string, retries int) map[state]int {
 	t.Helper()
 	args := []string{k.option, "-Pn", "-n", "--reason", "--send-ip", "-T5",
 		// Long enough for a busy machine, where a late answer would look like none.
-		"--initial-rtt-timeout", "250ms", "--min-rtt-timeout", "250ms", "--max-retries", "2",
+		"--initial-rtt-timeout", "250ms", "--min-rtt-timeout", "250ms", "--max-retries", fmt.Sprint(retries),
 		// And no faster than nmap itself can keep up with.
 		"--min-rate", "5000", "--max-rate", "8000", "--host-timeout", "0", "-p", ports, "-oX", "-", to.String()}
 	if to.Is6() {
