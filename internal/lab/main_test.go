@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"postern/internal/lab"
 )
@@ -56,7 +57,7 @@ func hold(how string) {
 		fmt.Scanln()
 		panic("as ordered")
 	}
-	select {}
+	time.Sleep(time.Hour) // and no select {}: without cgo the runtime takes that for a deadlock
 }
 
 // count says how many interrupts have come until it is told to end.
