@@ -29,6 +29,9 @@ func memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := settle(ctx); err != nil {
+		return err
+	}
 	fmt.Print("Kernel memory of a full table of progress:\n\n")
 	for _, family := range []string{"IPv4", "IPv6"} {
 		if err := s.fill(ctx, family); err != nil {
@@ -85,6 +88,26 @@ func spoofed(family string, i uint32) netip.Addr {
 	a := [16]byte{0x20, 0x01, 0x0d, 0xb9}
 	binary.BigEndian.PutUint32(a[12:], i)
 	return netip.AddrFrom16(a)
+}
+
+// settle waits until the kernel has given back what the measured hosts had: it
+// takes them down in the background.
+func settle(ctx context.Context) error {
+	before, err := kernelMemory()
+	for quiet := 0; quiet < 4 && err == nil; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+		var now int
+		now, err = kernelMemory()
+		if quiet++; max(now-before, before-now) > 1<<20 {
+			quiet = 0
+		}
+		before = now
+	}
+	return err
 }
 
 // kernelMemory is what the kernel holds for itself, in bytes.
