@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -177,10 +178,11 @@ func (m *middle) unchanged(machine *automaton.Machine) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		for range 5 {
 			fmt.Fprint(conn, "question")
 			if _, err := conn.Read(make([]byte, 100)); err != nil {
-				t.Errorf("UDP through the machine: %v", err)
+				t.Fatalf("UDP through the machine: %v", err)
 			}
 		}
 	}
