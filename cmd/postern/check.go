@@ -139,6 +139,12 @@ func (s *session) checkedText(c checked) string {
 // lookAround finds what on this host the policy does not fit.
 func (s *session) lookAround(m *automaton.Machine) {
 	s.warn(absentInterfaces(m.Policy)...)
+	switch port, err := enslavedInterface(m.Policy); {
+	case err != nil:
+		s.warn(remark{Message: err.Error()})
+	case port != nil:
+		s.warn(port.remark())
+	}
 	if stuck := notForwarding(m); stuck != nil {
 		s.warn(stuck.remark())
 	}

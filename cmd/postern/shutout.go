@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -28,6 +27,9 @@ func shutsCallerOut(m *automaton.Machine) *shutOutCaller {
 	through, here := host.Interface(s.To.Addr())
 	if !here { // they came in to another network namespace, which is left alone
 		return nil
+	}
+	if masters, err := host.Masters(); err == nil && masters[through] != "" {
+		through = masters[through] // as of an address in a VRF
 	}
 	return shutsOut(m, s, through)
 }
@@ -73,19 +75,4 @@ func admits(a *policy.Allow, port policy.Port, from netip.Addr, through string) 
 
 func covers(s policy.Service, port policy.Port) bool {
 	return s.Protocol == port.Protocol && s.First <= port.Number && port.Number <= s.Last
-}
-
-// absentInterfaces warns of a policy that holds on interfaces which this host
-// does not have: it would hide nothing.
-func absentInterfaces(p *policy.Policy) []remark {
-	var absent []string
-	for _, name := range p.Interfaces {
-		if _, err := net.InterfaceByName(name); err != nil {
-			absent = append(absent, name)
-		}
-	}
-	if len(absent) == 0 {
-		return nil
-	}
-	return []remark{aboutAbsent(absent, len(absent) == len(p.Interfaces))}
 }

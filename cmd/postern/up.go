@@ -19,23 +19,24 @@ func (s *session) upCommand() *cobra.Command {
 		Example: exampleUp,
 		Args:    exactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			shutOut := refuseToShutOut
+			risk := refuseRisk
 			if yes {
-				shutOut = mayShutOut
+				risk = takeRisk
 			}
-			return s.up(shutOut)
+			return s.up(risk)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, flagYes)
 	return cmd
 }
 
-// What up does if the policy would shut the caller out.
-type shutOut int
+// What up does if the policy would shut the caller out, or hide nothing where it
+// is to hold.
+type risk int
 
 const (
-	refuseToShutOut shutOut = iota
-	mayShutOut
+	refuseRisk risk = iota
+	takeRisk
 )
 
 // loaded is the answer of up to programs.
@@ -52,7 +53,7 @@ type loadedDoor struct {
 	Services []string `json:"services"`
 }
 
-func (s *session) up(caller shutOut) error {
+func (s *session) up(risk risk) error {
 	m, err := s.machine()
 	if err != nil {
 		return err
@@ -69,10 +70,19 @@ func (s *session) up(caller shutOut) error {
 		return err
 	}
 	s.warn(absentInterfaces(m.Policy)...)
+	port, err := enslavedInterface(m.Policy)
+	switch {
+	case err != nil:
+		return err
+	case port != nil && risk == refuseRisk:
+		return port.failure()
+	case port != nil:
+		s.warn(port.remark())
+	}
 	s.warn(obstacles(m)...)
 	same := before.Loaded && before.Digest == digest
 	if out := shutsCallerOut(m); out != nil && !same { // or it is too late
-		if caller == refuseToShutOut {
+		if risk == refuseRisk {
 			return wouldShutOut(out)
 		}
 		s.warn(doesShutOut(out))

@@ -170,7 +170,8 @@ if anything fails.
 
 It warns of other rules on this host that get in the way of a door. If you came
 in over SSH, and the policy would keep your address out of that port, it wants
---yes.`
+--yes. So it does if an interface of the policy is a port of another one (of a
+bridge, say), by whose name the packets come in.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
 
@@ -209,7 +210,7 @@ whether the door opened. Connect right after it, over the same address.`
 	flagJSON     = "answer with JSON, for programs"
 	flagHelp     = "say more"
 	flagVersion  = "print the version"
-	flagYes      = "go on even if the policy keeps you out of the port you came in by"
+	flagYes      = "go on even if the policy keeps you out of the port you came in by, or hides nothing on an interface"
 	flagFormat   = "the `FORMAT` of the rules: nft"
 	flagComments = "explain every part"
 	flagAll      = "show every source, not the first 20"
@@ -322,12 +323,39 @@ func (d *stuckDoor) failure() *failure {
 func (d *stuckDoor) remark() remark { return remark{Message: d.message(), Hints: d.hints()} }
 
 func aboutAbsent(names []string, all bool) remark {
-	r := remark{Message: "this host has no interface " + list(names)}
-	if all {
-		r.Message += ", and so the policy does nothing until it has"
+	it, comes := "it", "comes"
+	if len(names) > 1 {
+		it, comes = "they", "come"
 	}
-	r.Hints = []string{"\"ip link\" lists the interfaces there are"}
+	r := remark{Message: fmt.Sprintf("this host has no interface %s: nothing is hidden there until %s %s", list(names), it, comes)}
+	if all {
+		r.Message = fmt.Sprintf("this host has no interface %s, and so the policy does nothing until it has", list(names))
+	}
+	r.Hints = []string{"\"ip link\" lists the interfaces there are; one that is renamed is another interface"}
 	return r
+}
+
+func (e *enslaved) message() string {
+	if e.master == "" {
+		return fmt.Sprintf("%s is a port of a switch, and its packets do not come in by its name: nothing is hidden from them", e.name)
+	}
+	return fmt.Sprintf("%s is a port of %s, and its packets come in by that name: nothing is hidden from them", e.name, e.master)
+}
+
+func (e *enslaved) hint() string {
+	if e.master == "" {
+		return "write the interface that has the address, or leave interfaces out"
+	}
+	return fmt.Sprintf("write interfaces: [%s]", strings.Join(e.instead, ", "))
+}
+
+func (e *enslaved) remark() remark { return remark{Message: e.message(), Hints: []string{e.hint()}} }
+
+func (e *enslaved) failure() *failure {
+	return &failure{
+		Code: codeFailed, Message: e.message() + "; nothing has changed",
+		Hints: []string{e.hint(), "to go on all the same, say --yes"},
+	}
 }
 
 // aboutObstacle warns of another rule set.
