@@ -20,9 +20,9 @@ func (r *Reference) Holding(addr netip.Addr) Holding {
 	source := r.machine.Policy.Source.Mask(addr)
 	p := r.progress[source]
 	h := Holding{State: p.state, Until: p.until, Grants: map[ServiceID]time.Duration{}}
-	for key, until := range r.grants {
+	for key, g := range r.grants {
 		if key.source == source {
-			h.Grants[key.service] = until
+			h.Grants[key.service] = g.until
 		}
 	}
 	return h

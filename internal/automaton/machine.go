@@ -11,7 +11,8 @@
 //  1. The same packet was admitted before (a SYN that the client's system sent
 //     again): it is admitted, and nothing changes.
 //  2. The source holds a grant for the service addressed: it is admitted, and
-//     with `admit: one` the grant is used up. Progress stays as it is.
+//     with `admit: one` the grant is used up. (With `admit: any` it is good for
+//     any number but a flood.) Progress stays as it is.
 //  3. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
 //  4. Otherwise its progress is forgotten. If root has an edge for the port and
@@ -51,17 +52,23 @@ import (
 // this covers the first connection attempt whole.
 const AdmittedFor = 70 * time.Second
 
-// A Budget bounds the first knocks of one source: Burst at once, and Rate a
-// second over time. It keeps a source that knocks and resets in a loop cheap.
+// A Budget bounds how often something may be done: Burst times at once, after a
+// pause, and Rate times a second over time.
 type Budget struct {
-	Rate    int // first knocks a second
-	Burst   int // first knocks at once, after a pause
-	Buckets int // how many buckets a firewall may share among all sources
+	Rate, Burst int
+	Buckets     int // how many buckets a firewall may share among all sources; 0: each has its own
 }
 
-// FirstKnocks is the budget of every machine. It lets in twenty clients behind
+// FirstKnocks is how many first knocks a source may make. It keeps one that knocks
+// and resets in a loop cheap, and lets in twenty clients behind
 // one address at once; a single client never comes near it.
 var FirstKnocks = Budget{Rate: 10, Burst: 20, Buckets: 65536}
+
+// Connections is how many new connections one `admit: any` grant lets in. It is
+// far more than a browser opens. Each is remembered for AdmittedFor, and without a
+// bound one guest, or whoever forges its address, could fill that memory and so
+// shut every door.
+var Connections = Budget{Rate: 100, Burst: 200}
 
 // A StateID names a state across policies; Root is the state of a source that
 // has not knocked.

@@ -30,9 +30,9 @@ type Verdict struct {
 type Reference struct {
 	machine  *Machine
 	progress map[netip.Addr]progress
-	grants   map[grantKey]time.Duration // until when
-	admitted map[Input]time.Duration    // until when
-	budgets  map[netip.Addr]bucket
+	grants   map[grantKey]*grant
+	admitted map[Input]time.Duration // until when
+	budgets  map[netip.Addr]*bucket
 }
 
 type progress struct {
@@ -45,10 +45,26 @@ type grantKey struct {
 	service ServiceID
 }
 
-// bucket holds the first knocks that a source may still make, as time: each
-// costs one second over Rate.
+type grant struct {
+	until       time.Duration
+	connections bucket // with `admit: any`
+}
+
+// bucket holds what is left of a budget, as time: each use costs one second over
+// Rate. The zero value is a new one, which is full.
 type bucket struct {
-	tokens, at time.Duration
+	spent, at time.Duration
+}
+
+// take takes one from the bucket, if there is one left.
+func (b *bucket) take(budget Budget, at time.Duration) bool {
+	cost := time.Second / time.Duration(budget.Rate)
+	b.spent, b.at = max(0, b.spent-(at-b.at)), at
+	if b.spent+cost > cost*time.Duration(budget.Burst) {
+		return false
+	}
+	b.spent += cost
+	return true
 }
 
 // NewReference gives the machine as it is when nobody has knocked yet.
@@ -56,9 +72,9 @@ func NewReference(m *Machine) *Reference {
 	return &Reference{
 		machine:  m,
 		progress: map[netip.Addr]progress{},
-		grants:   map[grantKey]time.Duration{},
+		grants:   map[grantKey]*grant{},
 		admitted: map[Input]time.Duration{},
-		budgets:  map[netip.Addr]bucket{},
+		budgets:  map[netip.Addr]*bucket{},
 	}
 }
 
@@ -124,13 +140,14 @@ func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
 // where it is good for one connection.
 func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 	key := grantKey{source, s.ID}
-	until, ok := r.grants[key]
-	if !ok || at >= until {
+	g := r.grants[key]
+	if g == nil || at >= g.until {
 		return false
 	}
-	if s.Admit == policy.AdmitOne {
-		delete(r.grants, key)
+	if s.Admit == policy.AdmitAny {
+		return g.connections.take(Connections, at)
 	}
+	delete(r.grants, key)
 	return true
 }
 
@@ -141,7 +158,7 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 		return false
 	}
 	for _, i := range d.Services {
-		r.grants[grantKey{source, r.machine.Services[i].ID}] = at + d.OpenFor
+		r.grants[grantKey{source, r.machine.Services[i].ID}] = &grant{until: at + d.OpenFor}
 	}
 	return true
 }
@@ -155,18 +172,10 @@ func (r *Reference) forfeit(source netip.Addr) {
 
 // spend takes a first knock from the source's budget, if there is one left.
 func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
-	cost := time.Second / time.Duration(FirstKnocks.Rate)
-	full := cost * time.Duration(FirstKnocks.Burst)
-	b, ok := r.budgets[source]
-	if !ok {
-		b = bucket{full, at}
+	b := r.budgets[source]
+	if b == nil {
+		b = &bucket{}
+		r.budgets[source] = b
 	}
-	b.tokens = min(full, b.tokens+at-b.at)
-	b.at = at
-	spent := b.tokens >= cost
-	if spent {
-		b.tokens -= cost
-	}
-	r.budgets[source] = b
-	return spent
+	return b.take(FirstKnocks, at)
 }

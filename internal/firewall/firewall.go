@@ -33,6 +33,7 @@ type Backend interface {
 type Status struct {
 	Loaded   bool
 	Digest   string // names the rule set that was applied; see Backend
+	Altered  bool   // somebody else has changed what was applied; it may hide nothing
 	Progress []Progress
 	Grants   []Grant
 	Partial  bool      // there is more progress, or are more grants, than was read

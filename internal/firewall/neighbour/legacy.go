@@ -17,10 +17,7 @@ type legacy struct {
 }
 
 func (l legacy) meets(s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
-	o = Obstacle{Kind: DropsUnread, Table: "iptables-legacy filter", Chain: "INPUT"}
-	if l.is6 {
-		o.Table = "ip6tables-legacy filter"
-	}
+	o = Obstacle{Kind: DropsUnread, Table: l.table(), Chain: "INPUT"}
 	port = s.Port
 	drops := l.dropsInput
 	if s.Forward.IsValid() {
@@ -28,6 +25,13 @@ func (l legacy) meets(s *automaton.Service, is6 bool) (o Obstacle, port policy.P
 		port.Number = s.Forward.Port()
 	}
 	return o, port, l.is6 == is6 && drops
+}
+
+func (l legacy) table() string {
+	if l.is6 {
+		return "ip6tables-legacy filter"
+	}
+	return "iptables-legacy filter"
 }
 
 // The parts of struct ipt_getinfo and ipt_entry (ip6t_…) that are needed:

@@ -31,6 +31,17 @@ func (a answer) not() answer {
 	return unknown
 }
 
+// both is yes if both are.
+func both(a, b answer) answer {
+	switch {
+	case a == no || b == no:
+		return no
+	case a == unknown || b == unknown:
+		return unknown
+	}
+	return yes
+}
+
 func sure(is bool) answer {
 	if is {
 		return yes
@@ -218,12 +229,45 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 		return p.conntrack(&info.ConntrackMtinfoBase, info.StateMask)
 	case *xt.ConntrackMtinfo3:
 		return p.conntrack(&info.ConntrackMtinfoBase, info.StateMask)
+	case *xt.AddrType:
+		return both(p.addressType(xt.AddrTypeFlags(info.Source), info.InvertSource, unicast),
+			p.addressType(xt.AddrTypeFlags(info.Dest), info.InvertDest, p.to()))
+	case *xt.AddrTypeV1:
+		const invertSource, invertDest, onInterface = 1, 2, 4 | 8 // XT_ADDRTYPE_INVERT_SOURCE, …
+		if info.Flags&onInterface != 0 {
+			return unknown
+		}
+		return both(p.addressType(xt.AddrTypeFlags(info.Source), info.Flags&invertSource != 0, unicast),
+			p.addressType(xt.AddrTypeFlags(info.Dest), info.Flags&invertDest != 0, p.to()))
 	case *xt.Unknown:
 		if e.Name == "multiport" {
 			return p.multiport(r, *info)
 		}
 	}
 	return unknown
+}
+
+// The kinds of addresses that `-m addrtype` tells apart: a bit for each of the
+// kernel's numbers.
+const (
+	unicast xt.AddrTypeFlags = 1 << addrTypeOther
+	local   xt.AddrTypeFlags = 1 << addrTypeLocal
+)
+
+// to is the kind of address that the packet goes to.
+func (p *packet) to() xt.AddrTypeFlags {
+	if p.forwarded {
+		return unicast
+	}
+	return local
+}
+
+// addressType answers one half of `-m addrtype`; none asks for nothing.
+func (p *packet) addressType(among xt.AddrTypeFlags, inverted bool, is xt.AddrTypeFlags) answer {
+	if among == 0 {
+		return yes
+	}
+	return sure((among&is != 0) != inverted)
 }
 
 // conntrack answers `-m conntrack --ctstate`; its other questions are unknown.

@@ -11,6 +11,10 @@
 // So there is a warning for a port that a stranger cannot get through to, and
 // none for a list of blocked addresses.
 //
+// Idle sends packets to ports with nothing behind them through the same rules: if
+// somebody refuses those otherwise than Postern refuses the hidden ones, these are
+// the ones that show.
+//
 // It is done as well as can be, and is never a reason not to go on: rules may
 // be of kinds that nobody here knows.
 package neighbour
@@ -39,6 +43,8 @@ const (
 	// Diverts: it sends a hidden port elsewhere, so that a knock opens
 	// something other than the door says.
 	Diverts
+	// MayDivert: it does so for some, depending on who asks and where.
+	MayDivert
 	// Untracks: it keeps a hidden port from connection tracking, without
 	// which what is let in is not known again.
 	Untracks
@@ -156,6 +162,8 @@ func (r *Rules) meets(c *chain, s *automaton.Service, is6 bool) (o Obstacle, por
 			o.Kind = Untracks
 		case v.end == diverted && (!forwarded || priority < divertPriority):
 			o.Kind = Diverts
+		case v.diverts && v.end != dropped && (!forwarded || priority < divertPriority):
+			o.Kind = MayDivert
 		case v.end == dropped && !v.excepted:
 			o.Kind = Drops
 		default:
@@ -190,8 +198,11 @@ func familyName(f nft.TableFamily) string {
 // manager guesses the program that a table belongs to from the names that it
 // gives to chains.
 func (r *Rules) manager(of *chain) string {
-	if of.Table.Name == "firewalld" {
+	switch of.Table.Name {
+	case "firewalld":
 		return "firewalld"
+	case "docker-bridges":
+		return "docker"
 	}
 	found := ""
 	for _, c := range r.chains {
@@ -201,7 +212,7 @@ func (r *Rules) manager(of *chain) string {
 		switch {
 		case len(c.Name) > 4 && c.Name[:4] == "ufw-", len(c.Name) > 5 && c.Name[:5] == "ufw6-":
 			return "ufw" // which may well live beside Docker, and has the say on input
-		case c.Name == "DOCKER-USER":
+		case c.Name == "DOCKER-USER", c.Name == "DOCKER":
 			found = "docker"
 		}
 	}

@@ -141,6 +141,24 @@ func TestObstacles(t *testing.T) {
 			nft add rule inet x pre tcp dport 8443 dnat ip to 10.0.0.9`,
 			[]string{"diverts inet x pre: tcp/8443", "diverts ip nat PREROUTING: tcp/22"}},
 		{"a later redirect of what we divert", `iptables-nft -t nat -A PREROUTING -p tcp --dport 8443 -j REDIRECT --to-ports 1`, nil},
+		{"a published container port", `iptables-nft -t nat -N DOCKER
+			iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+			iptables-nft -t nat -A DOCKER -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:2222`,
+			[]string{"diverts (docker) ip nat PREROUTING: tcp/22"}},
+		{"the same, but for the containers themselves", `iptables-nft -t nat -N DOCKER
+			iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+			iptables-nft -t nat -A DOCKER -i docker0 -j RETURN
+			iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:2222`,
+			[]string{"may divert (docker) ip nat PREROUTING: tcp/22"}},
+		{"docker's own nftables", `nft add table ip docker-bridges
+			nft add chain ip docker-bridges published
+			nft add rule ip docker-bridges published iifname != docker0 tcp dport 22 dnat to 172.17.0.2:2222
+			nft 'add chain ip docker-bridges pre { type nat hook prerouting priority dstnat; }'
+			nft add rule ip docker-bridges pre fib daddr type local jump published`,
+			[]string{"may divert (docker) ip docker-bridges pre: tcp/22"}},
+		{"for other addresses than ours", `iptables-nft -t nat -A PREROUTING -p tcp --dport 22 -m addrtype ! --dst-type LOCAL -j DNAT --to-destination 10.0.0.9
+			iptables-nft -t nat -A PREROUTING -p tcp --dport 22 -m addrtype --src-type LOCAL -j DNAT --to-destination 10.0.0.9
+			iptables-nft -t nat -A PREROUTING -p tcp --dport 22 -m addrtype --src-type UNICAST --dst-type MULTICAST -j DNAT --to-destination 10.0.0.9`, nil},
 		{"no tracking", `nft add table inet x
 			nft 'add chain inet x raw { type filter hook prerouting priority raw; }'
 			nft add rule inet x raw udp dport 53 notrack`,
@@ -159,14 +177,7 @@ func TestObstacles(t *testing.T) {
 			nft 'add chain inet postern in { type filter hook input priority 0; policy drop; }'`, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l := lab.NewT(t)
-			host := l.Host("server")
-			sh := host.Command(t.Context(), "sh", "-ec", test.rules)
-			sh.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin",
-				"XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock")) // the usual one is root's
-			if out, err := sh.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
+			host := ruled(t, test.rules)
 			var got []string
 			err := host.Do(func() error {
 				rules, err := neighbour.Read("postern")
@@ -188,6 +199,19 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
+// ruled gives a host on which commands of the shell have made rules.
+func ruled(t *testing.T, rules string) *lab.Host {
+	t.Helper()
+	host := lab.NewT(t).Host("server")
+	sh := host.Command(t.Context(), "sh", "-ec", rules)
+	sh.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin",
+		"XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock")) // the usual one is root's
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return host
+}
+
 func machine(t *testing.T) *automaton.Machine {
 	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(hidden))
@@ -202,7 +226,7 @@ func machine(t *testing.T) *automaton.Machine {
 }
 
 func text(o neighbour.Obstacle) string {
-	s := []string{"drops", "drops unread", "diverts", "untracks"}[o.Kind]
+	s := []string{"drops", "drops unread", "diverts", "may divert", "untracks"}[o.Kind]
 	if o.Manager != "" {
 		s += " (" + o.Manager + ")"
 	}

@@ -19,7 +19,9 @@ const (
 // A verdict is what a base chain does to the packet.
 type verdict struct {
 	end       end
-	excepted  bool // a rule that names the port may accept it after all
+	refusal   Refusal // of what is dropped
+	excepted  bool    // a rule that names the port may accept it after all
+	diverts   bool    // a rule that names the port may divert it
 	untracked bool
 }
 
@@ -113,7 +115,7 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) (e 
 		case *expr.Verdict:
 			return w.follow(c, one, here(), depth)
 		case *expr.Reject:
-			return w.ends(dropped, here()), false
+			return w.refuses(rejects(one, w.packet.is6), here()), false
 		case *expr.Queue:
 			return w.ends(accepted, here()), false
 		case *expr.Notrack:
@@ -128,7 +130,7 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) (e 
 		case *expr.Target:
 			switch {
 			case isReject(one.Name):
-				return w.ends(dropped, here()), false
+				return w.refuses(rejectsLegacy(one, w.packet.is6), here()), false
 			case isDivert(one.Name):
 				return w.ends(diverted, here()), false
 			case one.Name == "CT" || one.Name == "NOTRACK":
@@ -164,8 +166,18 @@ func (w *walker) ends(e end, how condition) end {
 		return e
 	case e == accepted && how.named:
 		w.excepted = true
+	case e == diverted && how.named:
+		w.diverts = true
 	}
 	return goesOn
+}
+
+// refuses ends the packet with an answer.
+func (w *walker) refuses(as Refusal, how condition) end {
+	if !how.maybe {
+		w.refusal = as
+	}
+	return w.ends(dropped, how)
 }
 
 // follow does what a verdict says.

@@ -3,7 +3,9 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -11,6 +13,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/policy"
 )
 
 // A Backend applies rule sets to the network namespace of the calling thread.
@@ -47,10 +50,13 @@ func (Backend) Apply(m *automaton.Machine) error {
 	}
 	// Those that came between the two looks were made under the old rules.
 	after, err := sessions()
-	if err != nil {
-		return err
+	if err == nil {
+		err = retry(func() error { return r.remember(after.without(before)) })
 	}
-	return retry(func() error { return r.remember(after.without(before)) })
+	if err != nil {
+		return fmt.Errorf("the rules are loaded, but connections that were made in that very moment may stall: %v", err)
+	}
+	return nil
 }
 
 // Remove deletes the table, and so opens what it hid.
@@ -91,6 +97,9 @@ func retry(f func() error) error {
 		default:
 			return fmt.Errorf("the kernel refused the rules: %w", err)
 		}
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) { // not by chance, so many times
+		return fmt.Errorf("the kernel refused the rules: %w", err)
 	}
 	return &firewall.BusyError{Err: err}
 }
@@ -152,7 +161,7 @@ func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) err
 		}
 	}
 	for _, c := range r.chains {
-		if !kept["chain "+c.name] {
+		if !kept["chain "+c.name] || c.base != nil { // a base chain's policy may have been changed
 			b.addChain(c)
 		}
 	}
@@ -191,6 +200,9 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	}
 	// Verdict maps refer to chains, and must go before them.
 	for _, loaded := range sets {
+		if loaded.Anonymous {
+			continue // of a rule that somebody has put here; it goes with it
+		}
 		i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == loaded.Name })
 		if i < 0 || !(r.sets[i].earned() || r.sets[i].isMap()) || !r.sets[i].same(loaded) {
 			b.delSet(loaded.Name)
@@ -210,8 +222,8 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 		wanted[c.name] = c
 	}
 	for _, loaded := range chains {
-		if loaded.Table.Name != Table {
-			continue
+		if loaded.Table.Name != Table || strings.HasPrefix(loaded.Name, "__chain") {
+			continue // the latter go with the rule that jumps there, which is somebody else's
 		}
 		if c := wanted[loaded.Name]; c != nil && c.same(loaded) {
 			kept["chain "+loaded.Name] = true
@@ -267,13 +279,18 @@ func (c *chain) same(loaded *nft.Chain) bool {
 		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
 }
 
-// forget deletes the grants in a set that stays whose services the machine does
-// not have. It is housekeeping: an id never comes to mean anything else, so that
-// an element which is missed here is only never looked for. Progress is left to
-// run out, as there may be a million of it.
+// forget deletes the grants in a set that stays which nobody would get today: for
+// a service that is gone or has become of another kind, for longer than any door
+// gives, or to a source that no door welcomes. Progress is left to run out, as
+// there may be a million of it; a state's name never comes to mean anything else.
 func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 	for _, f := range families {
-		if s != r.live.once[f] && s != r.live.many[f] {
+		kind := policy.AdmitOne
+		switch s {
+		case r.live.once[f]:
+		case r.live.many[f]:
+			kind = policy.AdmitAny
+		default:
 			continue
 		}
 		grants, _, err := dumpGrants(s.name, f)
@@ -282,7 +299,7 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 		}
 		var stale []entry
 		for _, g := range grants {
-			if !slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.ID == g.Service }) {
+			if !gives(m, kind, g) {
 				stale = append(stale, entry{element: elementOf(addrPart(g.Source), idPart(uint32(g.Service)))})
 			}
 		}
@@ -291,26 +308,36 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 	return nil
 }
 
+// gives tells whether any door of the machine could have given the grant.
+func gives(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		if d.Admit != kind || g.Left > d.OpenFor || !d.Serves(g.Source) || !welcomesAnyOf(d, m.Policy.Source, g.Source) {
+			continue
+		}
+		if slices.ContainsFunc(d.Services, func(i int) bool { return m.Services[i].ID == g.Service }) {
+			return true
+		}
+	}
+	return false
+}
+
+// welcomesAnyOf tells whether the door welcomes any address that counts as the
+// source.
+func welcomesAnyOf(d *automaton.Door, mask policy.Source, source netip.Addr) bool {
+	bits := mask.IPv6
+	if source.Is4() {
+		bits = mask.IPv4
+	}
+	whole := netip.PrefixFrom(source, bits)
+	return len(d.From) == 0 || slices.ContainsFunc(d.From, whole.Overlaps)
+}
+
 func (s *set) keyType() datatype {
 	if len(s.key) == 1 {
 		return s.key[0]
 	}
 	return nft.MustConcatSetType(s.key...) // at most five, which is what fits
-}
-
-// entries gives the elements, an interval as its two ends.
-func (s *set) entries() []entry {
-	var all []entry
-	if s.interval && len(s.elements) > 0 && slices.ContainsFunc(s.elements[0].key, func(b byte) bool { return b != 0 }) {
-		all = append(all, entry{element: element{key: make([]byte, len(s.elements[0].key))}, intervalEnd: true})
-	}
-	for _, e := range s.elements {
-		all = append(all, entry{element: e})
-		if s.interval && e.end != nil {
-			all = append(all, entry{element: element{key: e.end}, intervalEnd: true})
-		}
-	}
-	return all
 }
 
 // sessionsFor is how long a connection that is older than the rules may be

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -209,13 +208,6 @@ func (b *batch) delSet(name string) {
 		ae.String(unix.NFTA_SET_TABLE, Table)
 		ae.String(unix.NFTA_SET_NAME, name)
 	})
-}
-
-// An entry is one element as the kernel takes it.
-type entry struct {
-	element
-	intervalEnd bool
-	expire      time.Duration
 }
 
 // maxEntries keeps the list of elements of a message within the 64 KiB that an

@@ -24,10 +24,11 @@ const (
 	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
 	// to fill, with every source's budget to spare.
 	MaxProgress = 1 << 20
-	// maxGrants and maxAdmitted are only ever filled by knocks that went all
-	// the way.
-	maxGrants   = 1 << 16
-	maxAdmitted = 1 << 18
+	// maxGrants and maxAdmitted are filled by whoever knows a sequence and
+	// forges a million addresses, and by nobody else: a guest may open so
+	// many connections only (automaton.Connections).
+	maxGrants   = 1 << 20
+	maxAdmitted = 1 << 20
 )
 
 // liveSets are the sets that the packet path changes, and which therefore stay
@@ -61,7 +62,8 @@ type compiler struct {
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	judge, asked, pass, cover         *chain
-	refuse                            *chain   // what cover is in the input hook
+	refuse                            *chain   // what cover is behind conntrack
+	late                              *chain   // nil where cover refuses TCP, too
 	move                              *chain   // nil where every door has one knock
 	forfeit                           *chain   // nil where no door has it
 	doors                             []*chain // as the machine's
@@ -83,7 +85,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.diverting()
 	c.arrange()
 	c.digest = c.sum()
-	c.name.comment = digestComment + c.digest
+	c.name.comment = c.comment()
 	return c.Ruleset
 }
 
@@ -93,7 +95,7 @@ var reading = []string{
 	"syn", "packet", "input", "idle", "divert", "reply",
 	"allow", "judge", "asked", "holder", "admit", "pass",
 	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
-	"guard", "late", "hidden", "cover",
+	"guard", "stray", "options", "late", "hidden", "cover",
 }
 
 func (c *compiler) arrange() {
@@ -160,7 +162,7 @@ func (c *compiler) liveSets() {
 
 	c.live.at = perFamily("at", "Who is part-way: source -> state.", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
-		c.live.many = perFamily("many", "Who may open connections to a service.", maxGrants, nil, grant)
+		c.live.many = perFamily("many", "Who may open connections to a service. An element holds a limit that a flood\nmeets, and nobody else.", maxGrants, nil, grant)
 	}
 	if admits(policy.AdmitOne) {
 		c.live.once = perFamily("once", "Who may open one connection to a service. An element holds a limit of two\n"+
@@ -353,17 +355,13 @@ func (c *compiler) guard(shut *chain) {
 	if c.p.Cover != policy.CoverReset {
 		return
 	}
-	// An answer must look like that of a port with nothing behind it, so it is
-	// given where the kernel has done first all that it does to a packet
-	// (options, source routes, the way back). For UDP that is too late: conntrack
-	// has seen it, and somebody's DNAT might take it.
-	late := c.newChain("late", "A connection to a hidden service is refused in the input hook, past anybody's DNAT.")
-	late.add(isProto(policy.UDP), goTo(shut))
-	late.add(notrack)
-	late.add(goTo(c.pass))
-	c.cover = c.newChain("guard", "What is not admitted, before the input hook.")
-	c.onService(c.cover, goTo(late))
-	c.cover.add(goTo(c.pass))
+	// An answer must look like that of a port with nothing behind it, also to
+	// the rules of others: the SYN is refused where conntrack knows it, as it
+	// knows those to idle ports, but where nobody's DNAT has had it yet.
+	c.cover = c.newChain("guard", "What is not admitted, before conntrack. TCP is refused behind it, in the chain late.")
+	c.cover.add(isProto(policy.TCP), goTo(c.pass))
+	c.cover.add(goTo(c.refuse))
+	c.late = c.newChain("late", "A new connection to a hidden service: only what was admitted goes on.")
 }
 
 // allowed makes the chains of what needs no knock, if the policy has any.
@@ -437,6 +435,11 @@ func (c *compiler) longestForfeit() time.Duration {
 		}
 	}
 	return longest
+}
+
+// manyUses is the same for any number of connections but a flood.
+var manyUses = rate{
+	n: uint64(automaton.Connections.Rate), unit: expr.LimitTimeSecond, burst: uint32(automaton.Connections.Burst) + 1,
 }
 
 // timeouts gives the different step timeouts, shortest first.

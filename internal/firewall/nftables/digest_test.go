@@ -28,7 +28,7 @@ func TestDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := compile(string(text))
-	if !strings.Contains(r.Render(nftables.Plain), `comment "rule set `+r.Digest()+`"`) {
+	if !strings.Contains(r.Render(nftables.Plain), `comment "rule set `+r.Digest()+`, shape `) {
 		t.Errorf("the rule set does not carry its digest %s", r.Digest())
 	}
 	if again := compile(string(text)); again.Digest() != r.Digest() {

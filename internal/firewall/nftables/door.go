@@ -89,12 +89,12 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 			if !d.Serves(sample[f]) {
 				continue
 			}
+			grants, uses := c.live.once, oneUse
 			if s.Admit == policy.AdmitAny {
-				ch.add(refresh(c.live.many[f], d.OpenFor, c.source(f), carried))
-				continue
+				grants, uses = c.live.many, manyUses
 			}
-			ch.add(surely(remove(c.live.once[f], c.source(f), carried), shortest))
-			ch.add(insert(c.live.once[f], d.OpenFor, c.source(f), carried).limited(oneUse))
+			ch.add(surely(remove(grants[f], c.source(f), carried), shortest))
+			ch.add(insert(grants[f], d.OpenFor, c.source(f), carried).limited(uses))
 		}
 	}
 	if d.Forfeit {

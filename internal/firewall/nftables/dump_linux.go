@@ -19,29 +19,56 @@ const maxDump = 10000
 
 // dump calls f for the elements of a set of ours, until there are no more or too
 // many.
-func dump(set string, f func(element, time.Duration)) (whole bool, err error) {
+func dump(set string, most int, f func(element, time.Duration)) (whole bool, err error) {
+	n := 0
+	return dumpTable(unix.NFT_MSG_GETSETELEM, netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
+		func(ad *netlink.AttributeDecoder) bool {
+			for ad.Next() {
+				if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+					continue
+				}
+				ad.Nested(func(ad *netlink.AttributeDecoder) error {
+					for ad.Next() {
+						e, left, err := decodeElement(ad)
+						if err != nil {
+							return err
+						}
+						f(e, left)
+						n++
+					}
+					return ad.Err()
+				})
+			}
+			return n < most
+		})
+}
+
+// dumpTable asks the kernel for things of our table, and calls f for each message
+// of the answer until f has enough.
+func dumpTable(kind uint16, what netlink.Attribute, f func(*netlink.AttributeDecoder) bool) (whole bool, err error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return false, err
 	}
 	defer conn.Close()
-	request, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: []byte(Table + "\x00")},
-		{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
-	})
+	// The table's name is the first attribute of every kind of request.
+	attributes := []netlink.Attribute{{Type: 1, Data: []byte(Table + "\x00")}}
+	if what.Data != nil {
+		attributes = append(attributes, what)
+	}
+	request, err := netlink.MarshalAttributes(attributes)
 	if err != nil {
 		return false, err
 	}
 	if _, err := conn.Send(netlink.Message{
 		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM),
+			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind),
 			Flags: netlink.Request | netlink.Dump,
 		},
 		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, request...),
 	}); err != nil {
 		return false, err
 	}
-	n := 0
 	for message, err := range conn.ReceiveIter() {
 		if err != nil {
 			return false, err
@@ -53,26 +80,11 @@ func dump(set string, f func(element, time.Duration)) (whole bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		for ad.Next() {
-			if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				continue
-			}
-			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				for ad.Next() {
-					e, left, err := decodeElement(ad)
-					if err != nil {
-						return err
-					}
-					f(e, left)
-					n++
-				}
-				return ad.Err()
-			})
-		}
+		more := f(ad)
 		if err := ad.Err(); err != nil {
 			return false, err
 		}
-		if n >= maxDump {
+		if !more {
 			return false, nil // closing the socket ends the dump
 		}
 	}
@@ -109,7 +121,7 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duratio
 
 // dumpProgress reads who is part-way.
 func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
-	whole, err = dump("at"+f.suffix(), func(e element, left time.Duration) {
+	whole, err = dump("at"+f.suffix(), maxDump, func(e element, left time.Duration) {
 		if source, ok := netip.AddrFromSlice(e.key); ok && len(e.data) == 4 {
 			id := automaton.StateID(binary.NativeEndian.Uint32(e.data))
 			all = append(all, firewall.Progress{Source: source, State: id, Left: left})
@@ -121,7 +133,7 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 // dumpGrants reads who holds a grant, from a set of either kind.
 func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
 	at := f.bits() / 8
-	whole, err = dump(set, func(e element, left time.Duration) {
+	whole, err = dump(set, maxDump, func(e element, left time.Duration) {
 		if len(e.key) != at+4 {
 			return
 		}
@@ -130,4 +142,18 @@ func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err err
 		all = append(all, firewall.Grant{Source: source, Service: id, Left: left})
 	})
 	return all, whole, err
+}
+
+// dumpRules counts the rules of each chain.
+func dumpRules() (map[string]int, error) {
+	rules := map[string]int{}
+	_, err := dumpTable(unix.NFT_MSG_GETRULE, netlink.Attribute{}, func(ad *netlink.AttributeDecoder) bool {
+		for ad.Next() {
+			if ad.Type() == unix.NFTA_RULE_CHAIN {
+				rules[ad.String()]++
+			}
+		}
+		return true
+	})
+	return rules, err
 }

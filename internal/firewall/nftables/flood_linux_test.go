@@ -1,7 +1,10 @@
 package nftables
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,8 +59,11 @@ func (f *flood) end(t *testing.T) int {
 
 // TestKnockDuringFlood: somebody knows the first port and sends first knocks in
 // the name of 131,072 others. It is in nobody's way.
+//
+// A machine that is busy with other things as well may drop packets before any
+// rule sees them, those of the client among them. What fails while it does is
+// tried again.
 func TestKnockDuringFlood(t *testing.T) {
-	t.Parallel()
 	const times, pause = 100, 50 * time.Millisecond
 	s := newScene(t)
 	s.gw.Route("198.18.0.0/15", s.outside.Addr4())
@@ -74,24 +80,50 @@ func TestKnockDuringFlood(t *testing.T) {
 	for deadline := time.Now().Add(30 * time.Second); f.sent.Load() < int64(len(packets)) && time.Now().Before(deadline); {
 		time.Sleep(pause)
 	}
-	in := 0
-	for range times {
+	in, again := 0, 0
+	for in+again < times+times/10 && in < times {
+		dropped := backlogDrops(t)
+		guest := s.stranger(ipv4)
 		for _, port := range howtoKnocks {
-			s.knock(s.outside.Addr4(), port)
+			s.knock(guest, port)
 			time.Sleep(pause)
 		}
-		conn, err := s.client.Dial(within(t, 5*time.Second), "tcp", netip.AddrPortFrom(s.gate.Addr4(), 22))
-		if err != nil {
-			t.Error(err)
-			continue
+		got := s.try(guest, tcp(22))
+		switch {
+		case got == welcomed:
+			in++
+		case backlogDrops(t) > dropped:
+			again++
+		default:
+			t.Fatalf("after %d times in: %s", in, got)
 		}
-		conn.Close()
-		in++
 	}
-	t.Logf("%d of %d times in, while %d first knocks a second came from %d addresses", in, times, f.end(t), len(packets))
+	t.Logf("%d times in, %d tried again, while %d first knocks a second came from %d addresses", in, again, f.end(t), len(packets))
+	if in < times {
+		t.Errorf("in %d times of %d", in, times)
+	}
 	if n := len(s.inspect().Progress); n < 1000 {
 		t.Errorf("the flood left %d sources part-way: it has not arrived", n)
 	}
+}
+
+// backlogDrops is how many packets this machine has dropped because a processor
+// had too many waiting (net.core.netdev_max_backlog): the second column of
+// /proc/net/softnet_stat.
+func backlogDrops(t *testing.T) (dropped uint64) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var processed, n uint64
+		if _, err := fmt.Sscanf(line, "%x %x", &processed, &n); err != nil {
+			t.Fatal(err)
+		}
+		dropped += n
+	}
+	return dropped
 }
 
 // TestReplaceDuringFlood: however many SYNs come to a hidden service while the

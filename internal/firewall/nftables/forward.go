@@ -74,7 +74,9 @@ func (c *compiler) divertFamily(f family, bound bool) {
 			if !a.From.IsValid() && !bound { // nothing else tells the family
 				condition = append(condition, isFamily(f))
 			}
-			c.divert.add(append(condition, toThisHost, divertBy(table, f, where...))...)
+			rule := append([]statement{c.governed()}, condition...)
+			// A SYN that the rule above did not want still carries its sequence number.
+			c.divert.add(append(rule, toThisHost, carryID(0), divertBy(table, f, where...))...)
 		}
 	}
 }

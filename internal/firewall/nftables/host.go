@@ -30,6 +30,7 @@ func (c *compiler) host() {
 	for _, f := range families {
 		ch.add(isNotSYN, in(c.live.sessions[f], tuple(f, policy.TCP)...), goTo(c.pass))
 	}
+	c.spareSessions(ch)
 	ch.add(goTo(c.refuse))
 
 	if c.idle != nil {
@@ -44,11 +45,11 @@ func (c *compiler) idleness() {
 	c.idle.add(isEstablished, accept)
 	c.idle.add(toOthers, accept)
 	c.idle.add(hasSocket, accept)
+	c.idle.add(isACK, isInvalid, drop) // as spareSessions has it
 	for _, p := range []struct {
 		protocol policy.Protocol
 		refuse   statement
 	}{{policy.TCP, reset}, {policy.UDP, unreachable}} {
-		c.idle.add(isProto(p.protocol), hasOptions, drop)
 		c.idle.add(isProto(p.protocol), p.refuse)
 	}
 }
@@ -105,11 +106,12 @@ func numbers(all ...number) []element {
 }
 
 // dhcp accepts the answers of address servers. They may come before this host
-// has an address, so that conntrack does not know the question.
+// has an address, so that conntrack does not know the question. Where nobody waits
+// for them (many clients read them off the link), nothing shows that they came.
 func (c *compiler) dhcp(ch *chain) {
 	if c.p.Posture != policy.Closed {
 		return
 	}
-	ch.add(isPort(sport(policy.UDP), 67), isPort(dport(policy.UDP), 68), accept)
-	ch.add(isFamily(ipv6), isPort(sport(policy.UDP), 547), isPort(dport(policy.UDP), 546), accept)
+	ch.add(isPort(sport(policy.UDP), 67), isPort(dport(policy.UDP), 68), hasSocket, accept)
+	ch.add(isFamily(ipv6), isPort(sport(policy.UDP), 547), isPort(dport(policy.UDP), 546), hasSocket, accept)
 }

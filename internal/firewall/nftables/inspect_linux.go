@@ -2,8 +2,10 @@ package nftables
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -33,9 +35,10 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	applied := "" // the shape that was
 	for _, s := range sets {
 		if s.Name == "rule_set" {
-			status.Digest = strings.TrimPrefix(s.Comment, digestComment)
+			status.Digest, applied = readComment(s.Comment)
 		}
 		for _, f := range families {
 			whole := true
@@ -55,6 +58,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 			status.Partial = status.Partial || !whole
 		}
 	}
+	loaded, sound, err := inspectShape(conn, sets)
+	if err != nil {
+		return nil, err
+	}
+	status.Altered = !sound || loaded.String() != applied
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
 	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
@@ -75,4 +83,41 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	}
 	slices.SortFunc(status.Counters, func(a, b firewall.Counter) int { return strings.Compare(a.Name, b.Name) })
 	return status, nil
+}
+
+// inspectShape counts what is loaded, and tells whether the kernel calls it as it
+// should: the table not put to sleep, the chains with no policy but accept.
+func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, err error) {
+	const dormant = 1 // NFT_TABLE_F_DORMANT
+	t, err := conn.ListTableOfFamily(Table, nft.TableFamilyINet)
+	if err != nil {
+		return nil, false, err
+	}
+	sound = t.Flags&dormant == 0
+	loaded = shape{}
+	chains, err := conn.ListChainsOfTableFamily(nft.TableFamilyINet)
+	if err != nil {
+		return nil, false, err
+	}
+	rules, err := dumpRules()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, c := range chains {
+		if c.Table.Name == Table {
+			loaded["chain "+c.Name] = rules[c.Name]
+			sound = sound && (c.Policy == nil || *c.Policy == nft.ChainPolicyAccept)
+		}
+	}
+	for _, s := range sets {
+		if s.HasTimeout {
+			continue
+		}
+		n := 0
+		if _, err := dump(s.Name, math.MaxInt, func(element, time.Duration) { n++ }); err != nil {
+			return nil, false, err
+		}
+		loaded["set "+s.Name] = n
+	}
+	return loaded, sound, nil
 }

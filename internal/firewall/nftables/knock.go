@@ -53,9 +53,11 @@ func (c *compiler) knocks() {
 	c.walk(echo, spend)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
+	c.lateness()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
 	c.strays()
+	c.plainness()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {

@@ -25,7 +25,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -234,6 +236,24 @@ func (r *rule) exprs() []expr.Any {
 	return k.exprs
 }
 
-// digestComment comes before the digest in the comment of the set rule_set:
-// the loaded table says what it is.
-const digestComment = "rule set "
+// An entry is one element as the kernel takes it.
+type entry struct {
+	element
+	intervalEnd bool
+	expire      time.Duration
+}
+
+// entries gives the elements, an interval as its two ends.
+func (s *set) entries() []entry {
+	var all []entry
+	if s.interval && len(s.elements) > 0 && slices.ContainsFunc(s.elements[0].key, func(b byte) bool { return b != 0 }) {
+		all = append(all, entry{element: element{key: make([]byte, len(s.elements[0].key))}, intervalEnd: true})
+	}
+	for _, e := range s.elements {
+		all = append(all, entry{element: e})
+		if s.interval && e.end != nil {
+			all = append(all, entry{element: element{key: e.end}, intervalEnd: true})
+		}
+	}
+	return all
+}

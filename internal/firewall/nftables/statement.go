@@ -189,9 +189,9 @@ var notLoopback = isNot(interfaceName, `"lo"`, nameBytes("lo"))
 // tcpFlags matches the flags that tell a new connection from all else. SYN with
 // any of the others opens none (RFC 9293, 3.10.7.2); ECE, CWR, PSH and URG may
 // come with it.
-func tcpFlags(sign string, op expr.CmpOp) statement {
+func tcpFlags(sign string, op expr.CmpOp, name string, flag byte) statement {
 	const fin, syn, rst, ack = 1, 2, 4, 16
-	return made{"tcp flags & (fin | syn | rst | ack) " + sign + " syn", func(k *known) {
+	return made{"tcp flags & (fin | syn | rst | ack) " + sign + " " + name, func(k *known) {
 		k.needProto(policy.TCP)
 		k.append(payload(expr.PayloadBaseTransportHeader, 13, 1)(register(0))...)
 		k.append(
@@ -199,14 +199,15 @@ func tcpFlags(sign string, op expr.CmpOp) statement {
 				SourceRegister: register(0), DestRegister: register(0), Len: 1,
 				Mask: []byte{fin | syn | rst | ack}, Xor: []byte{0},
 			},
-			&expr.Cmp{Op: op, Register: register(0), Data: []byte{syn}},
+			&expr.Cmp{Op: op, Register: register(0), Data: []byte{flag}},
 		)
 	}}
 }
 
 var (
-	isSYN    = tcpFlags("==", expr.CmpOpEq)
-	isNotSYN = tcpFlags("!=", expr.CmpOpNeq)
+	isSYN    = tcpFlags("==", expr.CmpOpEq, "syn", 2)
+	isNotSYN = tcpFlags("!=", expr.CmpOpNeq, "syn", 2)
+	isACK    = tcpFlags("==", expr.CmpOpEq, "ack", 16) // and nothing else of the four
 )
 
 // fib asks the routing table about an address of the packet.
@@ -231,9 +232,14 @@ var hasSocket = simple("socket transparent <= 1",
 	&expr.Cmp{Op: expr.CmpOpLte, Register: register(0), Data: []byte{1}},
 )
 
-// hasOptions matches an IPv4 packet with options. The kernel may have written into
-// them by now without mending the checksum, so that it would refuse some and not
-// others.
+// hasConnection matches a packet that a connection of this host waits for, or a
+// listener with an address of its own.
+var hasConnection = simple("socket wildcard 0",
+	&expr.Socket{Key: expr.SocketKeyWildcard, Register: register(0)},
+	&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{0}},
+)
+
+// hasOptions matches an IPv4 packet with options.
 var hasOptions = made{"ip hdrlength > 5", func(k *known) {
 	k.needFamily(ipv4)
 	k.append(payload(expr.PayloadBaseNetworkHeader, 0, 1)(register(0))...)
@@ -256,6 +262,7 @@ func ctBits(key expr.CtKey, text string, bits uint32) statement {
 
 var (
 	isEstablished = ctBits(expr.CtKeySTATE, "ct state established,related", expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
+	isInvalid     = ctBits(expr.CtKeySTATE, "ct state invalid", expr.CtStateBitINVALID)
 	isUntracked   = ctBits(expr.CtKeySTATE, "ct state untracked", expr.CtStateBitUNTRACKED)
 	isConfirmed   = ctBits(expr.CtKeySTATUS, "ct status confirmed", 1<<3) // IPS_CONFIRMED
 	isDiverted    = ctBits(expr.CtKeySTATUS, "ct status dnat", 1<<5)      // IPS_DST_NAT
@@ -459,7 +466,6 @@ var (
 	accept      = simple("accept", &expr.Verdict{Kind: expr.VerdictAccept})
 	drop        = simple("drop", &expr.Verdict{Kind: expr.VerdictDrop})
 	masquerade  = simple("masquerade", &expr.Masq{})
-	notrack     = simple("notrack", &expr.Notrack{})
 	reset       = simple("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	unreachable = simple("reject with icmpx port-unreachable",
 		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})

@@ -14,5 +14,53 @@ func (c *compiler) strays() {
 	for _, f := range families {
 		stray.add(in(c.live.sessions[f], tuple(f, policy.TCP)...), accept)
 	}
+	c.spareSessions(stray)
 	stray.add(goTo(c.refuse))
+}
+
+// spareSessions answers nothing to what may be a late segment of a connection: a RST
+// would end the connection at its other end. If it is one of this host, the kernel
+// answers.
+//
+// conntrack calls invalid what belongs to a connection and does not fit its window.
+// A bare ACK of no connection is new to it (nf_conntrack_tcp_loose), so that a scan
+// does not come this way; where that is turned off, no port answers a bare ACK.
+func (c *compiler) spareSessions(ch *chain) {
+	if c.p.Cover != policy.CoverDrop {
+		ch.add(isACK, isInvalid, hasConnection, accept)
+		ch.add(isACK, isInvalid, drop)
+	}
+}
+
+// lateness fills the chain that refuses new connections to hidden services behind
+// conntrack, where there is one. It comes before what conntrack knows is let
+// through: a SYN on the ports of an older connection is a new one all the same.
+func (c *compiler) lateness() {
+	if c.late == nil || c.live.syns == nil {
+		return
+	}
+	c.packet.add(c.governed(), isSYN, toThisHost, in(c.hidden[policy.TCP], dport(policy.TCP)), goTo(c.late))
+	if c.allow != nil {
+		c.late.add(jump(c.allow))
+	}
+	for _, f := range families {
+		c.late.add(isFamily(f), carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
+	}
+	c.late.add(goTo(c.refuse))
+}
+
+// plainness lets nobody tell hidden ports from idle ones by IPv4 options. The kernel
+// answers those of a packet to an idle port, or complains of them, before the chain
+// idle comes to it; hidden ports are refused before. So without a socket that waits
+// for it no new packet with options is answered.
+func (c *compiler) plainness() {
+	if c.idle == nil {
+		return
+	}
+	options := c.newChain("options", "A packet with IPv4 options, of no known flow.")
+	for _, p := range withPorts {
+		c.packet.add(c.governed(), hasOptions, isProto(p), toThisHost, goTo(options))
+	}
+	options.add(hasSocket, accept)
+	options.add(drop)
 }
