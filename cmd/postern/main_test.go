@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"exits":   exits,
 			"client":  onClient,
 			"connect": connect,
+			"refused": refused,
 			"sysctl":  sysctl,
 		},
 		RequireUniqueNames: true,
@@ -160,6 +161,29 @@ func connect(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	if neg != (err != nil) {
+		ts.Fatalf("connecting to %s: %v", address, err)
+	}
+}
+
+// refused connects from the client, and expects a RST; or, negated, to hear nothing.
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	address, err := netip.ParseAddrPort(args[0])
+	ts.Check(err)
+	patience := 10 * time.Second
+	if neg { // long enough
+		patience = 300 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := ts.Value(networkKey{}).(network).client.Dial(ctx, "tcp", address)
+	if err == nil {
+		conn.Close()
+	}
+	silent := false
+	if e, ok := errors.AsType[net.Error](err); ok {
+		silent = e.Timeout()
+	}
+	if neg && !silent || !neg && !errors.Is(err, unix.ECONNREFUSED) {
 		ts.Fatalf("connecting to %s: %v", address, err)
 	}
 }

@@ -79,7 +79,7 @@ func (s *session) up(risk risk) error {
 	case port != nil:
 		s.warn(port.remark())
 	}
-	s.warn(obstacles(m)...)
+	s.warn(neighbours(m)...)
 	same := before.Loaded && before.Digest == digest
 	if out := shutsCallerOut(m); out != nil && !same { // or it is too late
 		if risk == refuseRisk {
@@ -142,8 +142,9 @@ func notForwarding(m *automaton.Machine) *stuckDoor {
 	return nil
 }
 
-// obstacles looks for other rules that get in the way of the doors.
-func obstacles(m *automaton.Machine) []remark {
+// neighbours looks for other rules that get in the way of the doors, or that make
+// what is hidden show.
+func neighbours(m *automaton.Machine) []remark {
 	rules, err := neighbour.Read(nftables.Table)
 	if err != nil {
 		return []remark{{Message: err.Error()}}
@@ -152,5 +153,5 @@ func obstacles(m *automaton.Machine) []remark {
 	for _, o := range rules.Obstacles(m) {
 		remarks = append(remarks, aboutObstacle(o))
 	}
-	return remarks
+	return append(remarks, conspicuous(m.Policy, rules.Idle(m))...)
 }

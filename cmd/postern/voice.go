@@ -9,7 +9,7 @@ package main
 //   - Everything else is talk and goes to standard error: lower-case, a line at a
 //     time, each beginning with "postern:", without a final period.
 //   - "error:" says what went wrong, "warning:" what may, "hint:" what to do about
-//     it. What the user wrote is quoted.
+//     it; "note:" says what is right and good to know. What the user wrote is quoted.
 //   - What is about a line of the policy is shown as compilers do it, beginning with
 //     file:line:column, so that editors find the place.
 //   - With --json there is no talk: what would be said is in the answer.
@@ -44,9 +44,10 @@ type voice struct {
 	remarks  []remark // the warnings so far
 }
 
-// A remark is a warning.
+// A remark is a warning, or a note of what is as it should be.
 type remark struct {
 	Message string   `json:"message"`
+	Note    bool     `json:"note,omitempty"`
 	Hints   []string `json:"hints,omitempty"`
 	File    string   `json:"file,omitempty"`
 	Line    int      `json:"line,omitempty"`
@@ -102,6 +103,9 @@ func (v *voice) warn(remarks ...remark) {
 	}
 	for _, r := range remarks {
 		label := colour(v.errTTY, yellow, "warning:")
+		if r.Note {
+			label = colour(v.errTTY, faint, "note:")
+		}
 		if r.text != "" {
 			fmt.Fprintln(v.err, r.text)
 			continue
@@ -369,9 +373,16 @@ func aboutObstacle(o neighbour.Obstacle) remark {
 		what += " to " + o.To.String()
 	}
 	switch o.Kind {
-	case neighbour.Diverts:
+	case neighbour.Diverts, neighbour.MayDivert:
+		if o.Manager == "docker" {
+			return remark{Note: true, Message: fmt.Sprintf("docker publishes %s (%s): a knock leads to the container", what, where)}
+		}
+		sends := "sends"
+		if o.Kind == neighbour.MayDivert {
+			sends = "may send"
+		}
 		return remark{
-			Message: fmt.Sprintf("%s sends %s elsewhere: that is where a knock will lead", where, what),
+			Message: fmt.Sprintf("%s %s %s elsewhere: that is where a knock will lead", where, sends, what),
 			Hints:   []string{"right for a published container port; else take that rule out"},
 		}
 	case neighbour.Untracks:
@@ -405,6 +416,30 @@ func aboutObstacle(o neighbour.Obstacle) remark {
 		Message: fmt.Sprintf("%s drops %s, even after a knock", where, what),
 		Hints:   []string{hint},
 	}
+}
+
+// aboutConspicuous warns of a rule set that refuses what is not hidden, otherwise
+// than the cover refuses what is.
+func aboutConspicuous(i neighbour.Idle, cover policy.Cover, fitting *policy.Cover) remark {
+	how := map[neighbour.Refusal]string{
+		neighbour.Silence:     "drops",
+		neighbour.Reset:       "answers with a RST to",
+		neighbour.Unreachable: "answers with port unreachable to",
+		neighbour.Otherwise:   "answers with an ICMP error of its own to",
+	}[i.Refusal]
+	ip := "IPv4"
+	if i.IPv6 {
+		ip = "IPv6"
+	}
+	r := remark{Message: fmt.Sprintf(
+		"table %s, chain %s %s what it does not list (%s over %s); under cover: %s the hidden ports answer otherwise, and show",
+		i.Table, i.Chain, how, i.Protocol, ip, cover)}
+	if fitting != nil {
+		r.Hints = []string{fmt.Sprintf("write \"cover: %s\"", *fitting)}
+	} else {
+		r.Hints = []string{"no cover fits: have the other rules drop all else, over IPv4 and IPv6, and write \"cover: drop\""}
+	}
+	return r
 }
 
 // wouldShutOut refuses to shut the caller out.
