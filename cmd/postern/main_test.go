@@ -165,9 +165,13 @@ func connect(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// refused connects from the client, and expects a RST; or, negated, to hear nothing.
+// refused knocks at a port from the client, and expects a RST or port unreachable;
+// or, negated, to hear nothing: refused tcp 192.0.2.1:23.
 func refused(ts *testscript.TestScript, neg bool, args []string) {
-	address, err := netip.ParseAddrPort(args[0])
+	if len(args) != 2 {
+		ts.Fatalf("usage: refused tcp|udp address:port")
+	}
+	address, err := netip.ParseAddrPort(args[1])
 	ts.Check(err)
 	patience := 10 * time.Second
 	if neg { // long enough
@@ -175,16 +179,21 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := ts.Value(networkKey{}).(network).client.Dial(ctx, "tcp", address)
+	conn, err := ts.Value(networkKey{}).(network).client.Dial(ctx, args[0], address)
 	if err == nil {
-		conn.Close()
+		defer conn.Close()
+		if args[0] == "udp" {
+			conn.SetDeadline(time.Now().Add(patience))
+			conn.Write([]byte("hello\n"))
+			_, err = conn.Read(make([]byte, 1))
+		}
 	}
 	silent := false
 	if e, ok := errors.AsType[net.Error](err); ok {
 		silent = e.Timeout()
 	}
 	if neg && !silent || !neg && !errors.Is(err, unix.ECONNREFUSED) {
-		ts.Fatalf("connecting to %s: %v", address, err)
+		ts.Fatalf("%s to %s: %v", args[0], address, err)
 	}
 }
 
