@@ -35,8 +35,9 @@ type failure struct {
 	Hints       []string            `json:"hints,omitempty"`
 	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
 
-	quiet bool // everything has been said
-	err   error
+	quiet    bool // everything has been said to a person
+	answered bool // and to a program
+	err      error
 }
 
 func (f *failure) Error() string { return f.Message }

@@ -44,8 +44,9 @@ const mostRows = 20
 type state struct {
 	Loaded   bool            `json:"loaded"`
 	RuleSet  string          `json:"rule_set,omitempty"`
+	Altered  bool            `json:"altered"` // somebody else has changed it since
 	File     string          `json:"file"`
-	Current  *bool           `json:"current"` // whether the rule set is that of the file; null if there is no such policy
+	Current  *bool           `json:"current"` // whether the rules are those of the file; null if there is no such policy
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
 	Counters []stateCounter  `json:"counters"`
@@ -94,9 +95,13 @@ func (s *session) status(most int) error {
 	answer := describe(status, m)
 	answer.File, answer.Warnings = s.file, s.remarks
 	if s.json {
-		return s.answer(answer)
+		err = s.answer(answer)
+	} else {
+		_, err = io.WriteString(s.out, s.statusText(answer, most))
 	}
-	_, err = io.WriteString(s.out, s.statusText(answer, most))
+	if err == nil && status.Altered {
+		return altered()
+	}
 	return err
 }
 
@@ -104,11 +109,11 @@ func (s *session) status(most int) error {
 // them.
 func describe(status *firewall.Status, m *automaton.Machine) state {
 	st := state{
-		Loaded: status.Loaded, RuleSet: status.Digest,
+		Loaded: status.Loaded, RuleSet: status.Digest, Altered: status.Altered,
 		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
 	if m != nil && status.Loaded {
-		current := nftables.Compile(m).Digest() == status.Digest
+		current := nftables.Compile(m).Digest() == status.Digest && !status.Altered
 		st.Current = &current
 	}
 	states := map[automaton.StateID]stateProgress{} // as they look for any source

@@ -43,7 +43,7 @@ const (
 type loaded struct {
 	File     string       `json:"file"`
 	RuleSet  string       `json:"rule_set"`
-	Replaced string       `json:"replaced"` // "nothing", "same" or "other"
+	Replaced string       `json:"replaced"` // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []remark     `json:"warnings"`
 }
@@ -80,8 +80,8 @@ func (s *session) up(risk risk) error {
 		s.warn(port.remark())
 	}
 	s.warn(neighbours(m)...)
-	same := before.Loaded && before.Digest == digest
-	if out := shutsCallerOut(m); out != nil && !same { // or it is too late
+	replaced := replaces(before, digest)
+	if out := shutsCallerOut(m); out != nil && replaced != "same" { // or it is too late
 		if risk == refuseRisk {
 			return wouldShutOut(out)
 		}
@@ -90,7 +90,7 @@ func (s *session) up(risk risk) error {
 	if err := s.backend.Apply(m); err != nil {
 		return err
 	}
-	answer := loaded{File: s.file, RuleSet: digest, Replaced: replaced(before, same), Warnings: s.remarks}
+	answer := loaded{File: s.file, RuleSet: digest, Replaced: replaced, Warnings: s.remarks}
 	for i := range m.Doors {
 		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
 	}
@@ -101,14 +101,17 @@ func (s *session) up(risk risk) error {
 	return nil
 }
 
-func replaced(before *firewall.Status, same bool) string {
+// replaces tells what a rule set takes the place of.
+func replaces(before *firewall.Status, digest string) string {
 	switch {
 	case !before.Loaded:
 		return "nothing"
-	case same:
-		return "same"
+	case before.Digest != digest:
+		return "other"
+	case before.Altered:
+		return "altered"
 	}
-	return "other"
+	return "same"
 }
 
 // services names what a door opens.

@@ -130,13 +130,13 @@ func aboutLine(d policy.Diagnostic) remark {
 
 // fail says what went wrong, and gives the exit code.
 func (v *voice) fail(f *failure) int {
-	if v.json {
+	if v.json && !f.answered {
 		v.answer(struct {
 			Error *failure `json:"error"`
 		}{f})
 		return f.Code
 	}
-	if f.quiet {
+	if v.json || f.quiet {
 		return f.Code
 	}
 	for _, d := range f.Diagnostics {
@@ -185,7 +185,9 @@ hid is then as open as without it.`
 
 	shortStatus = "show what is loaded, who knocks, who may enter"
 	longStatus  = `Shows whether the kernel runs the policy, which sources are part-way through a
-knock, which hold a grant and for how long, and what was counted.`
+knock, which hold a grant and for how long, and what was counted. It ends with
+exit code 1 if somebody else has changed the loaded rules: what they hide may
+be open then, and "postern up" mends it.`
 
 	shortShow = "print the rules, loading nothing"
 	longShow  = `Prints the rule set that "postern up" would load, for the nft program to read.
@@ -283,6 +285,9 @@ func (v *voice) sayLoaded(l loaded) {
 	switch l.Replaced {
 	case "same":
 		v.say("%s rule set %s, which was there already", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+		return
+	case "altered":
+		v.say("%s rule set %s, which somebody had changed; grants are kept", colour(v.errTTY, bold, "mended"), l.RuleSet)
 		return
 	case "other":
 		v.say("%s rule set %s in place of another; grants are kept", colour(v.errTTY, bold, "loaded"), l.RuleSet)
@@ -520,12 +525,25 @@ func loadedText(st state) string {
 	switch {
 	case !st.Loaded:
 		return "not loaded"
+	case st.Altered:
+		return fmt.Sprintf("changed since it was loaded, rule set %s", st.RuleSet)
 	case st.Current == nil:
 		return fmt.Sprintf("loaded, rule set %s", st.RuleSet)
 	case *st.Current:
 		return fmt.Sprintf("loaded, rule set %s, as in %s", st.RuleSet, st.File)
 	}
 	return fmt.Sprintf("loaded, rule set %s; %s is another: postern up loads it", st.RuleSet, st.File)
+}
+
+// altered says that the loaded rules are not what was applied. It is said after
+// the status, which is told as it is.
+func altered() *failure {
+	return &failure{
+		Code:     codeFailed,
+		Message:  "somebody has changed the loaded rules: what they hide may be open",
+		Hints:    []string{"\"postern up\" mends it; see which program flushes or edits rules"},
+		answered: true,
+	}
 }
 
 func namesUnknown(file string, err error) remark {
