@@ -81,6 +81,9 @@ func (s *session) up(risk risk) error {
 	}
 	s.warn(neighbours(m)...)
 	replaced := replaces(before, digest)
+	if replaced != "same" { // or it is no news
+		s.warn(cutOff(m)...)
+	}
 	if out := shutsCallerOut(m); out != nil && replaced != "same" { // or it is too late
 		if risk == refuseRisk {
 			return wouldShutOut(out)

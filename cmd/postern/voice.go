@@ -423,6 +423,20 @@ func aboutObstacle(o neighbour.Obstacle) remark {
 	}
 }
 
+// aboutCutOff warns of ports that programs receive UDP on.
+func aboutCutOff(ports []string) remark {
+	it := "it"
+	if len(ports) > 1 {
+		it = "them"
+	}
+	return remark{
+		Message: fmt.Sprintf("programs on this host receive on %s, and neither allow nor a door names %s: "+
+			"others get through only after this host has sent them something, and a session by way of a VPN there may be cut off",
+			list(ports), it),
+		Hints: []string{"list in allow what others begin; answers to what this host asks come in all the same"},
+	}
+}
+
 // aboutConspicuous warns of a rule set that refuses what is not hidden, otherwise
 // than the cover refuses what is.
 func aboutConspicuous(i neighbour.Idle, cover policy.Cover, fitting *policy.Cover) remark {

@@ -3,6 +3,7 @@ package host_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,6 +50,47 @@ func TestListening(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"tcp/22", "tcp/80", "tcp/8080", "udp/53"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestReceiving(t *testing.T) {
+	l := lab.NewT(t)
+	server, client := l.Host("server"), l.Host("client")
+	l.Connect(server, client, "192.0.2.0/24")
+	for _, address := range []string{":53", "127.0.0.1:323", "[::1]:324", "192.0.2.1:51820"} {
+		c, err := server.ListenPacket(t.Context(), "udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	conn, err := server.Dial(t.Context(), "udp", netip.MustParseAddrPort("192.0.2.2:53"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// A tunnel's socket is the kernel's own.
+	for _, args := range [][]string{
+		{"link", "add", "tunnel", "type", "vxlan", "id", "5", "dstport", "4789", "dev", "client"},
+		{"link", "set", "tunnel", "up"},
+	} {
+		if out, err := server.Command(t.Context(), "ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	got := map[string]bool{}
+	if err := server.Do(func() error {
+		all, err := host.Receiving()
+		for _, r := range all {
+			got[strings.TrimSpace(fmt.Sprint(r.Local, " ", r.Interface))] = true
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"[::]:53": true, "192.0.2.1:51820": true, "0.0.0.0:4789": true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
