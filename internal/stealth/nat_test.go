@@ -44,7 +44,7 @@ func TestStealthNAT(t *testing.T) {
 						continue
 					}
 					hidden, idle := words(e.examine(t, w, r, protocol, ports[0])), words(e.examine(t, w, r, protocol, ports[1]))
-					if hidden != idle && (tell{c, w.family(), r.name}) != known[0] {
+					if hidden != idle {
 						t.Errorf("%s: the hidden port: %s; an idle one: %s", r.name, hidden, idle)
 					}
 					if got, err := arrived.Drain(); err != nil || len(got) > 0 {

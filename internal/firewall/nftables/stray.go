@@ -59,8 +59,8 @@ func (c *compiler) plainness() {
 	}
 	options := c.newChain("options", "A packet with IPv4 options, of no known flow.")
 	for _, p := range withPorts {
-		c.packet.add(c.governed(), hasOptions, isProto(p), toThisHost, goTo(options))
+		c.packet.add(c.governed(), hasOptions, isProto(p), toThisHost, jump(options))
 	}
-	options.add(hasSocket, accept)
+	options.add(hasSocket, back)
 	options.add(drop)
 }
