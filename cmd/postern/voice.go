@@ -172,10 +172,11 @@ authentication: whoever watches the network can repeat a knock.`
 running. Open connections, grants and knocks under way go on. Nothing changes
 if anything fails.
 
-It warns of other rules on this host that get in the way of a door. If you came
-in over SSH, and the policy would keep your address out of that port, it wants
---yes. So it does if an interface of the policy is a port of another one (of a
-bridge, say), by whose name the packets come in.`
+It warns of other rules on this host that get in the way of a door, or by which a
+hidden port shows. If you came in over SSH, and the policy would keep your
+address out of that port, it wants --yes. So it does if an interface of the
+policy is a port of another one (of a bridge, say), by whose name the packets
+come in.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
 
