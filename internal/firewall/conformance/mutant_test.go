@@ -38,7 +38,7 @@ var mutants = []struct {
 	fault string
 	edit  func(string) string
 }{
-	{"another last knock opens the doors", edit(`(\. tcp \. )\d+( : goto door_)`, "${1}1006$2")},
+	{"another last knock opens the doors", edit(`(\. tcp \. )(\d+ : goto door_)`, "${1}6$2")},
 	{"a wrong port does not count as a first knock", edit(`(?s)(chain known \{.*?)goto fresh`, "${1}goto cover")},
 	{"a wrong port does not lose progress", edit(`(?m)^\t\tdelete @at[46].*\n`, "")},
 	{"progress lasts too long", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}10m")},
