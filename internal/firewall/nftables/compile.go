@@ -3,7 +3,6 @@ package nftables
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,34 +14,6 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/policy"
 )
-
-// How much the sets hold. An element of the largest costs the kernel up to 200
-// bytes, so that a full table of progress takes up to 200 MB; docs/design.md has
-// what was measured.
-const (
-	// MaxProgress is how many sources may be part-way at once, in each
-	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
-	// to fill, with every source's budget to spare.
-	MaxProgress = 1 << 20
-	// maxGrants and maxAdmitted are filled by whoever knows a sequence and
-	// forges a million addresses, and by nobody else: a guest may open so
-	// many connections only (automaton.Connections).
-	maxGrants   = 1 << 20
-	maxAdmitted = 1 << 20
-)
-
-// liveSets are the sets that the packet path changes, and which therefore stay
-// when rules are replaced. What a policy has no use for is nil.
-type liveSets struct {
-	at       map[family]*set // progress: source -> state
-	many     map[family]*set // grants for services with `admit: any`
-	once     map[family]*set // grants for services with `admit: one`
-	held     map[family]*set // sources with a grant that a stray packet loses
-	syns     map[family]*set // admitted TCP connections
-	packets  map[family]*set // admitted UDP flows
-	sessions map[family]*set // TCP connections older than the rules
-	budget   *set
-}
 
 // A compiler builds a rule set from a machine. The methods that build parts are
 // in the files named after them: knock.go, door.go, host.go.
@@ -136,132 +107,6 @@ func (c *compiler) sourceBits(f family) int {
 // has tells whether any service is of the protocol.
 func (c *compiler) has(p policy.Protocol) bool {
 	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Port.Protocol == p })
-}
-
-// liveSets makes the sets that outlive a policy.
-func (c *compiler) liveSets() {
-	perFamily := func(name, doc string, size uint32, data *datatype, keys func(f family) []datatype) map[family]*set {
-		sets := map[family]*set{}
-		for _, f := range families {
-			sets[f] = c.newSet(&set{
-				name: name + f.suffix(), doc: doc, key: keys(f), data: data,
-				dynamic: true, timeout: true, size: size,
-			})
-			doc = ""
-		}
-		return sets
-	}
-	address := func(f family) []datatype { return []datatype{f.datatype()} }
-	grant := func(f family) []datatype { return []datatype{f.datatype(), nft.TypeClassID} }
-	flow := func(f family) []datatype {
-		return []datatype{f.datatype(), nft.TypeInetService, f.datatype(), nft.TypeInetService}
-	}
-	admits := func(a policy.Admit) bool {
-		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
-	}
-
-	c.live.at = perFamily("at", "Who is part-way: source -> state.", MaxProgress, &nft.TypeClassID, address)
-	if admits(policy.AdmitAny) {
-		c.live.many = perFamily("many", "Who may open connections to a service. An element holds a limit that a flood\nmeets, and nobody else.", maxGrants, nil, grant)
-	}
-	if admits(policy.AdmitOne) {
-		c.live.once = perFamily("once", "Who may open one connection to a service. An element holds a limit of two\n"+
-			"packets: one is taken when it is made, the other by the connection, so that two\n"+
-			"connections at the same moment cannot both have it.", maxGrants, nil, grant)
-	}
-	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forfeit }) {
-		c.live.held = perFamily("held", "Who has a grant that a stray packet loses.", maxGrants, nil, address)
-	}
-	if c.has(policy.TCP) {
-		c.live.syns = perFamily("syns", "Connections that were admitted: addresses, ports and the sequence number that\n"+
-			"only the SYN's own retransmissions have.", maxAdmitted, nil, func(f family) []datatype {
-			return append(flow(f), nft.TypeClassID)
-		})
-	}
-	if c.has(policy.UDP) {
-		c.live.packets = perFamily("packets", "UDP flows that were admitted.", maxAdmitted, nil, flow)
-	}
-	c.live.sessions = map[family]*set{}
-	doc := "TCP connections that were there before the rules, until conntrack knows them."
-	for _, f := range families {
-		c.live.sessions[f] = c.newSet(&set{
-			name: "sessions" + f.suffix(), doc: doc, key: flow(f), timeout: true, size: 1 << 20,
-		})
-		doc = ""
-	}
-	c.live.budget = c.newSet(&set{
-		name: "budget", doc: "What each source has left of its first knocks. Sources share buckets by a hash that\n" +
-			"nobody else can compute: a set of addresses could be filled up by forged ones.",
-		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.FirstKnocks.Buckets),
-	})
-}
-
-// services makes the tables of what is hidden.
-func (c *compiler) services() {
-	c.hidden = c.newPorts("hidden", "The ports of what is hidden.", func(yield func(policy.Port) bool) {
-		for i := range c.m.Services {
-			if !yield(c.m.Services[i].Port) {
-				return
-			}
-		}
-	})
-	key := []datatype{nft.TypeInetProto, nft.TypeInetService}
-	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> service.", key: key, data: &nft.TypeClassID})
-	c.serviceAt = map[family]*set{}
-	for i := range c.m.Services {
-		s := &c.m.Services[i]
-		parts := portParts(s.Port)
-		if !s.Address.IsValid() {
-			c.service.elements = append(c.service.elements, elementOf(parts...).to(uint32(s.ID)))
-			continue
-		}
-		f := of(s.Address)
-		at := c.serviceAt[f]
-		if at == nil {
-			at = c.newSet(&set{
-				name: "service_at" + f.suffix(), doc: "What is hidden on one address only.",
-				key: append([]datatype{f.datatype()}, key...), data: &nft.TypeClassID,
-			})
-			c.serviceAt[f] = at
-		}
-		at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(uint32(s.ID)))
-	}
-}
-
-// ports are sets of ports, one for each protocol that has any.
-type ports map[policy.Protocol]*set
-
-// withPorts are the protocols whose packets have ports, in the order of rules.
-var withPorts = []policy.Protocol{policy.TCP, policy.UDP}
-
-// newPorts makes sets of ports. A port alone fits the kernel's bitmaps, which
-// cost next to nothing to ask, so that they are what most of a scan's packets
-// meet; tables whose keys hold more are only for what is in them.
-func (c *compiler) newPorts(name, doc string, all iter.Seq[policy.Port]) ports {
-	sets := ports{}
-	seen := map[policy.Port]bool{}
-	for p := range all {
-		if seen[p] {
-			continue
-		}
-		seen[p] = true
-		s := sets[p.Protocol]
-		if s == nil {
-			s = c.newSet(&set{name: name + "_" + p.Protocol.String(), doc: doc, key: []datatype{nft.TypeInetService}})
-			sets[p.Protocol] = s
-		}
-		s.elements = append(s.elements, elementOf(portPart(p.Number)))
-	}
-	return sets
-}
-
-// onPorts adds a rule for each protocol's set.
-func onPorts(ch *chain, sets ports, then ...statement) {
-	for _, p := range withPorts {
-		if s := sets[p]; s != nil {
-			ch.add(append([]statement{in(s, dport(p))}, then...)...)
-		}
-	}
 }
 
 // onService adds rules for packets to a hidden service, which then carry its id.
