@@ -4,7 +4,7 @@
 // Compile turns a machine into a Ruleset, a plain value that knows no host. Its
 // text form is what `nft -f` reads; Apply loads the same value over netlink,
 // without the nft program. Both forms come from one list of statements
-// (statement.go), and a test holds the real nft to it: what the text loads and
+// (statement.go and its like), and a test holds the real nft to it: what the text loads and
 // what Apply loads must list the same.
 //
 // # How a packet is judged

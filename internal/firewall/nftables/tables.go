@@ -10,8 +10,8 @@ import (
 	"postern/internal/policy"
 )
 
-// How much the sets hold. An element of the largest costs the kernel up to 200
-// bytes, so that a full table of progress takes up to 200 MB; docs/design.md has
+// How much the sets hold. An element costs the kernel some 100 bytes, so that a full
+// table of progress takes about 100 MB; docs/design.md has
 // what was measured.
 const (
 	// MaxProgress is how many sources may be part-way at once, in each
