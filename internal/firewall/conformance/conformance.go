@@ -45,8 +45,9 @@ var (
 	seedFlag    = flag.Uint64("seed", 0, "what the conformance suite draws its packets by; 0: another one each time, or POSTERN_SEED")
 )
 
-// maxUnsure is the share of scenarios that noise may make useless.
-const maxUnsure = 0.05
+// maxUnsure is the share of scenarios that noise may make useless. Their packets
+// are not counted, so that a busy machine sends more of them, not fewer that count.
+const maxUnsure = 0.3
 
 // maxOnce is the number of packets among which one difference may be a moment at
 // which the machine stood still, and not the backend's. It must not come again,
@@ -81,7 +82,7 @@ func Run(t *testing.T, b firewall.Backend) {
 		t.Log(f)
 		once++
 	}
-	if once > 1+*packetsFlag/maxOnce {
+	if once > *packetsFlag/maxOnce {
 		t.Errorf("%d differences did not come again: see the log", once)
 	}
 	t.Log(&s.counts)
