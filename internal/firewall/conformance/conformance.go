@@ -37,6 +37,7 @@ import (
 	"strconv"
 	"testing"
 
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 )
 
@@ -107,4 +108,18 @@ func seed(t *testing.T) uint64 {
 		t.Fatalf("POSTERN_SEED is %q: write a number", text)
 	}
 	return n
+}
+
+// Machines gives n machines of random policies, such as Run uses: for what else
+// a backend must do with any policy.
+func Machines(seed uint64, n int) ([]*automaton.Machine, error) {
+	var all []*automaton.Machine
+	for i := range n {
+		_, m, err := drawMachine(rand.New(rand.NewPCG(seed, uint64(i))), []block{0, 1, 2, 3})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }

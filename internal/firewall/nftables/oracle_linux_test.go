@@ -2,6 +2,8 @@ package nftables
 
 import (
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/conformance"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -67,32 +70,44 @@ func TestText(t *testing.T) {
 }
 
 // TestOracle holds the two forms of a rule set to each other: the real nft reads
-// the text, the backend loads the value, and nft must list the same.
+// the text, the backend loads the value, and nft must list the same. Beside the
+// policies of testdata it does so for random ones.
 func TestOracle(t *testing.T) {
+	machines := map[string]*automaton.Machine{}
 	for _, name := range policies {
-		for _, style := range []Style{Plain, Commented} {
-			t.Run(name, func(t *testing.T) {
-				l := lab.NewT(t)
-				byText, byNetlink := l.Host("text"), l.Host("netlink")
-				m := machine(t, name)
-
+		machines[name] = machine(t, name)
+	}
+	seed := rand.Uint64N(1e9)
+	random, err := conformance.Machines(seed, 25)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range random {
+		machines[fmt.Sprintf("random-%d-%d", seed, i)] = m
+	}
+	for name, m := range machines {
+		t.Run(name, func(t *testing.T) {
+			l := lab.NewT(t)
+			byNetlink := l.Host("netlink")
+			if err := byNetlink.Do(func() error { return Backend{}.Apply(m) }); err != nil {
+				t.Fatal(err)
+			}
+			got := list(t, byNetlink)
+			if !strings.Contains(got, "goto judge") {
+				t.Errorf("nothing was loaded:\n%s", got)
+			}
+			for style, host := range map[Style]string{Plain: "plain", Commented: "commented"} {
+				byText := l.Host(host)
 				load := byText.Command(t.Context(), "nft", "-f", "-")
 				load.Stdin = strings.NewReader(Compile(m).Render(style))
 				if out, err := load.CombinedOutput(); err != nil {
 					t.Fatalf("nft does not read our text: %v\n%s", err, out)
 				}
-				if err := byNetlink.Do(func() error { return Backend{}.Apply(m) }); err != nil {
-					t.Fatal(err)
-				}
-				want, got := list(t, byText), list(t, byNetlink)
-				if d := cmp.Diff(want, got); d != "" {
+				if d := cmp.Diff(list(t, byText), got); d != "" {
 					t.Errorf("nft lists them differently (-text +netlink):\n%s", d)
 				}
-				if !strings.Contains(got, "goto judge") {
-					t.Errorf("nothing was loaded:\n%s", got)
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
