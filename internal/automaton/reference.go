@@ -158,7 +158,11 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 		return false
 	}
 	for _, i := range d.Services {
-		r.grants[grantKey{source, r.machine.Services[i].ID}] = &grant{until: at + d.OpenFor}
+		r.grants[grantKey{source, r.machine.Services[i].ID}] = &grant{
+			until: at + d.OpenFor,
+			// Giving it takes one of its connections, as that is how kernels count.
+			connections: bucket{spent: time.Second / time.Duration(Connections.Rate), at: at},
+		}
 	}
 	return true
 }

@@ -87,6 +87,17 @@ var tcpRecipes = slices.Concat(
 	},
 	cuts("SYN", options(2, 4, 5, 180, 1, 1, 4, 2)),
 	inIP("SYN"),
+	[]recipe{
+		{name: "ACK with IP options that do nothing", only: onlyV4, change: func(p *packet.Packet) {
+			p.TCP.Flags, p.V4.Options = packet.ACK, []byte{1, 1, 1, 0}
+		}},
+		{name: "FIN with IP options that do nothing", only: onlyV4, change: func(p *packet.Packet) {
+			p.TCP.Flags, p.V4.Options = packet.FIN, []byte{1, 1, 1, 0}
+		}},
+		{name: "ACK with a broken IP option", only: onlyV4, change: func(p *packet.Packet) {
+			p.TCP.Flags, p.V4.Options = packet.ACK, []byte{7, 2, 0, 0}
+		}},
+	},
 )
 
 // udpRecipes begin with a datagram of eight octets.

@@ -3,6 +3,7 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -39,12 +40,15 @@ func (Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
-	tries := 0
+	missed := 0
 	if err := retry(func() error {
-		tries++
 		// A grant that runs out while it is being deleted fails the
 		// transaction; if that goes on, the stale ones are left alone.
-		return r.replace(m, before, tries > 2)
+		err := r.replace(m, before, missed > 2)
+		if errors.Is(err, unix.ENOENT) {
+			missed++
+		}
+		return err
 	}); err != nil {
 		return err
 	}
@@ -293,7 +297,7 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 		default:
 			continue
 		}
-		grants, _, err := dumpGrants(s.name, f)
+		grants, _, err := dumpGrants(s.name, math.MaxInt, f)
 		if err != nil {
 			return err
 		}

@@ -176,6 +176,13 @@ func (c *compiler) ending() {
 	if c.idle != nil {
 		shut.add(hasOptions, drop)
 	}
+	if c.p.Cover != policy.CoverDrop {
+		// conntrack calls invalid what belongs to a connection and does not
+		// fit its window. A bare ACK of no connection is new to it
+		// (nf_conntrack_tcp_loose), so that a scan does not come this way;
+		// where that is turned off, no such port answers a bare ACK.
+		shut.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
+	}
 	switch c.p.Cover {
 	case policy.CoverReset:
 		shut.add(isProto(policy.TCP), reset)
@@ -282,9 +289,10 @@ func (c *compiler) longestForfeit() time.Duration {
 	return longest
 }
 
-// manyUses is the same for any number of connections but a flood.
+// manyUses is the same for any number of connections but a flood. Making the
+// element takes the first of these, too.
 var manyUses = rate{
-	n: uint64(automaton.Connections.Rate), unit: expr.LimitTimeSecond, burst: uint32(automaton.Connections.Burst) + 1,
+	n: uint64(automaton.Connections.Rate), unit: expr.LimitTimeSecond, burst: uint32(automaton.Connections.Burst),
 }
 
 // timeouts gives the different step timeouts, shortest first.

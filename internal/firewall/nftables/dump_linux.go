@@ -131,9 +131,9 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 }
 
 // dumpGrants reads who holds a grant, from a set of either kind.
-func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
+func dumpGrants(set string, most int, f family) (all []firewall.Grant, whole bool, err error) {
 	at := f.bits() / 8
-	whole, err = dump(set, maxDump, func(e element, left time.Duration) {
+	whole, err = dump(set, most, func(e element, left time.Duration) {
 		if len(e.key) != at+4 {
 			return
 		}

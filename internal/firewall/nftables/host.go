@@ -30,7 +30,6 @@ func (c *compiler) host() {
 	for _, f := range families {
 		ch.add(isNotSYN, in(c.live.sessions[f], tuple(f, policy.TCP)...), goTo(c.pass))
 	}
-	c.spareSessions(ch)
 	ch.add(goTo(c.refuse))
 
 	if c.idle != nil {
@@ -45,7 +44,7 @@ func (c *compiler) idleness() {
 	c.idle.add(isEstablished, accept)
 	c.idle.add(toOthers, accept)
 	c.idle.add(hasSocket, accept)
-	c.idle.add(isACK, isInvalid, drop) // as spareSessions has it
+	c.idle.add(isACK, isInvalid, drop) // as in the chain cover
 	for _, p := range []struct {
 		protocol policy.Protocol
 		refuse   statement

@@ -9,6 +9,7 @@ import (
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/firewall"
 )
@@ -26,7 +27,7 @@ func (Backend) Inspect() (*firewall.Status, error) {
 
 func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	status := &firewall.Status{}
-	_, found, err := ours(conn)
+	generation, found, err := ours(conn)
 	if err != nil || !found {
 		return status, err
 	}
@@ -49,7 +50,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 				status.Progress = append(status.Progress, all...)
 			case "once" + f.suffix(), "many" + f.suffix():
 				var all []firewall.Grant
-				all, whole, err = dumpGrants(s.Name, f)
+				all, whole, err = dumpGrants(s.Name, maxDump, f)
 				status.Grants = append(status.Grants, all...)
 			}
 			if err != nil {
@@ -61,6 +62,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	loaded, sound, err := inspectShape(conn, sets)
 	if err != nil {
 		return nil, err
+	}
+	if now, _, err := ours(conn); err != nil {
+		return nil, err
+	} else if now != generation { // the rules changed between the looks: look again
+		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })

@@ -56,8 +56,8 @@ func (c *compiler) knocks() {
 	c.lateness()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
-	c.strays()
 	c.plainness()
+	c.strays()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {

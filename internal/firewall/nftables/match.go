@@ -151,13 +151,6 @@ var hasSocket = simple("socket transparent <= 1",
 	&expr.Cmp{Op: expr.CmpOpLte, Register: register(0), Data: []byte{1}},
 )
 
-// hasConnection matches a packet that a connection of this host waits for, or a
-// listener with an address of its own.
-var hasConnection = simple("socket wildcard 0",
-	&expr.Socket{Key: expr.SocketKeyWildcard, Register: register(0)},
-	&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{0}},
-)
-
 // hasOptions matches an IPv4 packet with options.
 var hasOptions = made{"ip hdrlength > 5", func(k *known) {
 	k.needFamily(ipv4)

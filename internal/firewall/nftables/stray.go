@@ -14,22 +14,7 @@ func (c *compiler) strays() {
 	for _, f := range families {
 		stray.add(in(c.live.sessions[f], tuple(f, policy.TCP)...), accept)
 	}
-	c.spareSessions(stray)
 	stray.add(goTo(c.refuse))
-}
-
-// spareSessions answers nothing to what may be a late segment of a connection: a RST
-// would end the connection at its other end. If it is one of this host, the kernel
-// answers.
-//
-// conntrack calls invalid what belongs to a connection and does not fit its window.
-// A bare ACK of no connection is new to it (nf_conntrack_tcp_loose), so that a scan
-// does not come this way; where that is turned off, no port answers a bare ACK.
-func (c *compiler) spareSessions(ch *chain) {
-	if c.p.Cover != policy.CoverDrop {
-		ch.add(isACK, isInvalid, hasConnection, accept)
-		ch.add(isACK, isInvalid, drop)
-	}
 }
 
 // lateness fills the chain that refuses new connections to hidden services behind
