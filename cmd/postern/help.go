@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"postern/internal/paragraph"
 )
 
 // help writes what a verb does and how it is called. (Cobra's own way, by a
@@ -87,7 +89,7 @@ func columns(b *strings.Builder, heading string, rows [][2]string) {
 	fmt.Fprintf(b, "\n%s\n", heading)
 	for _, row := range rows {
 		name := row[0]
-		for _, line := range wrap(row[1], screen-width-4) {
+		for _, line := range paragraph.Wrap(row[1], screen-width-4) {
 			fmt.Fprintf(b, "  %-*s  %s\n", width, name, line)
 			name = ""
 		}
@@ -96,23 +98,6 @@ func columns(b *strings.Builder, heading string, rows [][2]string) {
 
 // screen is how wide a terminal is at least.
 const screen = 79
-
-// wrap breaks a text between words into lines of at most so many characters.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
-}
 
 // version tells which build this is.
 func version() string {

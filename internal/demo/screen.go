@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
+
+	"postern/internal/paragraph"
 )
 
 // Width is how many columns the story needs.
@@ -42,8 +43,8 @@ func (s *Screen) line(format string, args ...any) {
 func (s *Screen) blank() { fmt.Fprintln(s.Out) }
 
 // text writes a paragraph, which is broken into lines here.
-func (s *Screen) text(paragraph string) {
-	for _, l := range wrap(paragraph, Width-2) {
+func (s *Screen) text(text string) {
+	for _, l := range paragraph.Wrap(text, Width-2) {
 		s.line("%s", l)
 	}
 }
@@ -61,7 +62,7 @@ func (s *Screen) claim(c Claim) {
 	if !c.OK {
 		mark, colour, text = "FAILED", red, c.Text+": no, "+c.Got
 	}
-	for i, l := range wrap(text, Width-4-len(mark)) {
+	for i, l := range paragraph.Wrap(text, Width-4-len(mark)) {
 		if i == 0 {
 			s.line("%s  %s", s.paint(colour, mark), l)
 		} else {
@@ -89,21 +90,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// wrap breaks text into lines of at most width characters.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postern/internal/paragraph"
 )
 
 // A scene is a step of the story, to be played.
@@ -95,7 +97,7 @@ func (s *story) scan() (answers []answer, said string, err error) {
 		}
 		said += fmt.Sprintf("%q from %s", kind, numbers(ports))
 		label := string(kind)
-		for _, l := range wrap(numbers(ports), Width-24) {
+		for _, l := range paragraph.Wrap(numbers(ports), Width-24) {
 			s.screen.line("  %-18s %s", label, l)
 			label = ""
 		}

@@ -154,16 +154,16 @@ type Source struct {
 }
 
 // Mask gives the source that addr belongs to.
-func (s Source) Mask(addr netip.Addr) netip.Addr {
+func (s Source) Mask(addr netip.Addr) netip.Addr { return s.Prefix(addr).Addr() }
+
+// Prefix gives all addresses that are one source with addr. It is for valid
+// addresses, and for lengths that Parse has let pass.
+func (s Source) Prefix(addr netip.Addr) netip.Prefix {
 	bits := s.IPv6
 	if addr = addr.Unmap().WithZone(""); addr.Is4() {
 		bits = s.IPv4
 	}
-	p, err := addr.Prefix(bits)
-	if err != nil { // only an invalid address or a length that Parse refuses
-		return addr
-	}
-	return p.Addr()
+	return netip.PrefixFrom(addr, bits).Masked()
 }
 
 // Log says where the lines about knocks go.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -316,7 +315,8 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 func gives(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
 	for i := range m.Doors {
 		d := &m.Doors[i]
-		if d.Admit != kind || g.Left > d.OpenFor || !d.Serves(g.Source) || !welcomesAnyOf(d, m.Policy.Source, g.Source) {
+		welcome := len(d.From) == 0 || slices.ContainsFunc(d.From, m.Policy.Source.Prefix(g.Source).Overlaps)
+		if d.Admit != kind || g.Left > d.OpenFor || !d.Serves(g.Source) || !welcome {
 			continue
 		}
 		if slices.ContainsFunc(d.Services, func(i int) bool { return m.Services[i].ID == g.Service }) {
@@ -324,17 +324,6 @@ func gives(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
 		}
 	}
 	return false
-}
-
-// welcomesAnyOf tells whether the door welcomes any address that counts as the
-// source.
-func welcomesAnyOf(d *automaton.Door, mask policy.Source, source netip.Addr) bool {
-	bits := mask.IPv6
-	if source.Is4() {
-		bits = mask.IPv4
-	}
-	whole := netip.PrefixFrom(source, bits)
-	return len(d.From) == 0 || slices.ContainsFunc(d.From, whole.Overlaps)
 }
 
 func (s *set) keyType() datatype {

@@ -97,12 +97,7 @@ func (c *compiler) newCounter(name string) string {
 // takes for one source.
 func (c *compiler) source(f family) field { return saddr(f, c.sourceBits(f)) }
 
-func (c *compiler) sourceBits(f family) int {
-	if f == ipv4 {
-		return c.p.Source.IPv4
-	}
-	return c.p.Source.IPv6
-}
+func (c *compiler) sourceBits(f family) int { return c.p.Source.Prefix(sample[f]).Bits() }
 
 // has tells whether any service is of the protocol.
 func (c *compiler) has(p policy.Protocol) bool {

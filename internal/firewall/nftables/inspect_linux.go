@@ -63,9 +63,9 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now, _, err := ours(conn); err != nil {
+	if now, err := conn.GetGen(); err != nil {
 		return nil, err
-	} else if now != generation { // the rules changed between the looks: look again
+	} else if now.ID != generation { // the rules changed between the looks: look again
 		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
