@@ -1,10 +1,6 @@
 package main
 
-import (
-	"github.com/spf13/cobra"
-
-	"postern/internal/firewall/nftables"
-)
+import "github.com/spf13/cobra"
 
 func (s *session) downCommand() *cobra.Command {
 	return &cobra.Command{
@@ -34,7 +30,7 @@ func (s *session) down() error {
 		}
 		// What is open now can be named if FILE is what was loaded; whether
 		// it can still be read must not keep anybody from taking it down.
-		if m, err := s.machine(); err == nil && nftables.Compile(m).Digest() == before.Digest {
+		if m, err := s.machine(); err == nil && s.backend.Digest(m) == before.Digest {
 			for i := range m.Services {
 				answer.Open = append(answer.Open, m.Services[i].String())
 			}

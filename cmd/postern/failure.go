@@ -58,6 +58,7 @@ func explain(err error) *failure {
 		f           *failure
 		usage       *usageError
 		invalid     *policy.InvalidError
+		beyond      *firewall.InexpressibleError
 		permission  *firewall.PermissionError
 		unsupported *firewall.UnsupportedError
 		busy        *firewall.BusyError
@@ -74,6 +75,8 @@ func explain(err error) *failure {
 		return &failure{Code: codeUsage, Message: usage.Error(), Hints: []string{seeHelp(usage.cmd.CommandPath())}}
 	case errors.As(err, &invalid):
 		return &failure{Code: codePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
+	case errors.As(err, &beyond):
+		return &failure{Code: codePolicy, Message: sayBeyond(beyond), Diagnostics: beyond.Diagnostics}
 	case errors.As(err, &permission):
 		return &failure{Code: codePrivilege, Message: err.Error(), Hints: []string{hintPrivilege}}
 	case errors.As(err, &unsupported):

@@ -13,12 +13,14 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 )
 
 // A refusal is a kernel that does nothing but refuse, or worse. Kernels that
 // lack nftables, or that somebody else keeps busy, are not at hand.
 type refusal struct {
+	nftables.Backend
 	err    error
 	panics bool
 }

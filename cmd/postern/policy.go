@@ -34,5 +34,5 @@ func (s *session) machine() (*automaton.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return automaton.Compile(p)
+	return s.backend.Machine(p)
 }

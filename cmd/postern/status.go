@@ -13,7 +13,6 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/firewall/nftables"
 	"postern/internal/policy"
 )
 
@@ -92,7 +91,7 @@ func (s *session) status(most int) error {
 	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
 		s.warn(namesUnknown(s.file, err))
 	}
-	answer := describe(status, m)
+	answer := s.describe(status, m)
 	answer.File, answer.Warnings = s.file, s.remarks
 	if s.json {
 		err = s.answer(answer)
@@ -107,13 +106,13 @@ func (s *session) status(most int) error {
 
 // describe puts names to what the kernel runs; m is nil where no policy tells
 // them.
-func describe(status *firewall.Status, m *automaton.Machine) state {
+func (s *session) describe(status *firewall.Status, m *automaton.Machine) state {
 	st := state{
 		Loaded: status.Loaded, RuleSet: status.Digest, Altered: status.Altered,
 		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
 	if m != nil && status.Loaded {
-		current := nftables.Compile(m).Digest() == status.Digest && !status.Altered
+		current := s.backend.Digest(m) == status.Digest && !status.Altered
 		st.Current = &current
 	}
 	states := map[automaton.StateID]stateProgress{} // as they look for any source

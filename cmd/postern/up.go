@@ -58,7 +58,7 @@ func (s *session) up(risk risk) error {
 	if err != nil {
 		return err
 	}
-	digest := nftables.Compile(m).Digest()
+	digest := s.backend.Digest(m)
 	before, err := s.backend.Inspect()
 	if err != nil {
 		return err

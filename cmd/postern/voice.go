@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/firewall"
 	"postern/internal/firewall/neighbour"
 	"postern/internal/host"
 	"postern/internal/lab"
@@ -251,6 +252,10 @@ func sayInvalid(e *policy.InvalidError) string {
 		return fmt.Sprintf("%q is no valid policy: %d mistakes, the first %d of them above", file, n, len(e.Diagnostics))
 	}
 	return fmt.Sprintf("%q is no valid policy: %s", file, count(n, "mistake"))
+}
+
+func sayBeyond(e *firewall.InexpressibleError) string {
+	return fmt.Sprintf("the %s backend cannot do %s that the policy asks for", e.Backend, count(len(e.Diagnostics), "thing"))
 }
 
 func sayUnreadable(file string, err error) string {

@@ -70,6 +70,42 @@ var FirstKnocks = Budget{Rate: 10, Burst: 20, Buckets: 65536}
 // shut every door.
 var Connections = Budget{Rate: 100, Burst: 200}
 
+// Parameters are what the rules of the package comment leave open: what of a
+// packet a firewall can tell, and what it bounds. Compile gives Exact ones; a
+// firewall that works otherwise says how.
+type Parameters struct {
+	Inputs      Inputs
+	Known       Known
+	FirstKnocks Budget // the zero value: there is no bound
+	Connections Budget // the same
+}
+
+// Exact are the parameters that the package comment describes.
+var Exact = Parameters{Inputs: Openings, Known: SameSYN, FirstKnocks: FirstKnocks, Connections: Connections}
+
+// Inputs says which packets of no known flow are inputs.
+type Inputs int
+
+const (
+	Openings  Inputs = iota // those that open a connection: of TCP, a pure SYN
+	AnyPacket               // all, as in the classic iptables recipe
+)
+
+// Known says which packets are part of a flow that was let in, and so no inputs.
+// Of UDP and ICMP it is always those that connection tracking calls so; with
+// SameSYN these are the flows that it has confirmed.
+type Known int
+
+const (
+	// SameSYN: TCP is judged ahead of connection tracking. Rule 1 knows an
+	// admitted SYN by its sequence number, too, and nothing else.
+	SameSYN Known = iota
+	// Confirmed: any packet with the addresses and ports of one that was let in.
+	Confirmed
+	// Answered: the same, once this host has answered.
+	Answered
+)
+
 // A StateID names a state across policies; Root is the state of a source that
 // has not knocked.
 type StateID uint32
@@ -83,11 +119,12 @@ type ServiceID uint32
 // A Machine is what a policy's doors compile to. All its slices have an order
 // that depends on the policy's text alone.
 type Machine struct {
-	Policy   *policy.Policy
-	Doors    []Door
-	States   []State   // without Root; a state comes after the one it is reached from
-	Edges    []Edge    // without loops; in the order of the states they start from
-	Services []Service // in the order in which doors first name them
+	Policy     *policy.Policy
+	Parameters Parameters
+	Doors      []Door
+	States     []State   // without Root; a state comes after the one it is reached from
+	Edges      []Edge    // without loops; in the order of the states they start from
+	Services   []Service // in the order in which doors first name them
 
 	states  map[StateID]*State
 	edges   map[input]*Edge
@@ -173,10 +210,10 @@ type node struct {
 	id       StateID
 }
 
-// Compile turns a policy into its machine. It fails only when names cannot be
+// Compile turns a policy into its machine, with Exact parameters. It fails only when names cannot be
 // told apart, which takes two policies built for it (see id.go).
 func Compile(p *policy.Policy) (*Machine, error) {
-	m := &Machine{Policy: p}
+	m := &Machine{Policy: p, Parameters: Exact}
 	if err := m.compileServices(); err != nil {
 		return nil, err
 	}

@@ -76,8 +76,11 @@ func (c *chance) open(door int) Result {
 	if math.IsInf(probes, 1) {
 		return result
 	}
-	waiting := (first - float64(FirstKnocks.Burst)) / float64(FirstKnocks.Rate) // seconds
-	result.Opens, result.Probes = true, max(probes, waiting*c.scan.Rate)
+	result.Opens, result.Probes = true, probes
+	if budget := c.machine.Parameters.FirstKnocks; budget != (Budget{}) {
+		waiting := (first - float64(budget.Burst)) / float64(budget.Rate) // seconds
+		result.Probes = max(probes, waiting*c.scan.Rate)
+	}
 	return result
 }
 

@@ -58,6 +58,9 @@ type bucket struct {
 
 // take takes one from the bucket, if there is one left.
 func (b *bucket) take(budget Budget, at time.Duration) bool {
+	if budget == (Budget{}) {
+		return true
+	}
 	cost := time.Second / time.Duration(budget.Rate)
 	b.spent, b.at = max(0, b.spent-(at-b.at)), at
 	if b.spent+cost > cost*time.Duration(budget.Burst) {
@@ -87,7 +90,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	v := Verdict{From: from, To: from}
 
 	service := r.machine.Addressed(in.Dest, in.Port)
-	if until, ok := r.admitted[in]; ok && at < until {
+	if until, ok := r.admitted[in]; ok && at < until && r.machine.Parameters.Known == SameSYN {
 		v.Admitted, v.Rule, v.Service = true, 1, service
 		return v
 	}
@@ -145,7 +148,7 @@ func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 		return false
 	}
 	if s.Admit == policy.AdmitAny {
-		return g.connections.take(Connections, at)
+		return g.connections.take(r.machine.Parameters.Connections, at)
 	}
 	delete(r.grants, key)
 	return true
@@ -158,11 +161,10 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 		return false
 	}
 	for _, i := range d.Services {
-		r.grants[grantKey{source, r.machine.Services[i].ID}] = &grant{
-			until: at + d.OpenFor,
-			// Giving it takes one of its connections, as that is how kernels count.
-			connections: bucket{spent: time.Second / time.Duration(Connections.Rate), at: at},
-		}
+		g := &grant{until: at + d.OpenFor}
+		// Giving it takes one of its connections, as that is how kernels count.
+		g.connections.take(r.machine.Parameters.Connections, at)
+		r.grants[grantKey{source, r.machine.Services[i].ID}] = g
 	}
 	return true
 }
@@ -181,5 +183,5 @@ func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
 		b = &bucket{}
 		r.budgets[source] = b
 	}
-	return b.take(FirstKnocks, at)
+	return b.take(r.machine.Parameters.FirstKnocks, at)
 }

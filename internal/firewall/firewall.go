@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/policy"
 )
 
 // A Backend runs machines on this host, in the network namespace of the calling
@@ -15,6 +16,15 @@ import (
 type Backend interface {
 	// Name is what the command line calls it.
 	Name() string
+
+	// Machine compiles a policy for this backend, with the parameters that it
+	// has. It fails with an *InexpressibleError if the policy asks for something
+	// that the backend cannot do.
+	Machine(p *policy.Policy) (*automaton.Machine, error)
+
+	// Digest names the rule set that Apply loads for a machine of this backend:
+	// it is the same for the same rules.
+	Digest(m *automaton.Machine) string
 
 	// Apply makes the kernel run the machine, in place of the one it may be
 	// running. It is all or nothing. Grants and progress stay, as far as the
@@ -59,6 +69,21 @@ type Counter struct {
 	Name    string
 	Packets uint64
 	Bytes   uint64
+}
+
+// An InexpressibleError is what a valid policy asks for that a backend cannot do.
+// Each hint names one that can, or what to write instead.
+type InexpressibleError struct {
+	Backend     string
+	Diagnostics []policy.Diagnostic // at least one, in the order of the file
+}
+
+func (e *InexpressibleError) Error() string {
+	text := "the " + e.Backend + " backend cannot do what the policy asks:"
+	for _, d := range e.Diagnostics {
+		text += "\n" + d.String()
+	}
+	return text
 }
 
 // A PermissionError says that the caller may not change the firewall.

@@ -25,6 +25,13 @@ var _ firewall.Backend = Backend{}
 // Name is "nftables".
 func (Backend) Name() string { return "nftables" }
 
+// Machine compiles a policy with exact parameters. There is none that nftables
+// cannot run.
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+
+// Digest names the machine's rule set.
+func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }
+
 var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
 
 // Apply loads the machine's rule set in one transaction: the kernel runs the old
