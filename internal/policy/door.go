@@ -76,6 +76,7 @@ func (w *walker) readDoor(e entry) {
 		}},
 		{key: "knock", shape: mapping, example: "{sequence: [PORT, PORT, PORT]}", read: func(n *yaml.Node) { knock = n }},
 		{key: "open_for", shape: word, example: "10s", absent: "10s", read: func(n *yaml.Node) {
+			d.OpenForPos = place(n)
 			w.duration(n, "open_for", &d.OpenFor, 100*time.Millisecond, 24*time.Hour)
 		}},
 		{key: "admit", shape: word, example: "one", absent: "one", read: func(n *yaml.Node) {

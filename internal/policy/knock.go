@@ -15,6 +15,7 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 	return w.fields("knock", key, n, []field{
 		{key: "sequence", shape: list, example: "[PORT, PORT, PORT]", read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
 		{key: "step_timeout", shape: word, example: "3s", absent: "3s", read: func(n *yaml.Node) {
+			k.StepTimeoutPos = place(n)
 			w.duration(n, "step_timeout", &k.StepTimeout, 100*time.Millisecond, time.Hour)
 		}},
 		{key: "retransmits", shape: word, example: "ignore", absent: "ignore", read: func(n *yaml.Node) {

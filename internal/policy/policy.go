@@ -106,7 +106,8 @@ type Door struct {
 	Masquerade bool           // the forwarded connection takes this host's address
 	From       []netip.Prefix // only these networks may knock; empty is anyone
 
-	Pos Position
+	Pos        Position
+	OpenForPos Position // the zero value: it is the default
 }
 
 // Serves tells whether the door's services can be reached from a source of
@@ -125,7 +126,8 @@ type Knock struct {
 	StepTimeout time.Duration // the longest time between two knocks
 	Retransmits Retransmits
 
-	SequencePos []Position // of each knock
+	SequencePos    []Position // of each knock
+	StepTimeoutPos Position   // the zero value: it is the default
 }
 
 // Retransmits says what a knock that comes again does.
