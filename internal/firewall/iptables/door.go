@@ -1,0 +1,152 @@
+package iptables
+
+import (
+	"net/netip"
+	"slices"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// holders adds rule 2 of the automaton, for the services of this host: who holds a
+// grant is let in. A grant for one connection is taken off the list by the same rule
+// that lets in, so that no two packets have it, whichever processors judge them.
+func (c *compiler) holders() {
+	doc := "Who has knocked right may connect. The service still asks who they are: a knock is no password."
+	add := func(s *automaton.Service, service int, more ...match) {
+		for i := range c.m.Doors {
+			if d := &c.m.Doors[i]; slices.Contains(d.Services, service) && c.serves(d) {
+				c.knocking.add(doc, pass, slices.Concat(c.addressed(s.Address, s.Port), more, c.holds(d, service))...)
+				doc = ""
+			}
+		}
+	}
+	each := func(f func(s *automaton.Service, service int)) {
+		for i := range c.m.Services {
+			if s := &c.m.Services[i]; c.reachable(s) && !s.Forward.IsValid() {
+				f(s, i)
+			}
+		}
+	}
+	each(func(s *automaton.Service, i int) {
+		if s.Address.IsValid() {
+			add(s, i)
+		}
+	})
+	if c.progress != c.knocking {
+		// A service of one address stands before one of the same port on all others.
+		for i := range c.m.Services {
+			if s := &c.m.Services[i]; s.Address.IsValid() && c.reachable(s) {
+				c.knocking.add("", to(c.progress), c.addressed(s.Address, s.Port)...)
+			}
+		}
+	}
+	each(func(s *automaton.Service, i int) {
+		if !s.Address.IsValid() {
+			add(s, i)
+		}
+	})
+	if c.progress != c.knocking {
+		c.knocking.add("", to(c.progress))
+	}
+}
+
+// mixed tells whether any port has a service on one address and another service
+// on all others.
+func (c *compiler) mixed() bool {
+	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool {
+		return s.Address.IsValid() && c.reachable(&s) && slices.ContainsFunc(c.m.Services, func(o automaton.Service) bool {
+			return o.Port == s.Port && !o.Address.IsValid() && c.reachable(&o)
+		})
+	})
+}
+
+// holds matches sources that hold a door's grant for a service, and uses it up
+// where it is good for one connection.
+func (c *compiler) holds(d *automaton.Door, service int) []match {
+	grant := c.grantTag(d, service)
+	matches := []match{c.within(grant, d.OpenFor)}
+	if d.Admit == policy.AdmitOne {
+		matches = append(matches, c.remove(grant))
+	}
+	return matches
+}
+
+// opening makes what the last knocks lead to: who may have the grants, the log
+// line, and the grants.
+func (c *compiler) opening() {
+	c.doors = make([]target, len(c.m.Doors))
+	c.inline = make([][]match, len(c.m.Doors))
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		var from []netip.Prefix
+		for _, p := range d.From {
+			if c.f.of(p.Addr()) {
+				from = append(from, p)
+			}
+		}
+		switch {
+		case !c.serves(d) || len(d.From) > 0 && len(from) == 0: // nobody of this family may
+			c.doors[i] = c.cover
+		case len(from) == 0 && c.p.Log.Target == policy.LogNone && c.plain(i):
+			c.doors[i] = c.cover
+			c.inline[i] = []match{c.set(c.grantTag(d, d.Services[0]))}
+		default:
+			c.doors[i] = to(c.door(i, from))
+		}
+	}
+}
+
+// plain tells whether a door's last knock does nothing but put the source on one list.
+func (c *compiler) plain(door int) bool {
+	d := &c.m.Doors[door]
+	return len(d.Services) == 1 && len(c.others(door, d.Services[0])) == 0 && c.opened(door) == nil
+}
+
+// others gives the other doors that open a service.
+func (c *compiler) others(door, service int) []*automaton.Door {
+	var all []*automaton.Door
+	for i := range c.m.Doors {
+		if d := &c.m.Doors[i]; i != door && slices.Contains(d.Services, service) && c.serves(d) {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// opened gives the state that a door leaves a source in, or nil.
+func (c *compiler) opened(door int) *automaton.State {
+	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
+	return c.m.State(c.m.Edges[i].To)
+}
+
+// door makes the chain of a last knock.
+func (c *compiler) door(i int, from []netip.Prefix) *chain {
+	d := &c.m.Doors[i]
+	ch := c.chain(&c.filter, shortened(c.ofDoor("OPEN", d)), "The last knock of the door "+d.Name+".")
+	first := ch
+	switch {
+	case len(from) == 1:
+		ch.add("Others may knock as they like.", c.cover, notFrom(from[0]))
+	case len(from) > 1:
+		ch = c.chain(&c.filter, shortened(c.ofDoor("GRANT", d)), "Who may have what the door "+d.Name+" hides.")
+		for _, p := range from {
+			first.add("", to(ch), address("-s", p))
+		}
+		first.add("Others may knock as they like.", c.cover)
+	}
+	prefix := "Knock accepted!: "
+	c.log(ch, prefix+d.Name+" ")
+	for _, service := range d.Services {
+		for _, o := range c.others(i, service) {
+			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantTag(o, service)))
+		}
+		ch.add("For "+d.OpenFor.String()+", the sender may connect to "+c.m.Services[service].String()+".",
+			nothing, c.set(c.grantTag(d, service)))
+	}
+	if s := c.opened(i); s != nil {
+		ch.add("", nothing, c.set(c.stateTag(s)))
+	}
+	ch.add("", c.cover)
+	return first
+}

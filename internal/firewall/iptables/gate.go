@@ -1,0 +1,139 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// knocks makes the chains that run the automaton.
+func (c *compiler) knocks() {
+	c.knocking = c.chain(&c.filter, "KNOCKING",
+		"Has the sender knocked? Each list remembers senders, and when each was put on it.")
+	c.progress = c.knocking
+	if c.mixed() {
+		c.progress = c.chain(&c.filter, "PROGRESS", "How far has the sender come?")
+	}
+	c.gates = map[automaton.StateID]*chain{}
+	first := c.chain(&c.filter, "GATE1", "Senders with no knock to their name.")
+	for i := range c.m.States {
+		s := &c.m.States[i]
+		doc := fmt.Sprintf("Senders with %s right, so far.", knocks(len(s.Path)))
+		if s.Opened {
+			doc = "Senders that have just knocked right. A knock of theirs that comes again costs them nothing."
+		}
+		c.gates[s.ID] = c.chain(&c.filter, c.gateName(s), doc)
+	}
+	c.forfeiting()
+	c.opening()
+
+	c.holders()
+	c.whereabouts(c.progress)
+	c.stray(c.progress)
+	c.progress.add("Everybody else begins at the beginning.", to(first))
+
+	for i := range c.m.States {
+		c.gate(&c.m.States[i], first)
+	}
+	c.first(first)
+}
+
+// whereabouts adds the rules that find out how far a source has come.
+func (c *compiler) whereabouts(ch *chain) {
+	for _, s := range c.deepest() {
+		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), s.Timeout, c.gates[s.ID].name)
+		if s.Opened {
+			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", s.Timeout, c.gates[s.ID].name)
+		}
+		ch.add(doc, to(c.gates[s.ID]), c.within(c.stateTag(s), s.Timeout))
+	}
+}
+
+// gate fills the chain of a state: rule 3 of the automaton.
+func (c *compiler) gate(s *automaton.State, first *chain) {
+	gate := c.gates[s.ID]
+	doc := "Nothing new: it was knocked before, or is the service itself."
+	for _, port := range s.Loops {
+		gate.add(doc, c.cover, c.f.on(port)...)
+		doc = ""
+	}
+	edges := c.edges(s.ID)
+	for _, e := range edges {
+		if e.Spared {
+			// Whoever takes the sender off the list moves it on: no two packets do.
+			c.edge(gate, e, "The next knocks begin, and what the sender has stays.", c.remove(c.stateTag(s)))
+		}
+	}
+	c.stray(gate)
+	gate.add("Whatever this packet is, the sender is off the list.", nothing, c.remove(c.stateTag(s)))
+	if !s.Opened {
+		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
+	}
+	for _, e := range edges {
+		if !e.Spared {
+			c.edge(gate, e, fmt.Sprintf("Knock %d.", len(s.Path)+1))
+		}
+	}
+	gate.add("Not that port. It may still be a first knock.", to(first))
+}
+
+// first fills the chain of senders with no progress: rule 4 of the automaton.
+func (c *compiler) first(gate *chain) {
+	budget := c.m.Parameters.FirstKnocks
+	full := fmt.Sprintf("-m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %%s",
+		budget.Rate, budget.Burst)
+	if bits := c.p.Source.Prefix(c.f.sample()).Bits(); bits != c.f.bits() {
+		full += fmt.Sprintf(" --hashlimit-srcmask %d", bits)
+	}
+	within := match{full: full, tag: &tag{c.listName("FIRST"), c.masked(c.listName(prefix + "FIRST"))}}
+	doc := "A first knock. Each sender may make a few a second."
+	for _, e := range c.edges(automaton.Root) {
+		c.edge(gate, e, doc, within)
+		doc = ""
+	}
+	gate.add("Anything else.", c.cover)
+}
+
+// edge adds the rule for one knock.
+func (c *compiler) edge(gate *chain, e *automaton.Edge, doc string, more ...match) {
+	matches := append(c.f.on(e.On), more...)
+	if e.Door >= 0 {
+		gate.add(doc, c.doors[e.Door], append(matches, c.inline[e.Door]...)...)
+		return
+	}
+	gate.add(doc, c.cover, append(matches, c.set(c.stateTag(c.m.State(e.To))))...)
+}
+
+// stray takes the grants that a packet which is not let in loses.
+func (c *compiler) stray(ch *chain) {
+	if c.forget != nil {
+		ch.add("It is not what the grant was for.", to(c.forget))
+	}
+}
+
+// forfeiting makes the chain that does.
+func (c *compiler) forfeiting() {
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		if !d.Forfeit || !c.serves(d) {
+			continue
+		}
+		if c.forget == nil {
+			c.forget = c.chain(&c.filter, "FORFEIT", "The sender loses the grants that strays lose.")
+			c.forget.sub = true
+		}
+		for _, service := range d.Services {
+			c.forget.add("", nothing, c.remove(c.grantTag(d, service)))
+		}
+	}
+}
+
+// addressed matches packets to a service.
+func (c *compiler) addressed(local netip.Addr, port policy.Port) []match {
+	if !local.IsValid() {
+		return c.f.on(port)
+	}
+	return append([]match{toAddress(local)}, c.f.on(port)...)
+}

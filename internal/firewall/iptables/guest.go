@@ -1,0 +1,86 @@
+package iptables
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A guest is what is loaded into a table that others have rules in, too.
+type guest struct {
+	table  string
+	chains []guestChain
+	jumps  []jump // from the kernel's own chains
+}
+
+// A guestChain is one of ours.
+type guestChain struct {
+	name  string
+	rules []string // as iptables-save lists them: "-A POSTERN-GATE1 -j DROP"
+}
+
+// A jump is the one rule of ours in a chain of the kernel's.
+type jump struct {
+	from string // INPUT
+	to   string // POSTERN-INPUT
+}
+
+// rule is what comes after -A, -I or -D.
+func (j jump) rule() string { return j.from + " -j " + j.to }
+
+// guests gives a family's rules as guests.
+func (r *Ruleset) guests(f Family) []guest {
+	var all []guest
+	for _, t := range r.tables[f] {
+		g := guest{table: t.name}
+		for _, c := range t.chains {
+			if c.policy != "" && len(c.rules) == 0 {
+				continue
+			}
+			one := guestChain{name: prefix + c.name}
+			for i := range c.rules {
+				rule := &c.rules[i]
+				one.rules = append(one.rules, "-A "+words(one.name, phrase(rule.matches, match.visiting), rule.target.visiting()))
+			}
+			g.chains = append(g.chains, one)
+			if c.policy != "" {
+				g.jumps = append(g.jumps, jump{c.name, one.name})
+			}
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+// text writes all that the guest is.
+func (g *guest) text() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, g.table)
+	for _, j := range g.jumps {
+		fmt.Fprintln(&b, j.rule())
+	}
+	for _, c := range g.chains {
+		fmt.Fprintln(&b, c.name)
+		for _, r := range c.rules {
+			fmt.Fprintln(&b, r)
+		}
+	}
+	return b.String()
+}
+
+// visiting is the match with the names that a guest's lists have.
+func (m match) visiting() string { return m.named(m.full, func(t *tag) string { return t.guest }) }
+
+// visiting is the target of a guest: what is let in returns to the kernel's own
+// chain, for others to judge. So chains are gone to, not called; only those that
+// always come back are called.
+func (t target) visiting() string {
+	switch {
+	case t.chain != nil && t.chain.sub:
+		return "-j " + prefix + t.chain.name
+	case t.chain != nil:
+		return "-g " + prefix + t.chain.name
+	case t.pass:
+		return "-j RETURN"
+	}
+	return t.verdict
+}

@@ -1,0 +1,165 @@
+package iptables
+
+import (
+	"postern/internal/policy"
+)
+
+// general makes the rules of every policy but those that isClassic tells. They
+// stand behind connection tracking, in the chain INPUT: what they judge opens a new
+// connection to this host, for certain.
+func (c *compiler) general() {
+	closed := c.p.Posture == policy.Closed
+	end := "ACCEPT"
+	if closed && len(c.p.Interfaces) == 0 {
+		end = "DROP"
+	}
+	input := c.base("INPUT", end)
+	c.base("FORWARD", "ACCEPT")
+	c.base("OUTPUT", "ACCEPT")
+
+	arrive := input
+	if len(c.p.Interfaces) > 0 {
+		arrive = c.chain(&c.filter, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
+		for _, name := range c.p.Interfaces {
+			input.add("", to(arrive), by(name))
+		}
+	} else {
+		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
+	}
+	arrive.add("Connections that are open already go on, and so do answers to what this host has asked.", pass, isKnown)
+	arrive.add("The first packet of a connection that was let in, once more: its sender has had no answer.", pass, isAgain)
+	if closed {
+		c.needed(arrive)
+	}
+	c.allow(arrive, "What needs no knock.")
+
+	c.covering(closed)
+	unjudged, doc := pass, "What is for everybody on the network is left alone, and is nobody's knock."
+	if closed {
+		unjudged, doc = drop, "What is for everybody on the network is nobody's knock."
+	}
+	arrive.add(doc, unjudged, toOthers)
+	arrive.add("TCP that belongs to no connection and opens none: a scan, most likely. It costs nobody a knock.",
+		c.cover, isTCP, notSYN)
+	c.knocks()
+	for i, kind := range [][]match{{isTCP}, {isUDP}, c.f.on(policy.Port{Protocol: policy.ICMP})} {
+		doc := ""
+		if i == 0 {
+			doc = "What would open a new connection: a knock, the connection after it, or neither."
+		}
+		arrive.add(doc, to(c.knocking), kind...)
+	}
+	if closed {
+		arrive.add("Anything else is not for this host to answer.", drop)
+	} else {
+		arrive.add("Anything else is left alone.", pass)
+	}
+	c.diverting()
+}
+
+// needed accepts what a host cannot stay on its network without: neighbour and
+// router discovery (RFC 4861), multicast listener discovery (RFC 2710, 3810), IGMP
+// and addresses by DHCP. The errors that path MTU discovery lives on are RELATED.
+func (c *compiler) needed(ch *chain) {
+	if c.f == IPv6 {
+		for i, kind := range []int{130, 131, 132, 133, 134, 135, 136, 137, 143} {
+			doc := ""
+			if i == 0 {
+				doc = "Without these IPv6 finds no neighbour, no router and no multicast."
+			}
+			ch.add(doc, pass, matching("-p ipv6-icmp"), icmp6(kind))
+		}
+		ch.add("Answers of address servers.", pass, answering(547, 546)...)
+		return
+	}
+	ch.add("Multicast membership.", pass, matching("-p igmp"))
+	ch.add("Answers of address servers.", pass, answering(67, 68)...)
+}
+
+// allow adds what needs no knock.
+func (c *compiler) allow(ch *chain, doc string) {
+	for i := range c.p.Allow {
+		a := &c.p.Allow[i]
+		if a.From.IsValid() && !c.f.of(a.From.Addr()) {
+			continue
+		}
+		ch.add(doc, pass, c.conditions(a)...)
+		doc = ""
+	}
+}
+
+// conditions is what an allow entry asks for.
+func (c *compiler) conditions(a *policy.Allow) []match {
+	matches := c.whence(a)
+	switch s := a.Service; s.Protocol {
+	case 0:
+	case policy.ICMP:
+		matches = append(matches, c.f.on(policy.Port{Protocol: policy.ICMP})...)
+	case policy.TCP, policy.UDP:
+		matches = append(matches, between(s.Protocol, s.First, s.Last)...)
+	default:
+		matches = append(matches, matching("-p %s", s.Protocol))
+	}
+	return matches
+}
+
+// whence is what it asks of where the packet comes from.
+func (c *compiler) whence(a *policy.Allow) []match {
+	var matches []match
+	if a.From.IsValid() && a.From.Bits() > 0 {
+		matches = append(matches, from(a.From))
+	}
+	if a.Interface != "" {
+		matches = append(matches, by(a.Interface))
+	}
+	return matches
+}
+
+// covering decides what becomes of packets that are not let in, which must not
+// depend on how far their senders have come.
+func (c *compiler) covering(closed bool) {
+	if closed && c.p.Cover == policy.CoverDrop {
+		c.cover = drop
+		return
+	}
+	name, doc := "COVER", "What is not let in is answered as a port with nothing behind it answers."
+	if !closed {
+		name, doc = "HIDDEN", "A hidden service looks like a port with nothing behind it."
+	}
+	refuse := c.refusing(name, doc)
+	c.cover = to(refuse)
+	if closed {
+		return
+	}
+	shown := c.chain(&c.filter, "COVER", "What is not let in, if it is for a hidden service. All else is left alone.")
+	for i := range c.m.Services {
+		if s := &c.m.Services[i]; c.reachable(s) {
+			shown.add("", to(refuse), c.addressed(s.Address, s.Port)...)
+		}
+	}
+	shown.add("", pass)
+	c.cover = to(shown)
+}
+
+// refusing makes the chain that answers in place of a hidden service.
+func (c *compiler) refusing(name, doc string) *chain {
+	refuse := c.chain(&c.filter, name, doc)
+	unreachable := target{verdict: "-j REJECT --reject-with icmp-port-unreachable"}
+	if c.f == IPv6 {
+		unreachable.verdict = "-j REJECT --reject-with icmp6-port-unreachable"
+	}
+	reset := target{verdict: "-j REJECT --reject-with tcp-reset"}
+	if c.p.Cover != policy.CoverDrop {
+		refuse.add("It may be a late packet of an open connection, which an answer would end.", drop, isTCP, isACK, isInvalid)
+	}
+	switch c.p.Cover {
+	case policy.CoverReset:
+		refuse.add("", reset, isTCP)
+		refuse.add("", unreachable, isUDP)
+	case policy.CoverUnreachable:
+		refuse.add("", unreachable, isTCP)
+		refuse.add("", unreachable, isUDP)
+	}
+	refuse.add("", drop)
+	return refuse
+}

@@ -1,0 +1,164 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// A match is one condition of a rule, or one thing that a rule does to a list.
+type match struct {
+	full  string // as iptables-save lists it
+	brief string // the least that iptables takes; empty: the same
+	tag   *tag   // what %s in them stands for
+}
+
+// rank is where a match is listed: addresses, interface and protocol before all
+// others, which stay in their order.
+func (m match) rank() int {
+	for i, option := range []string{"-s", "-d", "-i", "-p"} {
+		if strings.HasPrefix(strings.TrimPrefix(m.full, "! "), option+" ") {
+			return i
+		}
+	}
+	return 4
+}
+
+// A tag is the name of a list of sources, or of a table of budgets. The kernel
+// keeps both by name, for a network namespace and both families.
+type tag struct {
+	name  string // in the tables that have no other rules
+	guest string // in those that have
+}
+
+func (m match) orBriefly(text string) match { m.brief = text; return m }
+
+func matching(full string, args ...any) match { return match{full: fmt.Sprintf(full, args...)} }
+
+var (
+	isTCP = matching("-p tcp")
+	isUDP = matching("-p udp")
+
+	// isSYN is what opens a TCP connection; other flags than these four do not matter.
+	isSYN  = match{full: "--tcp-flags FIN,SYN,RST,ACK SYN", brief: "--syn"}
+	notSYN = match{full: "-m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", brief: "! --syn"}
+
+	toOthers  = matching("-m addrtype ! --dst-type LOCAL")
+	isKnown   = match{full: "-m conntrack --ctstate RELATED,ESTABLISHED", brief: "-m conntrack --ctstate ESTABLISHED,RELATED"}
+	isAgain   = matching("-m conntrack --ctstatus CONFIRMED")
+	isInvalid = matching("-m conntrack --ctstate INVALID")
+	isACK     = match{full: "-m tcp --tcp-flags ACK ACK", brief: "--tcp-flags ACK ACK"}
+)
+
+// withFlags matches TCP packets that have just these of some flags.
+func withFlags(full, brief string) []match {
+	return []match{isTCP, {full: "-m tcp --tcp-flags " + full, brief: "--tcp-flags " + brief}}
+}
+
+// on matches packets to a port, or echo requests.
+func (f Family) on(p policy.Port) []match {
+	switch {
+	case p.Protocol == policy.ICMP && f == IPv6:
+		return []match{matching("-p ipv6-icmp"), icmp6(128)}
+	case p.Protocol == policy.ICMP:
+		return []match{matching("-p icmp"), icmp4(8)}
+	}
+	return []match{
+		matching("-p %s", p.Protocol),
+		{full: fmt.Sprintf("-m %s --dport %d", p.Protocol, p.Number), brief: fmt.Sprintf("--dport %d", p.Number)},
+	}
+}
+
+func icmp4(kind int) match {
+	return match{full: fmt.Sprintf("-m icmp --icmp-type %d", kind), brief: fmt.Sprintf("--icmp-type %d", kind)}
+}
+
+func icmp6(kind int) match {
+	return match{full: fmt.Sprintf("-m icmp6 --icmpv6-type %d", kind), brief: fmt.Sprintf("--icmpv6-type %d", kind)}
+}
+
+// opening makes a match of packets to a TCP port one of those that open a connection.
+func opening(asked []match) []match {
+	last := &asked[len(asked)-1]
+	return append(asked[:len(asked)-1:len(asked)-1], match{full: last.full + " " + isSYN.full, brief: last.brief + " " + isSYN.brief})
+}
+
+// between matches packets to a range of ports.
+func between(p policy.Protocol, first, last uint16) []match {
+	ports := strconv.Itoa(int(first))
+	if last != first {
+		ports += ":" + strconv.Itoa(int(last))
+	}
+	return []match{
+		matching("-p %s", p),
+		{full: fmt.Sprintf("-m %s --dport %s", p, ports), brief: "--dport " + ports},
+	}
+}
+
+// answering matches UDP from one port to another.
+func answering(from, to int) []match {
+	return []match{isUDP, {
+		full: fmt.Sprintf("-m udp --sport %d --dport %d", from, to), brief: fmt.Sprintf("--sport %d --dport %d", from, to),
+	}}
+}
+
+func from(p netip.Prefix) match    { return address("-s", p) }
+func notFrom(p netip.Prefix) match { return address("! -s", p) }
+
+func toAddress(a netip.Addr) match { return address("-d", netip.PrefixFrom(a, a.BitLen())) }
+func notTo(a netip.Addr) match     { return address("! -d", netip.PrefixFrom(a, a.BitLen())) }
+
+func address(option string, p netip.Prefix) match {
+	brief := p.String()
+	if p.IsSingleIP() {
+		brief = p.Addr().String()
+	}
+	return match{full: option + " " + p.String(), brief: option + " " + brief}
+}
+
+func by(name string) match { return matching("-i %s", name) }
+
+// recent is a match of xt_recent.
+func (c *compiler) recent(t *tag, do string) match {
+	bits := c.p.Source.Prefix(c.f.sample()).Bits()
+	full := fmt.Sprintf("-m recent %s --name %%s --mask %s --rsource", do, mask(c.f, bits))
+	brief := fmt.Sprintf("-m recent --name %%s %s", do)
+	if bits != c.f.bits() {
+		brief += " --mask " + mask(c.f, bits)
+	}
+	return match{full, brief, t}
+}
+
+func (c *compiler) set(t *tag) match    { return c.recent(t, "--set") }
+func (c *compiler) remove(t *tag) match { return c.recent(t, "--remove") }
+
+// within matches sources that were put on the list so short a time ago.
+func (c *compiler) within(t *tag, d time.Duration) match {
+	return c.recent(t, fmt.Sprintf("--rcheck --seconds %d", d/time.Second))
+}
+
+// mask writes a prefix length as xt_recent wants it.
+func mask(f Family, bits int) string {
+	ones := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	if f == IPv6 {
+		var all [16]byte
+		for i := range all {
+			all[i] = 255
+		}
+		ones = netip.AddrFrom16(all)
+	}
+	return netip.PrefixFrom(ones, bits).Masked().Addr().String()
+}
+
+// phrase writes matches after one another.
+func phrase(matches []match, write func(match) string) string {
+	var words []string
+	for _, m := range matches {
+		words = append(words, write(m))
+	}
+	return strings.Join(words, " ")
+}

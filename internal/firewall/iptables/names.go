@@ -1,0 +1,134 @@
+package iptables
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	"postern/internal/automaton"
+)
+
+// prefix is what the names of all guest chains and lists begin with.
+const prefix = "POSTERN-"
+
+// maxChain is how long the name of a chain may be (XT_EXTENSION_MAXNAMELEN, less
+// its final zero), when it is a guest's.
+const maxChain = 28 - len(prefix)
+
+// shortened is a name that fits; one that does not is cut, and told apart from
+// others that are cut alike.
+func shortened(name string) string {
+	if len(name) <= maxChain {
+		return name
+	}
+	return fmt.Sprintf("%s.%04x", name[:maxChain-5], sum(name)&0xffff)
+}
+
+func sum(text string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(text))
+	return h.Sum32()
+}
+
+// ofDoor is the name of something that one door has: the door's name follows
+// where there are several.
+func (c *compiler) ofDoor(name string, d *automaton.Door) string {
+	if len(c.m.Doors) == 1 {
+		return name
+	}
+	return name + "-" + d.Name
+}
+
+// leadsTo is the first door that a state leads to. Doors that have come equally far
+// share a state or not one, so that it tells the states of one depth apart.
+func (c *compiler) leadsTo(s *automaton.State) *automaton.Door {
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		if len(s.Path) > len(d.Knock.Sequence) || s.Opened && len(s.Path) < len(d.Knock.Sequence) {
+			continue
+		}
+		leads := true
+		for k, port := range s.Path {
+			leads = leads && d.Knock.Sequence[k] == port
+		}
+		if leads {
+			return d
+		}
+	}
+	return nil // there is no such state
+}
+
+// onlyAt tells whether the state is the only one with so many knocks.
+func (c *compiler) onlyAt(s *automaton.State) bool {
+	n := 0
+	for i := range c.m.States {
+		if o := &c.m.States[i]; len(o.Path) == len(s.Path) && o.Opened == s.Opened {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// stateName is the name of a chain or list that belongs to a state.
+func (c *compiler) stateName(name string, s *automaton.State) string {
+	if c.onlyAt(s) {
+		return name
+	}
+	return c.ofDoor(name, c.leadsTo(s))
+}
+
+// gateName is the chain of a source in a state.
+func (c *compiler) gateName(s *automaton.State) string {
+	if s.Opened {
+		return shortened(c.ofDoor("AFTER", c.leadsTo(s)))
+	}
+	return shortened(c.stateName(fmt.Sprintf("GATE%d", len(s.Path)+1), s))
+}
+
+// stateTag is the list of the sources in a state. A guest's name lasts as long as
+// the state's id does, whatever other doors come and go.
+func (c *compiler) stateTag(s *automaton.State) *tag {
+	name, guest := c.stateName(fmt.Sprintf("OK%d", len(s.Path)), s), fmt.Sprintf("OK%d", len(s.Path))
+	if s.Opened {
+		name, guest = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
+	}
+	return &tag{c.listName(name), c.guestName(guest, stateMark, uint32(s.ID))}
+}
+
+// grantTag is the list of the sources that hold a door's grant for one of its
+// services. The name of a guest's changes with all that a grant depends on.
+func (c *compiler) grantTag(d *automaton.Door, service int) *tag {
+	s := &c.m.Services[service]
+	name := c.ofDoor(fmt.Sprintf("OK%d", len(d.Knock.Sequence)), d)
+	if len(d.Services) > 1 {
+		name += fmt.Sprintf("-%s%d", s.Port.Protocol, s.Port.Number)
+	}
+	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
+	return &tag{c.listName(name), c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
+}
+
+// stateMark and grantMark come before the id in a guest's name.
+const (
+	stateMark = "s"
+	grantMark = "g"
+)
+
+// guestName is the name of a guest's list or table. It tells of the mask, too,
+// which a list in the kernel does not change.
+func (c *compiler) guestName(name, mark string, id uint32) string {
+	return c.masked(c.listName(prefix+name)) + fmt.Sprintf("-%s%08x", mark, id)
+}
+
+func (c *compiler) masked(name string) string {
+	if bits := c.p.Source.Prefix(c.f.sample()).Bits(); bits != c.f.bits() {
+		return fmt.Sprintf("%s-%d", name, bits)
+	}
+	return name
+}
+
+// listName tells the families' lists apart, which have one set of names.
+func (c *compiler) listName(name string) string {
+	if c.f == IPv6 {
+		return name + "-v6"
+	}
+	return name
+}

@@ -1,0 +1,100 @@
+package iptables
+
+import (
+	"fmt"
+	"slices"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// diverting makes the rules of the nat table, which sees the first packet of a
+// connection, and sees it before INPUT does. Who holds a grant for a service on
+// another host is sent there; what is hidden on this one is kept from being sent
+// elsewhere by others (a published container port, say), where no rule of ours would see it.
+func (c *compiler) diverting() {
+	pre := &chain{name: "PREROUTING", policy: "ACCEPT"}
+	c.nat = append(c.nat, pre)
+	for _, name := range []string{"INPUT", "OUTPUT"} {
+		c.nat = append(c.nat, &chain{name: name, policy: "ACCEPT"})
+	}
+	post := &chain{name: "POSTROUTING", policy: "ACCEPT"}
+	c.nat = append(c.nat, post)
+
+	arrive := pre
+	if len(c.p.Interfaces) > 0 {
+		arrive = c.chain(&c.nat, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
+		for _, name := range c.p.Interfaces {
+			pre.add("", to(arrive), by(name))
+		}
+	}
+	arrive.add("What is for other hosts is left alone.", pass, toOthers)
+	// A service of one address stands before one of the same port on all others.
+	for _, one := range []bool{true, false} {
+		for i := range c.m.Services {
+			if s := &c.m.Services[i]; s.Forward.IsValid() && s.Address.IsValid() == one && c.reachable(s) {
+				c.divert(arrive, i)
+			}
+		}
+		for i := range c.m.Services {
+			if s := &c.m.Services[i]; one && c.mixed() && s.Address.IsValid() && c.reachable(s) {
+				arrive.add("", keep, c.addressed(s.Address, s.Port)...)
+			}
+		}
+	}
+	for i := range c.m.Services {
+		if s := &c.m.Services[i]; s.Masquerade && c.reachable(s) {
+			c.masquerade(post, s)
+		}
+	}
+	c.allow(arrive, "What needs no knock is left to others, if they want it.")
+	if c.p.Posture == policy.Closed {
+		arrive.add("All else is for this host, and nobody sends it on.", keep)
+		return
+	}
+	doc := "What is hidden is for this host, and nobody sends it on."
+	for i := range c.m.Services {
+		if s := &c.m.Services[i]; c.reachable(s) {
+			arrive.add(doc, keep, c.addressed(s.Address, s.Port)...)
+			doc = ""
+		}
+	}
+	arrive.add("", pass)
+}
+
+// divert sends the connections to a service on to the host that it is on: those
+// that need no knock, and those of who holds a grant.
+func (c *compiler) divert(ch *chain, service int) {
+	s := &c.m.Services[service]
+	there := target{verdict: "-j DNAT --to-destination " + s.Forward.String()}
+	asked := c.addressed(s.Address, s.Port)
+	if s.Port.Protocol == policy.TCP {
+		asked = opening(asked)
+	}
+	doc := fmt.Sprintf("The service behind %s is at %s.", s.Port, s.Forward)
+	for i := range c.p.Allow {
+		a := &c.p.Allow[i]
+		covers := a.Service == policy.Service{} ||
+			a.Service.Protocol == s.Port.Protocol && a.Service.First <= s.Port.Number && s.Port.Number <= a.Service.Last
+		if covers && (!a.From.IsValid() || c.f.of(a.From.Addr())) {
+			ch.add(doc, there, append(c.whence(a), asked...)...)
+			doc = ""
+		}
+	}
+	for i := range c.m.Doors {
+		if d := &c.m.Doors[i]; slices.Contains(d.Services, service) && c.serves(d) {
+			ch.add(doc, there, slices.Concat(asked, c.holds(d, service))...)
+			doc = ""
+		}
+	}
+}
+
+// masquerade gives forwarded connections this host's address.
+func (c *compiler) masquerade(ch *chain, s *automaton.Service) {
+	ch.add(fmt.Sprintf("So that answers from %s find back.", s.Forward.Addr()), target{verdict: "-j MASQUERADE"},
+		slices.Concat(
+			[]match{toAddress(s.Forward.Addr())},
+			c.f.on(policy.Port{Protocol: s.Port.Protocol, Number: s.Forward.Port()}),
+			[]match{matching("-m conntrack --ctstatus DNAT --ctorigdstport %d", s.Port.Number)},
+		)...)
+}

@@ -1,0 +1,169 @@
+package iptables
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Style is how much a text says besides the rules.
+type Style int
+
+const (
+	Plain     Style = iota
+	Commented       // what each chain and rule is for
+)
+
+// Save writes the rules as iptables-save lists them and iptables-restore reads
+// them, for a family's tables that have no other rules.
+func (r *Ruleset) Save(f Family, s Style) string {
+	var b strings.Builder
+	if s == Commented {
+		b.WriteString(r.heading(f, "Load them with \""+f.Program()+"-restore\". That takes the place of all rules in these tables."))
+	}
+	for _, t := range r.tables[f] {
+		fmt.Fprintf(&b, "*%s\n", t.name)
+		for _, c := range t.chains {
+			policy := c.policy
+			if policy == "" {
+				policy = "-"
+			}
+			fmt.Fprintf(&b, ":%s %s [0:0]\n", c.name, policy)
+		}
+		for _, c := range t.chains {
+			c.section(&b, s)
+			for i := range c.rules {
+				c.rules[i].comment(&b, s)
+				fmt.Fprintf(&b, "-A %s\n", words(c.name, phrase(c.rules[i].matches, match.listed), c.rules[i].target.listed()))
+			}
+		}
+		if s == Commented {
+			b.WriteString("\n# From here on it holds, all at once.\n")
+		}
+		b.WriteString("COMMIT\n")
+	}
+	return b.String()
+}
+
+// Script writes the rules as commands with the least that iptables takes.
+func (r *Ruleset) Script(f Family, s Style) string {
+	var b strings.Builder
+	b.WriteString("#!/bin/sh\n")
+	if s == Commented {
+		b.WriteString(r.heading(f, "Run this as root, on tables that have no rules yet. Connections that are open go on."))
+	}
+	b.WriteString("set -e\n")
+	for _, t := range r.tables[f] {
+		command := f.Program()
+		if t.name != "filter" {
+			command += " -t " + t.name
+		}
+		say := func(text string) {
+			if s == Commented {
+				b.WriteString("\n# " + text + "\n")
+			}
+		}
+		say("The chains of the " + t.name + " table.")
+		for _, c := range t.chains {
+			if c.policy == "" {
+				fmt.Fprintf(&b, "%s -N %s\n", command, c.name)
+			}
+		}
+		// The kernel's own chains come last: they lead to the others only
+		// when these are whole.
+		for _, called := range []bool{false, true} {
+			for _, c := range t.chains {
+				if (c.policy != "") != called {
+					continue
+				}
+				c.section(&b, s)
+				for i := range c.rules {
+					c.rules[i].comment(&b, s)
+					fmt.Fprintf(&b, "%s -A %s\n", command, words(c.name, phrase(c.rules[i].matches, match.least), c.rules[i].target.listed()))
+				}
+			}
+		}
+		for _, c := range t.chains {
+			if c.policy == "DROP" {
+				say("What no rule has decided about is dropped.")
+				fmt.Fprintf(&b, "%s -P %s %s\n", command, c.name, c.policy)
+			}
+		}
+	}
+	return b.String()
+}
+
+// heading says what the text is.
+func (r *Ruleset) heading(f Family, use string) string {
+	return fmt.Sprintf(`# Postern, %s rules. They hide services; each must still be safe by itself.
+# %s
+#
+# How to read them: a packet for this host begins in the list INPUT and tries one line
+# after the other. -A says which list a line belongs to, -j what happens to a packet that
+# all between the two is true of: it is let in (ACCEPT) or dropped (DROP), and that is
+# the end of it; or it goes on in another list. A line without -j only notes something down.
+# "recent" notes down senders: --set puts the packet's sender on the list --name, --remove
+# takes it off, --rcheck asks whether it has been on it for no more than so many --seconds.
+`, f.Program(), use)
+}
+
+// section begins a chain, if it has rules.
+func (c *chain) section(b *strings.Builder, s Style) {
+	if s != Commented || len(c.rules) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n# ---- %s ----\n", c.name)
+	comment(b, c.doc)
+}
+
+func (r *rule) comment(b *strings.Builder, s Style) {
+	if s == Commented && r.doc != "" {
+		b.WriteString("\n")
+		comment(b, r.doc)
+	}
+}
+
+func comment(b *strings.Builder, text string) {
+	if text != "" {
+		b.WriteString("# " + strings.ReplaceAll(text, "\n", "\n# ") + "\n")
+	}
+}
+
+// words joins what there is.
+func words(all ...string) string {
+	var some []string
+	for _, w := range all {
+		if w != "" {
+			some = append(some, w)
+		}
+	}
+	return strings.Join(some, " ")
+}
+
+// listed is the match as iptables-save lists it.
+func (m match) listed() string { return m.named(m.full, func(t *tag) string { return t.name }) }
+
+// least is the match in the fewest words.
+func (m match) least() string {
+	if m.brief == "" {
+		return m.listed()
+	}
+	return m.named(m.brief, func(t *tag) string { return t.name })
+}
+
+func (m match) named(text string, name func(*tag) string) string {
+	if m.tag == nil {
+		return text
+	}
+	return fmt.Sprintf(text, name(m.tag))
+}
+
+// listed is the target where there are no other rules.
+func (t target) listed() string {
+	switch {
+	case t.chain != nil:
+		return "-j " + t.chain.name
+	case t.pass:
+		return "-j ACCEPT"
+	}
+	return t.verdict
+}
