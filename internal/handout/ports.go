@@ -1,0 +1,241 @@
+package handout
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"postern/internal/paragraph"
+	"postern/internal/policy"
+)
+
+// A need is something that must reach the host from outside, and why.
+type need struct {
+	service policy.Service
+	why     []string
+}
+
+// needs are in the order in which a policy first names them.
+type needs []need
+
+func (all *needs) add(s policy.Service, why string) {
+	i := slices.IndexFunc(*all, func(n need) bool { return n.service == s })
+	if i < 0 {
+		i = len(*all)
+		*all = append(*all, need{service: s})
+	}
+	if n := &(*all)[i]; !slices.Contains(n.why, why) {
+		n.why = append(n.why, why)
+	}
+}
+
+// Ports writes the table of ports to forward on a home router to the host that
+// runs the policy, and what else there is to know about it.
+func Ports(p *policy.Policy) string {
+	var forwarded, only6 needs // what IPv4 needs; what only IPv6 does
+	both := false              // is any of forwarded for IPv6, too?
+	for i := range p.Doors {
+		d := &p.Doors[i]
+		to := &forwarded
+		switch family(d) {
+		case "":
+			both = true
+		case "-6":
+			to = &only6
+		}
+		for _, port := range distinct(d.Knock.Sequence) {
+			to.add(single(port), knocks(d, port))
+		}
+		for _, port := range d.Services {
+			to.add(single(port), serves(d))
+		}
+	}
+	for _, a := range p.Allow {
+		switch {
+		case a.Service == policy.Service{}, a.From.IsValid() && a.From.Addr().IsPrivate():
+			// No port, or from the inside of the router.
+		case a.From.IsValid() && a.From.Addr().Is6():
+			only6.add(a.Service, needsNoKnock(a))
+		default:
+			forwarded.add(a.Service, needsNoKnock(a))
+			both = both || !a.From.IsValid()
+		}
+	}
+	var b strings.Builder
+	rows := forwarded.rows("TO PORT")
+	if len(rows) > 1 {
+		table(&b, rows)
+		for _, note := range notes(p, forwarded) {
+			paragraphTo(&b, note)
+		}
+	} else {
+		b.WriteString("Nothing is to be forwarded: this policy opens no port to IPv4 from outside.\n")
+	}
+	more := only6.rows("")
+	const by6 = "IPv6 needs no forwarding, but the router's firewall must let "
+	switch {
+	case len(more) > 1 && both:
+		paragraphTo(&b, by6+"the same ports through to this host, and these, which only IPv6 uses:")
+	case len(more) > 1:
+		paragraphTo(&b, by6+"these through to this host:")
+	case both:
+		paragraphTo(&b, by6+"the same ports through to this host.")
+	}
+	if len(more) > 1 {
+		b.WriteByte('\n')
+		table(&b, more)
+	}
+	return b.String()
+}
+
+// notes are what a table of ports cannot say.
+func notes(p *policy.Policy, forwarded needs) []string {
+	all := []string{"Forward each port to the same number on this host. It must see the address that a client comes from: " +
+		"a router that puts its own in that place makes all clients one source."}
+	for _, n := range forwarded {
+		switch {
+		case n.service.Protocol == policy.ICMP:
+			all = append(all, fmt.Sprintf("Echo requests (%s) have no port, and by IPv4 the router answers them itself: they do not reach this host through it.",
+				strings.Join(n.why, "; ")))
+		case !ported(n.service):
+			all = append(all, fmt.Sprintf("%s (%s) has no ports: it takes a router that can pass on the protocol.",
+				n.service, strings.Join(n.why, "; ")))
+		}
+	}
+	for i := range p.Doors {
+		if d := &p.Doors[i]; d.Forward.IsValid() && family(d) != "-6" {
+			all = append(all, fmt.Sprintf("Forward %s to this host and not to %s, or door %s hides nothing.",
+				d.Services[0], d.Forward.Addr(), d.Name))
+		}
+	}
+	all = append(all, contested(p)...)
+	return append(all, "Routers differ in what they answer for ports that they do not forward. Where that is nothing, cover: drop "+
+		"makes the forwarded ones look the same; where it is a refusal, cover: reset does.")
+}
+
+// contested tells of ports that several IPv4 addresses of the host want, where
+// the router can give one number to one address only.
+func contested(p *policy.Policy) []string {
+	var order []policy.Port
+	wanted := map[policy.Port][]netip.Addr{}
+	for i := range p.Doors {
+		d := &p.Doors[i]
+		if !d.Address.Is4() || family(d) == "-6" {
+			continue
+		}
+		for _, port := range d.Services {
+			if len(wanted[port]) == 0 {
+				order = append(order, port)
+			}
+			if !slices.Contains(wanted[port], d.Address) {
+				wanted[port] = append(wanted[port], d.Address)
+			}
+		}
+	}
+	var all []string
+	for _, port := range order {
+		if a := wanted[port]; len(a) > 1 {
+			all = append(all, fmt.Sprintf("%s is wanted at %s: the router can forward it to one of them. Let it forward another external port to the others.",
+				port, list(a)))
+		}
+	}
+	return all
+}
+
+// rows is the table of those that have ports. Without a heading for it there is
+// no column of the ports on this host.
+func (all needs) rows(to string) [][]string {
+	row := func(external, protocol, inner, why string) []string {
+		if to == "" {
+			return []string{external, protocol, why}
+		}
+		return []string{external, protocol, inner, why}
+	}
+	rows := [][]string{row("EXTERNAL", "PROTOCOL", to, "WHAT FOR")}
+	for _, n := range all {
+		if ported(n.service) {
+			protocol, numbers, _ := strings.Cut(n.service.String(), "/")
+			rows = append(rows, row(numbers, protocol, numbers, strings.Join(n.why, "; ")))
+		}
+	}
+	return rows
+}
+
+func ported(s policy.Service) bool { return s.Protocol == policy.TCP || s.Protocol == policy.UDP }
+
+func single(p policy.Port) policy.Service {
+	return policy.Service{Protocol: p.Protocol, First: p.Number, Last: p.Number}
+}
+
+func distinct(ports []policy.Port) []policy.Port {
+	var all []policy.Port
+	for _, p := range ports {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// knocks says which of a door's knocks a port is: "knocks 1 and 3 of door ssh".
+func knocks(d *policy.Door, port policy.Port) string {
+	var numbers []string
+	for i, k := range d.Knock.Sequence {
+		if k == port {
+			numbers = append(numbers, fmt.Sprint(i+1))
+		}
+	}
+	last := len(numbers) - 1
+	if last == 0 {
+		return fmt.Sprintf("knock %s of door %s", numbers[0], d.Name)
+	}
+	return fmt.Sprintf("knocks %s and %s of door %s", strings.Join(numbers[:last], ", "), numbers[last], d.Name)
+}
+
+func serves(d *policy.Door) string {
+	text := "service of door " + d.Name
+	if d.Address.IsValid() {
+		text += ", at " + d.Address.String()
+	}
+	if d.Forward.IsValid() {
+		text += ", which this host forwards to " + d.Forward.String()
+	}
+	return text
+}
+
+func needsNoKnock(a policy.Allow) string {
+	text := "needs no knock"
+	if a.From.IsValid() {
+		text += ", from " + network(a.From)
+	}
+	if a.Interface != "" {
+		text += ", on " + a.Interface
+	}
+	return text
+}
+
+// table writes rows in columns that line up.
+func table(b *strings.Builder, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		last := len(row) - 1
+		for i, cell := range row[:last] {
+			fmt.Fprintf(b, "%-*s  ", widths[i], cell)
+		}
+		b.WriteString(row[last] + "\n")
+	}
+}
+
+func paragraphTo(b *strings.Builder, text string) {
+	b.WriteByte('\n')
+	for _, line := range paragraph.Wrap(text, 80) {
+		b.WriteString(line + "\n")
+	}
+}
