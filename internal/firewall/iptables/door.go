@@ -13,52 +13,18 @@ import (
 // that lets in, so that no two packets have it, whichever processors judge them.
 func (c *compiler) holders() {
 	doc := "Who has knocked right may connect. The service still asks who they are: a knock is no password."
-	add := func(s *automaton.Service, service int, more ...match) {
+	for service := range c.m.Services {
+		s := &c.m.Services[service]
+		if !c.reachable(s) || s.Forward.IsValid() {
+			continue
+		}
 		for i := range c.m.Doors {
-			if d := &c.m.Doors[i]; slices.Contains(d.Services, service) && c.serves(d) {
-				c.knocking.add(doc, pass, slices.Concat(c.addressed(s.Address, s.Port), more, c.holds(d, service))...)
+			if d := &c.m.Doors[i]; slices.Contains(d.Services, service) {
+				c.knocking.add(doc, pass, slices.Concat(c.addressed(s), c.holds(d, service))...)
 				doc = ""
 			}
 		}
 	}
-	each := func(f func(s *automaton.Service, service int)) {
-		for i := range c.m.Services {
-			if s := &c.m.Services[i]; c.reachable(s) && !s.Forward.IsValid() {
-				f(s, i)
-			}
-		}
-	}
-	each(func(s *automaton.Service, i int) {
-		if s.Address.IsValid() {
-			add(s, i)
-		}
-	})
-	if c.progress != c.knocking {
-		// A service of one address stands before one of the same port on all others.
-		for i := range c.m.Services {
-			if s := &c.m.Services[i]; s.Address.IsValid() && c.reachable(s) {
-				c.knocking.add("", to(c.progress), c.addressed(s.Address, s.Port)...)
-			}
-		}
-	}
-	each(func(s *automaton.Service, i int) {
-		if !s.Address.IsValid() {
-			add(s, i)
-		}
-	})
-	if c.progress != c.knocking {
-		c.knocking.add("", to(c.progress))
-	}
-}
-
-// mixed tells whether any port has a service on one address and another service
-// on all others.
-func (c *compiler) mixed() bool {
-	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool {
-		return s.Address.IsValid() && c.reachable(&s) && slices.ContainsFunc(c.m.Services, func(o automaton.Service) bool {
-			return o.Port == s.Port && !o.Address.IsValid() && c.reachable(&o)
-		})
-	})
 }
 
 // holds matches sources that hold a door's grant for a service, and uses it up

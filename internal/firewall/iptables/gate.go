@@ -2,20 +2,14 @@ package iptables
 
 import (
 	"fmt"
-	"net/netip"
 
 	"postern/internal/automaton"
-	"postern/internal/policy"
 )
 
 // knocks makes the chains that run the automaton.
 func (c *compiler) knocks() {
 	c.knocking = c.chain(&c.filter, "KNOCKING",
 		"Has the sender knocked? Each list remembers senders, and when each was put on it.")
-	c.progress = c.knocking
-	if c.mixed() {
-		c.progress = c.chain(&c.filter, "PROGRESS", "How far has the sender come?")
-	}
 	c.gates = map[automaton.StateID]*chain{}
 	first := c.chain(&c.filter, "GATE1", "Senders with no knock to their name.")
 	for i := range c.m.States {
@@ -30,9 +24,9 @@ func (c *compiler) knocks() {
 	c.opening()
 
 	c.holders()
-	c.whereabouts(c.progress)
-	c.stray(c.progress)
-	c.progress.add("Everybody else begins at the beginning.", to(first))
+	c.whereabouts(c.knocking)
+	c.stray(c.knocking)
+	c.knocking.add("Everybody else begins at the beginning.", to(first))
 
 	for i := range c.m.States {
 		c.gate(&c.m.States[i], first)
@@ -131,9 +125,10 @@ func (c *compiler) forfeiting() {
 }
 
 // addressed matches packets to a service.
-func (c *compiler) addressed(local netip.Addr, port policy.Port) []match {
-	if !local.IsValid() {
-		return c.f.on(port)
+func (c *compiler) addressed(s *automaton.Service) []match {
+	matches := c.f.on(s.Port)
+	if s.Address.IsValid() {
+		matches = append(matches, toAddress(s.Address))
 	}
-	return append([]match{toAddress(local)}, c.f.on(port)...)
+	return matches
 }

@@ -134,7 +134,7 @@ func (c *compiler) covering(closed bool) {
 	shown := c.chain(&c.filter, "COVER", "What is not let in, if it is for a hidden service. All else is left alone.")
 	for i := range c.m.Services {
 		if s := &c.m.Services[i]; c.reachable(s) {
-			shown.add("", to(refuse), c.addressed(s.Address, s.Port)...)
+			shown.add("", to(refuse), c.addressed(s)...)
 		}
 	}
 	shown.add("", pass)

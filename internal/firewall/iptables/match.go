@@ -81,10 +81,9 @@ func icmp6(kind int) match {
 	return match{full: fmt.Sprintf("-m icmp6 --icmpv6-type %d", kind), brief: fmt.Sprintf("--icmpv6-type %d", kind)}
 }
 
-// opening makes a match of packets to a TCP port one of those that open a connection.
-func opening(asked []match) []match {
-	last := &asked[len(asked)-1]
-	return append(asked[:len(asked)-1:len(asked)-1], match{full: last.full + " " + isSYN.full, brief: last.brief + " " + isSYN.brief})
+// opening makes a match of a TCP port one of the packets to it that open a connection.
+func opening(m match) match {
+	return match{full: m.full + " " + isSYN.full, brief: m.brief + " " + isSYN.brief}
 }
 
 // between matches packets to a range of ports.
@@ -110,7 +109,6 @@ func from(p netip.Prefix) match    { return address("-s", p) }
 func notFrom(p netip.Prefix) match { return address("! -s", p) }
 
 func toAddress(a netip.Addr) match { return address("-d", netip.PrefixFrom(a, a.BitLen())) }
-func notTo(a netip.Addr) match     { return address("! -d", netip.PrefixFrom(a, a.BitLen())) }
 
 func address(option string, p netip.Prefix) match {
 	brief := p.String()

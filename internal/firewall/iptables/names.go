@@ -100,7 +100,7 @@ func (c *compiler) grantTag(d *automaton.Door, service int) *tag {
 	s := &c.m.Services[service]
 	name := c.ofDoor(fmt.Sprintf("OK%d", len(d.Knock.Sequence)), d)
 	if len(d.Services) > 1 {
-		name += fmt.Sprintf("-%s%d", s.Port.Protocol, s.Port.Number)
+		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number) // no door's name has a dot
 	}
 	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
 	return &tag{c.listName(name), c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}

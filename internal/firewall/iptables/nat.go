@@ -29,22 +29,12 @@ func (c *compiler) diverting() {
 		}
 	}
 	arrive.add("What is for other hosts is left alone.", pass, toOthers)
-	// A service of one address stands before one of the same port on all others.
-	for _, one := range []bool{true, false} {
-		for i := range c.m.Services {
-			if s := &c.m.Services[i]; s.Forward.IsValid() && s.Address.IsValid() == one && c.reachable(s) {
-				c.divert(arrive, i)
-			}
-		}
-		for i := range c.m.Services {
-			if s := &c.m.Services[i]; one && c.mixed() && s.Address.IsValid() && c.reachable(s) {
-				arrive.add("", keep, c.addressed(s.Address, s.Port)...)
-			}
-		}
-	}
 	for i := range c.m.Services {
-		if s := &c.m.Services[i]; s.Masquerade && c.reachable(s) {
-			c.masquerade(post, s)
+		if s := &c.m.Services[i]; s.Forward.IsValid() && c.reachable(s) {
+			c.divert(arrive, i)
+			if s.Masquerade {
+				c.masquerade(post, s)
+			}
 		}
 	}
 	c.allow(arrive, "What needs no knock is left to others, if they want it.")
@@ -55,11 +45,10 @@ func (c *compiler) diverting() {
 	doc := "What is hidden is for this host, and nobody sends it on."
 	for i := range c.m.Services {
 		if s := &c.m.Services[i]; c.reachable(s) {
-			arrive.add(doc, keep, c.addressed(s.Address, s.Port)...)
+			arrive.add(doc, keep, c.addressed(s)...)
 			doc = ""
 		}
 	}
-	arrive.add("", pass)
 }
 
 // divert sends the connections to a service on to the host that it is on: those
@@ -67,9 +56,9 @@ func (c *compiler) diverting() {
 func (c *compiler) divert(ch *chain, service int) {
 	s := &c.m.Services[service]
 	there := target{verdict: "-j DNAT --to-destination " + s.Forward.String()}
-	asked := c.addressed(s.Address, s.Port)
+	asked := c.addressed(s)
 	if s.Port.Protocol == policy.TCP {
-		asked = opening(asked)
+		asked[1] = opening(asked[1])
 	}
 	doc := fmt.Sprintf("The service behind %s is at %s.", s.Port, s.Forward)
 	for i := range c.p.Allow {
@@ -95,6 +84,6 @@ func (c *compiler) masquerade(ch *chain, s *automaton.Service) {
 		slices.Concat(
 			[]match{toAddress(s.Forward.Addr())},
 			c.f.on(policy.Port{Protocol: s.Port.Protocol, Number: s.Forward.Port()}),
-			[]match{matching("-m conntrack --ctstatus DNAT --ctorigdstport %d", s.Port.Number)},
+			[]match{matching("-m conntrack --ctstate DNAT --ctorigdstport %d", s.Port.Number)},
 		)...)
 }

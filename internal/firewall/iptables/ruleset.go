@@ -132,9 +132,9 @@ type compiler struct {
 
 	filter, nat []*chain
 
-	cover                      target // where what is not let in goes
-	knocking, progress, forget *chain // forget is nil where no door has forfeit
-	gates                      map[automaton.StateID]*chain
+	cover            target // where what is not let in goes
+	knocking, forget *chain // forget is nil where no door has forfeit
+	gates            map[automaton.StateID]*chain
 
 	// By door, where its last knock leads, and what it does before.
 	doors  []target
