@@ -17,7 +17,12 @@ type shot struct {
 	port     policy.Port
 	sport    uint16 // the source port; the identifier of an echo request
 	seq      uint32
-	flags    packet.TCPFlags // of TCP: pure SYN is an input, ACK is not
+	flags    packet.TCPFlags
+}
+
+// opens tells whether the packet would open a connection: of TCP, a pure SYN does.
+func (s shot) opens() bool {
+	return s.port.Protocol != policy.TCP || s.flags&(packet.FIN|packet.SYN|packet.RST|packet.ACK) == packet.SYN
 }
 
 func (s shot) String() string {
@@ -64,6 +69,8 @@ type outcome struct {
 	kind    kind
 	verdict automaton.Verdict // of an input
 	pass    bool
+	tcp     bool
+	bare    bool // it opens no connection
 	unsure  bool // it came too near to a deadline to tell
 
 	// What the packet met with, to count.
@@ -79,13 +86,13 @@ type outcome struct {
 type model struct {
 	machine *automaton.Machine
 	ref     *automaton.Reference
-	first   map[policy.Port]bool // the first knocks
-	flows   map[flow]bool
+	first   map[policy.Port]bool   // the first knocks
+	flows   map[flow]time.Duration // when the last packet of each that is known came
 	purses  map[netip.Addr]*purse
 	noise   time.Duration // the most of any packet so far
 }
 
-// flow is what conntrack knows a UDP or ICMP flow by.
+// flow is what connection tracking knows a flow by.
 type flow struct {
 	src, dst netip.Addr
 	port     policy.Port
@@ -97,7 +104,7 @@ func newModel(m *automaton.Machine) *model {
 		machine: m,
 		ref:     automaton.NewReference(m),
 		first:   map[policy.Port]bool{},
-		flows:   map[flow]bool{},
+		flows:   map[flow]time.Duration{},
 		purses:  map[netip.Addr]*purse{},
 	}
 	for _, e := range m.Edges {
@@ -114,27 +121,47 @@ func (o *model) step(at span, s shot) outcome {
 	p := o.machine.Policy
 	hidden := o.machine.Addressed(s.dst, s.port) != nil
 	f := flow{s.src, s.dst, s.port, s.sport}
-	isSYN := s.port.Protocol == policy.TCP && s.flags&(packet.FIN|packet.SYN|packet.RST|packet.ACK) == packet.SYN
+	last, isKnown := o.flows[f]
 	var v outcome
 	switch {
-	case o.flows[f]:
-		v = outcome{kind: known, pass: true}
+	case isKnown:
+		v = outcome{kind: known, pass: true, unsure: at.to-last > flowLife}
 	case len(p.Interfaces) > 0 && links[s.link] != p.Interfaces[0]:
 		v = outcome{kind: ungoverned, pass: true}
 	case o.allows(s):
 		v = outcome{kind: allowed, pass: true}
-	case s.port.Protocol == policy.TCP && !isSYN:
+	case !s.opens() && o.machine.Parameters.Inputs == automaton.Openings:
 		v = outcome{kind: stray, pass: p.Posture == policy.Guard && !hidden}
 	default:
 		v = o.input(at, s)
 		v.pass = v.verdict.Admitted || p.Posture == policy.Guard && !hidden
 	}
-	// TCP is judged before conntrack. A flow is known for at least 30 s, which
-	// is longer than any scenario.
-	if v.pass && s.port.Protocol != policy.TCP {
-		o.flows[f] = true
+	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opens()
+	if isKnown || v.pass && o.founds(s) {
+		o.flows[f] = at.from
 	}
 	return v
+}
+
+// flowLife is how long connection tracking knows a flow at the least, after its
+// last packet: 10 s once a listener has refused something of it, 30 s and more
+// otherwise. A scenario goes on for less, if the machine is not too busy.
+const flowLife = 10*time.Second - guard
+
+// founds tells whether the flow of a packet that passes is known from then on, on
+// every cable. The suite's listeners answer each SYN, and the kernel each echo
+// request; nobody answers a UDP datagram. A TCP packet that opens no connection
+// is refused with a RST, upon which connection tracking forgets it.
+func (o *model) founds(s shot) bool {
+	tracks := o.machine.Parameters.Known
+	switch s.port.Protocol {
+	case policy.TCP:
+		return tracks != automaton.SameSYN && s.opens()
+	case policy.UDP:
+		return tracks != automaton.Answered
+	default:
+		return true
+	}
 }
 
 // allows tells whether an allow entry takes the packet.
@@ -172,10 +199,10 @@ func (o *model) input(at span, s shot) outcome {
 		_, has := before.Grants[service.ID]
 		v.late = had && !has
 	}
-	if v.verdict.Rule == 4 && o.first[s.port] {
+	if budget := o.machine.Parameters.FirstKnocks; budget != (automaton.Budget{}) && v.verdict.Rule == 4 && o.first[s.port] {
 		source := o.machine.Policy.Source.Mask(s.src)
 		if o.purses[source] == nil {
-			o.purses[source] = newPurse(at)
+			o.purses[source] = newPurse(budget, at)
 		}
 		spent := v.verdict.Door != nil || v.verdict.To != automaton.Root
 		v.refused = !spent
@@ -224,8 +251,8 @@ func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 			all = append(all, until)
 		}
 	}
-	if p := o.purses[o.machine.Policy.Source.Mask(src)]; p != nil && p.low < knockCost {
-		all = append(all, p.last.from+knockCost-p.low)
+	if p := o.purses[o.machine.Policy.Source.Mask(src)]; p != nil && p.low < p.cost {
+		all = append(all, p.last.from+p.cost-p.low)
 	}
 	return all
 }
@@ -233,33 +260,32 @@ func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 // A purse is a source's budget of first knocks as well as it is known: it holds
 // between low and high. The reference counts exact times; the kernel had others.
 type purse struct {
-	low, high time.Duration
-	last      span
-	knocks    int
+	cost, size time.Duration // of one knock, and when it is full
+	low, high  time.Duration
+	last       span
 }
 
-var (
-	knockCost = time.Second / time.Duration(automaton.FirstKnocks.Rate)
-	purseSize = knockCost * time.Duration(automaton.FirstKnocks.Burst)
-)
-
-func newPurse(at span) *purse { return &purse{low: purseSize, high: purseSize, last: at} }
+func newPurse(budget automaton.Budget, at span) *purse {
+	p := &purse{cost: time.Second / time.Duration(budget.Rate), last: at}
+	p.size = p.cost * time.Duration(budget.Burst)
+	p.low, p.high = p.size, p.size
+	return p
+}
 
 // near tells whether it cannot be said if there is a first knock in the purse.
 func (p *purse) near(at time.Duration) bool {
-	return p.low+max(0, at-p.last.to) < knockCost && p.high+at-p.last.from+tick >= knockCost
+	return p.low+max(0, at-p.last.to) < p.cost && p.high+at-p.last.from+tick >= p.cost
 }
 
 // spend takes one first knock, if the reference did, and tells whether the
 // kernel may have judged otherwise.
 func (p *purse) spend(at span, spent bool) (unsure bool) {
-	p.low = min(purseSize, p.low+max(0, at.from-p.last.to))
-	p.high = min(purseSize, p.high+at.to-p.last.from)
+	p.low = min(p.size, p.low+max(0, at.from-p.last.to))
+	p.high = min(p.size, p.high+at.to-p.last.from)
 	p.last = at
-	p.knocks++
-	unsure = p.low < knockCost && knockCost <= p.high
+	unsure = p.low < p.cost && p.cost <= p.high
 	if spent {
-		p.low, p.high = p.low-knockCost, p.high-knockCost
+		p.low, p.high = p.low-p.cost, p.high-p.cost
 	}
 	return unsure
 }

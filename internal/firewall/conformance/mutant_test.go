@@ -70,7 +70,11 @@ func TestFaults(t *testing.T) {
 // find searches until there is a difference, but not for long.
 func find(t *testing.T, b mutant) (*failure, *search) {
 	t.Helper()
-	s := &search{backend: b, seed: seed(t)}
+	subject, err := newSubject(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &search{subject: subject, seed: seed(t)}
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
@@ -94,11 +98,11 @@ func find(t *testing.T, b mutant) (*failure, *search) {
 func TestShrink(t *testing.T) {
 	m := mutants[0]
 	b := mutant{edit: m.edit}
-	found, _ := find(t, b)
+	found, s := find(t, b)
 	if found == nil {
 		t.Fatal("the suite has not noticed that " + m.fault)
 	}
-	small, err := shrink(b, found)
+	small, err := shrink(s.subject, found)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"postern/internal/automaton"
 	"postern/internal/policy"
 )
 
@@ -74,11 +73,28 @@ func few[T any](r *rand.Rand, from []T, least, most int) []T {
 	return some
 }
 
-// short are timeouts that a run waits for, and the last one never is.
-var short = []string{"100ms", "150ms", "200ms", "300ms", "1m"}
+// drawClassic draws one that asks for what the classic recipe does: a backend may
+// have other rules for it, with parameters of their own.
+func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
+	p := &plan{
+		posture: "closed", cover: "drop", ipv4: 32, ipv6: 128,
+		log: pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
+	}
+	for range r.IntN(3) {
+		p.allow = append(p.allow, drawAllow(r, blocks))
+	}
+	hidden := few(r, []string{"22", "443", "3000"}, 1, 3)
+	for i, service := range hidden {
+		d := p.drawDoor(r, i, timeouts, map[string]doorPlan{}, blocks)
+		d.services, d.address, d.from = []string{service}, "", nil
+		d.retransmits, d.admit, d.forfeit = "reset", "one", true
+		p.doors = append(p.doors, d)
+	}
+	return p
+}
 
 // drawPlan draws a policy for the sources of some blocks.
-func drawPlan(r *rand.Rand, blocks []block) *plan {
+func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	p := &plan{
 		posture: pick(r, []string{"closed", "guard"}),
 		cover:   pick(r, []string{"drop", "reset", "unreachable"}),
@@ -94,7 +110,7 @@ func drawPlan(r *rand.Rand, blocks []block) *plan {
 	}
 	services := map[string]doorPlan{} // what doors on one service have in common
 	for i := range 1 + r.IntN(6) {
-		p.doors = append(p.doors, p.drawDoor(r, i, services, blocks))
+		p.doors = append(p.doors, p.drawDoor(r, i, timeouts, services, blocks))
 	}
 	return p
 }
@@ -115,12 +131,12 @@ func drawAllow(r *rand.Rand, blocks []block) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-func (p *plan) drawDoor(r *rand.Rand, i int, services map[string]doorPlan, blocks []block) doorPlan {
+func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[string]doorPlan, blocks []block) doorPlan {
 	d := doorPlan{
 		name:        fmt.Sprintf("door-%c", 'a'+i),
-		stepTimeout: pick(r, short),
+		stepTimeout: pick(r, timeouts),
 		retransmits: pick(r, []string{"ignore", "reset"}),
-		openFor:     pick(r, short),
+		openFor:     pick(r, timeouts),
 		admit:       pick(r, []string{"one", "any"}),
 		forfeit:     chance(r, 0.4),
 	}
@@ -209,27 +225,6 @@ func (p *plan) text() string {
 	line("source: {ipv4: %d, ipv6: %d}", p.ipv4, p.ipv6)
 	line("log: %s", p.log)
 	return b.String()
-}
-
-func (p *plan) machine() (*automaton.Machine, error) {
-	parsed, err := policy.Parse("policy.yaml", []byte(p.text()))
-	if err != nil {
-		return nil, err
-	}
-	return automaton.Compile(parsed)
-}
-
-// drawMachine draws plans until one is a valid policy.
-func drawMachine(r *rand.Rand, blocks []block) (*plan, *automaton.Machine, error) {
-	var err error
-	for range 1000 {
-		p := drawPlan(r, blocks)
-		var m *automaton.Machine
-		if m, err = p.machine(); err == nil {
-			return p, m, nil
-		}
-	}
-	return nil, nil, fmt.Errorf("none of 1000 random policies is valid, the last one because of: %w", err)
 }
 
 // A block is the addresses that one scenario sends from, those of no other: two

@@ -24,11 +24,6 @@ func (f *failure) String() string {
 		b.WriteString("(the rules were replaced meanwhile, by those of the same doors in the opposite order)\n")
 	}
 	b.WriteString("\n" + f.plan.text() + "\n")
-	m, err := f.plan.machine()
-	if err != nil {
-		return b.String() + err.Error()
-	}
-	o := newModel(m)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "\ttime\tpacket\treference\tkernel\n")
 	for i, v := range t.outcomes[:min(len(t.outcomes), t.wrong+1)] {
@@ -40,7 +35,7 @@ func (f *failure) String() string {
 			mark = "  <- differs"
 		}
 		at := (t.sent[i].from - t.sent[0].from).Round(100 * time.Microsecond)
-		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].shot, o.describe(v), kernel, mark)
+		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].shot, t.model.describe(v), kernel, mark)
 	}
 	table.Flush()
 	if t.held != "" {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -26,14 +27,6 @@ const (
 	tick = 10 * time.Millisecond
 	// margin is how far the suite stays from deadlines.
 	margin = 45 * time.Millisecond
-	// patience is the longest that a scenario waits for a deadline.
-	patience = 500 * time.Millisecond
-	// lastAt is when a scenario sends no more.
-	lastAt = 1500 * time.Millisecond
-	// maxFirst is how many first knocks a source may make while others are at
-	// it too: sources share budgets by a hash, and two that meet must not
-	// spend one.
-	maxFirst = 9
 )
 
 // A writer makes up a scenario. It asks the model what a packet would find, so
@@ -41,6 +34,7 @@ const (
 // at which the packets were sent.
 type writer struct {
 	*rand.Rand
+	pace    *pace
 	model   *model
 	ports   []policy.Port // of all doors, knocks and services
 	senders []netip.Addr
@@ -54,16 +48,20 @@ type writer struct {
 }
 
 // write draws a scenario of a block.
-func write(r *rand.Rand, m *automaton.Machine, b block) scenario {
-	w := newWriter(r, m, b)
-	w.limit = maxFirst
+func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
+	w := newWriter(r, pace, m, b)
+	if budget := m.Parameters.FirstKnocks; budget != (automaton.Budget{}) {
+		// While others are at it too: sources share budgets by a hash, and two
+		// that meet must not spend one.
+		w.limit = budget.Burst/2 - 1
+	}
 	w.carryOn(5 + r.IntN(12))
 	return w.events
 }
 
 // writeFlood draws one that spends its budget of first knocks.
-func writeFlood(r *rand.Rand, m *automaton.Machine, b block) scenario {
-	w := newWriter(r, m, b)
+func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
+	w := newWriter(r, pace, m, b)
 	w.senders = w.senders[:1]
 	var begins []policy.Port
 	for _, e := range m.Edges {
@@ -72,7 +70,7 @@ func writeFlood(r *rand.Rand, m *automaton.Machine, b block) scenario {
 		}
 	}
 	knock := pick(r, begins)
-	for range automaton.FirstKnocks.Burst - 4 + r.IntN(8) {
+	for range m.Parameters.FirstKnocks.Burst - 4 + r.IntN(8) {
 		w.send(w.senders[0], knock)
 		w.send(w.senders[0], pick(r, ports(strayPorts)))
 		if chance(r, 0.02) {
@@ -80,13 +78,15 @@ func writeFlood(r *rand.Rand, m *automaton.Machine, b block) scenario {
 		}
 	}
 	w.skill = 0.9
-	w.limit = 1000
 	w.carryOn(8 + r.IntN(12))
 	return w.events
 }
 
-func newWriter(r *rand.Rand, m *automaton.Machine, b block) *writer {
-	w := &writer{Rand: r, model: newModel(m), skill: pick(r, []float64{0.5, 0.8, 0.95}), sport: uint16(20000 + r.IntN(20000))}
+func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer {
+	w := &writer{
+		Rand: r, pace: pace, model: newModel(m), limit: math.MaxInt,
+		skill: pick(r, []float64{0.5, 0.8, 0.95}), sport: uint16(20000 + r.IntN(20000)),
+	}
 	for i := range m.Doors {
 		w.ports = append(w.ports, m.Doors[i].Knock.Sequence...)
 		w.ports = append(w.ports, m.Doors[i].Door.Services...)
@@ -101,6 +101,15 @@ func newWriter(r *rand.Rand, m *automaton.Machine, b block) *writer {
 	return w
 }
 
+// sources gives how many sources a policy makes of the scenario's addresses.
+func (s scenario) sources(p *policy.Policy) int {
+	all := map[netip.Addr]bool{}
+	for _, e := range s {
+		all[p.Source.Mask(e.shot.src)] = true
+	}
+	return len(all)
+}
+
 // carryOn adds up to n packets.
 func (w *writer) carryOn(n int) {
 	for range n {
@@ -109,7 +118,7 @@ func (w *writer) carryOn(n int) {
 			src = pick(w.Rand, w.senders)
 		}
 		w.pause(src)
-		if w.at > lastAt || w.first >= w.limit {
+		if w.at > w.pace.lastAt || w.first >= w.limit {
 			return
 		}
 		w.next(src)
@@ -130,7 +139,7 @@ func (w *writer) pause(src netip.Addr) {
 			if chance(w.Rand, 0.5) {
 				to = until - margin
 			}
-			if to > w.at && to-w.at < patience {
+			if to > w.at && to-w.at < w.pace.patience {
 				w.at = (to + tick - 1) / tick * tick
 			}
 		}
@@ -198,7 +207,11 @@ func (w *writer) next(src netip.Addr) {
 // knock of a door.
 func (w *writer) useful(src netip.Addr) bool {
 	if len(w.let) > 0 && chance(w.Rand, 0.08) { // its answer was lost
-		w.add(pick(w.Rand, w.let))
+		s := pick(w.Rand, w.let)
+		if w.model.machine.Parameters.Known != automaton.SameSYN && chance(w.Rand, 0.4) {
+			s.seq, s.flags = w.Uint32(), pick(w.Rand, []packet.TCPFlags{packet.SYN, packet.ACK, packet.PSH | packet.ACK})
+		}
+		w.add(s)
 		return true
 	}
 	m := w.model.machine
@@ -235,6 +248,12 @@ func (w *writer) useful(src netip.Addr) bool {
 	return true
 }
 
+// bare are the flags of packets that open no connection. A scan has worse ones,
+// which a rule set may rightly drop before anything else.
+var bare = []packet.TCPFlags{
+	packet.ACK, packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.SYN | packet.ACK,
+}
+
 func (w *writer) send(src netip.Addr, port policy.Port) { w.add(w.shot(src, port)) }
 
 // shot makes a packet of its own flow.
@@ -251,6 +270,8 @@ func (w *writer) shot(src netip.Addr, port policy.Port) shot {
 		s.flags = 0
 	} else if chance(w.Rand, 0.1) {
 		s.flags |= packet.ECE | packet.CWR // as a SYN that offers ECN has
+	} else if w.model.machine.Parameters.Inputs == automaton.AnyPacket && chance(w.Rand, 0.25) {
+		s.flags = pick(w.Rand, bare)
 	}
 	if other := 0.02; chance(w.Rand, other) || len(w.model.machine.Policy.Interfaces) > 0 && chance(w.Rand, 5*other) {
 		s.link = 1
@@ -265,7 +286,7 @@ func (w *writer) add(s shot) {
 	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
 		w.first++
 	}
-	if v.verdict.Rule == 2 && s.port.Protocol == policy.TCP {
+	if v.verdict.Rule == 2 && s.port.Protocol == policy.TCP && s.opens() {
 		w.let = append(w.let, s)
 	}
 	w.events = append(w.events, event{w.at, s})

@@ -6,12 +6,9 @@ import (
 	"math/rand/v2"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall"
 )
 
 const (
-	// atOnce is how many scenarios go on under one policy.
-	atOnce = 40
 	// floods is how many sources spend their budgets at once. They do so
 	// without the others: sources share budgets by a hash.
 	floods = 4
@@ -21,7 +18,7 @@ const (
 
 // A search looks for a difference between a backend and the reference.
 type search struct {
-	backend firewall.Backend
+	subject *subject
 	seed    uint64
 	world   *world
 	rounds  int
@@ -50,41 +47,46 @@ func (s *search) round() (*failure, error) {
 		if err := s.close(); err != nil {
 			return nil, err
 		}
-		w, err := newWorld(s.backend)
+		w, err := newWorld(s.subject.backend)
 		if err != nil {
 			return nil, err
 		}
 		s.world = w
 	}
-	first := block(i % perWorld * (atOnce + floods))
+	atOnce := s.subject.atOnce
 	blocks := make([]block, atOnce+floods)
 	for k := range blocks {
-		blocks[k] = first + block(k)
+		blocks[k] = block(i%perWorld*len(blocks) + k)
 	}
-	p, m, err := drawMachine(r, blocks)
+	p, m, err := s.subject.draw(r, blocks)
 	if err != nil {
 		return nil, err
 	}
 	s.counts.policies++
+	s.counts.drawn = s.subject.drawn
 	var scenarios []scenario
-	for _, b := range blocks[:atOnce] {
-		scenarios = append(scenarios, write(r, m, b))
+	for room, k := s.subject.sources, 0; k < atOnce; k++ {
+		sc := write(r, &s.subject.pace, m, blocks[k])
+		if room -= sc.sources(m.Policy); room < 0 {
+			break
+		}
+		scenarios = append(scenarios, sc)
 	}
 	// Under every other policy the rules are replaced while clients knock: by
 	// those of the same policy with its doors in the opposite order.
 	var other *automaton.Machine
 	if i%2 == 1 {
-		if other, err = p.reversed().machine(); err != nil {
+		if other, err = s.subject.machine(p.reversed()); err != nil {
 			return nil, err
 		}
 	}
 	f, err := s.try(p, m, other, scenarios)
-	if f != nil || err != nil || i%2 != 0 {
+	if f != nil || err != nil || i%2 != 0 || m.Parameters.FirstKnocks == (automaton.Budget{}) {
 		return f, err
 	}
 	var spending []scenario
 	for _, b := range blocks[atOnce:] {
-		spending = append(spending, writeFlood(r, m, b))
+		spending = append(spending, writeFlood(r, &s.subject.pace, m, b))
 	}
 	if err := s.world.remove(); err != nil {
 		return nil, err
@@ -116,12 +118,12 @@ func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenari
 
 // confirm makes a failure smaller, or else plays all that it was a part of again.
 func (s *search) confirm(f *failure) (*failure, error) {
-	small, err := shrink(s.backend, f)
+	small, err := shrink(s.subject, f)
 	if err != nil || small.alone {
 		return small, err
 	}
 	// From the round before, in a new world: what that one has left behind may matter.
-	again := &search{backend: s.backend, seed: s.seed, rounds: max(0, f.round-1)}
+	again := &search{subject: s.subject, seed: s.seed, rounds: max(0, f.round-1)}
 	for range 2 {
 		found, err := again.round()
 		if found != nil || err != nil {

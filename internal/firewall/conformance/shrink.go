@@ -5,19 +5,16 @@ import (
 	"time"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall"
 )
 
-// How long making a failure smaller may take.
-const (
-	maxTries     = 120
-	maxShrinking = 90 * time.Second
-)
+// maxTries is how often parts of a failure are played to make it smaller, if the
+// pace leaves the time for it.
+const maxTries = 120
 
 // A shrinker plays parts of a failed scenario alone, each in a new world, and
 // keeps what still fails.
 type shrinker struct {
-	backend  firewall.Backend
+	subject  *subject
 	best     *failure
 	deadline time.Time
 	err      error
@@ -25,8 +22,8 @@ type shrinker struct {
 
 // shrink finds a part of the failure that fails, too, and of which nothing more
 // could be left out.
-func shrink(b firewall.Backend, f *failure) (*failure, error) {
-	s := &shrinker{backend: b, best: f, deadline: time.Now().Add(maxShrinking)}
+func shrink(b *subject, f *failure) (*failure, error) {
+	s := &shrinker{subject: b, best: f, deadline: time.Now().Add(b.shrink)}
 	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
 	if !s.fails(f.plan, played(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
 		return f, s.err
@@ -54,8 +51,8 @@ func played(s scenario, sent []span) scenario {
 // fails plays a scenario and tells whether the backend decides otherwise; if so,
 // it is the best so far.
 func (s *shrinker) fails(p *plan, sc scenario) bool {
-	if _, err := p.machine(); err != nil || len(sc) == 0 {
-		return false // leaving out a part has made it no policy
+	if _, err := s.subject.machine(p); err != nil || len(sc) == 0 {
+		return false // leaving out a part has made it no policy, or none for this backend
 	}
 	for range 2 { // once more if noise made it unsure
 		if s.err != nil || s.best.tries >= maxTries || time.Now().After(s.deadline) {
@@ -63,7 +60,7 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 		}
 		s.best.tries++
 		var t *trial
-		t, s.err = alone(s.backend, p, s.best.replace, sc)
+		t, s.err = alone(s.subject, p, s.best.replace, sc)
 		if s.err != nil {
 			return false
 		}
@@ -80,18 +77,18 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 }
 
 // alone plays one scenario in a world of its own.
-func alone(b firewall.Backend, p *plan, replace bool, sc scenario) (t *trial, err error) {
-	m, err := p.machine()
+func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error) {
+	m, err := b.machine(p)
 	if err != nil {
 		return nil, err
 	}
 	var other *automaton.Machine
 	if replace {
-		if other, err = p.reversed().machine(); err != nil {
+		if other, err = b.machine(p.reversed()); err != nil {
 			return nil, err
 		}
 	}
-	w, err := newWorld(b)
+	w, err := newWorld(b.backend)
 	if err != nil {
 		return nil, err
 	}

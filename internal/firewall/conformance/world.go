@@ -140,7 +140,16 @@ func (w *world) close() error {
 }
 
 func (w *world) apply(m *automaton.Machine) error {
-	return w.server.Do(func() error { return w.backend.Apply(m) })
+	if err := w.server.Do(func() error { return w.backend.Apply(m) }); err != nil {
+		return err
+	}
+	if m.Parameters.Known != automaton.SameSYN {
+		// The packets of known flows have any sequence number: which of them
+		// connection tracking calls invalid is its own affair. Before the
+		// first Apply it may not be there.
+		w.server.Sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
+	}
+	return w.lab.Err()
 }
 
 func (w *world) remove() error { return w.server.Do(w.backend.Remove) }

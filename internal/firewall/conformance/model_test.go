@@ -1,0 +1,228 @@
+package conformance
+
+import (
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+// The parameters that backends have.
+var (
+	exact     = automaton.Exact
+	confirmed = automaton.Parameters{Inputs: automaton.Openings, Known: automaton.Confirmed, FirstKnocks: automaton.FirstKnocks}
+	recipe    = automaton.Parameters{Inputs: automaton.AnyPacket, Known: automaton.Answered}
+)
+
+// modelPolicy has doors for TCP, UDP and ICMP knocks, and something allowed.
+const modelPolicy = `
+allow: [{service: 8443}, {service: udp/8053}, {service: icmp/echo}]
+doors:
+  ssh:
+    service: [22, udp/53]
+    knock: {sequence: [1001, udp/1002], step_timeout: 1m, retransmits: reset}
+    open_for: 1m
+    admit: one
+`
+
+// modelOf compiles a policy, which is closed if its posture is "".
+func modelOf(t *testing.T, p automaton.Parameters, posture, text string) *model {
+	t.Helper()
+	if posture == "" {
+		posture = "closed"
+	}
+	parsed, err := policy.Parse("policy.yaml", []byte("version: 1\nposture: "+posture+"\n"+text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := automaton.Compile(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Parameters = p
+	return newModel(m)
+}
+
+// A try is a packet and what must become of it.
+type try struct {
+	port  string
+	sport uint16 // the packets with one source port are of one flow
+	flags packet.TCPFlags
+	seq   uint32
+	link  int
+	want  string
+}
+
+func (y try) shot(t *testing.T) shot {
+	t.Helper()
+	port, err := policy.ParsePort(y.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := shot{src: block(0).addr(false, 0, 1), dst: servers4[0], port: port, sport: y.sport, seq: y.seq, link: y.link}
+	if port.Protocol == policy.TCP {
+		if s.flags = y.flags; s.flags == 0 {
+			s.flags = packet.SYN
+		}
+	}
+	return s
+}
+
+// told says what the model expects, as the tests write it.
+func told(v outcome) string {
+	text := string(v.kind)
+	if v.kind == input {
+		text = [...]string{1: "again", 2: "admitted", 3: "moved", 4: "begun"}[v.verdict.Rule]
+		if v.verdict.Rule == 4 && v.verdict.To == automaton.Root {
+			text = "reset"
+		}
+		if v.verdict.Granted {
+			text = "granted"
+		}
+	}
+	if v.pass {
+		text += ", in"
+	}
+	return text
+}
+
+func TestModel(t *testing.T) {
+	// A knock, then the service.
+	opened := func(rest ...try) []try {
+		return append([]try{{port: "1001", sport: 1, want: "begun"}, {port: "udp/1002", sport: 2, want: "granted"}}, rest...)
+	}
+	for _, test := range []struct {
+		name       string
+		parameters automaton.Parameters
+		posture    string
+		interfaces string
+		tries      []try
+	}{
+		{name: "exact: an admitted SYN is known by its sequence number", parameters: exact, tries: opened(
+			try{port: "22", sport: 3, want: "admitted, in"},
+			try{port: "22", sport: 3, want: "again, in"},
+			try{port: "22", sport: 3, seq: 1, want: "reset"},
+			try{port: "22", sport: 3, flags: packet.ACK, want: "no input"},
+			try{port: "udp/53", sport: 4, want: "admitted, in"},
+			try{port: "udp/53", sport: 4, want: "known flow, in"},
+			try{port: "udp/53", sport: 5, want: "reset"},
+		)},
+		{name: "confirmed: it is known by its addresses and ports", parameters: confirmed, tries: opened(
+			try{port: "22", sport: 3, want: "admitted, in"},
+			try{port: "22", sport: 3, seq: 1, want: "known flow, in"},
+			try{port: "22", sport: 3, flags: packet.ACK, want: "known flow, in"},
+			try{port: "22", sport: 4, want: "reset"},
+			try{port: "22", sport: 4, flags: packet.ACK, want: "no input"},
+			try{port: "udp/53", sport: 4, want: "admitted, in"},
+			try{port: "udp/53", sport: 4, want: "known flow, in"},
+		)},
+		{name: "answered: the same, but for UDP, which nobody answers", parameters: recipe, tries: opened(
+			try{port: "22", sport: 3, want: "admitted, in"},
+			try{port: "22", sport: 3, seq: 1, want: "known flow, in"},
+			try{port: "22", sport: 3, flags: packet.FIN | packet.ACK, want: "known flow, in"},
+			try{port: "udp/53", sport: 4, want: "admitted, in"},
+			try{port: "udp/53", sport: 4, want: "reset"},
+			try{port: "udp/8053", sport: 5, want: "allowed, in"},
+			try{port: "udp/8053", sport: 5, want: "allowed, in"},
+			try{port: "icmp/echo", sport: 6, want: "allowed, in"},
+			try{port: "icmp/echo", sport: 6, want: "known flow, in"},
+		)},
+		{name: "any packet: an ACK knocks", parameters: recipe, tries: []try{
+			{port: "1001", sport: 1, flags: packet.ACK, want: "begun"},
+			{port: "7777", sport: 2, flags: packet.RST, want: "reset"},
+			{port: "1001", sport: 1, flags: packet.ACK, want: "begun"},
+			{port: "udp/1002", sport: 3, want: "granted"},
+			{port: "22", sport: 4, flags: packet.ACK, want: "admitted, in"},
+			{port: "22", sport: 4, flags: packet.ACK, want: "reset"}, // its RST has ended the flow
+			{port: "22", sport: 4, want: "reset"},
+		}},
+		{name: "openings: an ACK does not", parameters: confirmed, tries: opened(
+			try{port: "7777", sport: 3, flags: packet.ACK, want: "no input"},
+			try{port: "22", sport: 4, flags: packet.ACK, want: "no input"},
+			try{port: "22", sport: 5, want: "admitted, in"},
+		)},
+		{name: "confirmed: what passes untouched is known", parameters: confirmed, posture: "guard", tries: []try{
+			{port: "1001", sport: 1, want: "begun, in"},
+			{port: "1001", sport: 1, want: "known flow, in"},
+			{port: "udp/1002", sport: 2, want: "granted, in"},
+			{port: "7777", sport: 3, flags: packet.ACK, want: "no input, in"},
+			{port: "7777", sport: 3, want: "reset, in"},
+			{port: "7777", sport: 3, want: "known flow, in"},
+			{port: "22", sport: 4, want: "admitted, in"},
+			{port: "22", sport: 5, flags: packet.ACK, want: "no input"},
+		}},
+		{name: "exact: of TCP it is not", parameters: exact, posture: "guard", tries: []try{
+			{port: "1001", sport: 1, want: "begun, in"},
+			{port: "1001", sport: 1, want: "begun, in"},
+			{port: "udp/7777", sport: 1, want: "reset, in"},
+			{port: "udp/7777", sport: 1, want: "known flow, in"},
+		}},
+		{name: "confirmed: a flow is known on every cable", parameters: confirmed, interfaces: links[0], tries: []try{
+			{port: "22", sport: 1, link: 1, want: "ungoverned, in"},
+			{port: "22", sport: 1, want: "known flow, in"},
+			{port: "22", sport: 2, link: 1, flags: packet.ACK, want: "ungoverned, in"},
+			{port: "22", sport: 2, want: "reset"},
+			{port: "udp/53", sport: 3, link: 1, want: "ungoverned, in"},
+			{port: "udp/53", sport: 3, want: "known flow, in"},
+		}},
+		{name: "answered: once it is answered", parameters: recipe, interfaces: links[0], tries: []try{
+			{port: "22", sport: 1, link: 1, want: "ungoverned, in"},
+			{port: "22", sport: 1, flags: packet.ACK, want: "known flow, in"},
+			{port: "udp/53", sport: 3, link: 1, want: "ungoverned, in"},
+			{port: "udp/53", sport: 3, want: "reset"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := modelPolicy
+			if test.interfaces != "" {
+				text = "interfaces: [" + test.interfaces + "]\n" + text
+			}
+			o := modelOf(t, test.parameters, test.posture, text)
+			for i, y := range test.tries {
+				at := time.Duration(i) * time.Millisecond
+				if got := told(o.step(span{from: at, to: at}, y.shot(t))); got != y.want {
+					t.Errorf("packet %d, %s: %s, want %s", i+1, y.shot(t), got, y.want)
+				}
+			}
+		})
+	}
+}
+
+// A flow that nothing has come of for long may be forgotten.
+func TestModelFlowAges(t *testing.T) {
+	o := modelOf(t, confirmed, "", modelPolicy)
+	s := try{port: "8443", sport: 1}.shot(t)
+	for _, test := range []struct {
+		at     time.Duration
+		unsure bool
+	}{{0, false}, {9 * time.Second, false}, {18 * time.Second, false}, {28 * time.Second, true}} {
+		if v := o.step(span{from: test.at, to: test.at}, s); v.unsure != test.unsure {
+			t.Errorf("after %v: unsure %t", test.at, v.unsure)
+		}
+	}
+}
+
+// Where nothing bounds first knocks, none is refused and none is unsure.
+func TestModelUnbounded(t *testing.T) {
+	for name, test := range map[string]struct {
+		parameters automaton.Parameters
+		refused    bool
+	}{"bounded": {confirmed, true}, "unbounded": {recipe, false}} {
+		t.Run(name, func(t *testing.T) {
+			o := modelOf(t, test.parameters, "", modelPolicy)
+			refused := false
+			for i := range 3 * automaton.FirstKnocks.Burst {
+				v := o.step(span{}, try{port: "1001", sport: uint16(i)}.shot(t))
+				if v.unsure {
+					t.Fatalf("knock %d is unsure", i+1)
+				}
+				refused = refused || v.refused
+			}
+			if refused != test.refused {
+				t.Errorf("refused: %t", refused)
+			}
+		})
+	}
+}

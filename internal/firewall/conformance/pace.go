@@ -1,0 +1,144 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/policy"
+)
+
+// A pace is how fast a run goes: it follows from the timeouts that a backend can
+// keep.
+type pace struct {
+	timeouts []string      // that policies are drawn with; a run waits for all but the last
+	patience time.Duration // the longest that a scenario waits for a deadline
+	lastAt   time.Duration // when a scenario sends no more
+	packets  int           // of a run, unless the flag says otherwise
+	atOnce   int           // scenarios that go on under one policy
+	worlds   int           // policies that are tried at once
+	shrink   time.Duration // how long making a failure smaller may take
+}
+
+// paces are tried in this order. Where the timeouts are long, a run mostly waits;
+// so several policies are then tried at once, each in a world of its own.
+var paces = []pace{
+	{
+		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
+		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
+		packets: 20000, atOnce: 40, worlds: 1, shrink: 90 * time.Second,
+	},
+	{
+		timeouts: []string{"1s", "1s", "2s", "1m"},
+		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
+		packets: 6000, atOnce: 30, worlds: 4, shrink: 4 * time.Minute,
+	},
+}
+
+// A subject is a backend as far as policies for it are drawn.
+type subject struct {
+	pace
+	backend firewall.Backend
+	compile func(*policy.Policy) (*automaton.Machine, error)
+	sources int  // how many sources may have something at once
+	classic bool // the recipe's rules have parameters of their own
+	drawn   int  // valid policies that were drawn
+	refused int  // those of them that the backend cannot express
+}
+
+// newSubject finds out what the backend is capable of by asking it. One whose
+// tables are small says how many sources they hold, by a method Sources() int;
+// a run then sends from no more at once.
+func newSubject(b firewall.Backend) (*subject, error) {
+	s := &subject{backend: b, compile: b.Machine, sources: math.MaxInt}
+	if limited, ok := b.(interface{ Sources() int }); ok {
+		s.sources = limited.Sources()
+	}
+	var refusal *firewall.InexpressibleError
+	for _, s.pace = range paces {
+		err := s.keeps(s.timeouts)
+		if err == nil {
+			return s, s.compare()
+		}
+		if !errors.As(err, &refusal) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("the suite has no timeouts that the backend can keep: %w", refusal)
+}
+
+// keeps tells whether the backend can keep these timeouts.
+func (s *subject) keeps(timeouts []string) error {
+	for _, t := range timeouts {
+		if _, err := s.machine(small("closed", t)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare finds out whether the backend has other parameters for what the classic
+// recipe does.
+func (s *subject) compare() error {
+	var parameters []automaton.Parameters
+	for _, posture := range []string{"closed", "guard"} {
+		m, err := s.machine(small(posture, s.timeouts[0]))
+		if err != nil {
+			return err
+		}
+		parameters = append(parameters, m.Parameters)
+	}
+	s.classic = parameters[0] != parameters[1]
+	return nil
+}
+
+// small is a policy with one door, which the classic recipe has if it is closed.
+func small(posture, timeout string) *plan {
+	return &plan{
+		posture: posture, cover: "drop", ipv4: 32, ipv6: 128, log: "{target: none}",
+		doors: []doorPlan{{
+			name: "door", services: []string{"22"}, sequence: []string{"1001"},
+			stepTimeout: timeout, retransmits: "reset", openFor: timeout, admit: "one", forfeit: true,
+		}},
+	}
+}
+
+// machine compiles a plan.
+func (s *subject) machine(p *plan) (*automaton.Machine, error) {
+	parsed, err := policy.Parse("policy.yaml", []byte(p.text()))
+	if err != nil {
+		return nil, err
+	}
+	return s.compile(parsed)
+}
+
+// draw draws plans until one is a valid policy that the backend can express.
+func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine, error) {
+	var invalid *policy.InvalidError
+	var inexpressible *firewall.InexpressibleError
+	var err error
+	for range 1000 {
+		draw := drawPlan
+		if s.classic && chance(r, 0.3) {
+			draw = drawClassic
+		}
+		p := draw(r, s.timeouts, blocks)
+		var m *automaton.Machine
+		m, err = s.machine(p)
+		switch {
+		case err == nil:
+			s.drawn++
+			return p, m, nil
+		case errors.As(err, &inexpressible):
+			s.drawn++
+			s.refused++
+		case !errors.As(err, &invalid):
+			return nil, nil, fmt.Errorf("%w; the policy was\n%s", err, p.text())
+		}
+	}
+	return nil, nil, fmt.Errorf("none of 1000 random policies will do, the last one because of: %w", err)
+}
