@@ -1,0 +1,228 @@
+package handout
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// The doors that the scripts come in by. The first two are the strictest there
+// are: a packet too many sends the client back to the start, or costs the grant.
+const (
+	strictTCP = `version: 1
+posture: closed
+log: {target: none}
+doors:
+  ssh:
+    service: tcp/22
+    knock: {sequence: [1234, 2345, 3456], retransmits: reset}
+    forfeit: true
+`
+	strictMixed = `version: 1
+posture: closed
+log: {target: none}
+doors:
+  ssh:
+    service: tcp/2222
+    knock: {sequence: [20914, udp/7061, icmp/echo, 41230], retransmits: reset}
+    forfeit: true
+`
+	refusing = `version: 1
+posture: closed
+cover: reset
+log: {target: none}
+doors:
+  ssh:
+    service: tcp/2222
+    knock: {sequence: [udp/7061, 20914, icmp/echo, 41230]}
+`
+)
+
+// TestScript comes in with nothing but what a machine has, and leaves no packet
+// behind that another program would have sent.
+func TestScript(t *testing.T) {
+	for name, text := range map[string]string{"TCP, reset": strictTCP, "mixed, reset": strictMixed, "mixed, refused": refusing} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, text)
+			s.serve(t)
+			service := s.policy.Doors[0].Services[0]
+			for i := range machines {
+				m := &machines[i]
+				for _, at := range []netip.Addr{s.at.Addr4(), s.at.Addr6()} {
+					t.Run(fmt.Sprintf("%s, IPv%s", m.name, familyOf(at)[1:]), func(t *testing.T) {
+						host := "somebody@" + at.String()
+						got := s.run(t, m, 0, host, "ls", "a b")
+						args := []string{familyOf(at), host, "ls", "a b"}
+						if service.Number != 22 {
+							args = []string{familyOf(at), "-p", "2222", host, "ls", "a b"}
+						}
+						want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", args, greeting), "", remoteStatus}
+						if got != want {
+							t.Errorf("got %+v, want %+v", got, want)
+						}
+						s.expectSent(t, 0, at, service)
+					})
+				}
+			}
+		})
+	}
+}
+
+// TestKnockOnly knocks and leaves the rest to others.
+func TestKnockOnly(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, `version: 1
+posture: closed
+log: {target: none}
+doors:
+  ssh: {service: tcp/22, knock: {sequence: [1234, 2345]}}
+  vpn: {service: udp/51820, knock: {sequence: [3456, udp/4567]}}
+`)
+	s.serve(t)
+	m, at := &machines[0], s.at.Addr4()
+
+	got := s.run(t, m, 0, "-n", at.String())
+	if want := (outcome{"", "knock.sh: knocked at 192.0.2.2: connect to tcp/22 within 10s\n", 0}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	s.expectSent(t, 0, at)
+	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 22))
+	s.sent(t)
+
+	got = s.run(t, m, 1, at.String())
+	if want := (outcome{"", "knock.sh: knocked at 192.0.2.2: connect to udp/51820 within 10s\n", 0}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	s.expectSent(t, 1, at)
+	s.expectAnswer(t, "udp", netip.AddrPortFrom(at, 51820))
+}
+
+func (s *scene) expectAnswer(t *testing.T, network string, to netip.AddrPort) {
+	t.Helper()
+	conn, err := s.client.Dial(t.Context(), network, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if network == "udp" {
+		fmt.Fprintln(conn, greeting)
+	}
+	b := make([]byte, 100)
+	if n, err := conn.Read(b); err != nil || string(b[:n]) != greeting+"\n" {
+		t.Errorf("%s says %q (%v)", to, b[:n], err)
+	}
+}
+
+// TestName goes to a host by a name that stands for two addresses. Knocks and
+// ssh must use the same one.
+func TestName(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, strictTCP)
+	s.serve(t)
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	text := fmt.Sprintf("%s two.example\n%s two.example\n%s four.example\n", s.at.Addr4(), s.at.Addr6(), s.at.Addr4())
+	if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	withGetent := machine{"with getent", []string{"dash"}, map[string]string{
+		"sleep": "sleep", "nc": "nc.openbsd", "getent": "getent"}}
+	withBash := machines[0]
+	for _, test := range []struct {
+		machine *machine
+		args    string
+		at      netip.Addr // where it must go; the zero value: where it likes
+		refusal string
+	}{
+		{&withGetent, "-4 two.example", s.at.Addr4(), ""},
+		{&withGetent, "-6 two.example", s.at.Addr6(), ""},
+		{&withGetent, "two.example", netip.Addr{}, ""},
+		{&withGetent, "four.example", s.at.Addr4(), ""},
+		{&withGetent, "-6 four.example", netip.Addr{}, "no address of four.example is known for -6"},
+		{&withGetent, "-6 192.0.2.2", netip.Addr{}, "no address of 192.0.2.2 is known for -6"},
+		{&withBash, "four.example", s.at.Addr4(), ""},
+		{&withBash, "-4 four.example", netip.Addr{}, "no address of four.example is known for -4: give the address itself"},
+	} {
+		t.Run(test.machine.name+" "+test.args, func(t *testing.T) {
+			folder, words := test.machine.install(t, &s.policy.Doors[0])
+			got := finish(t, s.elsewhere(t, hosts, "/etc/hosts", folder, append(words, strings.Fields(test.args)...)))
+			if test.refusal != "" {
+				if got.status != 2 || !strings.Contains(got.stderr, test.refusal) {
+					t.Errorf("got %+v, want %q", got, test.refusal)
+				}
+				if sent := s.sent(t); len(sent) > 0 {
+					t.Errorf("it has sent %v", sent)
+				}
+				return
+			}
+			if got.status != remoteStatus || !strings.HasSuffix(got.stdout, greeting+"\n") {
+				t.Errorf("got %+v", got)
+			}
+			at := test.at
+			if !at.IsValid() {
+				at = s.at.Addr6()
+				if strings.Contains(got.stdout, `"-4"`) {
+					at = s.at.Addr4()
+				}
+			}
+			s.expectSent(t, 0, at, policy.Port{Protocol: policy.TCP, Number: 22})
+		})
+	}
+}
+
+// TestUsage asks for what does no more than talk, of every shell.
+func TestUsage(t *testing.T) {
+	p := parse(t, `version: 1
+posture: closed
+doors:
+  both: {service: tcp/22, knock: {sequence: [1234, 2345]}}
+  four: {service: udp/53, knock: {sequence: [1235, 2345]}, from: 192.0.2.0/24}
+`)
+	for i := range machines {
+		m := &machines[i]
+		t.Run(m.name, func(t *testing.T) {
+			for _, test := range []struct {
+				door           int
+				args           string
+				stdout, stderr string // where they begin
+				status         int
+			}{
+				{0, "--help", "usage: knock.sh [-4 | -6] [-n] [USER@]HOST [ARGUMENT...]\n", "", 0},
+				{0, "-4 -n -h", "usage: knock.sh", "", 0},
+				{0, "", "", "knock.sh: which host? see knock.sh --help\n", 2},
+				{0, "-x host", "", "knock.sh: unknown option -x: see knock.sh --help\n", 2},
+				{0, "user@-oProxyCommand=id", "", "knock.sh: \"user@-oProxyCommand=id\" is no host\n", 2},
+				{1, "--help", "usage: knock.sh [-4 | -6] HOST\n", "", 0},
+				{1, "-6 192.0.2.1", "", "knock.sh: this door opens by IPv4 only\n", 2},
+				{1, "-n 192.0.2.1", "", "knock.sh: unknown option -n: see knock.sh --help\n", 2},
+				{1, "192.0.2.1 ls", "", "knock.sh: one host only: see knock.sh --help\n", 2},
+			} {
+				folder, words := m.install(t, &p.Doors[test.door])
+				words = append(words, strings.Fields(test.args)...)
+				cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
+				cmd.Env = []string{"PATH=" + folder}
+				var stdout, stderr strings.Builder
+				cmd.Stdout, cmd.Stderr = &stdout, &stderr
+				if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+					t.Fatal(err)
+				}
+				if !begins(stdout.String(), test.stdout) || !begins(stderr.String(), test.stderr) || cmd.ProcessState.ExitCode() != test.status {
+					t.Errorf("door %d, %q: status %d\nstdout: %s\nstderr: %s", test.door, test.args, cmd.ProcessState.ExitCode(), &stdout, &stderr)
+				}
+			}
+		})
+	}
+}
+
+// begins is for text that must be empty where nothing is wanted.
+func begins(text, want string) bool {
+	return strings.HasPrefix(text, want) && (want != "" || text == "")
+}

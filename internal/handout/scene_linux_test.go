@@ -1,0 +1,314 @@
+package handout
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/firewall/nftables"
+	"postern/internal/lab"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+// The test's own program plays ssh for the scripts: see actAsSSH.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "ssh" {
+		os.Exit(actAsSSH(os.Args[1:]))
+	}
+	lab.Main(m.Run)
+}
+
+// remoteStatus is what ssh exits with here, as if a remote command had.
+const remoteStatus = 7
+
+// actAsSSH connects, and prints what it was told, how many connection attempts
+// of earlier programs are still going on, and what the service says. It knows
+// no -G, like other programs of this name.
+func actAsSSH(args []string) int {
+	if args[0] == "-G" {
+		return 255
+	}
+	fmt.Printf("%q\n", args)
+	network, port := "tcp", "22"
+	for strings.HasPrefix(args[0], "-") {
+		if args[0] == "-p" {
+			args, port = args[1:], args[1]
+		} else {
+			network += strings.TrimPrefix(args[0], "-")
+		}
+		args = args[1:]
+	}
+	attempts := 0
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile("/proc/self/net/" + table)
+		if err != nil {
+			fmt.Println(err)
+			return 255
+		}
+		const synSent = "02"
+		for _, line := range strings.Split(string(text), "\n")[1:] {
+			if f := strings.Fields(line); len(f) > 3 && f[3] == synSent {
+				attempts++
+			}
+		}
+	}
+	fmt.Println(attempts, "attempts left")
+	_, host, _ := strings.Cut("@"+args[0], "@")
+	conn, err := net.DialTimeout(network, net.JoinHostPort(host[strings.LastIndexByte(host, '@')+1:], port), 5*time.Second)
+	if err != nil {
+		fmt.Println(err)
+		return 255
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		fmt.Println(err)
+		return 255
+	}
+	fmt.Print(line)
+	return remoteStatus
+}
+
+const greeting = "welcome"
+
+// A scene is a client, and a server that runs a policy.
+type scene struct {
+	client, server *lab.Host
+	uplink, at     *lab.Link // of the client, and of the server
+	wire           *lab.Capture
+	policy         *policy.Policy
+}
+
+// newScene has a server greet whoever gets through to a door's TCP services. It
+// gives every UDP datagram back.
+func newScene(t *testing.T, text string) *scene {
+	t.Helper()
+	l := lab.NewT(t)
+	s := &scene{client: l.Host("client"), server: l.Host("server"), policy: parse(t, text)}
+	s.uplink, s.at = l.Connect(s.client, s.server, "192.0.2.0/24", "2001:db8::/64")
+	// A server may answer only so many refusals a second: this test wants all.
+	s.server.Sysctl("net.ipv4.icmp_ratelimit", "0")
+	s.server.Sysctl("net.ipv6.icmp.ratelimit", "0")
+	b := nftables.Backend{}
+	m, err := b.Machine(s.policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.server.Do(func() error { return b.Apply(m) }); err != nil {
+		t.Fatal(err)
+	}
+	if s.wire, err = s.uplink.Capture(opening); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve has the services of all doors answer.
+func (s *scene) serve(t *testing.T) {
+	t.Helper()
+	for _, d := range s.policy.Doors {
+		for _, service := range d.Services {
+			if service.Protocol == policy.TCP {
+				s.greet(t, service.Number)
+			} else {
+				s.giveBack(t, service.Number)
+			}
+		}
+	}
+}
+
+func (s *scene) greet(t *testing.T, port uint16) {
+	t.Helper()
+	ln, err := s.server.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, greeting)
+			conn.Close()
+		}
+	}()
+}
+
+func (s *scene) giveBack(t *testing.T, port uint16) {
+	t.Helper()
+	for _, a := range []netip.Addr{s.at.Addr4(), s.at.Addr6()} {
+		conn, err := s.server.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(a, port).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			b := make([]byte, 1500)
+			for {
+				n, from, err := conn.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				conn.WriteTo(b[:n], from)
+			}
+		}()
+	}
+}
+
+// opening chooses what a firewall would take for a knock.
+func opening(p *packet.Packet) bool {
+	switch {
+	case p.TCP != nil:
+		return p.TCP.Flags&(packet.SYN|packet.ACK) == packet.SYN
+	case p.ICMP != nil:
+		return p.Src.Is4() && p.ICMP.Type == packet.EchoRequest || p.Src.Is6() && p.ICMP.Type == packet.EchoRequestV6
+	}
+	return p.UDP != nil
+}
+
+// sent lists what the client has sent since it was last asked, with the family.
+func (s *scene) sent(t *testing.T) []string {
+	t.Helper()
+	captured, err := s.wire.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, c := range captured {
+		if !c.Out {
+			continue
+		}
+		port := policy.Port{Protocol: policy.ICMP}
+		switch {
+		case c.TCP != nil:
+			port = policy.Port{Protocol: policy.TCP, Number: c.TCP.DstPort}
+		case c.UDP != nil:
+			port = policy.Port{Protocol: policy.UDP, Number: c.UDP.DstPort}
+		}
+		all = append(all, familyOf(c.Src)+" "+port.String())
+	}
+	return all
+}
+
+// expectSent checks that each knock was one packet, in order, and nothing else
+// was sent but what came after.
+func (s *scene) expectSent(t *testing.T, door int, at netip.Addr, after ...policy.Port) {
+	t.Helper()
+	var want []string
+	for _, ports := range [][]policy.Port{s.policy.Doors[door].Knock.Sequence, after} {
+		for _, p := range ports {
+			want = append(want, familyOf(at)+" "+p.String())
+		}
+	}
+	if d := cmp.Diff(want, s.sent(t)); d != "" {
+		t.Errorf("what the client sent (-want +got):\n%s", d)
+	}
+}
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "-4"
+	}
+	return "-6"
+}
+
+// A machine is what a client has to run a script: a shell, and programs, each
+// under the name by which scripts find it. Nothing else is there.
+type machine struct {
+	name     string
+	shell    []string
+	programs map[string]string // name: the program that it is
+}
+
+var machines = []machine{
+	{"bash alone", []string{"bash"}, map[string]string{"bash": "bash", "sleep": "sleep", "ping": "ping"}},
+	{"dash with nc", []string{"dash"}, map[string]string{"sleep": "sleep", "nc": "nc.openbsd", "ping": "ping", "ping6": "ping"}},
+	{"dash with a small nc and perl", []string{"dash"}, map[string]string{"sleep": "sleep", "nc": "busybox", "perl": "perl", "ping": "ping"}},
+	{"busybox alone", []string{"busybox", "sh"}, map[string]string{
+		"busybox": "busybox", "sleep": "busybox", "nc": "busybox", "ping": "busybox", "ping6": "busybox", "nslookup": "busybox"}},
+}
+
+// install makes the folder that is the machine's PATH, with our ssh in it, and
+// gives the words that run a door's script there.
+func (m *machine) install(t *testing.T, d *policy.Door) (folder string, words []string) {
+	t.Helper()
+	folder = t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := func(program, name string) {
+		if err := os.Symlink(program, filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, program := range m.programs {
+		link(look(t, program), name)
+	}
+	if m.programs["ssh"] == "" {
+		link(self, "ssh")
+	}
+	text, err := ClientSh(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "knock.sh")
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	words = append([]string{look(t, m.shell[0])}, m.shell[1:]...)
+	return folder, append(words, script)
+}
+
+// look finds a program. That one is missing is a failure: scripts/install-test-tools
+// installs them.
+func look(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatalf("%v: run scripts/install-test-tools", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// run runs a door's script on a machine that is the client.
+func (s *scene) run(t *testing.T, m *machine, door int, args ...string) outcome {
+	t.Helper()
+	folder, words := m.install(t, &s.policy.Doors[door])
+	words = append(words, args...)
+	cmd := s.client.Command(t.Context(), words[0], words[1:]...)
+	cmd.Env = []string{"PATH=" + folder, "LC_ALL=C"}
+	return finish(t, cmd)
+}
+
+// outcome is what comes of a program.
+type outcome struct {
+	stdout, stderr string
+	status         int
+}
+
+func finish(t *testing.T, cmd *lab.Cmd) outcome {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
