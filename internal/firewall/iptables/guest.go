@@ -27,6 +27,9 @@ type jump struct {
 // rule is what comes after -A, -I or -D.
 func (j jump) rule() string { return j.from + " -j " + j.to }
 
+// Ours tells whether a chain is a guest's, by its name.
+func Ours(chain string) bool { return strings.HasPrefix(chain, prefix) }
+
 // guests gives a family's rules as guests.
 func (r *Ruleset) guests(f Family) []guest {
 	var all []guest

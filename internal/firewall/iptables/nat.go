@@ -87,3 +87,10 @@ func (c *compiler) masquerade(ch *chain, s *automaton.Service) {
 			[]match{matching("-m conntrack --ctstate DNAT --ctorigdstport %d", s.Port.Number)},
 		)...)
 }
+
+// Keeps tells whether the rules keep what is hidden from being sent elsewhere by
+// others' rules in an nft table, as nft calls it: in "ip nat" ours come first. The
+// kernel asks every other table, whatever ours say. The how-to's rules have none of nat.
+func Keeps(m *automaton.Machine, table string) bool {
+	return !isClassic(m.Policy) && (table == "ip nat" || table == "ip6 nat")
+}

@@ -116,7 +116,7 @@ func TestHowTo(t *testing.T) {
 			load := func(host string, family Family, text string) string {
 				h := l.Host(host)
 				restore(t, h, program(variant, family, "restore"), text)
-				return listing(t, h, program(variant, family, "save"))
+				return listed(t, h, program(variant, family, "save"))
 			}
 			want := load("howto", IPv4, string(theirs))
 			if n := strings.Count(want, "\n-A "); n != 25 {
@@ -145,7 +145,7 @@ func TestListing(t *testing.T) {
 					l := lab.NewT(t)
 					h := l.Host("text")
 					restore(t, h, program(variant, f, "restore"), r.Save(f, Commented))
-					got := listing(t, h, program(variant, f, "save"))
+					got := listed(t, h, program(variant, f, "save"))
 					if d := cmp.Diff(normal(r.Save(f, Plain)), got); d != "" {
 						t.Errorf("it is listed otherwise (-text +listed):\n%s", d)
 					}
@@ -188,11 +188,11 @@ func byScript(t *testing.T, h *lab.Host, variant string, f Family, r *Ruleset) s
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("the script: %v\n%s\nof\n%s", err, out, text)
 	}
-	return listing(t, h, program(variant, f, "save"))
+	return listed(t, h, program(variant, f, "save"))
 }
 
-// listing is what a host's rules are, in the form of normal.
-func listing(t *testing.T, h *lab.Host, program string) string {
+// listed is what a host's rules are, in the form of normal.
+func listed(t *testing.T, h *lab.Host, program string) string {
 	t.Helper()
 	out, err := h.Command(t.Context(), program).Output()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	nft "github.com/google/nftables"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall/neighbour"
@@ -180,7 +181,7 @@ func TestObstacles(t *testing.T) {
 			host := ruled(t, test.rules)
 			var got []string
 			err := host.Do(func() error {
-				rules, err := neighbour.Read("postern")
+				rules, err := neighbour.Read(ours)
 				if err != nil {
 					return err
 				}
@@ -238,4 +239,8 @@ func text(o neighbour.Obstacle) string {
 		s += " to " + o.To.String()
 	}
 	return s
+}
+
+func ours(family nft.TableFamily, table, chain string) bool {
+	return family == nft.TableFamilyINet && table == "postern"
 }

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read reads the rule sets, other than the table named ours, of the network
-// namespace of the calling thread. Chains that cannot be understood are left out.
-func Read(ours string) (*Rules, error) {
+// Read reads the rule sets of the network namespace of the calling thread, but for
+// the chains that are ours. Chains that cannot be understood are left out, too.
+func Read(ours func(family nft.TableFamily, table, chain string) bool) (*Rules, error) {
 	conn := &nft.Conn{}
 	chains, err := conn.ListChains()
 	if err != nil {
@@ -24,7 +24,7 @@ func Read(ours string) (*Rules, error) {
 	}
 	r := &Rules{chains: map[chainKey]*chain{}}
 	for _, c := range chains {
-		if c.Table.Family == nft.TableFamilyINet && c.Table.Name == ours {
+		if ours(c.Table.Family, c.Table.Name, c.Name) {
 			continue
 		}
 		if !has(c.Table.Family, false) && !has(c.Table.Family, true) {
