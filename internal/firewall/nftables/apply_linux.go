@@ -13,6 +13,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/host"
 	"postern/internal/policy"
 )
 
@@ -42,7 +43,7 @@ var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
 // nothing of, goes on: its addresses and ports are part of the transaction.
 func (Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
-	before, err := sessions()
+	before, err := host.Connections()
 	if err != nil {
 		return err
 	}
@@ -59,9 +60,9 @@ func (Backend) Apply(m *automaton.Machine) error {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
-	after, err := sessions()
+	after, err := host.Connections()
 	if err == nil {
-		err = retry(func() error { return r.remember(after.without(before)) })
+		err = retry(func() error { return r.remember(after.Without(before)) })
 	}
 	if err != nil {
 		return fmt.Errorf("the rules are loaded, but connections that were made in that very moment may stall: %v", err)
@@ -144,7 +145,7 @@ func ours(conn *nft.Conn) (generation uint32, found bool, err error) {
 }
 
 // replace puts the rule set in the place of what is loaded.
-func (r *Ruleset) replace(m *automaton.Machine, live flows, leaveStale bool) error {
+func (r *Ruleset) replace(m *automaton.Machine, live host.Flows, leaveStale bool) error {
 	conn := &nft.Conn{}
 	generation, found, err := ours(conn)
 	if err != nil {
@@ -345,13 +346,13 @@ func (s *set) keyType() datatype {
 const sessionsFor = 5 * 24 * time.Hour
 
 // remember lets connections go on that were made before the rules.
-func (r *Ruleset) remember(live flows) error {
+func (r *Ruleset) remember(live host.Flows) error {
 	var b batch
 	r.addSessions(&b, live)
 	return b.commit(0)
 }
 
-func (r *Ruleset) addSessions(b *batch, live flows) {
+func (r *Ruleset) addSessions(b *batch, live host.Flows) {
 	for _, f := range families {
 		var entries []entry
 		for flow := range live {

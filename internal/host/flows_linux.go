@@ -1,4 +1,4 @@
-package nftables
+package host
 
 import (
 	"fmt"
@@ -9,15 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A flow is a TCP connection of this host.
-type flow struct {
+// A Flow is a TCP connection of this host.
+type Flow struct {
 	Local, Remote netip.AddrPort
 }
 
-type flows map[flow]struct{}
+// A Stage is how far a flow has come.
+type Stage int
 
-// without gives the flows that are not among others.
-func (f flows) without(others flows) flows {
+const (
+	Open     Stage = iota
+	HalfOpen       // the other side has not yet answered this one's SYN-ACK, or SYN
+)
+
+// Flows are those of one moment.
+type Flows map[Flow]Stage
+
+// Without gives the flows that are not among others.
+func (f Flows) Without(others Flows) Flows {
 	rest := maps.Clone(f)
 	for flow := range others {
 		delete(rest, flow)
@@ -25,17 +34,22 @@ func (f flows) without(others flows) flows {
 	return rest
 }
 
-// sessions asks the kernel for its TCP connections, by sock_diag(7).
-func sessions() (flows, error) {
-	found := flows{}
+// Connections asks the kernel for the TCP connections of this network namespace that
+// are not with itself, by sock_diag(7).
+func Connections() (Flows, error) {
+	found := Flows{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
 		if err != nil {
 			return nil, fmt.Errorf("asking the kernel for its TCP connections: %w", err)
 		}
 		for _, s := range sockets {
-			if s.State == netlink.TCP_LISTEN || s.State == netlink.TCP_TIME_WAIT {
+			stage := Open
+			switch s.State {
+			case netlink.TCP_LISTEN, netlink.TCP_TIME_WAIT:
 				continue
+			case netlink.TCP_SYN_SENT, netlink.TCP_SYN_RECV, netlink.TCP_NEW_SYN_REC:
+				stage = HalfOpen
 			}
 			// An IPv6 socket may carry IPv4.
 			local, ok := netip.AddrFromSlice(s.ID.Source)
@@ -43,10 +57,10 @@ func sessions() (flows, error) {
 			if !ok || !ok2 || remote.Unmap().IsLoopback() || remote.IsUnspecified() {
 				continue
 			}
-			found[flow{
+			found[Flow{
 				Local:  netip.AddrPortFrom(local.Unmap(), s.ID.SourcePort),
 				Remote: netip.AddrPortFrom(remote.Unmap(), s.ID.DestinationPort),
-			}] = struct{}{}
+			}] = stage
 		}
 	}
 	return found, nil

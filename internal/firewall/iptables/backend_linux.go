@@ -1,0 +1,211 @@
+package iptables
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/policy"
+)
+
+// A Backend applies rule sets to the network namespace of the calling thread, with
+// the programs iptables-save and iptables-restore. The zero value uses the
+// machine's own.
+type Backend struct {
+	Variant string // "nft" or "legacy"; "" for the one that the machine has made its own
+}
+
+var _ firewall.Backend = Backend{}
+
+// Name is "iptables".
+func (Backend) Name() string { return Name }
+
+// Machine compiles a policy with the parameters of this package's Machine.
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return Machine(p) }
+
+// Digest names the machine's rule set.
+func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }
+
+// Apply loads the machine's guest rules. The kernel takes each table of each family
+// at once; if it refuses one, those before it get back what they had. If this
+// process is killed between two, each is whole, Inspect tells that they do not belong
+// together, and the next Apply mends it.
+//
+// A TCP connection that is older than the rules, and that conntrack may know nothing
+// of, goes on: conntrack is told of it.
+func (b Backend) Apply(m *automaton.Machine) error {
+	r := Compile(m)
+	untold := rememberSessions()
+	if err := b.retry(func() error { return b.replace(r) }); err != nil {
+		return err
+	}
+	// Those that came between the two looks were made under the old rules.
+	if err := errors.Join(untold, rememberSessions()); err != nil {
+		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", err)
+	}
+	return nil
+}
+
+// Remove takes out our chains and what leads there, and so opens what they hid. What
+// Apply made for them goes, too, if nobody else uses it; but tables of the legacy
+// variant stay, empty: the kernel has no way to take them out of a namespace.
+func (b Backend) Remove() error {
+	return b.retry(func() error {
+		before, err := b.read()
+		if err != nil {
+			return err
+		}
+		for _, at := range slices.Backward(places) {
+			if err := b.load(before, at, content{}); err != nil {
+				return err
+			}
+		}
+		return b.dropMade(before)
+	})
+}
+
+// errChanged says that somebody else changed the tables meanwhile.
+var errChanged = errors.New("other programs keep changing the same tables")
+
+// retry repeats what failed because of that.
+func (b Backend) retry(f func() error) error {
+	const tries = 6
+	var err error
+	for i := range tries {
+		if err = f(); !errors.Is(err, errChanged) {
+			return explain(err)
+		}
+		// Two of us must not stay in step.
+		time.Sleep(time.Duration(rand.IntN(20<<i)) * time.Millisecond)
+	}
+	return &firewall.BusyError{Err: err}
+}
+
+// A snapshot is what a kernel's tables hold at one moment, those that there are.
+type snapshot map[place]*loadedTable
+
+// read lists all tables.
+func (b Backend) read() (snapshot, error) {
+	all := snapshot{}
+	for _, f := range families {
+		tables, err := b.command(f).save()
+		if err != nil {
+			return nil, err
+		}
+		for name, t := range tables {
+			all[place{f, name}] = t
+		}
+	}
+	return all, nil
+}
+
+// contents gives what is ours.
+func (s snapshot) contents() contents {
+	all := contents{}
+	for _, at := range places {
+		if c := s[at].content(); !c.empty() {
+			all[at] = c
+		}
+	}
+	return all
+}
+
+// replace puts a rule set in the place of what is loaded.
+func (b Backend) replace(r *Ruleset) error {
+	before, err := b.read()
+	if err != nil {
+		return err
+	}
+	made, err := b.lacking()
+	if err != nil {
+		return err
+	}
+	want := r.contents()
+	shape := want.shape()
+	for at, c := range want {
+		n := note{digest: r.digest, shape: shape, made: made[at]}
+		had := before[at].content()
+		if old, found := had.note(); found {
+			n.made = old.made
+		}
+		want[at] = c.with(n)
+	}
+	for _, at := range places {
+		if text := before[at].edit(at.table, want[at]); text != "" {
+			if err := b.command(at.family).test(text); err != nil {
+				return err
+			}
+		}
+	}
+	for i, at := range places {
+		if err := b.load(before, at, want[at]); err != nil {
+			return errors.Join(err, b.revert(before, places[:i]))
+		}
+	}
+	after, err := b.read()
+	if err != nil {
+		return err
+	}
+	if !sound(after.contents(), r.digest) {
+		return errChanged
+	}
+	return b.dropMade(before)
+}
+
+// load brings a table from what it held before to what is wanted. If it fails and
+// the table is not what it was before, that is why.
+func (b Backend) load(before snapshot, at place, want content) error {
+	text := before[at].edit(at.table, want)
+	if text == "" {
+		return nil
+	}
+	err := b.command(at.family).restore(text)
+	if err == nil {
+		return nil
+	}
+	if now, readErr := b.command(at.family).save(); readErr == nil && !now[at.table].same(before[at]) {
+		return errChanged
+	}
+	return err
+}
+
+// revert gives tables back what they held before.
+func (b Backend) revert(before snapshot, changed []place) error {
+	now, err := b.read()
+	for _, at := range slices.Backward(changed) {
+		if err == nil {
+			err = b.load(now, at, before[at].content())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("and of what was loaded before not all could be put back: run `postern up` again: %w", err)
+	}
+	return b.dropMade(now)
+}
+
+// sound tells whether what is loaded is one rule set, and whole.
+func sound(loaded contents, digest string) bool {
+	shape := loaded.shape()
+	for _, c := range loaded {
+		n, found := c.note()
+		if !found || n.digest != digest || n.shape != shape {
+			return false
+		}
+	}
+	return true
+}
+
+// same tells whether a table holds the same rules as another, whatever they have counted.
+func (l *loadedTable) same(o *loadedTable) bool {
+	if l == nil || o == nil {
+		return l == o
+	}
+	return slices.EqualFunc(l.chains, o.chains, func(a, b listedChain) bool {
+		return a.name == b.name && a.policy == b.policy &&
+			slices.EqualFunc(a.rules, b.rules, func(a, b listedRule) bool { return a.text == b.text })
+	})
+}

@@ -1,0 +1,128 @@
+package iptables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A content is what of a table is ours.
+type content struct {
+	chains  []guestChain
+	entries []entry
+}
+
+// An entry is a rule that leads from a chain of others to one of ours.
+type entry struct {
+	at   int    // its place in the chain, from 1
+	rule string // "INPUT -j POSTERN-INPUT"
+}
+
+// content gives what the guest wants in its table. Its jumps come first: rules of
+// others that let something in may not stand before them.
+func (g *guest) content() content {
+	c := content{chains: g.chains}
+	for _, j := range g.jumps {
+		c.entries = append(c.entries, entry{1, j.rule()})
+	}
+	return c
+}
+
+// content gives what of the table is ours: by its name, or because it leads there.
+func (l *loadedTable) content() (c content) {
+	if l == nil {
+		return c
+	}
+	for _, listed := range l.chains {
+		if isOurs(listed.name) {
+			one := guestChain{name: listed.name}
+			for _, r := range listed.rules {
+				one.rules = append(one.rules, r.text)
+			}
+			c.chains = append(c.chains, one)
+			continue
+		}
+		for i := range listed.rules {
+			if r := &listed.rules[i]; isOurs(r.leadsTo()) {
+				c.entries = append(c.entries, entry{i + 1, r.rest()})
+			}
+		}
+	}
+	return c
+}
+
+func isOurs(name string) bool { return strings.HasPrefix(name, prefix) }
+
+func (c *content) empty() bool { return len(c.chains) == 0 && len(c.entries) == 0 }
+
+// has tells whether the content has a chain.
+func (c *content) has(name string) bool {
+	return slices.ContainsFunc(c.chains, func(o guestChain) bool { return o.name == name })
+}
+
+// edit writes what iptables-restore --noflush --counters makes a table's content of
+// what it holds now: "" if that is nothing, and is to be nothing. The kernel gets
+// it all at once. Rules that are there already keep their counters, and entries their
+// places; nothing of others is named.
+func (l *loadedTable) edit(table string, want content) string {
+	now := l.content()
+	if now.empty() && want.empty() {
+		return ""
+	}
+	counters := map[string]listedRule{}
+	if l != nil {
+		for _, c := range l.chains {
+			for _, r := range c.rules {
+				counters[r.text] = r
+			}
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%s\n", table)
+	for _, c := range want.chains {
+		fmt.Fprintf(&b, ":%s - [0:0]\n", c.name) // new, or flushed
+	}
+	for _, c := range want.chains {
+		for _, r := range c.rules {
+			had := counters[r]
+			fmt.Fprintf(&b, "[%d:%d] %s\n", had.packets, had.bytes, numbered(r))
+		}
+	}
+	missing := slices.Clone(want.entries)
+	for _, e := range now.entries {
+		if i := slices.IndexFunc(missing, func(m entry) bool { return m.rule == e.rule }); i >= 0 {
+			missing = slices.Delete(missing, i, i+1)
+			continue
+		}
+		// By what it says and not by its number, so that it is never another's.
+		fmt.Fprintf(&b, "-D %s\n", e.rule)
+	}
+	for _, e := range missing {
+		chain, rest, _ := strings.Cut(e.rule, " ")
+		fmt.Fprintf(&b, "-I %s %d %s\n", chain, e.at, rest)
+	}
+	for _, c := range now.chains {
+		if !want.has(c.name) {
+			fmt.Fprintf(&b, "-F %s\n", c.name)
+		}
+	}
+	for _, c := range now.chains {
+		if !want.has(c.name) {
+			fmt.Fprintf(&b, "-X %s\n", c.name)
+		}
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// protocolNumbers are those of the protocols that iptables knows by name only where
+// there is an /etc/protocols, which small machines do not have.
+var protocolNumbers = map[string]string{"igmp": "2", "gre": "47", "vrrp": "112"}
+
+// numbered gives a rule for such machines.
+func numbered(rule string) string {
+	for name, number := range protocolNumbers {
+		rule = strings.Replace(rule, " -p "+name+" ", " -p "+number+" ", 1)
+	}
+	return rule
+}

@@ -1,0 +1,136 @@
+package iptables
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/host"
+)
+
+// How long a connection that conntrack is told of may be silent: as long as
+// conntrack remembers one that it has seen (nf_conntrack_tcp_timeout_established),
+// or one that is still being made (nf_conntrack_tcp_timeout_syn_recv).
+const (
+	openFor     = 5 * 24 * time.Hour
+	halfOpenFor = time.Minute
+)
+
+// rememberSessions tells conntrack of this host's TCP connections. On a host where
+// no rule has asked for conntrack so far it knows of none, and the rules would take
+// their packets for strays.
+func rememberSessions() error {
+	flows, err := host.Connections()
+	if err != nil || len(flows) == 0 {
+		return err
+	}
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("telling conntrack of them: %w", err)
+	}
+	defer conn.Close()
+	for flow, stage := range flows {
+		message, err := tracked(flow, stage)
+		if err != nil {
+			return fmt.Errorf("telling conntrack of them: %w", err)
+		}
+		// It knows some of them, perhaps with their addresses translated.
+		if _, err = conn.Execute(message); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("telling conntrack of them (does the kernel have nf_conntrack_netlink?): %w", err)
+		}
+	}
+	return nil
+}
+
+// What linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h and
+// nf_conntrack_tcp.h call these.
+const (
+	ctTupleOrig   = 1 // CTA_TUPLE_ORIG
+	ctTupleReply  = 2
+	ctStatus      = 3
+	ctProtoInfo   = 4
+	ctTimeout     = 7
+	ctTupleIP     = 1 // CTA_TUPLE_IP
+	ctTupleProto  = 2
+	ctIPv4Src     = 1 // CTA_IP_V4_SRC; the destination is the next one
+	ctIPv6Src     = 3
+	ctProtoNum    = 1 // CTA_PROTO_NUM
+	ctProtoSrc    = 2
+	ctProtoDst    = 3
+	ctTCP         = 1 // CTA_PROTOINFO_TCP
+	ctTCPState    = 1
+	ctTCPOriginal = 4 // CTA_PROTOINFO_TCP_FLAGS_ORIGINAL
+	ctTCPReply    = 5
+
+	seenReply, assured, confirmed = 1 << 1, 1 << 2, 1 << 3 // IPS_…
+	established                   = 3                      // TCP_CONNTRACK_ESTABLISHED
+	beLiberal                     = 1 << 3                 // IP_CT_TCP_FLAG_BE_LIBERAL
+)
+
+// tracked makes the message by which conntrack learns of a flow. It must not look
+// at the sequence numbers, of which it has seen none.
+func tracked(flow host.Flow, stage host.Stage) (netlink.Message, error) {
+	timeout := openFor
+	if stage == host.HalfOpen {
+		timeout = halfOpenFor
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	// Whoever began it, each side may speak.
+	ae.Nested(ctTupleOrig, tuple(flow.Remote, flow.Local))
+	ae.Nested(ctTupleReply, tuple(flow.Local, flow.Remote))
+	ae.Uint32(ctStatus, seenReply|assured|confirmed)
+	ae.Uint32(ctTimeout, uint32(timeout/time.Second))
+	ae.Nested(ctProtoInfo, func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(ctTCP, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(ctTCPState, established)
+			ae.Bytes(ctTCPOriginal, []byte{beLiberal, beLiberal})
+			ae.Bytes(ctTCPReply, []byte{beLiberal, beLiberal})
+			return nil
+		})
+		return nil
+	})
+	attributes, err := ae.Encode()
+	if err != nil {
+		return netlink.Message{}, err
+	}
+	family := byte(unix.AF_INET)
+	if flow.Remote.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	const create = 0 // IPCTNL_MSG_CT_NEW
+	return netlink.Message{
+		Header: netlink.Header{
+			Type:  unix.NFNL_SUBSYS_CTNETLINK<<8 | create,
+			Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl,
+		},
+		Data: append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...),
+	}, nil
+}
+
+// tuple is one direction of a flow.
+func tuple(from, to netip.AddrPort) func(*netlink.AttributeEncoder) error {
+	return func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(ctTupleIP, func(ae *netlink.AttributeEncoder) error {
+			source := uint16(ctIPv4Src)
+			if from.Addr().Is6() {
+				source = ctIPv6Src
+			}
+			ae.Bytes(source, from.Addr().AsSlice())
+			ae.Bytes(source+1, to.Addr().AsSlice())
+			return nil
+		})
+		ae.Nested(ctTupleProto, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(ctProtoNum, unix.IPPROTO_TCP)
+			ae.Uint16(ctProtoSrc, from.Port())
+			ae.Uint16(ctProtoDst, to.Port())
+			return nil
+		})
+		return nil
+	}
+}
