@@ -1,0 +1,220 @@
+package migrate
+
+import (
+	"slices"
+	"strings"
+
+	"postern/internal/policy"
+)
+
+// compare lists where strangers get another answer by the policy than by the
+// rules, before any knock: at the line that decided.
+func (ld *loader) compare(d *draft, s *side) {
+	type difference struct {
+		line int
+		why  string
+	}
+	var order []difference
+	about := map[difference][]string{}
+	differs := func(out *outcome, line int, why string, p policy.Port, i int) {
+		out.mark()
+		what := p.String()
+		if i >= s.strays {
+			what = "all of " + p.Protocol.String()
+		}
+		at := difference{line, why}
+		if about[at] == nil {
+			order = append(order, at)
+		}
+		if !slices.Contains(about[at], what) {
+			about[at] = append(about[at], what)
+		}
+	}
+	for _, at := range s.all {
+		guarded := len(d.interfaces) == 0 || slices.Contains(d.interfaces, at.iface)
+		for i, port := range s.ports {
+			p := probe{port, at}
+			out := s.send(p, tags{})
+			if s.work < 0 {
+				return
+			}
+			allows := d.takes(p, s.set.v6) || !guarded
+			line := lineOf(&out)
+			switch {
+			case out.verdict == accepted && out.forward.IsValid():
+				differs(&out, out.sentBy.line, "it forwards %s to everyone, without a knock: keep it in the other firewall", port, i)
+			case out.verdict == accepted && !allows && (out.by == nil || !out.by.marked):
+				differs(&out, line, "it lets in %s without a knock, and no entry of allow can say for whom", port, i)
+			case out.verdict != accepted && allows && guarded && line > 0 && d.posture == policy.Closed:
+				differs(&out, line, "it refuses some whom the policy lets in (%s): a policy has no list of whom to refuse", port, i)
+			case out.verdict != accepted && allows && guarded && line > 0 && port.Protocol != policy.ICMP:
+				differs(&out, line, "it refuses %s, and posture guard leaves all but the doors alone: keep it in the other firewall", port, i)
+			case at.named() == 0 || out.verdict != accepted:
+				out.mark()
+			}
+		}
+	}
+	for _, at := range order {
+		ld.left.add(at.line, at.why, several(about[at]))
+	}
+}
+
+// several is "a", "a, b" or "a, b, c and more".
+func several(all []string) string {
+	const most = 3
+	if len(all) > most {
+		return strings.Join(all[:most], ", ") + " and more"
+	}
+	return strings.Join(all, ", ")
+}
+
+// mark says that the rules which decided are accounted for.
+func (o *outcome) mark() {
+	if o.by != nil {
+		o.by.marked = true
+	}
+	if o.sentBy != nil {
+		o.sentBy.marked = true
+	}
+}
+
+// takes tells whether the policy lets a probe in without a knock.
+func (d *draft) takes(p probe, v6 bool) bool {
+	for i := range d.allow {
+		e := &d.allow[i]
+		if (!e.from.IsValid() || e.from.Addr().Is6() == v6) && e.takes(p) {
+			return true
+		}
+	}
+	return d.posture == policy.Guard && !slices.ContainsFunc(d.doors, func(dr *door) bool { return slices.Contains(dr.Services, p.port) })
+}
+
+// unheeded lists the rules of a family that has no knocks.
+func (ld *loader) unheeded(w *walker) {
+	family, other := "IPv4", "IPv6"
+	if w.set.v6 {
+		family, other = other, family
+	}
+	for _, c := range w.set.order {
+		for _, r := range c.rules {
+			if !r.marked && !ordinary(r.tests) {
+				ld.left.add(r.line, "the rules for %s have no knocks, and are not in the policy; it is made of those for %s, and holds for both", family, other)
+			}
+		}
+	}
+}
+
+// account lists what is left: the rules that are in no entry and no door, and
+// are not what Postern does by itself.
+func (ld *loader) account(w *walker) {
+	reached := w.reached()
+	for _, c := range w.set.order {
+		if c.builtin() && c.policy != "ACCEPT" && !(c.table == "filter" && c.name == "INPUT") && c.line > 0 {
+			ld.left.add(c.line, "%s", outside(c))
+		}
+		for _, r := range c.rules {
+			switch {
+			case r.marked, reached[c] && ordinary(r.tests) && r.target != "LOG":
+			case !reached[c]:
+				ld.left.add(r.line, "%s", outside(c))
+			default:
+				if why := r.unread(w, c); why != "" {
+					ld.left.add(r.line, "%s", why)
+				}
+			}
+		}
+	}
+}
+
+// outside says why a chain is not the policy's business.
+func outside(c *chain) string {
+	switch {
+	case c.name == "OUTPUT" || c.name == "POSTROUTING":
+		return "a policy is about what comes in: rules for what goes out stay in the other firewall"
+	case c.name == "FORWARD":
+		return "packets through this host are left alone, but for a door's: rules for them stay in the other firewall"
+	case !c.builtin():
+		return "no packet to this host gets into the chain " + c.name
+	}
+	return "the table " + c.table + " stays in the other firewall"
+}
+
+// unread says why a rule that packets can meet is not in the policy; an empty
+// text: it is.
+func (r *rule) unread(w *walker, c *chain) string {
+	for _, t := range r.tests {
+		switch {
+		case t.kind == onUnknown && r.target != "LOG":
+			return t.why
+		case t.kind == onFlood || t.kind == onRecent && t.recent.hits > 1:
+			return "a policy has no limit of how often; postern bounds first knocks by itself"
+		case t.kind == onOutput && !r.passed:
+			return "nothing that comes in has an outgoing interface yet"
+		}
+	}
+	switch next := w.set.chains[chainName{c.table, r.target}]; {
+	case !r.passed:
+		if slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onICMP }) {
+			return "a policy's icmp/echo is ping; what else of ICMP a host needs gets in by itself"
+		}
+		return "no new connection gets this far and passes its conditions"
+	case r.target == "REDIRECT":
+		return "it stays in the other firewall: a knock is judged before it"
+	case r.target == "DNAT":
+		return "where it leads is not one address and port"
+	case r.target == "ACCEPT", r.target == "DROP", r.target == "REJECT", r.target == "", r.target == "RETURN", next != nil,
+		r.target == "LOG", r.target == "NFLOG", r.target == "ULOG", r.target == "TARPIT":
+		return ""
+	}
+	return "what " + r.target + " does is not the policy's"
+}
+
+// ordinary tells a rule for what Postern lets pass, or refuses, by itself:
+// loopback, known connections, invalid packets, combinations of flags that open no connection.
+func ordinary(tests []test) bool {
+	for _, t := range tests {
+		switch {
+		case t.kind == onState && !t.not && !slices.Contains(t.words, "NEW"), t.kind == onState && t.not && slices.Contains(t.words, "NEW"):
+			return true
+		case t.kind == onInterface && t.name == "lo" && !t.not:
+			return true
+		case (t.kind == onSource || t.kind == onAddress) && !t.not && t.network.Addr().IsLoopback():
+			return true
+		case t.kind == onFlags && (syn&t.mask == t.flags) == t.not:
+			return true
+		}
+	}
+	return false
+}
+
+// silent tells a rule for ICMP that a host needs, and for answers to its own
+// requests for an address.
+func silent(c *chain, r *rule) bool {
+	if c.name == "OUTPUT" || c.name == "FORWARD" || r.target != "ACCEPT" {
+		return false
+	}
+	needed := []string{
+		"0", "3", "3/4", "4", "11", "12", "0/0", "11/0", "3/1", "3/3", "echo-reply", "destination-unreachable",
+		"fragmentation-needed", "time-exceeded", "ttl-exceeded", "parameter-problem", "source-quench",
+		"1", "2", "129", "133", "134", "135", "136", "130", "131", "132", "143", "packet-too-big",
+		"router-solicitation", "router-advertisement", "neighbour-solicitation", "neighbour-advertisement",
+		"neighbor-solicitation", "neighbor-advertisement",
+	}
+	sport := ""
+	for _, t := range r.tests {
+		if t.kind == onICMP && !t.not && slices.Contains(needed, strings.ToLower(t.words[0])) {
+			return true
+		}
+		if t.kind == onSourcePort && !t.not && len(t.ports) == 1 {
+			sport = t.ports[0].String()
+		}
+	}
+	for _, t := range r.tests {
+		if t.kind == onPort && len(t.ports) == 1 {
+			n := t.ports[0].First
+			dhcp := policy.Service{First: 67, Last: 67}.String() == sport && n == 68 || policy.Service{First: 547, Last: 547}.String() == sport && n == 546
+			return dhcp || n == 546 && sport == ""
+		}
+	}
+	return false
+}
