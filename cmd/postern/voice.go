@@ -33,6 +33,7 @@ import (
 	"postern/internal/firewall/neighbour"
 	"postern/internal/host"
 	"postern/internal/lab"
+	"postern/internal/migrate"
 	"postern/internal/policy"
 )
 
@@ -210,6 +211,24 @@ PORT:udp, or icmp/echo for a ping. No answer is waited for; none would tell
 whether the door opened. Connect right after it, over the same address.`
 	exampleKnock = `  postern knock server.example 47011 5120 31877 && ssh server.example
   postern knock -4 server.example 20914 7061:udp 41230`
+
+	shortImport = "make a policy of iptables rules that knock, or of a knockd.conf"
+	longImport  = `Reads what another port knocker is set up with, and prints a policy that means
+the same. FILE is what iptables-save lists, or a script of iptables commands, if
+their knocks are remembered by "-m recent"; or a knockd.conf; - is standard input.
+Chains and lists may have any names: the doors are read off what the rules do.
+
+What the policy does not hold, or holds otherwise, is listed on standard error,
+line by line. The rest of the other firewall (what goes out, what is
+forwarded, translation of addresses) stays where it is.
+
+It reads FILE and nothing else, and changes nothing on this host: the old rules,
+or knockd, go on working, and go on refusing what a door of postern lets in. Read
+the policy, write it to a file, and go on with "postern check". Then, with a
+second session open: "postern up"; stop knockd, or take the old rules out (first
+"iptables -P INPUT ACCEPT", then the rules); and knock your way in from elsewhere.`
+	exampleImport = `  iptables-save | postern import - > policy.yaml
+  postern import /etc/knockd.conf > policy.yaml && postern check -f policy.yaml`
 
 	shortHelp       = "say more about a verb"
 	shortCompletion = "print a script that completes postern's verbs in a shell"
@@ -724,4 +743,34 @@ func list(all []string) string {
 		return strings.Join(all, "")
 	}
 	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+}
+
+// import
+
+const (
+	sayNoImport     = "which file?"
+	hintNothingLeft = "write the policy by hand; README.md has a first one"
+)
+
+func sayNotRead(name string, err error) string {
+	return fmt.Sprintf("cannot read %q: %v", name, err)
+}
+
+// sayLeft lists what is not in a policy that was made.
+func (v *voice) sayLeft(name string, left []migrate.Left) {
+	if v.json {
+		return
+	}
+	for _, l := range left {
+		fmt.Fprintf(v.err, "%s: %s: %s\n", colour(v.errTTY, bold, fmt.Sprintf("%s:%d", name, l.Line)), l.Text, l.Why)
+	}
+}
+
+func (v *voice) sayImported(left int) {
+	if left == 0 {
+		v.say("the policy holds all of it")
+	} else {
+		v.say("the policy holds the rest; %s above: left out, or otherwise", count(left, "remark"))
+	}
+	v.hint("the old rules are still there: \"postern import --help\" says what to do next")
 }
