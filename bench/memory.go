@@ -23,7 +23,7 @@ func memory(ctx context.Context) error {
 	defer l.Close()
 	s, err := newStand(ctx, l, &subject{
 		name: "memory", first: first, wrong: wrong,
-		load: loadPolicy(fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
+		load: loadPolicy(tables, fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
 			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first)),
 	})
 	if err != nil {

@@ -8,7 +8,9 @@ import (
 	"os"
 	"strings"
 
-	"postern/internal/automaton"
+	"postern/examples"
+	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -74,10 +76,13 @@ func subjects(only string) []*subject {
 	all := []*subject{
 		{name: "plain stateful firewall", load: loadBy("nft", plainRules, "-f", "-"), first: 1234, wrong: 4321},
 		{name: "the how-to's iptables rules", load: loadBy("iptables-restore", howto), first: 1234, wrong: 4321},
-		{name: "postern, 1 door", load: loadPolicy(policyText(1, false)), first: first, wrong: wrong},
-		{name: "postern, 100 doors", load: loadPolicy(policyText(100, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors", load: loadPolicy(policyText(10000, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors on one service", load: loadPolicy(policyText(10000, true)), first: first, wrong: wrong},
+		{name: "postern, 1 door", load: loadPolicy(tables, policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern, 100 doors", load: loadPolicy(tables, policyText(100, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors", load: loadPolicy(tables, policyText(10000, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors on one service", load: loadPolicy(tables, policyText(10000, true)), first: first, wrong: wrong},
+		{name: "postern by iptables, howto.yaml", load: loadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
+		{name: "postern by iptables, 1 door", load: loadPolicy(byIPTables, policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern by iptables, 100 doors", load: loadPolicy(byIPTables, policyText(100, false)), first: first, wrong: wrong},
 	}
 	var chosen []*subject
 	for i, s := range all {
@@ -104,17 +109,23 @@ func loadBy(program, rules string, args ...string) func(context.Context, *lab.Ho
 	}
 }
 
-func loadPolicy(text string) func(context.Context, *lab.Host) error {
+// The backends.
+var (
+	tables     = nftables.Backend{}
+	byIPTables = iptables.Backend{}
+)
+
+func loadPolicy(b firewall.Backend, text string) func(context.Context, *lab.Host) error {
 	return func(_ context.Context, h *lab.Host) error {
 		p, err := policy.Parse("bench.yaml", []byte(text))
 		if err != nil {
 			return err
 		}
-		m, err := automaton.Compile(p)
+		m, err := b.Machine(p)
 		if err != nil {
 			return err
 		}
-		return h.Do(func() error { return nftables.Backend{}.Apply(m) })
+		return h.Do(func() error { return b.Apply(m) })
 	}
 }
 

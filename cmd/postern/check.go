@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"runtime"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/host"
 	"postern/internal/policy"
 )
@@ -19,6 +22,7 @@ import (
 func (s *session) checkCommand() *cobra.Command {
 	scan := automaton.Scan{}
 	var here bool
+	var backend *string
 	cmd := &cobra.Command{
 		Use:     "check",
 		Short:   shortCheck,
@@ -36,12 +40,17 @@ func (s *session) checkCommand() *cobra.Command {
 			if !here {
 				look = lookNowhere
 			}
-			return s.check(scan, look)
+			b, err := s.chosen(*backend, cmd)
+			if err != nil {
+				return err
+			}
+			return s.check(b, scan, look)
 		},
 	}
 	cmd.Flags().Float64Var(&scan.Rate, "rate", 10_000, flagRate)
 	cmd.Flags().IntVar(&scan.CPUs, "cpus", runtime.NumCPU(), flagCPUs)
 	cmd.Flags().BoolVar(&here, "here", true, flagHere)
+	backend = s.backendFlag(cmd)
 	return cmd
 }
 
@@ -73,8 +82,8 @@ type checkedDoor struct {
 	Random     *float64 `json:"random"` // on average
 }
 
-func (s *session) check(scan automaton.Scan, at look) error {
-	m, err := s.machine()
+func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error {
+	m, err := s.machine(b)
 	if err != nil {
 		return err
 	}
@@ -90,6 +99,9 @@ func (s *session) check(scan automaton.Scan, at look) error {
 	}
 	if at == lookHere {
 		s.lookAround(m)
+		if b.Name() == iptables.Name {
+			s.warn(memory()...)
+		}
 	}
 	answer.Warnings = s.remarks
 	if s.json {
@@ -179,6 +191,24 @@ func (s *session) lookAround(m *automaton.Machine) {
 	if len(unlisted) > 0 {
 		s.warn(aboutUnlisted(unlisted))
 	}
+}
+
+// enough is a number of senders that is no cause for a warning: it takes a flood of
+// a million packets a second to drive one out in the time between two knocks.
+const enough = 65536
+
+// memory tells how many forged knocks it takes to have xt_recent forget a client.
+func memory() []remark {
+	c, err := iptables.ReadCapacity()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return []remark{unknownCapacity()}
+	case err != nil:
+		return []remark{{Message: err.Error()}}
+	case c.Senders >= enough:
+		return nil
+	}
+	return []remark{aboutCapacity(c)}
 }
 
 // dhcpClient tells a port that only answers come to, from servers that were asked.

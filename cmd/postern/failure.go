@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/firewall"
+	"postern/internal/handout"
 	"postern/internal/knocker"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -64,6 +65,7 @@ func explain(err error) *failure {
 		busy        *firewall.BusyError
 		unavailable *lab.UnavailableError
 		ping        *knocker.PingError
+		unfit       *handout.UnfitError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -77,6 +79,8 @@ func explain(err error) *failure {
 		return &failure{Code: codePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
 	case errors.As(err, &beyond):
 		return &failure{Code: codePolicy, Message: sayBeyond(beyond), Diagnostics: beyond.Diagnostics}
+	case errors.As(err, &unfit):
+		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{unfit.Hint}}
 	case errors.As(err, &permission):
 		return &failure{Code: codePrivilege, Message: err.Error(), Hints: []string{hintPrivilege}}
 	case errors.As(err, &unsupported):

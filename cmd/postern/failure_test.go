@@ -44,9 +44,9 @@ func (r refusal) refuse() error {
 func run(backend firewall.Backend, args ...string) (code int, out, err string) {
 	var stdout, stderr bytes.Buffer
 	s := &session{
-		voice:   voice{out: &stdout, err: &stderr, remarks: []remark{}},
-		stdin:   strings.NewReader(""),
-		backend: backend,
+		voice:    voice{out: &stdout, err: &stderr, remarks: []remark{}},
+		stdin:    strings.NewReader(""),
+		backends: []firewall.Backend{backend},
 	}
 	code = s.run(args)
 	return code, stdout.String(), stderr.String()

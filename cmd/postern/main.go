@@ -16,19 +16,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/nftables"
 )
 
 // A session is one run of the program: what it reads from, speaks to and acts on.
 type session struct {
 	voice
-	stdin   io.Reader
-	backend firewall.Backend
-	file    string // the policy file
+	stdin    io.Reader
+	backends []firewall.Backend // the first one is used unless another is asked for
+	file     string             // the policy file
 }
 
 func main() {
-	s := &session{voice: newVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backend: nftables.Backend{}}
+	s := &session{
+		voice: newVoice(os.Stdout, os.Stderr), stdin: os.Stdin,
+		backends: []firewall.Backend{nftables.Backend{}, iptables.Backend{}},
+	}
 	os.Exit(s.run(os.Args[1:]))
 }
 

@@ -5,14 +5,24 @@ import (
 	"os"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
 // defaultFile is where a host's policy is.
 const defaultFile = "/etc/postern/policy.yaml"
 
-// machine reads and compiles the policy.
-func (s *session) machine() (*automaton.Machine, error) {
+// machine reads and compiles the policy, for a backend.
+func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
+	p, err := s.policy()
+	if err != nil {
+		return nil, err
+	}
+	return b.Machine(p)
+}
+
+// policy reads the policy.
+func (s *session) policy() (*policy.Policy, error) {
 	name, from := s.file, s.stdin
 	if name == "-" {
 		name = "stdin"
@@ -30,9 +40,5 @@ func (s *session) machine() (*automaton.Machine, error) {
 	if err != nil {
 		return nil, unreadable(name, err)
 	}
-	p, err := policy.Parse(name, text)
-	if err != nil {
-		return nil, err
-	}
-	return s.backend.Machine(p)
+	return policy.Parse(name, text)
 }

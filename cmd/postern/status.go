@@ -42,6 +42,7 @@ const mostRows = 20
 // state is the answer of status to programs. It holds everything.
 type state struct {
 	Loaded   bool            `json:"loaded"`
+	Backend  string          `json:"backend"`
 	RuleSet  string          `json:"rule_set,omitempty"`
 	Altered  bool            `json:"altered"` // somebody else has changed it since
 	File     string          `json:"file"`
@@ -82,16 +83,20 @@ type stateCounter struct {
 }
 
 func (s *session) status(most int) error {
-	status, err := s.backend.Inspect()
+	all, err := s.inspect()
 	if err != nil {
 		return err
 	}
-	m, err := s.machine()
+	backend, status := all[0].Backend, all[0].status
+	if len(all) > 1 {
+		s.warn(twoBackends(all))
+	}
+	m, err := s.machine(backend)
 	nameless := len(status.Progress)+len(status.Grants) > 0
 	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
 		s.warn(namesUnknown(s.file, err))
 	}
-	answer := s.describe(status, m)
+	answer := describe(backend, status, m)
 	answer.File, answer.Warnings = s.file, s.remarks
 	if s.json {
 		err = s.answer(answer)
@@ -106,13 +111,13 @@ func (s *session) status(most int) error {
 
 // describe puts names to what the kernel runs; m is nil where no policy tells
 // them.
-func (s *session) describe(status *firewall.Status, m *automaton.Machine) state {
+func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Machine) state {
 	st := state{
-		Loaded: status.Loaded, RuleSet: status.Digest, Altered: status.Altered,
+		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered,
 		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
 	if m != nil && status.Loaded {
-		current := s.backend.Digest(m) == status.Digest && !status.Altered
+		current := backend.Digest(m) == status.Digest && !status.Altered
 		st.Current = &current
 	}
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
@@ -206,7 +211,9 @@ func (s *session) statusText(st state, most int) string {
 	for _, c := range st.Counters {
 		t = append(t, []string{counterText(c.Name), fmt.Sprint(c.Packets)})
 	}
-	section(t[:1+cut(len(t)-1)], len(t)-1-cut(len(t)-1))
+	if n := len(st.Counters); n > 0 {
+		section(t[:1+cut(n)], n-cut(n))
+	}
 	if len(st.Progress) == 0 && len(st.Grants) == 0 {
 		b.WriteString("\n" + sayNobody + "\n")
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	nft "github.com/google/nftables"
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/neighbour"
 	"postern/internal/firewall/nftables"
 	"postern/internal/host"
@@ -12,21 +14,27 @@ import (
 
 func (s *session) upCommand() *cobra.Command {
 	var yes bool
+	var backend *string
 	cmd := &cobra.Command{
 		Use:     "up",
 		Short:   shortUp,
 		Long:    longUp,
 		Example: exampleUp,
 		Args:    exactly(0),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := s.chosen(*backend, cmd)
+			if err != nil {
+				return err
+			}
 			risk := refuseRisk
 			if yes {
 				risk = takeRisk
 			}
-			return s.up(risk)
+			return s.up(b, risk)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, flagYes)
+	backend = s.backendFlag(cmd)
 	return cmd
 }
 
@@ -42,8 +50,11 @@ const (
 // loaded is the answer of up to programs.
 type loaded struct {
 	File     string       `json:"file"`
+	Backend  string       `json:"backend"`
+	With     string       `json:"with,omitempty"` // the program that loaded the rules, and its version
 	RuleSet  string       `json:"rule_set"`
-	Replaced string       `json:"replaced"` // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
+	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
+	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []remark     `json:"warnings"`
 }
@@ -53,13 +64,17 @@ type loadedDoor struct {
 	Services []string `json:"services"`
 }
 
-func (s *session) up(risk risk) error {
-	m, err := s.machine()
+func (s *session) up(b firewall.Backend, risk risk) error {
+	m, err := s.machine(b)
 	if err != nil {
 		return err
 	}
-	digest := s.backend.Digest(m)
-	before, err := s.backend.Inspect()
+	digest := b.Digest(m)
+	before, err := b.Inspect()
+	if err != nil {
+		return err
+	}
+	all, err := s.inspect()
 	if err != nil {
 		return err
 	}
@@ -79,7 +94,7 @@ func (s *session) up(risk risk) error {
 	case port != nil:
 		s.warn(port.remark())
 	}
-	s.warn(neighbours(m)...)
+	s.warn(neighbours(m, b)...)
 	replaced := replaces(before, digest)
 	if replaced != "same" { // or it is no news
 		s.warn(cutOff(m)...)
@@ -90,10 +105,17 @@ func (s *session) up(risk risk) error {
 		}
 		s.warn(doesShutOut(out))
 	}
-	if err := s.backend.Apply(m); err != nil {
+	if err := b.Apply(m); err != nil {
 		return err
 	}
-	answer := loaded{File: s.file, RuleSet: digest, Replaced: replaced, Warnings: s.remarks}
+	answer := loaded{File: s.file, Backend: b.Name(), With: with(b), RuleSet: digest, Replaced: replaced, Warnings: s.remarks}
+	// What another backend has loaded hides until now: there is no moment without.
+	for _, r := range others(all, b) {
+		if err := r.Remove(); err != nil {
+			return stillThere(r.Name(), err)
+		}
+		answer.TakenOut = append(answer.TakenOut, r.Name())
+	}
 	for i := range m.Doors {
 		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
 	}
@@ -148,16 +170,27 @@ func notForwarding(m *automaton.Machine) *stuckDoor {
 	return nil
 }
 
+// ours tells the chains that any backend has made.
+func ours(family nft.TableFamily, table, chain string) bool {
+	return family == nft.TableFamilyINet && table == nftables.Table || iptables.Ours(chain)
+}
+
 // neighbours looks for other rules that get in the way of the doors, or that make
 // what is hidden show.
-func neighbours(m *automaton.Machine) []remark {
-	rules, err := neighbour.Read(nftables.Table)
+func neighbours(m *automaton.Machine, b firewall.Backend) []remark {
+	rules, err := neighbour.Read(ours)
 	if err != nil {
 		return []remark{{Message: err.Error()}}
 	}
 	var remarks []remark
 	for _, o := range rules.Obstacles(m) {
-		remarks = append(remarks, aboutObstacle(o))
+		diverts := o.Kind == neighbour.Diverts || o.Kind == neighbour.MayDivert
+		switch {
+		case !diverts || b.Name() != iptables.Name:
+			remarks = append(remarks, aboutObstacle(o))
+		case !iptables.Keeps(m, o.Table):
+			remarks = append(remarks, aboutEscape(o))
+		}
 	}
 	return append(remarks, conspicuous(m.Policy, rules.Idle(m))...)
 }

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/neighbour"
 	"postern/internal/host"
 	"postern/internal/lab"
@@ -178,13 +179,17 @@ It warns of other rules on this host that get in the way of a door, or by which 
 hidden port shows. If you came in over SSH, and the policy would keep your
 address out of that port, it wants --yes. So it does if an interface of the
 policy is a port of another one (of a bridge, say), by whose name the packets
-come in.`
+come in.
+
+The rules are those of nftables. For a kernel or an administrator with iptables
+alone there is --backend iptables: see "postern show --format iptables-save", and
+docs/limits.md for what it does less well.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
 
 	shortDown = "take everything out of the kernel again"
-	longDown  = `Removes Postern's own table from the kernel, and nothing else. What the policy
-hid is then as open as without it.`
+	longDown  = `Removes Postern's own rules from the kernel, of whichever backend, and nothing
+else. What the policy hid is then as open as without it.`
 
 	shortStatus = "show what is loaded, who knocks, who may enter"
 	longStatus  = `Shows whether the kernel runs the policy, which sources are part-way through a
@@ -193,10 +198,23 @@ exit code 1 if somebody else has changed the loaded rules: what they hide may
 be open then, and "postern up" mends it.`
 
 	shortShow = "print the rules, loading nothing"
-	longShow  = `Prints the rule set that "postern up" would load, for the nft program to read.
-It needs no privilege, and gives the same on every host.`
+	longShow  = `Prints the policy in another form. It needs no privilege, and gives the same on
+every host.
+
+  nft                the rules that "postern up" loads, for the program nft
+  iptables-save      rules for iptables-restore, and for tables with no others:
+  ip6tables-save     where the policy has the habits of the well-known port
+                     knocking how-to, the how-to's own
+  iptables-script    the same as commands
+  ip6tables-script
+  client-sh          a script for those who are to come in: it knocks, and runs
+  client-ps1         ssh. For a POSIX shell, and for PowerShell. It holds the
+                     knocks: give it to nobody else
+  ports              which ports a home router must forward`
 	exampleShow = `  postern show -f policy.yaml | less
-  postern show --comments=false > postern.nft`
+  postern show --comments=false > postern.nft
+  postern show --format iptables-save > rules.v4
+  postern show --format client-sh --door ssh > knock.sh`
 
 	shortCheck = "find mistakes in the policy, and what scans do to it"
 	longCheck  = `Says what is wrong with the policy. If nothing is: for each door, whether a scan
@@ -238,8 +256,9 @@ second session open: "postern up"; stop knockd, or take the old rules out (first
 	flagHelp     = "say more"
 	flagVersion  = "print the version"
 	flagYes      = "go on even if the policy keeps you out of the port you came in by, or hides nothing on an interface"
-	flagFormat   = "the `FORMAT` of the rules: nft"
-	flagComments = "explain every part"
+	flagComments = "explain every part of the rules"
+	flagDoor     = "the `DOOR` that a client script opens; needed where the policy has several"
+	flagBackend  = "the `BACKEND` that runs the policy: nftables or iptables"
 	flagAll      = "show every source, not the first 20"
 	flagIPv4     = "use the host's IPv4 address"
 	flagIPv6     = "use the host's IPv6 address"
@@ -294,13 +313,58 @@ func unknownVerb(verb string, similar []string) error {
 	return fmt.Errorf("unknown verb %q", verb)
 }
 
+func flagFormat() string { return "the `FORMAT`: " + formNames() }
+
 func unknownFormat(format string) error {
-	return fmt.Errorf("unknown format %q: there is only \"nft\"", format)
+	return fmt.Errorf("unknown format %q: there are %s", format, formNames())
+}
+
+func formNames() string {
+	var names []string
+	for _, f := range forms {
+		names = append(names, f.name)
+	}
+	return list(names)
+}
+
+// whichDoor asks for one of several doors.
+func whichDoor(name string, all []string) *failure {
+	f := &failure{Code: codeUsage, Message: fmt.Sprintf("there is no door %q", name), Hints: []string{"the policy has " + list(all)}}
+	if name == "" {
+		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + list(all)}
+	}
+	return f
 }
 
 func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }
 
 func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
+
+// The backends.
+
+func unknownBackend(name string, all []string) error {
+	return fmt.Errorf("unknown backend %q: there are %s", name, list(all))
+}
+
+// twoBackends warns of what an up that was killed may leave behind.
+func twoBackends(all []running) remark {
+	var names []string
+	for _, r := range all {
+		names = append(names, r.Name())
+	}
+	return remark{
+		Message: fmt.Sprintf("the rules of several backends are loaded: %s; this is about the first", list(names)),
+		Hints:   []string{"\"postern up\" takes out all but those of its --backend"},
+	}
+}
+
+func stillThere(name string, err error) *failure {
+	return &failure{
+		Code: codeFailed, err: err,
+		Message: fmt.Sprintf("the rules are loaded, but those of the %s backend could not be taken out: %v", name, err),
+		Hints:   []string{"run the same command again: what they hide stays hidden until then"},
+	}
+}
 
 // up
 
@@ -318,6 +382,12 @@ func (v *voice) sayLoaded(l loaded) {
 		v.say("%s rule set %s in place of another; grants are kept", colour(v.errTTY, bold, "loaded"), l.RuleSet)
 	default:
 		v.say("%s rule set %s", colour(v.errTTY, bold, "loaded"), l.RuleSet)
+	}
+	if l.With != "" {
+		v.say("the rules are those of %s", l.With)
+	}
+	for _, name := range l.TakenOut {
+		v.say("the rules of the %s backend, which did the same until now, are taken out", name)
 	}
 	for i, d := range l.Doors {
 		if i == mostRows && len(l.Doors) > mostRows+1 {
@@ -448,6 +518,20 @@ func aboutObstacle(o neighbour.Obstacle) remark {
 	}
 }
 
+// aboutEscape warns of a rule set that takes packets for hidden ports away before
+// the rules of iptables see them.
+func aboutEscape(o neighbour.Obstacle) remark {
+	var ports []string
+	for _, p := range o.Ports {
+		ports = append(ports, p.String())
+	}
+	return remark{
+		Message: fmt.Sprintf("table %s, chain %s sends %s elsewhere, where iptables rules do not see it: it is not hidden",
+			o.Table, o.Chain, list(ports)),
+		Hints: []string{"use the nftables backend, or take that rule out"},
+	}
+}
+
 // aboutCutOff warns of ports that programs receive UDP on.
 func aboutCutOff(ports []string) remark {
 	it := "it"
@@ -561,17 +645,25 @@ var (
 )
 
 func loadedText(st state) string {
+	by := ""
+	if st.Backend != "nftables" {
+		by = " by " + st.Backend
+	}
 	switch {
 	case !st.Loaded:
 		return "not loaded"
 	case st.Altered:
-		return fmt.Sprintf("changed since it was loaded, rule set %s", st.RuleSet)
+		return fmt.Sprintf("changed since it was loaded%s, rule set %s", by, st.RuleSet)
 	case st.Current == nil:
-		return fmt.Sprintf("loaded, rule set %s", st.RuleSet)
+		return fmt.Sprintf("loaded%s, rule set %s", by, st.RuleSet)
 	case *st.Current:
-		return fmt.Sprintf("loaded, rule set %s, as in %s", st.RuleSet, st.File)
+		return fmt.Sprintf("loaded%s, rule set %s, as in %s", by, st.RuleSet, st.File)
 	}
-	return fmt.Sprintf("loaded, rule set %s; %s is another: postern up loads it", st.RuleSet, st.File)
+	up := "postern up"
+	if by != "" {
+		up += " --backend " + st.Backend
+	}
+	return fmt.Sprintf("loaded%s, rule set %s; %s is another: %s loads it", by, st.RuleSet, st.File, up)
 }
 
 // altered says that the loaded rules are not what was applied. It is said after
@@ -647,6 +739,33 @@ func aboutUnlisted(ports []string) remark {
 	return remark{
 		Message: fmt.Sprintf("programs on this host listen on %s, which allow does not list", list(ports)),
 		Hints:   []string{"list what clients use, or a connection to it spoils the knock that its sender is at"},
+	}
+}
+
+// unhurried is the time between two knocks of a client far away, which has to wait
+// for nothing but the network.
+const unhurried = 50 * time.Millisecond
+
+// aboutCapacity tells what xt_recent cannot do.
+func aboutCapacity(c iptables.Capacity) remark {
+	r := remark{
+		Message: fmt.Sprintf("xt_recent remembers %d senders at each knock: %d forged first knocks a second keep out everybody whose knocks are %v apart",
+			c.Senders, c.Senders*int(time.Second/unhurried), unhurried),
+		Hints: []string{
+			fmt.Sprintf("write \"options xt_recent ip_list_tot=%d\" to /etc/modprobe.d/xt_recent.conf, and load the module anew or boot", enough),
+			"the nftables backend remembers a million",
+		},
+	}
+	if c.Builtin {
+		r.Hints[0] = fmt.Sprintf("add \"xt_recent.ip_list_tot=%d\" to the kernel's command line, and boot", enough)
+	}
+	return r
+}
+
+func unknownCapacity() remark {
+	return remark{
+		Message: "how many senders xt_recent remembers at each knock can be read by root only: 100, if nobody has changed it",
+		Hints:   []string{"run it as root to see"},
 	}
 }
 

@@ -76,7 +76,7 @@ func (r *Ruleset) sum() string {
 			sum.Write([]byte(t.text()))
 		}
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:4])
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // A table is one of the kernel's: filter or nat.
