@@ -42,7 +42,8 @@ func (r *Ruleset) guests(f Family) []guest {
 			one := guestChain{name: prefix + c.name}
 			for i := range c.rules {
 				rule := &c.rules[i]
-				one.rules = append(one.rules, "-A "+words(one.name, phrase(rule.matches, match.visiting), rule.target.visiting()))
+				one.rules = append(one.rules,
+					"-A "+words(one.name, phrase(rule.matches, match.visiting), rule.counted(), rule.target.visiting()))
 			}
 			g.chains = append(g.chains, one)
 			if c.policy != "" {
@@ -52,6 +53,19 @@ func (r *Ruleset) guests(f Family) []guest {
 		all = append(all, g)
 	}
 	return all
+}
+
+// opensDoor comes before a door's name in the comment of the rule that opens it.
+const opensDoor = "postern: opens "
+
+// counted tells which door's opening the rule counts.
+func (r *rule) counted() string {
+	for _, m := range r.matches {
+		if m.opens != "" {
+			return fmt.Sprintf("-m comment --comment %q", opensDoor+m.opens)
+		}
+	}
+	return ""
 }
 
 // text writes all that the guest is.

@@ -15,6 +15,7 @@ type match struct {
 	full  string // as iptables-save lists it
 	brief string // the least that iptables takes; empty: the same
 	tag   *tag   // what %s in them stands for
+	opens string // the door that the rule opens, and counts; else ""
 }
 
 // rank is where a match is listed: addresses, interface and protocol before all
@@ -33,6 +34,7 @@ func (m match) rank() int {
 type tag struct {
 	name  string // in the tables that have no other rules
 	guest string // in those that have
+	door  string // whose grant for its first service it is; else ""
 }
 
 func (m match) orBriefly(text string) match { m.brief = text; return m }
@@ -128,10 +130,15 @@ func (c *compiler) recent(t *tag, do string) match {
 	if bits != c.f.bits() {
 		brief += " --mask " + mask(c.f, bits)
 	}
-	return match{full, brief, t}
+	return match{full: full, brief: brief, tag: t}
 }
 
-func (c *compiler) set(t *tag) match    { return c.recent(t, "--set") }
+func (c *compiler) set(t *tag) match {
+	m := c.recent(t, "--set")
+	m.opens = t.door
+	return m
+}
+
 func (c *compiler) remove(t *tag) match { return c.recent(t, "--remove") }
 
 // within matches sources that were put on the list so short a time ago.

@@ -91,7 +91,7 @@ func (c *compiler) stateTag(s *automaton.State) *tag {
 	if s.Opened {
 		name, guest = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
 	}
-	return &tag{c.listName(name), c.guestName(guest, stateMark, uint32(s.ID))}
+	return &tag{name: c.listName(name), guest: c.guestName(guest, stateMark, uint32(s.ID))}
 }
 
 // grantTag is the list of the sources that hold a door's grant for one of its
@@ -103,7 +103,11 @@ func (c *compiler) grantTag(d *automaton.Door, service int) *tag {
 		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number) // no door's name has a dot
 	}
 	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
-	return &tag{c.listName(name), c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
+	t := &tag{name: c.listName(name), guest: c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
+	if service == d.Services[0] {
+		t.door = d.Name
+	}
+	return t
 }
 
 // stateMark and grantMark come before the id in a guest's name.
