@@ -80,7 +80,7 @@ func subjects(only string) []*subject {
 		{name: "postern, 100 doors", load: loadPolicy(tables, policyText(100, false)), first: first, wrong: wrong},
 		{name: "postern, 10000 doors", load: loadPolicy(tables, policyText(10000, false)), first: first, wrong: wrong},
 		{name: "postern, 10000 doors on one service", load: loadPolicy(tables, policyText(10000, true)), first: first, wrong: wrong},
-		{name: "postern by iptables, howto.yaml", load: loadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
+		{name: "postern by iptables, as the how-to", load: loadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
 		{name: "postern by iptables, 1 door", load: loadPolicy(byIPTables, policyText(1, false)), first: first, wrong: wrong},
 		{name: "postern by iptables, 100 doors", load: loadPolicy(byIPTables, policyText(100, false)), first: first, wrong: wrong},
 	}
