@@ -1,8 +1,23 @@
 package iptables
 
-import "postern/internal/firewall"
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
-// Inspect reads our rules, and the kernel's lists of sources.
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+)
+
+// Inspect reads our rules, and the kernel's lists of sources. The legacy variant's
+// tables are read only if they are there.
+//
+// A list holds as many sources as xt_recent lets it, and all are read: the status is
+// never partial. Its counters are one for each door, of the times that it was opened.
 func (b Backend) Inspect() (*firewall.Status, error) {
 	loaded, err := b.read()
 	if err != nil {
@@ -18,5 +33,98 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 		}
 	}
 	status.Altered = status.Loaded && !sound(ours, status.Digest)
+	status.Counters = loaded.counters()
+	now, err := readClock()
+	if err != nil {
+		return nil, fmt.Errorf("the kernel does not tell the time: %w", err)
+	}
+	for name, window := range ours.windows() {
+		all, err := recall(name, now)
+		if err != nil {
+			return nil, err
+		}
+		remember(status, name, window, all)
+	}
+	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int {
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.State, b.State))
+	})
+	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
+	})
 	return status, nil
+}
+
+// windows gives how long a source counts on each of our lists.
+func (c contents) windows() map[string]time.Duration {
+	all := map[string]time.Duration{}
+	for _, here := range c {
+		for _, one := range here.chains {
+			for _, rule := range one.rules {
+				for _, m := range asked.FindAllStringSubmatch(rule, -1) {
+					if seconds, err := strconv.Atoi(m[1]); err == nil && isOurs(m[2]) {
+						all[m[2]] = time.Duration(seconds) * time.Second
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// asked finds in a rule which lists it looks a source up in.
+var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
+
+// idOf takes the names of our lists apart: see guestName and grantTag.
+var idOf = regexp.MustCompile(`^` + prefix + `.*-(?:` + stateMark + `([0-9a-f]{8})|` + grantMark + `([0-9a-f]{8})-[0-9a-f]{8})$`)
+
+// remember adds a list to a status.
+func remember(status *firewall.Status, name string, window time.Duration, all []remembered) {
+	m := idOf.FindStringSubmatch(name)
+	if m == nil {
+		return
+	}
+	id, err := strconv.ParseUint(m[1]+m[2], 16, 32)
+	if err != nil {
+		return
+	}
+	for _, r := range all {
+		left := window - r.age
+		switch {
+		case left <= 0:
+		case m[1] != "":
+			status.Progress = append(status.Progress, firewall.Progress{Source: r.source, State: automaton.StateID(id), Left: left})
+		default:
+			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, Service: automaton.ServiceID(id), Left: left})
+		}
+	}
+}
+
+// counters gives what the rules have counted that open doors, of both families.
+func (s snapshot) counters() []firewall.Counter {
+	doors := map[string]*firewall.Counter{}
+	for _, at := range places {
+		if s[at] == nil {
+			continue
+		}
+		for _, c := range s[at].chains {
+			if !isOurs(c.name) {
+				continue
+			}
+			for _, r := range c.rules {
+				if name, found := strings.CutPrefix(option(r.text, "--comment"), opensDoor); found {
+					if doors[name] == nil {
+						doors[name] = &firewall.Counter{Name: "door_" + name}
+					}
+					doors[name].Packets += r.packets
+					doors[name].Bytes += r.bytes
+				}
+			}
+		}
+	}
+	var all []firewall.Counter
+	for _, c := range doors {
+		all = append(all, *c)
+	}
+	slices.SortFunc(all, func(a, b firewall.Counter) int { return cmp.Compare(a.Name, b.Name) })
+	return all
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // The nft variant makes tables, and the chains that the kernel calls, as soon as
-// somebody wants a rule in them. What it has made for us goes with us. The legacy
+// somebody wants a rule in them. What it has made for us goes with us, unless somebody
+// has flushed the note that tells: then it stays, empty, as nobody's. The legacy
 // variant's tables have all their chains from the beginning, and never go.
 
 // lacking gives what there is not yet of what our rules need, as notes name it.
