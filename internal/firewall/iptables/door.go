@@ -111,7 +111,7 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 			nothing, c.set(c.grantTag(d, service)))
 	}
 	if s := c.opened(i); s != nil {
-		ch.add("", nothing, c.set(c.stateTag(s)))
+		ch.add("What it has knocked may come again, and costs it nothing.", nothing, c.enter(s)...)
 	}
 	ch.add("", c.cover)
 	return first

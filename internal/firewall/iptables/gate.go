@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"time"
 
 	"postern/internal/automaton"
 )
@@ -24,7 +25,9 @@ func (c *compiler) knocks() {
 	c.opening()
 
 	c.holders()
-	c.whereabouts(c.knocking)
+	if len(c.m.States) > 0 {
+		c.underway(first)
+	}
 	c.stray(c.knocking)
 	c.knocking.add("Everybody else begins at the beginning.", to(first))
 
@@ -32,6 +35,40 @@ func (c *compiler) knocks() {
 		c.gate(&c.m.States[i], first)
 	}
 	c.first(first)
+}
+
+// underway makes the chain of sources with any progress. A scan costs one look at one
+// list, however many doors there are; only who has knocked is looked for on them all.
+func (c *compiler) underway(first *chain) {
+	ch := c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. How far have they come?")
+	c.knocking.add("Who has begun to knock is looked at more closely.", to(ch), c.within(c.partway(), c.longestStay()))
+	c.whereabouts(ch)
+	c.stray(ch)
+	ch.add("That was too long ago. They begin at the beginning, too.", to(first))
+}
+
+// partway is the list of all sources that are on any state's list. Both are set, and
+// left, together.
+func (c *compiler) partway() *tag {
+	return &tag{name: c.listName("PARTWAY"), guest: c.masked(c.listName(prefix + "PARTWAY"))}
+}
+
+func (c *compiler) longestStay() time.Duration {
+	var longest time.Duration
+	for i := range c.m.States {
+		longest = max(longest, c.m.States[i].Timeout)
+	}
+	return longest
+}
+
+// enter puts a source into a state.
+func (c *compiler) enter(s *automaton.State) []match {
+	return []match{c.set(c.stateTag(s)), c.set(c.partway())}
+}
+
+// leave takes it out of the state that it is in.
+func (c *compiler) leave(s *automaton.State) []match {
+	return []match{c.remove(c.stateTag(s)), c.remove(c.partway())}
 }
 
 // whereabouts adds the rules that find out how far a source has come.
@@ -61,7 +98,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 		}
 	}
 	c.stray(gate)
-	gate.add("Whatever this packet is, the sender is off the list.", nothing, c.remove(c.stateTag(s)))
+	gate.add("Whatever this packet is, the sender is off the list.", nothing, c.leave(s)...)
 	if !s.Opened {
 		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
 	}
@@ -97,7 +134,7 @@ func (c *compiler) edge(gate *chain, e *automaton.Edge, doc string, more ...matc
 		gate.add(doc, c.doors[e.Door], append(matches, c.inline[e.Door]...)...)
 		return
 	}
-	gate.add(doc, c.cover, append(matches, c.set(c.stateTag(c.m.State(e.To))))...)
+	gate.add(doc, c.cover, append(matches, c.enter(c.m.State(e.To))...)...)
 }
 
 // stray takes the grants that a packet which is not let in loses.
