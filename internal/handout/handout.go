@@ -26,7 +26,7 @@ func (e *UnfitError) Error() string { return e.Message }
 
 // least is the time that a script needs from one knock to the next, and from the
 // last one to the connection. It starts a program for each knock, and does not
-// stop it before 0.2 s have passed.
+// stop it before 0.3 s have passed.
 const least = time.Second
 
 // A client is what the templates of the scripts know.
