@@ -9,10 +9,10 @@ import (
 
 // allow finds the rules that accept without a knock, and makes entries of them.
 func (ld *loader) allow(s *side) []allowed {
-	a := &allower{loader: ld, side: s, visits: 5000}
+	a := &allower{loader: ld, side: s, visits: 100_000}
 	for _, hook := range staying {
 		if c := s.set.chains[hook]; c != nil {
-			a.visit(c, nil, 0)
+			a.visit(c, nil)
 		}
 	}
 	return a.all
@@ -26,17 +26,17 @@ type allower struct {
 }
 
 // visit follows a chain with the tests that led into it.
-func (a *allower) visit(c *chain, led []test, depth int) {
+func (a *allower) visit(c *chain, led []test) {
 	for _, r := range c.rules {
-		if a.visits--; a.visits < 0 || depth > maxDepth {
+		if a.visits--; a.visits < 0 {
 			return
 		}
 		if r.marked || !heldByStrangers(r) {
 			continue
 		}
 		tests := slices.Concat(led, r.tests)
-		if next := a.set.chains[chainName{c.table, r.target}]; next != nil && !next.builtin() {
-			a.visit(next, tests, depth+1)
+		if next := a.set.chains[chainName{c.table, r.target}]; next != nil && !next.builtin() && !hasTags(r) {
+			a.visit(next, tests)
 		}
 		if r.target == "ACCEPT" && c.table == "filter" {
 			a.rule(r, tests)

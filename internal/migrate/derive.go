@@ -210,7 +210,8 @@ func (o *opening) impossible() string {
 		if i >= o.strays {
 			return fmt.Sprintf("any %s packet is a knock here, and a policy's knocks are ports", o.ports[i].Protocol)
 		}
-		if o.out[0][i].verdict == accepted {
+		// In guard a knock goes on untouched, as every other packet does.
+		if out, other := &o.out[0][i], &o.out[0][o.strays]; out.verdict == accepted && (other.verdict != accepted || out.by != other.by) {
 			return fmt.Sprintf("the knock %s is open to everyone; what a policy allows is no knock", o.ports[i])
 		}
 	}

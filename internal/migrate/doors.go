@@ -72,10 +72,15 @@ func (x *machine) ways() [][][]int {
 	return ways
 }
 
-// redundant tells whether the end of the sequence alone opens as much.
+// redundant tells whether the end of the sequence alone, or its beginning, opens
+// as much, or whether it has a packet in it that a door let in.
 func (o *opening) redundant() bool {
 	for i := 1; i < len(o.knocks); i++ {
-		if subset(o.grants, o.machine.grants(o.run(0, o.knocks[i:]))) {
+		if o.hasGrants(o.run(0, o.knocks[i:])) {
+			return true
+		}
+		before := o.run(0, o.knocks[:i])
+		if o.hasGrants(before) || slices.Contains(o.machine.grants(before), o.knocks[i]) {
 			return true
 		}
 	}

@@ -34,7 +34,7 @@ func newWalker(set *ruleset) (*walker, error) {
 			}
 		}
 	}
-	if len(w.numbers) > maxTags {
+	if len(w.numbers) > maxTags || w.loops() {
 		return nil, errTooLarge
 	}
 	if rules == 0 {
@@ -43,6 +43,27 @@ func newWalker(set *ruleset) (*walker, error) {
 	slices.SortFunc(w.sources, comparePrefix)
 	w.sources = slices.Compact(w.sources)
 	return w, nil
+}
+
+// loops tells whether a chain leads back to itself, which the kernel refuses.
+func (w *walker) loops() bool {
+	const entered, left = 1, 2
+	at := map[*chain]int{}
+	var visit func(c *chain) bool
+	visit = func(c *chain) bool {
+		if at[c] != 0 {
+			return at[c] == entered
+		}
+		at[c] = entered
+		for _, r := range c.rules {
+			if next := w.set.chains[chainName{c.table, r.target}]; next != nil && visit(next) {
+				return true
+			}
+		}
+		at[c] = left
+		return false
+	}
+	return slices.ContainsFunc(w.set.order, visit)
 }
 
 func comparePrefix(a, b netip.Prefix) int {

@@ -130,7 +130,7 @@ func kindOf(name string, text []byte) (Kind, error) {
 			section = true
 		case section && slices.Contains([]string{"sequence", "one_time_sequences"}, key):
 			return Knockd, nil
-		case !section && strings.Contains(line, "tables") && slices.ContainsFunc(strings.Fields(line), isCommand):
+		case !section && slices.ContainsFunc(strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t=\"';&|()", r) }), isCommand):
 			return Script, nil
 		}
 	}

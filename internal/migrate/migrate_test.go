@@ -157,6 +157,7 @@ func TestUnknown(t *testing.T) {
 		{"policy", "version: 1\nposture: closed\n", "none of what"},
 		{"nft", "table inet filter {\n}\n", "none of what"},
 		{"ini", "[section]\nkey = value\n", "none of what"},
+		{"loop", "*filter\n-A INPUT -j A\n-A A -j B\n-A B -j A\nCOMMIT\n", "too tangled"},
 	} {
 		_, err := Read(c.name, []byte(c.text))
 		var unknown *UnknownError

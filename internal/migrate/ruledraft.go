@@ -96,8 +96,7 @@ func (ld *loader) posture(d *draft, s *side, first bool) {
 	var refused *outcome
 	if out.verdict == accepted {
 		posture = policy.Guard
-		f := s.doors[0]
-		refused = &s.root.out[0][f.opening.grants[0]]
+		refused = s.hidden()
 	} else {
 		refused = out
 	}
@@ -107,6 +106,9 @@ func (ld *loader) posture(d *draft, s *side, first bool) {
 		cover = policy.CoverReset
 	case unreachable:
 		cover = policy.CoverUnreachable
+		if posture == policy.Guard && !s.hides(policy.TCP) {
+			cover = policy.CoverReset // the same for UDP, and the default
+		}
 	case dropped:
 		cover = policy.CoverDrop
 	default:
@@ -136,6 +138,26 @@ func (ld *loader) posture(d *draft, s *side, first bool) {
 			}
 		}
 	}
+}
+
+// hides tells whether a service of the protocol is behind a door.
+func (s *side) hides(protocol policy.Protocol) bool {
+	return slices.ContainsFunc(s.doors, func(f *foundDoor) bool {
+		return slices.ContainsFunc(f.Services, func(p policy.Port) bool { return p.Protocol == protocol })
+	})
+}
+
+// hidden is what becomes of a packet to a service behind a door, without a
+// knock: of TCP if there is one.
+func (s *side) hidden() *outcome {
+	for _, f := range s.doors {
+		for i, p := range f.Services {
+			if p.Protocol == policy.TCP || !s.hides(policy.TCP) {
+				return &s.root.out[0][f.opening.grants[i]]
+			}
+		}
+	}
+	return &s.root.out[0][s.doors[0].opening.grants[0]]
 }
 
 // answers lists the rules that refuse otherwise than the cover does.

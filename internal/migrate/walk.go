@@ -67,14 +67,13 @@ type walker struct {
 	set     *ruleset
 	numbers map[string]int // of tags
 	sources []netip.Prefix // all that the rules name, for a stranger's address to be none of them
-	work    int            // tests that may still be made
+	work    int            // rules and tests that may still be looked at
 }
 
-const (
-	maxWork  = 30_000_000
-	maxDepth = 32
-	maxTags  = len(tags{}) * 64
-)
+// maxWork is some seconds' worth. The tests want it sooner.
+var maxWork = 30_000_000
+
+const maxTags = len(tags{}) * 64
 
 // hooks are the chains that a packet to this host meets, and then those of one
 // that is sent on.
@@ -120,7 +119,7 @@ func (f *flight) hook(name chainName) bool {
 	if c == nil {
 		return true
 	}
-	if !f.enter(c, 0) {
+	if !f.enter(c) {
 		f.verdict, f.by, f.chain = accepted, nil, c
 		if c.policy == "DROP" {
 			f.verdict = dropped
@@ -130,7 +129,7 @@ func (f *flight) hook(name chainName) bool {
 }
 
 // enter goes through a chain, and tells whether a rule decided.
-func (f *flight) enter(c *chain, depth int) bool {
+func (f *flight) enter(c *chain) bool {
 	for _, r := range c.rules {
 		if !f.passes(r) {
 			continue
@@ -160,10 +159,10 @@ func (f *flight) enter(c *chain, depth int) bool {
 			}
 		default:
 			next := f.set.chains[chainName{c.table, r.target}]
-			if next == nil || next.builtin() || depth >= maxDepth {
+			if next == nil || next.builtin() {
 				continue
 			}
-			if f.enter(next, depth+1) {
+			if f.enter(next) {
 				return true
 			}
 			if r.jumps {
@@ -198,10 +197,10 @@ func parseEndpoint(text string, port uint16) (netip.AddrPort, bool) {
 }
 
 func (f *flight) passes(r *rule) bool {
+	if f.work -= 1 + len(r.tests); f.work < 0 {
+		return false
+	}
 	for i := range r.tests {
-		if f.work--; f.work < 0 {
-			return false
-		}
 		t := &r.tests[i]
 		switch t.kind {
 		case onRecent:
