@@ -22,8 +22,6 @@
 //   - If the recipe that every knocking how-to has (closed, one service a door, one
 //     connection a grant, forfeit) gets parameters of its own, a part of the policies
 //     is drawn like it.
-//   - A backend with small tables has a method Sources() int, which says from how
-//     many sources a run may send at once.
 //
 // # How it works
 //

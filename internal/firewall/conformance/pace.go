@@ -3,7 +3,6 @@ package conformance
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -19,13 +18,14 @@ type pace struct {
 	patience time.Duration // the longest that a scenario waits for a deadline
 	lastAt   time.Duration // when a scenario sends no more
 	packets  int           // of a run, unless the flag says otherwise
-	atOnce   int           // scenarios that go on under one policy
+	atOnce   int           // scenarios that go on under one policy, each from one to three sources or so
 	worlds   int           // policies that are tried at once
 	shrink   time.Duration // how long making a failure smaller may take
 }
 
 // paces are tried in this order. Where the timeouts are long, a run mostly waits;
-// so several policies are then tried at once, each in a world of its own.
+// so several policies are then tried at once, each in a world of its own, and from
+// few sources: xt_recent, which counts seconds, remembers no more than 100.
 var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
@@ -35,7 +35,7 @@ var paces = []pace{
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},
 		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
-		packets: 6000, atOnce: 30, worlds: 4, shrink: 4 * time.Minute,
+		packets: 10000, atOnce: 20, worlds: 6, shrink: 4 * time.Minute,
 	},
 }
 
@@ -44,20 +44,14 @@ type subject struct {
 	pace
 	backend firewall.Backend
 	compile func(*policy.Policy) (*automaton.Machine, error)
-	sources int  // how many sources may have something at once
 	classic bool // the recipe's rules have parameters of their own
 	drawn   int  // valid policies that were drawn
 	refused int  // those of them that the backend cannot express
 }
 
-// newSubject finds out what the backend is capable of by asking it. One whose
-// tables are small says how many sources they hold, by a method Sources() int;
-// a run then sends from no more at once.
+// newSubject finds out what the backend is capable of by asking it.
 func newSubject(b firewall.Backend) (*subject, error) {
-	s := &subject{backend: b, compile: b.Machine, sources: math.MaxInt}
-	if limited, ok := b.(interface{ Sources() int }); ok {
-		s.sources = limited.Sources()
-	}
+	s := &subject{backend: b, compile: b.Machine}
 	var refusal *firewall.InexpressibleError
 	for _, s.pace = range paces {
 		err := s.keeps(s.timeouts)

@@ -13,6 +13,7 @@ import (
 // A plan is a policy as the suite draws it. It becomes text, so that a failure
 // shows the very file that shows it again.
 type plan struct {
+	classic        bool // drawn like the recipe that every how-to has
 	posture, cover string
 	interfaces     []string
 	allow          []string
@@ -77,7 +78,7 @@ func few[T any](r *rand.Rand, from []T, least, most int) []T {
 // have other rules for it, with parameters of their own.
 func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	p := &plan{
-		posture: "closed", cover: "drop", ipv4: 32, ipv6: 128,
+		classic: true, posture: "closed", cover: "drop", ipv4: 32, ipv6: 128,
 		log: pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
 	}
 	for range r.IntN(3) {

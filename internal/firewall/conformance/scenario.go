@@ -101,15 +101,6 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 	return w
 }
 
-// sources gives how many sources a policy makes of the scenario's addresses.
-func (s scenario) sources(p *policy.Policy) int {
-	all := map[netip.Addr]bool{}
-	for _, e := range s {
-		all[p.Source.Mask(e.shot.src)] = true
-	}
-	return len(all)
-}
-
 // carryOn adds up to n packets.
 func (w *writer) carryOn(n int) {
 	for range n {
@@ -215,20 +206,23 @@ func (w *writer) useful(src netip.Addr) bool {
 		return true
 	}
 	m := w.model.machine
-	h := w.model.ref.Holding(src).Live(w.at)
-	if len(h.Grants) > 0 && chance(w.Rand, 0.6) {
-		var services []int
-		for i := range m.Services {
-			if _, ok := h.Grants[m.Services[i].ID]; ok {
-				services = append(services, i)
-			}
+	all := w.model.ref.Holding(src)
+	h := all.Live(w.at)
+	var open, shut []*automaton.Service
+	for i := range m.Services {
+		s := &m.Services[i]
+		if _, ok := h.Grants[s.ID]; ok {
+			open = append(open, s)
+		} else if _, ok := all.Grants[s.ID]; ok {
+			shut = append(shut, s)
 		}
-		s := &m.Services[pick(w.Rand, services)]
-		shot := w.shot(src, s.Port)
-		if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.8) {
-			shot.dst = s.Address
-		}
-		w.add(shot)
+	}
+	if len(open) > 0 && chance(w.Rand, 0.6) {
+		w.visit(src, pick(w.Rand, open))
+		return true
+	}
+	if len(shut) > 0 && chance(w.Rand, 0.2) { // too late
+		w.visit(src, pick(w.Rand, shut))
 		return true
 	}
 	if state := m.State(h.State); state != nil && len(state.Loops) > 0 && chance(w.Rand, 0.1) {
@@ -252,6 +246,15 @@ func (w *writer) useful(src netip.Addr) bool {
 // which a rule set may rightly drop before anything else.
 var bare = []packet.TCPFlags{
 	packet.ACK, packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.SYN | packet.ACK,
+}
+
+// visit asks for a service.
+func (w *writer) visit(src netip.Addr, s *automaton.Service) {
+	shot := w.shot(src, s.Port)
+	if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.8) {
+		shot.dst = s.Address
+	}
+	w.add(shot)
 }
 
 func (w *writer) send(src netip.Addr, port policy.Port) { w.add(w.shot(src, port)) }

@@ -65,12 +65,8 @@ func (s *search) round() (*failure, error) {
 	s.counts.policies++
 	s.counts.drawn = s.subject.drawn
 	var scenarios []scenario
-	for room, k := s.subject.sources, 0; k < atOnce; k++ {
-		sc := write(r, &s.subject.pace, m, blocks[k])
-		if room -= sc.sources(m.Policy); room < 0 {
-			break
-		}
-		scenarios = append(scenarios, sc)
+	for _, b := range blocks[:atOnce] {
+		scenarios = append(scenarios, write(r, &s.subject.pace, m, b))
 	}
 	// Under every other policy the rules are replaced while clients knock: by
 	// those of the same policy with its doors in the opposite order.
@@ -108,7 +104,7 @@ func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenari
 	s.counts.looks += s.world.looks - before
 	var found *failure
 	for _, t := range trials {
-		s.counts.add(t)
+		s.counts.add(p, t)
 		if t.differs() && (found == nil || len(t.scenario) < len(found.trial.scenario)) {
 			found = &failure{seed: s.seed, round: s.rounds - 1, plan: p, replace: replace != nil, trial: t}
 		}
