@@ -98,9 +98,26 @@ func (b Backend) read() (snapshot, error) {
 		}
 		for name, t := range tables {
 			all[place{f, name}] = t
+			if t.hidden {
+				if chains, err := chainsOf(f); err != nil || slices.ContainsFunc(chains[name], isOurs) {
+					return nil, errors.Join(err, hidden(place{f, name}))
+				}
+			}
 		}
 	}
 	return all, nil
+}
+
+// hidden tells of a table that cannot be read.
+func hidden(at place) error {
+	family := "ip"
+	if at.family == IPv6 {
+		family = "ip6"
+	}
+	return &firewall.UnsupportedError{
+		What: fmt.Sprintf("table %s that iptables can list: somebody has put rules into it that only nft can", at.table),
+		Hint: fmt.Sprintf("move those of `nft list table %s %s` to a table of their own, or use the nftables backend", family, at.table),
+	}
 }
 
 // contents gives what is ours.
@@ -127,6 +144,9 @@ func (b Backend) replace(r *Ruleset) error {
 	want := r.contents()
 	shape := want.shape()
 	for at, c := range want {
+		if t := before[at]; t != nil && t.hidden {
+			return hidden(at)
+		}
 		n := note{digest: r.digest, shape: shape, made: made[at]}
 		had := before[at].content()
 		if old, found := had.note(); found {

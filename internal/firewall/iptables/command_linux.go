@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -101,13 +102,16 @@ func (f *failure) Unwrap() error { return f.err }
 // said is the first line that tells what is wrong.
 func (f *failure) said() string {
 	for line := range strings.Lines(f.stderr) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasSuffix(line, "(nf_tables):") && !strings.HasPrefix(line, "#") {
+		line = strings.TrimSpace(introduction.ReplaceAllString(line, ""))
+		if line != "" && !strings.HasPrefix(line, "#") {
 			return line
 		}
 	}
-	return strings.TrimSpace(f.stderr)
+	return ""
 }
+
+// introduction is what programs put before what they say.
+var introduction = regexp.MustCompile(`^ip6?tables[a-z-]* v[0-9.]+ \([a-z_]+\): `)
 
 // run starts a program and waits for it. A child inherits the network namespace of
 // the thread that starts it.

@@ -10,6 +10,7 @@ import (
 type loadedTable struct {
 	table  string
 	chains []listedChain
+	hidden bool // it has rules that only nft can list, so that nobody knows what is in it
 }
 
 type listedChain struct {
@@ -30,6 +31,9 @@ func parseLoaded(text string) (map[string]*loadedTable, error) {
 		line = strings.TrimSpace(line)
 		unreadable := fmt.Errorf("iptables-save writes %q in line %d, which Postern cannot read", line, n+1)
 		switch {
+		case strings.HasPrefix(line, "# Table `") && strings.HasSuffix(line, "' is incompatible, use 'nft' tool."):
+			name, _, _ := strings.Cut(strings.TrimPrefix(line, "# Table `"), "'")
+			all[name] = &loadedTable{table: name, hidden: true}
 		case line == "" || line[0] == '#':
 		case line[0] == '*':
 			now = &loadedTable{table: line[1:]}

@@ -26,7 +26,7 @@ func (b Backend) lacking() (map[place][]string, error) {
 		if v.Variant != "nft" {
 			continue
 		}
-		tables, err := baseChains(f)
+		tables, err := chainsOf(f)
 		if err != nil {
 			return nil, err
 		}
@@ -61,8 +61,8 @@ func (f Family) nft() nftables.TableFamily {
 	return nftables.TableFamilyIPv4
 }
 
-// baseChains lists what there is of a family, by table.
-func baseChains(f Family) (map[string][]string, error) {
+// chainsOf lists the chains of a family, by table.
+func chainsOf(f Family) (map[string][]string, error) {
 	conn := &nftables.Conn{}
 	tables, err := conn.ListTablesOfFamily(f.nft())
 	if err != nil {

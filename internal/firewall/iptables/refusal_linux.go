@@ -3,9 +3,9 @@ package iptables
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,46 +18,38 @@ func explain(err error) error {
 	if !errors.As(err, &f) {
 		return err
 	}
-	said := strings.ToLower(f.stderr)
-	switch {
-	case errors.Is(f.err, exec.ErrNotFound) || errors.Is(f.err, fs.ErrNotExist):
-		return &firewall.UnsupportedError{
-			What: "program " + f.program,
-			Hint: "install iptables, or use the nftables backend",
-			Err:  err,
-		}
-	case strings.Contains(said, "table does not exist"), strings.Contains(said, "table `") && strings.Contains(said, "incompatible"):
-		name := "the table"
-		if m := tableNamed.FindStringSubmatch(f.stderr); m != nil {
-			name = m[1]
-		}
-		return &firewall.UnsupportedError{
-			What: "table " + name + " for " + f.program,
-			Hint: tableHint(f.program, name),
-			Err:  err,
-		}
-	case strings.Contains(said, "permission denied"), strings.Contains(said, "must be root"), strings.Contains(said, "operation not permitted"):
-		return &firewall.PermissionError{Err: err}
-	case strings.Contains(said, "xtables lock"):
-		return &firewall.BusyError{Err: err}
+	says := func(some ...string) bool {
+		return slices.ContainsFunc(some, func(text string) bool { return strings.Contains(f.stderr, text) })
 	}
-	if m := extension.FindStringSubmatch(f.stderr); m != nil {
-		module := module(m[1]+m[2], f)
-		return &firewall.UnsupportedError{
-			What: "extension " + m[1] + m[2] + " for " + f.program,
-			Hint: fmt.Sprintf("load it with `modprobe %s`, or use the nftables backend", module),
-			Err:  err,
-		}
+	unsupported := func(what, hint string) error {
+		return &firewall.UnsupportedError{What: what, Hint: hint + ", or use the nftables backend", Err: err}
+	}
+	table, extension := tableNamed.FindStringSubmatch(f.stderr), extensionNamed.FindStringSubmatch(f.stderr)
+	switch {
+	case errors.Is(f.err, exec.ErrNotFound):
+		return unsupported("iptables: there is no program "+f.program, "install the package iptables")
+	case says("Permission denied", "must be root", "Operation not permitted", "can't open lock file"):
+		return &firewall.PermissionError{Err: err}
+	case says("xtables lock"):
+		return &firewall.BusyError{Err: err}
+	case table != nil:
+		family, _, _ := strings.Cut(f.program, "tables")
+		return unsupported(fmt.Sprintf("table %s for %s", table[1], f.program),
+			fmt.Sprintf("load it with `modprobe %stable_%s`", family, table[1]))
+	case extension != nil:
+		name := extension[1] + extension[2]
+		return unsupported(fmt.Sprintf("%q for %s", name, f.program), fmt.Sprintf("load it with `modprobe %s`", module(name, f.program)))
 	}
 	if rule := f.rule(); rule != "" {
-		return fmt.Errorf("the kernel refused the rules: %w: %s", err, rule)
+		return fmt.Errorf("%s refused the rules: %w: %s", f.program, err, rule)
 	}
-	return fmt.Errorf("the kernel refused the rules: %w", err)
+	return fmt.Errorf("%s refused the rules: %w", f.program, err)
 }
 
 var (
-	tableNamed = regexp.MustCompile("[Tt]able `([a-z]+)'")
-	extension  = regexp.MustCompile("Couldn't load (?:match|target) `([A-Za-z0-9]+)'|Extension ([A-Za-z0-9]+) (?:revision [0-9]+ |is )?not supported, missing kernel module")
+	tableNamed     = regexp.MustCompile("(?:can't initialize ip6?tables|unable to initialize) table [`']([a-z]+)'")
+	extensionNamed = regexp.MustCompile("Couldn't load (?:match|target) `([A-Za-z0-9]+)'|" +
+		"Extension ([A-Za-z0-9]+) (?:revision [0-9]+ |is )?not supported, missing kernel module")
 	lineNumber = regexp.MustCompile(`line:? ([0-9]+)`)
 )
 
@@ -76,9 +68,9 @@ func (f *failure) rule() string {
 }
 
 // module is the kernel's part of an extension.
-func module(extension string, f *failure) string {
+func module(extension, program string) string {
 	switch {
-	case extension == "REJECT" && strings.HasPrefix(f.program, IPv6.Program()):
+	case extension == "REJECT" && strings.HasPrefix(program, IPv6.Program()):
 		return "ip6t_REJECT"
 	case extension == "REJECT":
 		return "ipt_REJECT"
@@ -88,10 +80,4 @@ func module(extension string, f *failure) string {
 		return "xt_tcpudp"
 	}
 	return "xt_" + extension
-}
-
-// tableHint says what makes a table available.
-func tableHint(program, table string) string {
-	family := strings.TrimSuffix(strings.SplitN(program, "-", 2)[0], "tables") // ip, ip6
-	return fmt.Sprintf("load it with `modprobe %stable_%s`, or use the nftables backend", family, table)
 }

@@ -1,0 +1,174 @@
+package iptables
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/lab"
+)
+
+// applying is the variable by which this binary, run once more, applies policies
+// until it is killed: it holds the variant and the policies' files.
+const applying = "POSTERN_TEST_APPLYING"
+
+// TestApplyUntilKilled is the other half of TestKill; on its own it does nothing.
+func TestApplyUntilKilled(t *testing.T) {
+	words := strings.Fields(os.Getenv(applying))
+	if len(words) == 0 {
+		return
+	}
+	b := Backend{Variant: words[0]}
+	fmt.Println("ready")
+	for {
+		for _, file := range words[1:] {
+			if err := b.Apply(machine(t, file)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestKill kills a process that replaces one rule set by another, again and again:
+// the rules of others are as they were, each table has one rule set or the other,
+// whole, and the next Apply mends it. A kill also ends iptables-restore, which the
+// process has started, as the fall of a machine would.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	eachVariant(t, func(t *testing.T, b Backend) {
+		t.Parallel()
+		const kills = 70
+		files := [2]string{"testdata/everything.yaml", "testdata/guard.yaml"}
+		others := foreign["containers"]
+		fresh := func(name string) *lab.Host {
+			h := lab.NewT(t).Host(name)
+			for f, text := range others {
+				restore(t, h, program(b.Variant, f, "restore"), text)
+			}
+			return h
+		}
+		// By place: what it may hold.
+		whole := map[place]map[string]string{}
+		for _, at := range places {
+			whole[at] = map[string]string{"": "nothing"}
+		}
+		for _, file := range files {
+			h := fresh("fresh")
+			apply(t, h, b, file)
+			for at, text := range ownTables(t, h, b) {
+				whole[at][text] = file
+			}
+		}
+		gw := fresh("gw")
+		untouched := othersOf(everything(t, gw, b.Variant))
+		seed := uint64(time.Now().UnixNano())
+		random := rand.New(rand.NewPCG(seed, 0))
+		t.Logf("seed %d", seed)
+		left := map[string]int{}
+		for i := range kills {
+			if i%4 == 0 { // what is killed may be the first of all
+				remove(t, gw, b)
+			}
+			helper := gw.Command(t.Context(), os.Args[0], "-test.run=^TestApplyUntilKilled$", "-test.count=1")
+			helper.Env = append(os.Environ(), applying+"="+b.Variant+" "+files[i%2]+" "+files[1-i%2])
+			stdout, err := helper.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			helper.Stderr = os.Stderr
+			if err := helper.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+				t.Fatalf("the helper says %q (%v)", line, err)
+			}
+			time.Sleep(time.Duration(random.IntN(400_000)) * time.Microsecond)
+			if err := helper.Process.Kill(); err != nil {
+				t.Fatalf("the helper has ended by itself: %v", err)
+			}
+			helper.Wait()
+
+			sources := map[string]bool{}
+			for at, text := range ownTables(t, gw, b) {
+				file, ok := whole[at][text]
+				if !ok {
+					t.Fatalf("kill %d left a part of a rule set in %v:\n%s", i, at, text)
+				}
+				sources[file] = true
+			}
+			switch s := inspect(t, gw, b); {
+			case len(sources) > 1:
+				left["a mixture"]++
+				if !s.Altered {
+					t.Errorf("kill %d left a mixture, which does not show: %v", i, sources)
+				}
+			default:
+				for file := range sources {
+					left[file]++
+				}
+				if s.Altered {
+					t.Errorf("kill %d left one rule set, %v, which is said to be altered", i, sources)
+				}
+			}
+			if d := cmp.Diff(untouched, othersOf(everything(t, gw, b.Variant))); d != "" {
+				t.Fatalf("kill %d has changed rules of others (-before +after):\n%s", i, d)
+			}
+			if i%3 == 0 {
+				apply(t, gw, b, files[i/3%2])
+				if s := inspect(t, gw, b); s.Altered || s.Digest != b.Digest(machine(t, files[i/3%2])) {
+					t.Errorf("kill %d is not mended: %+v", i, s)
+				}
+			}
+		}
+		t.Logf("what %d kills left: %v", kills, left)
+		if left["a mixture"] < kills/10 {
+			t.Errorf("only %d kills came in the middle", left["a mixture"])
+		}
+	})
+}
+
+// ownTables lists what is ours by place, without what notes tell of the host.
+func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
+	t.Helper()
+	all := map[place]string{}
+	if err := h.Do(func() error {
+		loaded, err := b.read()
+		for _, at := range places {
+			c := loaded[at].content()
+			text := ""
+			for _, e := range c.entries {
+				text += e.rule + "\n"
+			}
+			var chains []string
+			for _, one := range c.chains {
+				chains = append(chains, one.name+"\n"+strings.Join(one.rules, "\n")+"\n")
+			}
+			slices.Sort(chains) // the variants have orders of their own
+			all[at] = madeNoted.ReplaceAllString(text+strings.Join(chains, ""), "")
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// othersOf is a listing of everything without what is ours.
+func othersOf(text string) string {
+	var rest []string
+	for line := range strings.Lines(text[:strings.Index(text+"---- nft", "---- nft")]) {
+		if isOurs(strings.TrimPrefix(line, ":")) || isOurs(strings.TrimPrefix(line, "-A ")) ||
+			strings.HasPrefix(line, "-A ") && isOurs(option(strings.TrimSpace(line), "-j", "-g")) {
+			continue
+		}
+		rest = append(rest, line)
+	}
+	return emptyTable.ReplaceAllString(strings.Join(rest, ""), "")
+}

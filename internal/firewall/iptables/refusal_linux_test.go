@@ -1,0 +1,224 @@
+package iptables
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/firewall"
+	"postern/internal/lab"
+)
+
+// TestRefused: a rule that cannot be loaded, whichever table it is in, leaves all
+// tables as they were.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	eachVariant(t, func(t *testing.T, b Backend) {
+		for name, bad := range map[string]struct {
+			verdict, says string
+		}{
+			"by the kernel":  {"-j REJECT --reject-with icmp6-port-unreachable", "refused the rules"}, // which it knows in filter only
+			"by the program": {"-m nosuch -j DROP", `no "nosuch" for ip6tables-` + b.Variant + "-restore"},
+			"by its grammar": {"-s 2001:db8::1 --dport 1 -j DROP", "--dport"},
+		} {
+			for _, loaded := range []string{"", "testdata/guard.yaml"} {
+				t.Run(name+" "+filepath.Base(loaded), func(t *testing.T) {
+					t.Parallel()
+					h := lab.NewT(t).Host("host")
+					for f, text := range foreign["containers"] {
+						restore(t, h, program(b.Variant, f, "restore"), text)
+					}
+					if loaded != "" {
+						apply(t, h, b, loaded)
+					}
+					before := everything(t, h, b.Variant)
+					r := Compile(machine(t, "testdata/everything.yaml"))
+					last := r.tables[IPv6][1]
+					last.chains[0].rules = append(last.chains[0].rules, rule{target: target{verdict: bad.verdict}})
+					err := h.Do(func() error { return b.retry(func() error { return b.replace(r) }) })
+					if err == nil || !strings.Contains(err.Error(), bad.says) {
+						t.Errorf("it is refused with %q, want %q", err, bad.says)
+					}
+					after := everything(t, h, b.Variant)
+					if b.Variant == "legacy" { // where asking for a table makes it
+						before, after = emptyTable.ReplaceAllString(before, ""), emptyTable.ReplaceAllString(after, "")
+					}
+					if d := cmp.Diff(orderless(before), orderless(after)); d != "" {
+						t.Errorf("something has changed (-before +after):\n%s", d)
+					}
+				})
+			}
+		}
+	})
+}
+
+// orderless is a listing of everything without the order in which nft lists chains:
+// those that were made anew come last.
+func orderless(text string) string {
+	text, nft, _ := strings.Cut(text, "---- nft\n")
+	return text + strings.Join(lines(nft), "\n")
+}
+
+// TestOtherPrograms: a program that is changing the same tables gets its will, and
+// Apply does, too, as soon as it may.
+func TestOtherPrograms(t *testing.T) {
+	m := machine(t, "testdata/everything.yaml")
+	for _, test := range []struct {
+		times int // that others come in between
+		busy  bool
+	}{{1, false}, {3, false}, {100, true}} {
+		t.Run(fmt.Sprint(test.times), func(t *testing.T) {
+			eachVariant(t, func(t *testing.T, b Backend) {
+				h := lab.NewT(t).Host("host")
+				apply(t, h, b, "testdata/guard.yaml")
+				meddling := meddler(t, b.Variant, test.times)
+				err := h.Do(func() error { return b.Apply(m) })
+				var busy *firewall.BusyError
+				if errors.As(err, &busy) != test.busy || err != nil && !test.busy {
+					t.Errorf("got %v", err)
+				}
+				os.Setenv("PATH", meddling)
+				if s := inspect(t, h, b); !test.busy && (s.Altered || s.Digest != b.Digest(m)) {
+					t.Errorf("it is inspected as %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// meddler puts a program in the place of iptables-restore that fails so many times,
+// because another program has just made a chain. It gives the PATH from before.
+func meddler(t *testing.T, variant string, times int) string {
+	t.Helper()
+	before := os.Getenv("PATH")
+	dir := t.TempDir()
+	name := program(variant, IPv4, "restore")
+	real, err := find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+case "$*" in *--test* | *--version*) exec %[1]s "$@" ;; esac
+echo x >>%[2]s/times
+if [ $(wc -l <%[2]s/times) -le %[3]d ]; then
+	%[4]s -N OTHERS-$(wc -l <%[2]s/times)
+	echo "line 1: somebody was faster" >&2
+	exit 4
+fi
+exec %[1]s "$@"
+`, real, dir, times, strings.TrimSuffix(real, "-restore"))
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+before+":/usr/sbin:/sbin")
+	return before
+}
+
+// TestExplain: what programs say becomes an error that says what to do. These are the
+// words of iptables 1.8.9, and of older versions where they differ.
+func TestExplain(t *testing.T) {
+	for _, test := range []struct {
+		program, stderr, kind, want string
+	}{
+		{"iptables-restore", "Fatal: can't open lock file /run/xtables.lock: Permission denied\n", "permission", ""},
+		{"iptables-save", "Failed to list table names in /proc/net/ip_tables_names: Permission denied\n", "permission", ""},
+		{"iptables-nft-save", "iptables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n", "permission", ""},
+		{"iptables-restore", "Another app is currently holding the xtables lock; still 1s 0us time ahead to have a chance to grab the lock...\n", "busy", ""},
+		{"ip6tables-restore", "ip6tables-restore v1.8.9 (legacy): ip6tables-restore: unable to initialize table 'nat'\n\nError occurred at line: 1\n",
+			"unsupported", "this kernel has no table nat for ip6tables-restore; load it with `modprobe ip6table_nat`, or use the nftables backend"},
+		{"iptables-save", "iptables-save v1.8.7 (legacy): can't initialize iptables table `filter': Table does not exist (do you need to insmod?)\n",
+			"unsupported", "this kernel has no table filter for iptables-save; load it with `modprobe iptable_filter`, or use the nftables backend"},
+		{"iptables-restore", "Warning: Extension recent revision 0 not supported, missing kernel module?\niptables-restore: line 9 failed\n",
+			"unsupported", "this kernel has no \"recent\" for iptables-restore; load it with `modprobe xt_recent`, or use the nftables backend"},
+		{"ip6tables-restore", "Warning: Extension REJECT is not supported, missing kernel module?\n",
+			"unsupported", "this kernel has no \"REJECT\" for ip6tables-restore; load it with `modprobe ip6t_REJECT`, or use the nftables backend"},
+		{"iptables-restore", "iptables-restore v1.8.9 (legacy): Couldn't load match `hashlimit':No such file or directory\n\nError occurred at line: 2\n",
+			"unsupported", "this kernel has no \"hashlimit\" for iptables-restore; load it with `modprobe xt_hashlimit`, or use the nftables backend"},
+		{"iptables-nft-restore", "iptables-nft-restore v1.8.9 (nf_tables): \nline 2: RULE_APPEND failed (Invalid argument): rule in chain PREROUTING\n",
+			"", "iptables-nft-restore refused the rules: line 2: RULE_APPEND failed (Invalid argument): rule in chain PREROUTING: second line"},
+		{"iptables-restore", "iptables-restore v1.8.9 (legacy): host/network `foo.bar.' not found\nError occurred at line: 2\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
+			"", "iptables-restore refused the rules: host/network `foo.bar.' not found: second line"},
+		{"iptables-restore", "iptables-restore: line 3 failed\n", "", "iptables-restore refused the rules: iptables-restore: line 3 failed"},
+	} {
+		err := explain(&failure{program: test.program, input: "*filter\nsecond line\nCOMMIT\n", stderr: test.stderr, err: errors.New("exit status 1")})
+		kind, text := "", ""
+		var (
+			permission  *firewall.PermissionError
+			unsupported *firewall.UnsupportedError
+			busy        *firewall.BusyError
+		)
+		switch {
+		case errors.As(err, &permission):
+			kind = "permission"
+		case errors.As(err, &busy):
+			kind = "busy"
+		case errors.As(err, &unsupported):
+			kind, text = "unsupported", unsupported.Error()+"; "+unsupported.Hint
+		default:
+			text = err.Error()
+		}
+		if kind != test.kind || text != test.want {
+			t.Errorf("%q becomes\n%s %q, want\n%s %q", test.stderr, kind, text, test.kind, test.want)
+		}
+	}
+	var unsupported *firewall.UnsupportedError
+	if _, err := (Backend{Variant: "nosuch"}).Inspect(); !errors.As(err, &unsupported) || !strings.Contains(unsupported.What, "iptables-nosuch-save") {
+		t.Errorf("without the program: %v", err)
+	}
+}
+
+// TestHidden: a table with rules that only nft can list is not touched.
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	b := Backend{Variant: "nft"}
+	h := lab.NewT(t).Host("host")
+	load := func(text string) {
+		t.Helper()
+		cmd := h.Command(t.Context(), "nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v\n%s", err, out)
+		}
+	}
+	const foreign = "table ip6 filter { chain INPUT { type filter hook input priority 0; }; }; add rule ip6 filter INPUT ct state new accept\n"
+	load(foreign)
+	before := everything(t, h, b.Variant)
+	m := machine(t, howto)
+	var unsupported *firewall.UnsupportedError
+	if err := h.Do(func() error { return b.Apply(m) }); !errors.As(err, &unsupported) || !strings.Contains(unsupported.Hint, "`nft list table ip6 filter`") {
+		t.Errorf("up: %v", err)
+	}
+	if s := inspect(t, h, b); s.Loaded {
+		t.Errorf("inspected: %+v", s)
+	}
+	remove(t, h, b)
+	if d := cmp.Diff(before, everything(t, h, b.Variant)); d != "" {
+		t.Errorf("something has changed (-before +after):\n%s", d)
+	}
+	// Somebody may put them there later, too.
+	load("flush ruleset\n")
+	apply(t, h, b, howto)
+	load(foreign)
+	for what, do := range map[string]func() error{
+		"up": func() error { return b.Apply(m) }, "down": b.Remove, "status": func() error { _, err := b.Inspect(); return err },
+	} {
+		if err := h.Do(do); !errors.As(err, &unsupported) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestVersion: the programs say which they are.
+func TestVersion(t *testing.T) {
+	eachVariant(t, func(t *testing.T, b Backend) {
+		v, err := b.Version()
+		if err != nil || v.Variant != b.Variant || !strings.HasPrefix(v.Number, "1.") {
+			t.Errorf("got %v (%v)", v, err)
+		}
+	})
+}
