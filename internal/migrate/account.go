@@ -153,8 +153,13 @@ func (r *rule) unread(w *walker, c *chain) string {
 		}
 	}
 	switch next := w.set.chains[chainName{c.table, r.target}]; {
+	case !r.passed && w.work < 0:
+		return "it was not looked at: these rules are too many to send a packet through for each"
 	case !r.passed:
-		if slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onICMP }) {
+		if len(r.tests) == 0 && (r.target == "DROP" || r.target == "REJECT" || r.target == "RETURN") {
+			return "" // a last resort
+		}
+		if slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onICMP && !isEcho(t.words[0]) }) {
 			return "a policy's icmp/echo is ping; what else of ICMP a host needs gets in by itself"
 		}
 		return "no new connection gets this far and passes its conditions"
@@ -170,7 +175,7 @@ func (r *rule) unread(w *walker, c *chain) string {
 }
 
 // ordinary tells a rule for what Postern lets pass, or refuses, by itself:
-// loopback, known connections, invalid packets, combinations of flags that open no connection.
+// loopback, what is for other hosts, known connections, invalid packets, combinations of flags that open no connection.
 func ordinary(tests []test) bool {
 	for _, t := range tests {
 		switch {
@@ -180,6 +185,8 @@ func ordinary(tests []test) bool {
 			return true
 		case (t.kind == onSource || t.kind == onAddress) && !t.not && t.network.Addr().IsLoopback():
 			return true
+		case t.kind == onType && t.not && slices.Contains(t.words, "LOCAL"):
+			return true
 		case t.kind == onFlags && (syn&t.mask == t.flags) == t.not:
 			return true
 		}
@@ -187,7 +194,7 @@ func ordinary(tests []test) bool {
 	return false
 }
 
-// silent tells a rule for ICMP that a host needs, and for answers to its own
+// silent tells a rule for ICMP and IGMP that a host needs, and for answers to its own
 // requests for an address.
 func silent(c *chain, r *rule) bool {
 	if c.name == "OUTPUT" || c.name == "FORWARD" || r.target != "ACCEPT" {
@@ -202,6 +209,9 @@ func silent(c *chain, r *rule) bool {
 	}
 	sport := ""
 	for _, t := range r.tests {
+		if t.kind == onProtocol && !t.not && t.protocol == igmp {
+			return true
+		}
 		if t.kind == onICMP && !t.not && slices.Contains(needed, strings.ToLower(t.words[0])) {
 			return true
 		}

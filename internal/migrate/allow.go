@@ -145,8 +145,18 @@ func (a *allower) entry(r *rule, e allowed, protocol int, s policy.Service) {
 	if s == (policy.Service{}) && e.iface == "" && !e.from.IsValid() {
 		return // everything: the posture says it
 	}
+	if e.iface == "" && !e.from.IsValid() && a.covers(&e) {
+		return // it would open a door, or be in the way of its knocks
+	}
 	r.marked = true
 	a.keep(e)
+}
+
+// covers tells whether an entry would let in a door's service, or a knock.
+func (a *allower) covers(e *allowed) bool {
+	return slices.ContainsFunc(a.side.doors, func(f *foundDoor) bool {
+		return slices.ContainsFunc(slices.Concat(f.Services, f.Knock.Sequence), func(p policy.Port) bool { return e.takes(probe{port: p}) })
+	})
 }
 
 func (a *allower) keep(e allowed) {

@@ -10,7 +10,7 @@ import (
 type opening struct {
 	*machine
 	knocks []int // ports, by index
-	grants []int // ports, by index
+	grants []int // ports, by index: those that were not let in before the last knock
 }
 
 const maxOpenings = 64
@@ -32,7 +32,7 @@ func (x *machine) openings() []opening {
 			}
 			seen[e] = true
 			for _, way := range ways[class] {
-				o := opening{x, append(slices.Clone(way), i), granted}
+				o := opening{x, append(slices.Clone(way), i), minus(granted, x.grants(state))}
 				if !o.redundant() && len(all) < maxOpenings {
 					all = append(all, o)
 				}
@@ -85,6 +85,10 @@ func (o *opening) redundant() bool {
 		}
 	}
 	return false
+}
+
+func minus(a, b []int) []int {
+	return slices.DeleteFunc(slices.Clone(a), func(i int) bool { return slices.Contains(b, i) })
 }
 
 func subset(a, b []int) bool {

@@ -159,7 +159,7 @@ func (d *door) write(line func(string, ...any)) {
 	if len(d.From) > 0 {
 		var from []string
 		for _, p := range d.From {
-			from = append(from, p.String())
+			from = append(from, network(p))
 		}
 		line("    from: [%s]", strings.Join(quoted(from), ", "))
 	}
@@ -171,7 +171,7 @@ func (a *allowed) text() string {
 		all = append(all, "service: "+a.service.String())
 	}
 	if a.from.IsValid() {
-		all = append(all, "from: "+quoted([]string{a.from.String()})[0])
+		all = append(all, "from: "+quoted([]string{network(a.from)})[0])
 	}
 	if a.iface != "" {
 		all = append(all, "interface: "+quoted([]string{a.iface})[0])
@@ -180,6 +180,14 @@ func (a *allowed) text() string {
 		return all[0]
 	}
 	return "{" + strings.Join(all, ", ") + "}"
+}
+
+// network is one as a person writes it: a single address without a length.
+func network(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 // plainWord is what YAML takes for nothing but a word.

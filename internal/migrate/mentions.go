@@ -11,7 +11,7 @@ import (
 // newWalker gets a rule set ready to be walked. It is nil for one that a packet
 // meets nothing in.
 func newWalker(set *ruleset) (*walker, error) {
-	w := &walker{set: set, numbers: map[string]int{}, work: maxWork}
+	w := &walker{set: set, numbers: map[string]int{}, addresses: map[netip.Prefix]netip.Addr{}, work: maxWork}
 	rules := 0
 	for _, c := range set.order {
 		for _, r := range c.rules {
@@ -123,6 +123,29 @@ func (w *walker) knocking() map[*chain]bool {
 	return all
 }
 
+// tagged are the chains that a rule with tags leads to.
+func (w *walker) tagged() map[*chain]bool {
+	all := map[*chain]bool{}
+	var visit func(c *chain)
+	visit = func(c *chain) {
+		if c == nil || all[c] {
+			return
+		}
+		all[c] = true
+		for _, r := range c.rules {
+			visit(w.set.chains[chainName{c.table, r.target}])
+		}
+	}
+	for _, c := range w.set.order {
+		for _, r := range c.rules {
+			if hasTags(r) {
+				visit(w.set.chains[chainName{c.table, r.target}])
+			}
+		}
+	}
+	return all
+}
+
 func hasTags(r *rule) bool {
 	return slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onRecent })
 }
@@ -150,7 +173,7 @@ func (w *walker) mentions() mentions {
 			m.ports = append(m.ports, p)
 		}
 	}
-	reached, knocking := w.reached(), w.knocking()
+	reached, knocking, tagged := w.reached(), w.knocking(), w.tagged()
 	var relevant, every facets
 	// The order of the listing is that of the chains' declaration; ports are
 	// asked after in the order of the lines.
@@ -164,7 +187,7 @@ func (w *walker) mentions() mentions {
 			}
 		}
 		every.add(r)
-		if hasTags(r) || knocking[w.set.chains[chainName{c.table, r.target}]] || !c.builtin() || r.target == "DNAT" {
+		if hasTags(r) || knocking[w.set.chains[chainName{c.table, r.target}]] || tagged[c] || r.target == "DNAT" {
 			relevant.add(r)
 		}
 		for _, t := range r.tests {
@@ -195,6 +218,7 @@ func (w *walker) mentions() mentions {
 		m.ports = append(m.ports, policy.Port{Protocol: protocol, Number: stray(named, seen, protocol)})
 	}
 	m.places, m.all = relevant.places(), every.places()
+	m.places = m.places[:min(len(m.places), maxPlaces)]
 	return m
 }
 

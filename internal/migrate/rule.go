@@ -86,7 +86,7 @@ const (
 var arguments = map[string]int{
 	"--dport": 1, "--destination-port": 1, "--sport": 1, "--source-port": 1,
 	"--dports": 1, "--destination-ports": 1, "--sports": 1, "--source-ports": 1, "--ports": 1,
-	"--tcp-flags": 2, "--syn": 0, "--icmp-type": 1, "--icmpv6-type": 1, "--state": 1, "--ctstate": 1,
+	"--tcp-flags": 2, "--syn": 0, "--icmp-type": 1, "--icmpv6-type": 1, "--state": 1, "--ctstate": 1, "--ctstatus": 1,
 	"--set": 0, "--rcheck": 0, "--update": 0, "--remove": 0, "--name": 1, "--seconds": 1, "--hitcount": 1,
 	"--reap": 0, "--rttl": 0, "--rsource": 0, "--rdest": 0, "--mask": 1,
 	"--comment": 1, "--limit": 1, "--limit-burst": 1, "--src-type": 1, "--dst-type": 1, "--pkt-type": 1,
@@ -210,6 +210,11 @@ func (r *rule) option(option string, values []string, not, known bool) {
 		add(test{kind: onICMP, words: []string{value}})
 	case "--state", "--ctstate":
 		add(test{kind: onState, words: strings.Split(strings.ToUpper(value), ",")})
+	case "--ctstatus":
+		if strings.Contains(strings.ToUpper(value), "NONE") {
+			break
+		}
+		add(test{kind: onState, words: []string{"KNOWN"}})
 	case "--src-type", "--dst-type":
 		add(test{kind: onType, words: strings.Split(strings.ToUpper(value), ",")})
 	case "--pkt-type":
@@ -262,6 +267,9 @@ func (r *rule) recentOption(option, value string, not bool) {
 	}
 }
 
+// igmp is what a host says to routers about multicast.
+const igmp = 2
+
 func protocolNumber(text string) int {
 	switch strings.ToLower(text) {
 	case "all":
@@ -274,6 +282,9 @@ func protocolNumber(text string) int {
 				return int(p)
 			}
 		}
+	}
+	if n, known := map[string]int{"igmp": igmp, "ospf": 89, "pim": 103, "sctp": 132, "dccp": 33, "udplite": 136, "ipv6": 41, "ipip": 94}[strings.ToLower(text)]; known {
+		return n
 	}
 	if n, err := strconv.Atoi(text); err == nil && n >= 0 && n < 256 {
 		return n

@@ -1,8 +1,7 @@
 package migrate
 
 import (
-	"fmt"
-	"strings"
+	"encoding/binary"
 
 	"postern/internal/policy"
 )
@@ -21,7 +20,7 @@ type machine struct {
 	first []int       // state of a class
 }
 
-const maxStates = 2000
+const maxStates = 500
 
 // explore walks every probe through every state that it can bring about.
 func (w *walker) explore(m mentions, at place) (*machine, error) {
@@ -55,17 +54,20 @@ func (x *machine) classify() {
 	for count := 0; ; {
 		seen := map[string]int{}
 		class := make([]int, len(x.tags))
+		var b []byte
 		for s := range x.tags {
-			var b strings.Builder
-			fmt.Fprint(&b, x.class[s])
+			b = binary.AppendUvarint(b[:0], uint64(x.class[s]))
 			for i := range x.ports {
 				o := &x.out[s][i]
-				fmt.Fprint(&b, " ", x.class[x.next[s][i]], o.verdict == accepted, o.forward)
+				b = binary.AppendUvarint(b, uint64(x.class[x.next[s][i]])<<1|bit(o.verdict == accepted))
+				if o.forward.IsValid() {
+					b = o.forward.AppendTo(b)
+				}
 			}
-			id, known := seen[b.String()]
+			id, known := seen[string(b)]
 			if !known {
 				id = len(seen)
-				seen[b.String()] = id
+				seen[string(b)] = id
 			}
 			class[s] = id
 		}
@@ -80,6 +82,13 @@ func (x *machine) classify() {
 			x.first = append(x.first, s)
 		}
 	}
+}
+
+func bit(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // grants are the ports that a state lets in and root does not, by index.

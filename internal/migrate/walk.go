@@ -64,10 +64,11 @@ type outcome struct {
 
 // A walker sends probes through a rule set.
 type walker struct {
-	set     *ruleset
-	numbers map[string]int // of tags
-	sources []netip.Prefix // all that the rules name, for a stranger's address to be none of them
-	work    int            // rules and tests that may still be looked at
+	set       *ruleset
+	numbers   map[string]int              // of tags
+	sources   []netip.Prefix              // all that the rules name, for a stranger's address to be none of them
+	addresses map[netip.Prefix]netip.Addr // of them, found so far
+	work      int                         // rules and tests that may still be looked at
 }
 
 // maxWork is some seconds' worth. The tests want it sooner.
@@ -95,7 +96,7 @@ type flight struct {
 
 // send walks a probe of a source with tags through the rules.
 func (w *walker) send(p probe, t tags) outcome {
-	f := &flight{walker: w, probe: p, outcome: outcome{tags: t}, addr: w.address(p.at.from), to: p.at.to.Addr()}
+	f := &flight{walker: w, probe: p, outcome: outcome{tags: t}, addr: w.sender(p.at.from), to: p.at.to.Addr()}
 	for _, hook := range arriving {
 		if !f.hook(hook) {
 			return f.outcome
@@ -284,6 +285,16 @@ func (f *flight) recently(r *rule, t *test) bool {
 		f.renews = f.renews || t.recent.verb == "update"
 	}
 	return has != t.not
+}
+
+// sender is address, remembered.
+func (w *walker) sender(from netip.Prefix) netip.Addr {
+	a, known := w.addresses[from]
+	if !known {
+		a = w.address(from)
+		w.addresses[from] = a
+	}
+	return a
 }
 
 // address gives a source: one of the network that is in no smaller one that
