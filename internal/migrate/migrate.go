@@ -144,10 +144,14 @@ type leftovers struct {
 }
 
 // add notes why a line is not in the policy as it was. The same is said once.
+// Line 0 is what no line says: that a built-in chain accepts what its rules leave.
 func (l *leftovers) add(line int, format string, args ...any) {
-	left := Left{Line: line, Why: visible(fmt.Sprintf(format, args...))}
-	if line >= 1 && line <= len(l.lines) {
-		left.Text = short(strings.TrimSpace(l.lines[line-1]))
+	left := Left{Line: max(line, 1), Why: visible(fmt.Sprintf(format, args...))}
+	if line == 0 {
+		left.Why = "no line sets the policy of the chain: " + left.Why
+	}
+	if left.Line <= len(l.lines) {
+		left.Text = short(strings.TrimSpace(l.lines[left.Line-1]))
 	}
 	if !slices.Contains(l.all, left) {
 		l.all = append(l.all, left)
