@@ -64,7 +64,7 @@ func (b Backend) Remove() error {
 				return err
 			}
 		}
-		return b.dropMade(before)
+		return b.dropMade(before, nil)
 	})
 }
 
@@ -137,7 +137,7 @@ func (b Backend) replace(r *Ruleset) error {
 	if err != nil {
 		return err
 	}
-	made, err := b.lacking()
+	lacking, err := b.lacking()
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,9 @@ func (b Backend) replace(r *Ruleset) error {
 		if t := before[at]; t != nil && t.hidden {
 			return hidden(at)
 		}
-		n := note{digest: r.digest, shape: shape, made: made[at]}
 		had := before[at].content()
-		if old, found := had.note(); found {
-			n.made = old.made
-		}
-		want[at] = c.with(n)
+		old, _ := had.note()
+		want[at] = c.with(note{r.digest, shape, slices.Concat(old.made, c.makes(lacking[at]))})
 	}
 	for _, at := range places {
 		if text := before[at].edit(at.table, want[at]); text != "" {
@@ -173,7 +170,7 @@ func (b Backend) replace(r *Ruleset) error {
 	if !sound(after.contents(), r.digest) {
 		return errChanged
 	}
-	return b.dropMade(before)
+	return b.dropMade(before, want)
 }
 
 // load brings a table from what it held before to what is wanted. If it fails and
@@ -204,7 +201,7 @@ func (b Backend) revert(before snapshot, changed []place) error {
 	if err != nil {
 		return fmt.Errorf("and of what was loaded before not all could be put back: run `postern up` again: %w", err)
 	}
-	return b.dropMade(now)
+	return b.dropMade(now, before.contents())
 }
 
 // sound tells whether what is loaded is one rule set, and whole.

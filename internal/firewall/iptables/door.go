@@ -46,13 +46,18 @@ func (c *compiler) opening() {
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		var from []netip.Prefix
+		everybody := len(d.From) == 0
 		for _, p := range d.From {
 			if c.f.of(p.Addr()) {
 				from = append(from, p)
+				everybody = everybody || p.Bits() == 0 // whose opposite iptables does not take
 			}
 		}
+		if everybody {
+			from = nil
+		}
 		switch {
-		case !c.serves(d) || len(d.From) > 0 && len(from) == 0: // nobody of this family may
+		case !c.serves(d) || !everybody && len(from) == 0: // nobody of this family may
 			c.doors[i] = c.cover
 		case len(from) == 0 && c.p.Log.Target == policy.LogNone && c.plain(i):
 			c.doors[i] = c.cover

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -15,7 +16,8 @@ import (
 // has flushed the note that tells: then it stays, empty, as nobody's. The legacy
 // variant's tables have all their chains from the beginning, and never go.
 
-// lacking gives what there is not yet of what our rules need, as notes name it.
+// lacking gives, of each place, the chains that the kernel calls which are not there
+// yet, and the table if that is not, as notes name them.
 func (b Backend) lacking() (map[place][]string, error) {
 	all := map[place][]string{}
 	for _, f := range families {
@@ -35,23 +37,28 @@ func (b Backend) lacking() (map[place][]string, error) {
 				continue
 			}
 			chains, found := tables[at.table]
-			for _, name := range called[at.table] {
+			if !found {
+				all[at] = append(all[at], madeTable)
+			}
+			for _, name := range []string{"INPUT", "PREROUTING", "POSTROUTING"} {
 				if !slices.Contains(chains, name) {
 					all[at] = append(all[at], name)
 				}
-			}
-			if !found {
-				all[at] = append(all[at], madeTable)
 			}
 		}
 	}
 	return all, nil
 }
 
-// called are the chains of the kernel's that our rules stand in.
-var called = map[string][]string{
-	"filter": {"INPUT"},
-	"nat":    {"PREROUTING", "POSTROUTING"},
+// makes gives what the content makes of what is lacking.
+func (c *content) makes(lacking []string) []string {
+	var made []string
+	for _, name := range lacking {
+		if name == madeTable || slices.ContainsFunc(c.entries, func(e entry) bool { return strings.HasPrefix(e.rule, name+" ") }) {
+			made = append(made, name)
+		}
+	}
+	return made
 }
 
 func (f Family) nft() nftables.TableFamily {
@@ -82,12 +89,12 @@ func chainsOf(f Family) (map[string][]string, error) {
 	return all, nil
 }
 
-// dropMade deletes what our rules have made, by their own account in an earlier
-// snapshot, as far as they have gone from it and nobody else uses it.
-func (b Backend) dropMade(before snapshot) error {
+// dropMade deletes what was made, by the notes of an earlier snapshot, where nothing
+// of ours is to be any more and nobody else has come.
+func (b Backend) dropMade(before snapshot, still contents) error {
 	for _, at := range places {
 		c := before[at].content()
-		if n, found := c.note(); found && len(n.made) > 0 {
+		if n, _ := c.note(); len(n.made) > 0 && len(still[at].chains) == 0 {
 			if err := dropUnused(at, n.made); err != nil {
 				return err
 			}

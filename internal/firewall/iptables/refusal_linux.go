@@ -32,6 +32,8 @@ func explain(err error) error {
 		return &firewall.PermissionError{Err: err}
 	case says("xtables lock"):
 		return &firewall.BusyError{Err: err}
+	case says("Could not fetch rule set generation id"):
+		return unsupported("nf_tables, which "+f.program+" needs", "load it with `modprobe nf_tables`")
 	case table != nil:
 		family, _, _ := strings.Cut(f.program, "tables")
 		return unsupported(fmt.Sprintf("table %s for %s", table[1], f.program),

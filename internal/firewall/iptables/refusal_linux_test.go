@@ -128,6 +128,8 @@ func TestExplain(t *testing.T) {
 		{"iptables-restore", "Fatal: can't open lock file /run/xtables.lock: Permission denied\n", "permission", ""},
 		{"iptables-save", "Failed to list table names in /proc/net/ip_tables_names: Permission denied\n", "permission", ""},
 		{"iptables-nft-save", "iptables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n", "permission", ""},
+		{"iptables-save", "iptables-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Invalid argument\n",
+			"unsupported", "this kernel has no nf_tables, which iptables-save needs; load it with `modprobe nf_tables`, or use the nftables backend"},
 		{"iptables-restore", "Another app is currently holding the xtables lock; still 1s 0us time ahead to have a chance to grab the lock...\n", "busy", ""},
 		{"ip6tables-restore", "ip6tables-restore v1.8.9 (legacy): ip6tables-restore: unable to initialize table 'nat'\n\nError occurred at line: 1\n",
 			"unsupported", "this kernel has no table nat for ip6tables-restore; load it with `modprobe ip6table_nat`, or use the nftables backend"},

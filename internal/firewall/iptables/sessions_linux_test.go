@@ -55,7 +55,7 @@ func TestOldSessions(t *testing.T) {
 						t.Errorf("an ACK of no connection got %s", got)
 					}
 					// The addresses of a session open nothing new.
-					local := netip.MustParseAddrPort(sessions[f.String()].LocalAddr().String())
+					local := netip.MustParseAddrPort(sessions[fmt.Sprint("IPv", int(f))].LocalAddr().String())
 					p = s.opening(local.Addr(), tcp(25))
 					p.TCP.SrcPort = local.Port()
 					if got := s.ask(p); got != silence {
@@ -66,8 +66,6 @@ func TestOldSessions(t *testing.T) {
 		}
 	})
 }
-
-func (f Family) String() string { return fmt.Sprintf("IPv%d", int(f)) }
 
 // called makes a connection from the gateway to the client, and gives the client's
 // end.
