@@ -53,7 +53,7 @@ var (
 	isKnown   = match{full: "-m conntrack --ctstate RELATED,ESTABLISHED", brief: "-m conntrack --ctstate ESTABLISHED,RELATED"}
 	isAgain   = matching("-m conntrack --ctstatus CONFIRMED")
 	isInvalid = matching("-m conntrack --ctstate INVALID")
-	isACK     = match{full: "-m tcp --tcp-flags ACK ACK", brief: "--tcp-flags ACK ACK"}
+	isACK     = match{full: "-m tcp --tcp-flags FIN,SYN,RST,ACK ACK", brief: "--tcp-flags FIN,SYN,RST,ACK ACK"}
 )
 
 // withFlags matches TCP packets that have just these of some flags.
