@@ -889,7 +889,7 @@ func (v *voice) sayImported(left int) {
 	if left == 0 {
 		v.say("the policy holds all of it")
 	} else {
-		v.say("the policy holds the rest; %s above: left out, or otherwise", count(left, "remark"))
+		v.say("%s above, on what the policy does not hold, or holds otherwise", count(left, "remark"))
 	}
 	v.hint("the old rules are still there: \"postern import --help\" says what to do next")
 }

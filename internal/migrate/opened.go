@@ -146,6 +146,8 @@ func readCommand(args []string) (o *opened, closing bool, problem string) {
 			return &opened{}, true, ""
 		}
 		return nil, false, "it puts the knocker into a set, and the rule that says what the set may do is not in this file"
+	case program == "knock_add" || program == "knock_helper_ipt.sh":
+		return helperCommand(args)
 	case program == "logger" || program == "echo":
 		return nil, false, "it writes a note; the policy logs knocks by itself"
 	}
@@ -233,6 +235,31 @@ func (o *opened) fill(protocol int, services []policy.Service, forward netip.Add
 		o.forward = forward
 	}
 	return o, closing, ""
+}
+
+// helperCommand reads a call of the script that comes with knockd, which adds or
+// deletes a rule: "knock_add -i -c INPUT -p tcp -d 22 -f %IP%".
+func helperCommand(args []string) (*opened, bool, string) {
+	closing, protocol, port := false, "tcp", ""
+	for i, a := range args {
+		value := ""
+		if i+1 < len(args) {
+			value = args[i+1]
+		}
+		switch a {
+		case "-x", "--delete":
+			closing = true
+		case "-p", "--proto":
+			protocol = value
+		case "-d", "--dstport":
+			port = value
+		}
+	}
+	services, ok := parsePorts(port)
+	if port == "" || !ok {
+		return nil, closing, "which port it opens cannot be told"
+	}
+	return (&opened{}).fill(protocolNumber(protocol), services, netip.AddrPort{}, closing)
 }
 
 var nftRule = regexp.MustCompile(`\b(tcp|udp) dport (\{[^}]*\}|[a-z0-9-]+)`)
