@@ -62,12 +62,15 @@ func (ld *loader) doorOf(o opening) *foundDoor {
 	return f
 }
 
-// lineOf is the line that decided.
+// lineOf is the line that decided; 0: none did.
 func lineOf(o *outcome) int {
-	if o.by != nil {
+	switch {
+	case o.by != nil:
 		return o.by.line
+	case o.chain != nil:
+		return o.chain.line
 	}
-	return o.chain.line
+	return 0
 }
 
 // windows reads the times that the rules allow.
