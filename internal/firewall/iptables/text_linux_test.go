@@ -20,9 +20,13 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	// As an ordinary user iptables-legacy cannot use the lock of the system.
-	lock := filepath.Join(os.TempDir(), fmt.Sprintf("xtables.%d.lock", os.Getuid()))
-	if err := os.Setenv("XTABLES_LOCKFILE", lock); err != nil {
-		panic(err)
+	// It keeps the first one, which it has made before it became root of a lab.
+	const variable = "XTABLES_LOCKFILE"
+	if os.Getenv(variable) == "" {
+		lock := filepath.Join(os.TempDir(), fmt.Sprintf("xtables.%d.lock", os.Getuid()))
+		if err := os.Setenv(variable, lock); err != nil {
+			panic(err)
+		}
 	}
 	lab.Main(m.Run)
 }
