@@ -14,16 +14,20 @@ type content struct {
 
 // An entry is a rule that leads from a chain of others to one of ours.
 type entry struct {
-	at   int    // its place in the chain, from 1
+	at   int    // its place in the chain, from 1; behind all that is there: 0
 	rule string // "INPUT -j POSTERN-INPUT"
 }
 
-// content gives what the guest wants in its table. Its jumps come first: rules of
+// content gives what the guest wants in its table. Most jumps come first: rules of
 // others that let something in may not stand before them.
 func (g *guest) content() content {
 	c := content{chains: g.chains}
 	for _, j := range g.jumps {
-		c.entries = append(c.entries, entry{1, j.rule()})
+		e := entry{1, j.rule()}
+		if j.last {
+			e.at = 0
+		}
+		c.entries = append(c.entries, e)
 	}
 	return c
 }
@@ -99,6 +103,10 @@ func (l *loadedTable) edit(table string, want content) string {
 	}
 	for _, e := range missing {
 		chain, rest, _ := strings.Cut(e.rule, " ")
+		if e.at == 0 {
+			fmt.Fprintf(&b, "-A %s %s\n", chain, rest)
+			continue
+		}
 		fmt.Fprintf(&b, "-I %s %d %s\n", chain, e.at, rest)
 	}
 	for _, c := range now.chains {

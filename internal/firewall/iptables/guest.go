@@ -18,10 +18,11 @@ type guestChain struct {
 	rules []string // as iptables-save lists them: "-A POSTERN-GATE1 -j DROP"
 }
 
-// A jump is the one rule of ours in a chain of the kernel's.
+// A jump is a rule of ours in a chain of the kernel's.
 type jump struct {
 	from string // INPUT
 	to   string // POSTERN-INPUT
+	last bool   // it stands behind the rules of others, and not before them
 }
 
 // rule is what comes after -A, -I or -D.
@@ -46,8 +47,11 @@ func (r *Ruleset) guests(f Family) []guest {
 					"-A "+words(one.name, phrase(rule.matches, match.visiting), rule.counted(), rule.target.visiting()))
 			}
 			g.chains = append(g.chains, one)
-			if c.policy != "" {
-				g.jumps = append(g.jumps, jump{c.name, one.name})
+			switch {
+			case c.policy != "":
+				g.jumps = append(g.jumps, jump{from: c.name, to: one.name})
+			case c.last != "":
+				g.jumps = append(g.jumps, jump{from: c.last, to: one.name, last: true})
 			}
 		}
 		all = append(all, g)
@@ -92,6 +96,8 @@ func (m match) visiting() string { return m.named(m.full, func(t *tag) string { 
 // always come back are called.
 func (t target) visiting() string {
 	switch {
+	case t.leave:
+		return "-j RETURN"
 	case t.chain != nil && t.chain.sub:
 		return "-j " + prefix + t.chain.name
 	case t.chain != nil:

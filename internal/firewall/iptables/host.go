@@ -137,29 +137,61 @@ func (c *compiler) covering(closed bool) {
 			shown.add("", to(refuse), c.addressed(s)...)
 		}
 	}
-	shown.add("", pass)
 	c.cover = to(shown)
+	if c.p.Cover != policy.CoverReset {
+		shown.add("", pass)
+		return
+	}
+	shown.add("", target{chain: c.unused(), leave: true})
+}
+
+// unused makes the chain of ports with nothing behind them. The kernel answers for
+// those, too, but not in quite the same words as iptables does for the hidden ones.
+// (Over IPv6 its RST has a flow label, for one.) For guests that is behind all
+// rules of others: what they accept, or drop, is theirs to decide.
+func (c *compiler) unused() *chain {
+	unused := c.chain(&c.filter, "UNUSED", "Ports with nothing behind them. They are refused in the same words as the hidden ones.")
+	unused.add("", pass, isKnown)
+	unused.add("", pass, toOthers)
+	unused.add("Some program waits for it.", pass, matching("-m socket --nowildcard"))
+	c.refuse(unused)
+
+	end := c.chain(&c.filter, "IDLE", "")
+	end.last = "INPUT"
+	if len(c.p.Interfaces) == 0 {
+		end.add("", pass, by("lo"))
+		end.add("", to(unused))
+	}
+	for _, name := range c.p.Interfaces {
+		end.add("", to(unused), by(name))
+	}
+	return unused
 }
 
 // refusing makes the chain that answers in place of a hidden service.
 func (c *compiler) refusing(name, doc string) *chain {
-	refuse := c.chain(&c.filter, name, doc)
+	ch := c.chain(&c.filter, name, doc)
+	c.refuse(ch)
+	ch.add("", drop)
+	return ch
+}
+
+// refuse answers as the policy's cover says.
+func (c *compiler) refuse(ch *chain) {
 	unreachable := target{verdict: "-j REJECT --reject-with icmp-port-unreachable"}
 	if c.f == IPv6 {
 		unreachable.verdict = "-j REJECT --reject-with icmp6-port-unreachable"
 	}
 	reset := target{verdict: "-j REJECT --reject-with tcp-reset"}
 	if c.p.Cover != policy.CoverDrop {
-		refuse.add("It may be a late packet of an open connection, which an answer would end.", drop, isTCP, isACK, isInvalid)
+		ch.add("It may be a late packet of an open connection, which an answer would end.", drop, isTCP, isACK, isInvalid)
 	}
 	switch c.p.Cover {
 	case policy.CoverReset:
-		refuse.add("", reset, isTCP)
-		refuse.add("", unreachable, isUDP)
+		ch.add("", reset, isTCP)
+		ch.add("", unreachable, isUDP)
 	case policy.CoverUnreachable:
-		refuse.add("", unreachable, isTCP)
-		refuse.add("", unreachable, isUDP)
+		ch.add("", unreachable, isTCP)
+		ch.add("", unreachable, isUDP)
 	}
-	refuse.add("", drop)
-	return refuse
 }

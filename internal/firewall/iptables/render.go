@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,14 +23,15 @@ func (r *Ruleset) Save(f Family, s Style) string {
 	}
 	for _, t := range r.tables[f] {
 		fmt.Fprintf(&b, "*%s\n", t.name)
-		for _, c := range t.chains {
+		chains := t.alone()
+		for _, c := range chains {
 			policy := c.policy
 			if policy == "" {
 				policy = "-"
 			}
 			fmt.Fprintf(&b, ":%s %s [0:0]\n", c.name, policy)
 		}
-		for _, c := range t.chains {
+		for _, c := range chains {
 			c.section(&b, s)
 			for i := range c.rules {
 				c.rules[i].comment(&b, s)
@@ -62,8 +64,9 @@ func (r *Ruleset) Script(f Family, s Style) string {
 				b.WriteString("\n# " + text + "\n")
 			}
 		}
+		chains := t.alone()
 		say("The chains of the " + t.name + " table.")
-		for _, c := range t.chains {
+		for _, c := range chains {
 			if c.policy == "" {
 				fmt.Fprintf(&b, "%s -N %s\n", command, c.name)
 			}
@@ -71,7 +74,7 @@ func (r *Ruleset) Script(f Family, s Style) string {
 		// The kernel's own chains come last: they lead to the others only
 		// when these are whole.
 		for _, called := range []bool{false, true} {
-			for _, c := range t.chains {
+			for _, c := range chains {
 				if (c.policy != "") != called {
 					continue
 				}
@@ -82,7 +85,7 @@ func (r *Ruleset) Script(f Family, s Style) string {
 				}
 			}
 		}
-		for _, c := range t.chains {
+		for _, c := range chains {
 			if c.policy == "DROP" {
 				say("What no rule has decided about is dropped.")
 				fmt.Fprintf(&b, "%s -P %s %s\n", command, c.name, c.policy)
@@ -90,6 +93,11 @@ func (r *Ruleset) Script(f Family, s Style) string {
 		}
 	}
 	return b.String()
+}
+
+// alone gives the chains that a table without other rules has.
+func (t *table) alone() []*chain {
+	return slices.DeleteFunc(slices.Clone(t.chains), func(c *chain) bool { return c.last != "" })
 }
 
 // heading says what the text is.
@@ -160,7 +168,7 @@ func (m match) named(text string, name func(*tag) string) string {
 // listed is the target where there are no other rules.
 func (t target) listed() string {
 	switch {
-	case t.chain != nil:
+	case t.chain != nil: // also what is left alone
 		return "-j " + t.chain.name
 	case t.pass:
 		return "-j ACCEPT"

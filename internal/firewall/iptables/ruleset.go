@@ -90,6 +90,7 @@ type chain struct {
 	name, doc string
 	policy    string // of a chain that the kernel calls, where the table has no other rules; else ""
 	sub       bool   // it comes back to its caller, whatever the packet
+	last      string // the kernel's chain that ends with it, for guests; only they have it. Else ""
 	rules     []rule
 }
 
@@ -106,6 +107,7 @@ type target struct {
 	verdict string // "-j DROP", as both forms say it
 	chain   *chain
 	pass    bool // let it in
+	leave   bool // it is none of ours: where there are no other rules, it goes to chain
 }
 
 var (
