@@ -29,6 +29,9 @@ const (
 func TestStealthAnswers(t *testing.T) {
 	var table strings.Builder
 	for _, c := range covers {
+		if c.backend != byTables {
+			continue // docs/cover.md is about the other one
+		}
 		if c.answer == policy.CoverDrop {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -17,7 +18,13 @@ import (
 // must not do so for a connection that a port still waits for: one that begins
 // again where the last one has just been closed, which conntrack takes for new.
 func TestStealthGuard(t *testing.T) {
-	n := newNetwork(t, cover{policy.Guard, policy.CoverReset})
+	for _, b := range []firewall.Backend{byTables, byIPTables} {
+		t.Run(b.Name(), func(t *testing.T) { beginsAgain(t, newNetwork(t, cover{policy.Guard, policy.CoverReset, b})) })
+	}
+}
+
+func beginsAgain(t *testing.T, n *network) {
+	t.Helper()
 	ln, err := n.gw.Listen(t.Context(), "tcp", ":9000")
 	if err != nil {
 		t.Fatal(err)

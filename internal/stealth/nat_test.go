@@ -4,6 +4,7 @@ package stealth
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"postern/internal/packet"
@@ -18,14 +19,21 @@ func TestStealthNAT(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t, c)
 			n.inner.Route("192.0.2.0/24", netip.MustParseAddr("192.168.9.1"))
-			for _, rule := range []string{
+			program, rules := "nft", []string{
 				"add table ip publish",
 				"add chain ip publish in { type nat hook prerouting priority -100; }",
 				"add rule ip publish in tcp dport 22 dnat to 192.168.9.2:443",
 				"add rule ip publish in udp dport 5353 dnat to 192.168.9.2:5354",
-			} {
-				if out, err := n.gw.Command(t.Context(), "nft", rule).CombinedOutput(); err != nil {
-					t.Fatalf("nft %s: %v\n%s", rule, err, out)
+			}
+			if c.backend == byIPTables { // which has a say in its own tables only
+				program, rules = "iptables", []string{
+					"-t nat -A PREROUTING -p tcp --dport 22 -j DNAT --to-destination 192.168.9.2:443",
+					"-t nat -A PREROUTING -p udp --dport 5353 -j DNAT --to-destination 192.168.9.2:5354",
+				}
+			}
+			for _, rule := range rules {
+				if out, err := n.gw.Command(t.Context(), program, strings.Fields(rule)...).CombinedOutput(); err != nil {
+					t.Fatalf("%s %s: %v\n%s", program, rule, err, out)
 				}
 			}
 			e := n.examiner(t, n.fromScanner)

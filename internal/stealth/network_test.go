@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -33,15 +35,27 @@ func TestMain(m *testing.M) {
 type cover struct {
 	posture policy.Posture
 	answer  policy.Cover
+	backend firewall.Backend
 }
 
-func (c cover) String() string { return string(c.posture) + "-" + string(c.answer) }
+func (c cover) String() string {
+	name := string(c.posture) + "-" + string(c.answer)
+	if c.backend != byTables {
+		name += "-by-" + c.backend.Name()
+	}
+	return name
+}
+
+var byTables, byIPTables firewall.Backend = nftables.Backend{}, iptables.Backend{}
 
 var covers = []cover{
-	{policy.Closed, policy.CoverDrop},
-	{policy.Closed, policy.CoverReset},
-	{policy.Closed, policy.CoverUnreachable},
-	{policy.Guard, policy.CoverReset},
+	{policy.Closed, policy.CoverDrop, byTables},
+	{policy.Closed, policy.CoverReset, byTables},
+	{policy.Closed, policy.CoverUnreachable, byTables},
+	{policy.Guard, policy.CoverReset, byTables},
+	{policy.Closed, policy.CoverDrop, byIPTables},
+	{policy.Closed, policy.CoverReset, byIPTables},
+	{policy.Guard, policy.CoverReset, byIPTables},
 }
 
 // The doors have long sequences, so that a scan in random order does not open
@@ -92,6 +106,7 @@ type network struct {
 
 	fromScanner, fromFriend, toBare *lab.Link // the ends at those who send
 	machine                         *automaton.Machine
+	backend                         firewall.Backend
 	senders                         map[*lab.Link]*lab.Sender
 	sourcePort                      uint16
 }
@@ -102,8 +117,8 @@ func newNetwork(t *testing.T, c cover) *network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &network{Lab: lab.NewT(t), senders: map[*lab.Link]*lab.Sender{}, sourcePort: 20000}
-	if n.machine, err = automaton.Compile(p); err != nil {
+	n := &network{Lab: lab.NewT(t), backend: c.backend, senders: map[*lab.Link]*lab.Sender{}, sourcePort: 20000}
+	if n.machine, err = n.backend.Machine(p); err != nil {
 		t.Fatal(err)
 	}
 	n.scanner, n.friend, n.gw = n.Host("scanner"), n.Host("friend"), n.Host("gw")
@@ -127,7 +142,7 @@ func newNetwork(t *testing.T, c cover) *network {
 	n.serve(t, n.gw, "tcp", "192.0.2.2:8080")
 	n.serve(t, n.inner, "tcp", ":443")
 	n.serve(t, n.inner, "udp", ":5354")
-	if err := n.gw.Do(func() error { return nftables.Backend{}.Apply(n.machine) }); err != nil {
+	if err := n.gw.Do(func() error { return n.backend.Apply(n.machine) }); err != nil {
 		t.Fatal(err)
 	}
 	// A connection of UDP is to be remembered for as long as the scans take, too.
@@ -261,7 +276,7 @@ func (n *network) knock(t *testing.T, w way, door string, knocks int) {
 func (n *network) holds(t *testing.T, source netip.Addr, states, grants int) {
 	t.Helper()
 	err := n.gw.Do(func() error {
-		status, err := nftables.Backend{}.Inspect()
+		status, err := n.backend.Inspect()
 		if err != nil {
 			return err
 		}
