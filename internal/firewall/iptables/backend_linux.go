@@ -3,7 +3,10 @@ package iptables
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -91,7 +94,7 @@ type snapshot map[place]*loadedTable
 // read lists all tables.
 func (b Backend) read() (snapshot, error) {
 	all := snapshot{}
-	for _, f := range families {
+	for _, f := range spoken() {
 		tables, err := b.command(f).save()
 		if err != nil {
 			return nil, err
@@ -142,6 +145,7 @@ func (b Backend) replace(r *Ruleset) error {
 		return err
 	}
 	want := r.contents()
+	maps.DeleteFunc(want, func(at place, _ content) bool { return !slices.Contains(spoken(), at.family) })
 	shape := want.shape()
 	for at, c := range want {
 		if t := before[at]; t != nil && t.hidden {
@@ -167,7 +171,7 @@ func (b Backend) replace(r *Ruleset) error {
 	if err != nil {
 		return err
 	}
-	if !sound(after.contents(), r.digest) {
+	if !after.contents().sound(r.digest) {
 		return errChanged
 	}
 	return b.dropMade(before, want)
@@ -205,16 +209,32 @@ func (b Backend) revert(before snapshot, changed []place) error {
 }
 
 // sound tells whether what is loaded is one rule set, and whole.
-func sound(loaded contents, digest string) bool {
-	shape := loaded.shape()
-	for _, c := range loaded {
-		n, found := c.note()
-		if !found || n.digest != digest || n.shape != shape {
+func (c contents) sound(digest string) bool {
+	for _, f := range spoken() {
+		if _, found := c[place{f, "filter"}]; !found {
+			return false
+		}
+	}
+	shape := c.shape()
+	for _, here := range c {
+		if n, found := here.note(); !found || n.digest != digest || n.shape != shape {
 			return false
 		}
 	}
 	return true
 }
+
+// spoken are the families that the kernel has. Where IPv6 is turned off at its start,
+// the legacy variant has no tables for it.
+func spoken() []Family {
+	if _, err := os.Stat(ipv6Addresses); errors.Is(err, fs.ErrNotExist) {
+		return []Family{IPv4}
+	}
+	return families
+}
+
+// ipv6Addresses is a file that every kernel with IPv6 has. Tests may name another.
+var ipv6Addresses = "/proc/thread-self/net/if_inet6"
 
 // same tells whether a table holds the same rules as another, whatever they have counted.
 func (l *loadedTable) same(o *loadedTable) bool {

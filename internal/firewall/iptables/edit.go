@@ -59,37 +59,31 @@ func isOurs(name string) bool { return strings.HasPrefix(name, prefix) }
 
 func (c *content) empty() bool { return len(c.chains) == 0 && len(c.entries) == 0 }
 
-// has tells whether the content has a chain.
-func (c *content) has(name string) bool {
-	return slices.ContainsFunc(c.chains, func(o guestChain) bool { return o.name == name })
+// index finds a chain; -1 if it is not there.
+func (c *content) index(name string) int {
+	return slices.IndexFunc(c.chains, func(o guestChain) bool { return o.name == name })
 }
 
 // edit writes what iptables-restore --noflush --counters makes a table's content of
-// what it holds now: "" if that is nothing, and is to be nothing. The kernel gets
-// it all at once. Rules that are there already keep their counters, and entries their
-// places; nothing of others is named.
+// what it holds now: "" if there is nothing to do. The kernel gets it all at once.
+// Chains and entries that are there already are left alone, and other rules keep what
+// they have counted (but ip6tables-nft-restore 1.8.9 begins again at 0); nothing of
+// others is named.
 func (l *loadedTable) edit(table string, want content) string {
 	now := l.content()
-	if now.empty() && want.empty() {
-		return ""
-	}
-	counters := map[string]listedRule{}
-	if l != nil {
-		for _, c := range l.chains {
-			for _, r := range c.rules {
-				counters[r.text] = r
-			}
+	had := l.counted()
+	var b strings.Builder
+	var anew []guestChain
+	for _, c := range want.chains {
+		if i := now.index(c.name); i < 0 || !slices.Equal(now.chains[i].rules, c.rules) {
+			fmt.Fprintf(&b, ":%s - [0:0]\n", c.name) // new, or flushed
+			anew = append(anew, c)
 		}
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "*%s\n", table)
-	for _, c := range want.chains {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", c.name) // new, or flushed
-	}
-	for _, c := range want.chains {
+	for _, c := range anew {
 		for _, r := range c.rules {
-			had := counters[r]
-			fmt.Fprintf(&b, "[%d:%d] %s\n", had.packets, had.bytes, numbered(r))
+			count := had[counting(r)]
+			fmt.Fprintf(&b, "[%d:%d] %s\n", count.packets, count.bytes, numbered(r))
 		}
 	}
 	missing := slices.Clone(want.entries)
@@ -109,18 +103,39 @@ func (l *loadedTable) edit(table string, want content) string {
 		}
 		fmt.Fprintf(&b, "-I %s %d %s\n", chain, e.at, rest)
 	}
-	for _, c := range now.chains {
-		if !want.has(c.name) {
-			fmt.Fprintf(&b, "-F %s\n", c.name)
+	for _, option := range []string{"-F", "-X"} {
+		for _, c := range now.chains {
+			if want.index(c.name) < 0 {
+				fmt.Fprintf(&b, "%s %s\n", option, c.name)
+			}
 		}
 	}
-	for _, c := range now.chains {
-		if !want.has(c.name) {
-			fmt.Fprintf(&b, "-X %s\n", c.name)
+	if b.Len() == 0 {
+		return ""
+	}
+	return "*" + table + "\n" + b.String() + "COMMIT\n"
+}
+
+// counted gives what the rules of a table have counted, by what they count.
+func (l *loadedTable) counted() map[string]listedRule {
+	all := map[string]listedRule{}
+	if l != nil {
+		for _, c := range l.chains {
+			for _, r := range c.rules {
+				all[counting(r.text)] = r
+			}
 		}
 	}
-	b.WriteString("COMMIT\n")
-	return b.String()
+	return all
+}
+
+// counting tells what a rule counts: how often a door is opened, wherever it stands,
+// or what it says.
+func counting(rule string) string {
+	if comment := option(rule, "--comment"); strings.HasPrefix(comment, opensDoor) {
+		return comment
+	}
+	return rule
 }
 
 // protocolNumbers are those of the protocols that iptables knows by name only where

@@ -32,7 +32,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 			break
 		}
 	}
-	status.Altered = status.Loaded && !sound(ours, status.Digest)
+	status.Altered = status.Loaded && !ours.sound(status.Digest)
 	status.Counters = loaded.counters()
 	now, err := readClock()
 	if err != nil {

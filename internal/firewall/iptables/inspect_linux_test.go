@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/lab"
 )
 
@@ -120,12 +122,20 @@ source: {ipv4: 24, ipv6: 64}
 				t.Errorf("%s is not told", key)
 			}
 		}
-		var counted []string
-		for _, c := range st.Counters {
-			counted = append(counted, fmt.Sprint(c.Name, " ", c.Packets))
+		counted := func(st *firewall.Status) string {
+			var all []string
+			for _, c := range st.Counters {
+				all = append(all, fmt.Sprint(c.Name, " ", c.Packets))
+			}
+			return strings.Join(all, ", ")
 		}
-		if got, want := strings.Join(counted, ", "), "door_soon 2, door_ssh 2, door_web 2"; got != want {
+		if got, want := counted(st), "door_soon 2, door_ssh 2, door_web 2"; got != want {
 			t.Errorf("counted: %s, want %s", got, want)
+		}
+		// They go on when other doors change.
+		s.up(strings.Replace(policy, "source:", "  more: {service: tcp/99, knock: {sequence: [5, 6]}}\nsource:", 1))
+		if got, want := counted(s.inspect()), "door_more 0, door_soon 2, door_ssh 2, door_web 2"; got != want {
+			t.Errorf("after a change, counted: %s, want %s", got, want)
 		}
 	})
 }
@@ -209,6 +219,33 @@ func TestFamilyGone(t *testing.T) {
 			if !s.Altered || !s.Loaded {
 				t.Errorf("without %v: %+v", at, s)
 			}
+		}
+	})
+}
+
+// A machine without IPv6 has rules for IPv4 only. When it has IPv6 after all, that
+// they are not enough shows.
+func TestNoIPv6(t *testing.T) {
+	was := ipv6Addresses
+	defer func() { ipv6Addresses = was }()
+	eachVariant(t, func(t *testing.T, b Backend) {
+		ipv6Addresses = filepath.Join(t.TempDir(), "none")
+		h := lab.NewT(t).Host("host")
+		const file = "testdata/guard.yaml"
+		apply(t, h, b, file)
+		if s := inspect(t, h, b); !s.Loaded || s.Altered {
+			t.Errorf("without IPv6: %+v", s)
+		}
+		if got := listed(t, h, program(b.Variant, IPv6, "save")); strings.Contains(got, "POSTERN") {
+			t.Errorf("without IPv6:\n%s", got)
+		}
+		ipv6Addresses = was
+		if s := inspect(t, h, b); !s.Loaded || !s.Altered {
+			t.Errorf("with IPv6: %+v", s)
+		}
+		apply(t, h, b, file)
+		if s := inspect(t, h, b); s.Altered || !strings.Contains(listed(t, h, program(b.Variant, IPv6, "save")), "POSTERN") {
+			t.Errorf("mended: %+v", s)
 		}
 	})
 }

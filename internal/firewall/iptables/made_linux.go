@@ -20,7 +20,7 @@ import (
 // yet, and the table if that is not, as notes name them.
 func (b Backend) lacking() (map[place][]string, error) {
 	all := map[place][]string{}
-	for _, f := range families {
+	for _, f := range spoken() {
 		v, err := b.command(f).version()
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -99,5 +100,5 @@ func (c clock) since(stamp uint64) time.Duration {
 	if strconv.IntSize == 32 {
 		ticks = int64(int32(uint32(c.jiffies) - uint32(stamp)))
 	}
-	return time.Duration(max(0, ticks)) * c.tick
+	return min(time.Duration(max(0, ticks)), math.MaxInt64/c.tick) * c.tick
 }
