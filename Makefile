@@ -37,7 +37,7 @@ tools: ## install the programs the tests speak to, or name them
 
 .PHONY: conformance
 conformance: tools ## the long run of kernel against reference: PACKETS=1000000
-	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/nftables -packets $(PACKETS)
+	$(GO) test -count=1 -timeout 6h -p 1 -v -run Conformance ./internal/firewall/nftables ./internal/firewall/iptables -packets $(PACKETS)
 
 .PHONY: stealth
 stealth: tools ## every nmap scan kind over all 65,535 ports, each cover
