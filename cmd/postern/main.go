@@ -2,7 +2,7 @@
 //
 // A verb is in the file of its name (up.go, down.go, …) and does little but call
 // the packages below internal/. Every word that a person reads comes from
-// voice.go, and what went wrong is made an exit code in failure.go.
+// voice.go and the *_words.go, and what went wrong is made an exit code in failure.go.
 package main
 
 import (

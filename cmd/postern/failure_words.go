@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// Errors and their remedies.
+const (
+	sayNoVerb      = "no verb given"
+	sayInterrupted = "interrupted"
+	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
+	hintBusy       = "try again; if it stays so, see which other program keeps changing the firewall"
+	hintNoPolicy   = "write a policy there, or name another with -f FILE; README.md has a first one"
+	hintReadPolicy = "run it as root, or let this user read the file"
+	hintBug        = "no rules were left half done; please report it, with the policy if you can"
+)
+
+func sayBug(value any, place string) string {
+	return fmt.Sprintf("this is a bug in postern: %v (in %s)", value, place)
+}
+
+func sayInvalid(e *policy.InvalidError) string {
+	n := len(e.Diagnostics) + e.More
+	file := e.Diagnostics[0].File
+	if e.More > 0 {
+		return fmt.Sprintf("%q is no valid policy: %d mistakes, the first %d of them above", file, n, len(e.Diagnostics))
+	}
+	return fmt.Sprintf("%q is no valid policy: %s", file, count(n, "mistake"))
+}
+
+func sayBeyond(e *firewall.InexpressibleError) string {
+	return fmt.Sprintf("the %s backend cannot do %s that the policy asks for", e.Backend, count(len(e.Diagnostics), "thing"))
+}
+
+func sayUnreadable(file string, err error) string {
+	return fmt.Sprintf("cannot read the policy %q: %v", file, err)
+}
+
+func sayUnavailable(e *lab.UnavailableError) string {
+	return "this needs network namespaces, and there are none here: " + e.Reason
+}
+
+func seeHelp(command string) string { return fmt.Sprintf("see %q", command+" --help") }
+
+func unknownVerb(verb string, similar []string) error {
+	if len(similar) > 0 {
+		return fmt.Errorf("unknown verb %q: did you mean %q?", verb, similar[0])
+	}
+	return fmt.Errorf("unknown verb %q", verb)
+}
+
+func flagFormat() string { return "the `FORMAT`: " + formNames() }
+
+func unknownFormat(format string) error {
+	return fmt.Errorf("unknown format %q: there are %s", format, formNames())
+}
+
+func formNames() string {
+	var names []string
+	for _, f := range forms {
+		names = append(names, f.name)
+	}
+	return list(names)
+}
+
+// whichDoor asks for one of several doors.
+func whichDoor(name string, all []string) *failure {
+	f := &failure{Code: codeUsage, Message: fmt.Sprintf("there is no door %q", name), Hints: []string{"the policy has " + list(all)}}
+	if name == "" {
+		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + list(all)}
+	}
+	return f
+}
+
+func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }
+
+func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
