@@ -43,7 +43,7 @@ func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() 
 func (b Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
 	untold := rememberSessions()
-	if err := b.retry(func() error { return b.replace(r) }); err != nil {
+	if err := retry(func() error { return b.replace(r) }); err != nil {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
@@ -57,7 +57,7 @@ func (b Backend) Apply(m *automaton.Machine) error {
 // Apply made for them goes, too, if nobody else uses it; but tables of the legacy
 // variant stay, empty: the kernel has no way to take them out of a namespace.
 func (b Backend) Remove() error {
-	return b.retry(func() error {
+	return retry(func() error {
 		before, err := b.read()
 		if err != nil {
 			return err
@@ -71,19 +71,28 @@ func (b Backend) Remove() error {
 	})
 }
 
-// errChanged says that somebody else changed the tables meanwhile.
+// errChanged says that somebody else changed the tables meanwhile, and that what was
+// there before us is there again.
 var errChanged = errors.New("other programs keep changing the same tables")
 
+// errMixed says that somebody did, and that what is there is of several.
+var errMixed = errors.New("other programs keep changing the rules while they are being loaded, " +
+	"and not all that is loaded is of one policy: run `postern up` again")
+
 // retry repeats what failed because of that.
-func (b Backend) retry(f func() error) error {
+func retry(f func() error) error {
 	const tries = 6
 	var err error
 	for i := range tries {
-		if err = f(); !errors.Is(err, errChanged) {
-			return explain(err)
+		err = f()
+		if !errors.Is(err, errChanged) && !errors.Is(err, errMixed) {
+			return err
 		}
 		// Two of us must not stay in step.
 		time.Sleep(time.Duration(rand.IntN(20<<i)) * time.Millisecond)
+	}
+	if errors.Is(err, errMixed) {
+		return err
 	}
 	return &firewall.BusyError{Err: err}
 }
@@ -172,7 +181,7 @@ func (b Backend) replace(r *Ruleset) error {
 		return err
 	}
 	if !after.contents().sound(r.digest) {
-		return errChanged
+		return errMixed
 	}
 	return b.dropMade(before, want)
 }
@@ -201,6 +210,9 @@ func (b Backend) revert(before snapshot, changed []place) error {
 		if err == nil {
 			err = b.load(now, at, before[at].content())
 		}
+	}
+	if errors.Is(err, errChanged) {
+		return errMixed
 	}
 	if err != nil {
 		return fmt.Errorf("and of what was loaded before not all could be put back: run `postern up` again: %w", err)

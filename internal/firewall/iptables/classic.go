@@ -131,7 +131,7 @@ func knocks(n int) string {
 func (c *compiler) log(ch *chain, prefix string) {
 	var matches []match
 	doc := "Note it in the kernel log."
-	if !isClassic(c.p) {
+	if !c.isClassic {
 		matches = append(matches, match{
 			full: "-m limit --limit 10/sec --limit-burst 20", brief: "-m limit --limit 10/sec --limit-burst 20"})
 	}

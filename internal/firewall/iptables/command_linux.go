@@ -119,7 +119,7 @@ func (p command) run(verb, input string, args ...string) (string, error) {
 	name := p.name(verb)
 	path, err := find(name)
 	if err != nil {
-		return "", &failure{program: name, err: err}
+		return "", explain(&failure{program: name, err: err})
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -127,7 +127,7 @@ func (p command) run(verb, input string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", &failure{name, input, stderr.String(), err}
+		return "", explain(&failure{name, input, stderr.String(), err})
 	}
 	return stdout.String(), nil
 }

@@ -21,7 +21,7 @@ import (
 func (b Backend) Inspect() (*firewall.Status, error) {
 	loaded, err := b.read()
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	ours := loaded.contents()
 	status := &firewall.Status{Loaded: len(ours) > 0}

@@ -27,6 +27,7 @@ type listedRule struct {
 func parseLoaded(text string) (map[string]*loadedTable, error) {
 	all := map[string]*loadedTable{}
 	var now *loadedTable
+	var c *listedChain
 	for n, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		unreadable := fmt.Errorf("iptables-save writes %q in line %d, which Postern cannot read", line, n+1)
@@ -36,7 +37,7 @@ func parseLoaded(text string) (map[string]*loadedTable, error) {
 			all[name] = &loadedTable{table: name, hidden: true}
 		case line == "" || line[0] == '#':
 		case line[0] == '*':
-			now = &loadedTable{table: line[1:]}
+			now, c = &loadedTable{table: line[1:]}, nil
 			all[now.table] = now
 		case line == "COMMIT":
 			now = nil
@@ -47,13 +48,15 @@ func parseLoaded(text string) (map[string]*loadedTable, error) {
 			if len(fields) < 2 {
 				return nil, unreadable
 			}
-			now.chains = append(now.chains, listedChain{name: fields[0], policy: fields[1]})
+			now.chains, c = append(now.chains, listedChain{name: fields[0], policy: fields[1]}), nil
 		default:
 			rule, ok := parseListed(line)
 			if !ok {
 				return nil, unreadable
 			}
-			c := now.chain(rule.chain())
+			if c == nil || c.name != rule.chain() { // they are listed chain by chain
+				c = now.chain(rule.chain())
+			}
 			if c == nil {
 				return nil, unreadable
 			}

@@ -13,25 +13,21 @@ import (
 )
 
 // explain turns what a program has said into what the caller can do about it.
-func explain(err error) error {
-	var f *failure
-	if !errors.As(err, &f) {
-		return err
-	}
+func explain(f *failure) error {
 	says := func(some ...string) bool {
 		return slices.ContainsFunc(some, func(text string) bool { return strings.Contains(f.stderr, text) })
 	}
 	unsupported := func(what, hint string) error {
-		return &firewall.UnsupportedError{What: what, Hint: hint + ", or use the nftables backend", Err: err}
+		return &firewall.UnsupportedError{What: what, Hint: hint + ", or use the nftables backend", Err: f}
 	}
 	table, extension := tableNamed.FindStringSubmatch(f.stderr), extensionNamed.FindStringSubmatch(f.stderr)
 	switch {
 	case errors.Is(f.err, exec.ErrNotFound):
 		return unsupported("iptables: there is no program "+f.program, "install the package iptables")
 	case says("Permission denied", "must be root", "Operation not permitted", "can't open lock file"):
-		return &firewall.PermissionError{Err: err}
+		return &firewall.PermissionError{Err: f}
 	case says("xtables lock"):
-		return &firewall.BusyError{Err: err}
+		return &firewall.BusyError{Err: f}
 	case says("Could not fetch rule set generation id"):
 		return unsupported("nf_tables, which "+f.program+" needs", "load it with `modprobe nf_tables`")
 	case table != nil:
@@ -43,9 +39,9 @@ func explain(err error) error {
 		return unsupported(fmt.Sprintf("%q for %s", name, f.program), fmt.Sprintf("load it with `modprobe %s`", module(name, f.program)))
 	}
 	if rule := f.rule(); rule != "" {
-		return fmt.Errorf("%s refused the rules: %w: %s", f.program, err, rule)
+		return fmt.Errorf("%s refused the rules: %w: %s", f.program, f, rule)
 	}
-	return fmt.Errorf("%s refused the rules: %w", f.program, err)
+	return fmt.Errorf("%s refused the rules: %w", f.program, f)
 }
 
 var (

@@ -40,7 +40,7 @@ func TestRefused(t *testing.T) {
 					r := Compile(machine(t, "testdata/everything.yaml"))
 					last := r.tables[IPv6][1]
 					last.chains[0].rules = append(last.chains[0].rules, rule{target: target{verdict: bad.verdict}})
-					err := h.Do(func() error { return b.retry(func() error { return b.replace(r) }) })
+					err := h.Do(func() error { return retry(func() error { return b.replace(r) }) })
 					if err == nil || !strings.Contains(err.Error(), bad.says) {
 						t.Errorf("it is refused with %q, want %q", err, bad.says)
 					}
@@ -221,6 +221,35 @@ func TestVersion(t *testing.T) {
 		v, err := b.Version()
 		if err != nil || v.Variant != b.Variant || !strings.HasPrefix(v.Number, "1.") {
 			t.Errorf("got %v (%v)", v, err)
+		}
+	})
+}
+
+// TestRace: of two that apply at once, each succeeds or says that it has not, and what
+// is loaded in the end is one rule set.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	eachVariant(t, func(t *testing.T, b Backend) {
+		t.Parallel()
+		h := lab.NewT(t).Host("host")
+		for i := range 8 {
+			errs := make(chan error)
+			for _, file := range []string{"testdata/everything.yaml", "testdata/guard.yaml"} {
+				m := machine(t, file)
+				go func() { errs <- h.Do(func() error { return b.Apply(m) }) }()
+			}
+			done := 0
+			for range 2 {
+				var busy *firewall.BusyError
+				if err := <-errs; err == nil {
+					done++
+				} else if !errors.As(err, &busy) && !errors.Is(err, errMixed) {
+					t.Errorf("round %d: %v", i, err)
+				}
+			}
+			if s := inspect(t, h, b); s.Altered || !s.Loaded || done == 0 {
+				t.Errorf("round %d: %d of 2 succeeded, and left %+v", i, done, s)
+			}
 		}
 	})
 }

@@ -132,6 +132,8 @@ type compiler struct {
 	p *policy.Policy
 	f Family
 
+	isClassic bool // the rules are the how-to's own
+
 	filter, nat []*chain
 
 	cover            target // where what is not let in goes
@@ -147,9 +149,10 @@ type compiler struct {
 // refuses what iptables cannot say.
 func Compile(m *automaton.Machine) *Ruleset {
 	r := &Ruleset{tables: map[Family][]*table{}}
+	classic := isClassic(m.Policy)
 	for _, f := range families {
-		c := &compiler{m: m, p: m.Policy, f: f}
-		if isClassic(m.Policy) {
+		c := &compiler{m: m, p: m.Policy, f: f, isClassic: classic}
+		if classic {
 			c.classic()
 		} else {
 			c.general()
