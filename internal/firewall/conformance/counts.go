@@ -39,7 +39,7 @@ var floors = []struct {
 	{"kept a grant when beginning anew", 0.0005, general},
 	{"refused by the budget of first knocks", 0.001, bounded},
 	{"refused by from", 0.003, general},
-	{what: "taken by an allow entry", share: 0.01},
+	{what: "taken by an allow entry", share: 0.006},
 	{what: "part of a known flow", share: 0.002},
 	{"part of a known TCP flow", 0.005, tracked},
 	{"no input", 0.003, openings},

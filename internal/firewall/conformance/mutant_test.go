@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/firewall/nftables"
 )
 
@@ -68,22 +69,24 @@ func TestFaults(t *testing.T) {
 }
 
 // find searches until there is a difference, but not for long.
-func find(t *testing.T, b mutant) (*failure, *search) {
+func find(t *testing.T, b firewall.Backend) (*failure, *search) {
 	t.Helper()
 	subject, err := newSubject(b)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return nil, nil
 	}
 	s := &search{subject: subject, seed: seed(t)}
-	t.Cleanup(func() {
+	defer func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
 		}
-	})
-	for range 15 {
+	}()
+	for s.counts.packets < 8000 {
 		f, err := s.round()
 		if err != nil {
-			t.Fatalf("seed %d, policy %d: %v", s.seed, s.rounds-1, err)
+			t.Errorf("seed %d, policy %d: %v", s.seed, s.rounds-1, err)
+			return nil, s
 		}
 		if f != nil {
 			t.Logf("seed %d: found under policy %d", s.seed, s.rounds)

@@ -70,7 +70,7 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 		}
 	}
 	knock := pick(r, begins)
-	for range m.Parameters.FirstKnocks.Burst - 4 + r.IntN(8) {
+	for range m.Parameters.FirstKnocks.Burst - 2 + r.IntN(6) {
 		w.send(w.senders[0], knock)
 		w.send(w.senders[0], pick(r, ports(strayPorts)))
 		if chance(r, 0.02) {
@@ -168,6 +168,9 @@ func (w *writer) next(src netip.Addr) {
 			if chance(w.Rand, 0.3) {
 				s.seq++
 			}
+			if chance(w.Rand, 0.05) {
+				s.link = 1 - s.link
+			}
 			w.add(s)
 		}
 	case 2, 3:
@@ -251,7 +254,7 @@ var bare = []packet.TCPFlags{
 // visit asks for a service.
 func (w *writer) visit(src netip.Addr, s *automaton.Service) {
 	shot := w.shot(src, s.Port)
-	if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.8) {
+	if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.6) {
 		shot.dst = s.Address
 	}
 	w.add(shot)

@@ -76,7 +76,7 @@ func (s *search) round() (*failure, error) {
 			return nil, err
 		}
 	}
-	f, err := s.try(p, m, other, scenarios)
+	f, err := s.try(p, m, other, scenarios, 4)
 	if f != nil || err != nil || i%2 != 0 || m.Parameters.FirstKnocks == (automaton.Budget{}) {
 		return f, err
 	}
@@ -87,17 +87,18 @@ func (s *search) round() (*failure, error) {
 	if err := s.world.remove(); err != nil {
 		return nil, err
 	}
-	f, err = s.try(p, m, nil, spending)
+	f, err = s.try(p, m, nil, spending, 12)
 	return f, errors.Join(err, s.world.remove())
 }
 
-// try plays scenarios under a policy, which another may replace.
-func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario) (*failure, error) {
+// try plays scenarios under a policy, which another may replace, and looks so many
+// times at what the backend holds.
+func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario, looks int) (*failure, error) {
 	if err := s.world.apply(m); err != nil {
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
 	}
 	before := s.world.looks
-	trials, err := s.world.play(m, replace, scenarios, 4)
+	trials, err := s.world.play(m, replace, scenarios, looks)
 	if err != nil {
 		return nil, err
 	}
