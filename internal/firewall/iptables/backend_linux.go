@@ -46,6 +46,13 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err := retry(func() error { return b.replace(r) }); err != nil {
 		return err
 	}
+	if o, found, err := b.elsewhere(); err != nil {
+		return err
+	} else if found {
+		if err := retry(o.clear); err != nil {
+			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, err)
+		}
+	}
 	// Those that came between the two looks were made under the old rules.
 	if err := errors.Join(untold, rememberSessions()); err != nil {
 		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", err)
@@ -57,18 +64,48 @@ func (b Backend) Apply(m *automaton.Machine) error {
 // Apply made for them goes, too, if nobody else uses it; but tables of the legacy
 // variant stay, empty: the kernel has no way to take them out of a namespace.
 func (b Backend) Remove() error {
-	return retry(func() error {
-		before, err := b.read()
-		if err != nil {
+	if err := retry(b.clear); err != nil {
+		return err
+	}
+	o, found, err := b.elsewhere()
+	if err != nil || !found {
+		return err
+	}
+	return retry(o.clear)
+}
+
+// clear takes out what is ours.
+func (b Backend) clear() error {
+	before, err := b.read()
+	if err != nil {
+		return err
+	}
+	for _, at := range slices.Backward(places) {
+		if err := b.load(before, at, content{}); err != nil {
 			return err
 		}
-		for _, at := range slices.Backward(places) {
-			if err := b.load(before, at, content{}); err != nil {
-				return err
-			}
-		}
-		return b.dropMade(before, nil)
-	})
+	}
+	return b.dropMade(before, nil)
+}
+
+// elsewhere tells whether the other variant has rules of ours, from before the
+// machine changed from one to the other. Both share the kernel's lists of sources: a
+// knock that is judged twice is a wrong one the second time.
+func (b Backend) elsewhere() (other Backend, found bool, err error) {
+	v, err := b.Version()
+	if err != nil {
+		return other, false, err
+	}
+	other.Variant = "nft"
+	if v.Variant == "nft" {
+		other.Variant = "legacy"
+	}
+	loaded, err := other.read()
+	var unsupported *firewall.UnsupportedError
+	if errors.As(err, &unsupported) { // the machine does not have it
+		return other, false, nil
+	}
+	return other, len(loaded.contents()) > 0, err
 }
 
 // errChanged says that somebody else changed the tables meanwhile, and that what was

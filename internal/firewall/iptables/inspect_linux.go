@@ -23,6 +23,16 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	o, found, err := b.elsewhere()
+	if err != nil {
+		return nil, err
+	}
+	if found && len(loaded.contents()) == 0 {
+		if loaded, err = o.read(); err != nil {
+			return nil, err
+		}
+		found = false
+	}
 	ours := loaded.contents()
 	status := &firewall.Status{Loaded: len(ours) > 0}
 	for _, at := range places {
@@ -32,7 +42,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 			break
 		}
 	}
-	status.Altered = status.Loaded && !ours.sound(status.Digest)
+	status.Altered = status.Loaded && (found || !ours.sound(status.Digest))
 	status.Counters = loaded.counters()
 	now, err := readClock()
 	if err != nil {
