@@ -39,12 +39,14 @@ type running struct {
 func (s *session) inspect() ([]running, error) {
 	var all []running
 	var failed error
-	for _, b := range s.backends {
+	for i, b := range s.backends {
 		status, err := b.Inspect()
 		var unsupported *firewall.UnsupportedError
 		switch {
 		case errors.As(err, &unsupported):
 			failed = errors.Join(failed, err)
+		case err != nil && i > 0 && len(all) > 0: // no reason not to tell of the others
+			s.warn(notInspected(b.Name(), err))
 		case err != nil:
 			return nil, err
 		default:

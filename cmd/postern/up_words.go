@@ -17,6 +17,10 @@ func unknownBackend(name string, all []string) error {
 	return fmt.Errorf("unknown backend %q: there are %s", name, list(all))
 }
 
+func notInspected(name string, err error) remark {
+	return remark{Message: fmt.Sprintf("whether the %s backend has anything loaded cannot be told: %v", name, err)}
+}
+
 // twoBackends warns of what an up that was killed may leave behind.
 func twoBackends(all []running) remark {
 	var names []string

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"net/netip"
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
@@ -37,12 +38,17 @@ func (c *compiler) classic() {
 		"Where has the sender come to? Each list remembers senders, and when each was put on it.\n"+
 			"The first list that has this sender, and not for too long, decides where the packet goes.")
 
+	local := []match{by("lo")}
 	if c.f == IPv4 {
-		input.add("What this host says to itself is nobody's business.", pass,
-			matching("-s 127.0.0.1/32").orBriefly("-s 127.0.0.1"), matching("-d 127.0.0.1/32").orBriefly("-d 127.0.0.1"), by("lo"))
-	} else {
-		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
+		// A host that speaks to itself by another of its addresses is shut out by
+		// the how-to's rule, and a resolver at 127.0.0.53, too. Guests do without.
+		here := netip.MustParseAddr("127.0.0.1")
+		for _, m := range []match{from(netip.PrefixFrom(here, 32)), toAddress(here)} {
+			m.alone = true
+			local = append(local, m)
+		}
 	}
+	input.add("What this host says to itself is nobody's business.", pass, local...)
 	const all = "FIN,SYN,RST,PSH,ACK,URG "
 	input.add("No honest system sends TCP packets with these flags together, or with none; scanners do.",
 		drop, withFlags("FIN,PSH,URG FIN,PSH,URG", "FIN,URG,PSH FIN,URG,PSH")...)

@@ -75,7 +75,7 @@ func (l *loadedTable) edit(table string, want content) string {
 	var b strings.Builder
 	var anew []guestChain
 	for _, c := range want.chains {
-		if i := now.index(c.name); i < 0 || !slices.Equal(now.chains[i].rules, c.rules) {
+		if i := now.index(c.name); i < 0 || !slices.EqualFunc(now.chains[i].rules, c.rules, alike) {
 			fmt.Fprintf(&b, ":%s - [0:0]\n", c.name) // new, or flushed
 			anew = append(anew, c)
 		}
@@ -135,8 +135,11 @@ func counting(rule string) string {
 	if comment := option(rule, "--comment"); strings.HasPrefix(comment, opensDoor) {
 		return comment
 	}
-	return rule
+	return numbered(rule)
 }
+
+// alike tells whether two rules say the same, by name or by number.
+func alike(a, b string) bool { return numbered(a) == numbered(b) }
 
 // protocolNumbers are those of the protocols that iptables knows by name only where
 // there is an /etc/protocols, which small machines do not have.

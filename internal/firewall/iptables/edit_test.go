@@ -51,7 +51,7 @@ COMMIT
 			"just what is wanted",
 			chains + ":POSTERN-INPUT - [0:0]\n:POSTERN-GATE1 - [0:0]\n" +
 				"[3:4] -A INPUT -j ACCEPT\n[0:0] -A INPUT -j POSTERN-INPUT\n[5:6] -A POSTERN-INPUT -i lo -j RETURN\n" +
-				"[0:0] -A POSTERN-INPUT -p igmp -j RETURN\n[9:10] -A POSTERN-GATE1 -j DROP\nCOMMIT\n",
+				"[0:0] -A POSTERN-INPUT -p 2 -j RETURN\n[9:10] -A POSTERN-GATE1 -j DROP\nCOMMIT\n",
 			want,
 			"",
 		},

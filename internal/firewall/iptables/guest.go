@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,8 +44,9 @@ func (r *Ruleset) guests(f Family) []guest {
 			one := guestChain{name: prefix + c.name}
 			for i := range c.rules {
 				rule := &c.rules[i]
+				matches := slices.DeleteFunc(slices.Clone(rule.matches), func(m match) bool { return m.alone })
 				one.rules = append(one.rules,
-					"-A "+words(one.name, phrase(rule.matches, match.visiting), rule.counted(), rule.target.visiting()))
+					"-A "+words(one.name, phrase(matches, match.visiting), rule.counted(), rule.target.visiting()))
 			}
 			g.chains = append(g.chains, one)
 			switch {

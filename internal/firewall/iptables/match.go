@@ -16,6 +16,7 @@ type match struct {
 	brief string // the least that iptables takes; empty: the same
 	tag   *tag   // what %s in them stands for
 	opens string // the door that the rule opens, and counts; else ""
+	alone bool   // only where there are no other rules
 }
 
 // rank is where a match is listed: addresses, interface and protocol before all
@@ -36,8 +37,6 @@ type tag struct {
 	guest string // in those that have
 	door  string // whose grant for its first service it is; else ""
 }
-
-func (m match) orBriefly(text string) match { m.brief = text; return m }
 
 func matching(full string, args ...any) match { return match{full: fmt.Sprintf(full, args...)} }
 

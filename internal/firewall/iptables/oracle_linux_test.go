@@ -62,7 +62,7 @@ func TestGuestListing(t *testing.T) {
 	})
 }
 
-// byChain gives the rules of each chain, and under the table's name what leads to
+// byChain gives the rules of each chain, with numbers for some protocols, and under the table's name what leads to
 // them. With a digest it adds the notes.
 func byChain(c contents, digest string) map[string][]string {
 	shape := c.shape()
@@ -78,7 +78,7 @@ func byChain(c contents, digest string) map[string][]string {
 		for _, one := range here.chains {
 			for _, rule := range append([]string{""}, one.rules...) {
 				name := table + " " + one.name
-				all[name] = append(all[name], madeNoted.ReplaceAllString(rule, ""))
+				all[name] = append(all[name], madeNoted.ReplaceAllString(numbered(rule), ""))
 			}
 		}
 	}
