@@ -20,7 +20,6 @@ type pace struct {
 	packets  int           // of a run, unless the flag says otherwise
 	atOnce   int           // scenarios that go on under one policy, each from one to three sources or so
 	worlds   int           // policies that are tried at once
-	shrink   time.Duration // how long making a failure smaller may take
 }
 
 // paces are tried in this order. Where the timeouts are long, a run mostly waits;
@@ -30,12 +29,12 @@ var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
 		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
-		packets: 20000, atOnce: 40, worlds: 1, shrink: 90 * time.Second,
+		packets: 20000, atOnce: 40, worlds: 1,
 	},
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},
 		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
-		packets: 10000, atOnce: 20, worlds: 6, shrink: 4 * time.Minute,
+		packets: 10000, atOnce: 20, worlds: 6,
 	},
 }
 

@@ -7,9 +7,11 @@ import (
 	"postern/internal/automaton"
 )
 
-// maxTries is how often parts of a failure are played to make it smaller, if the
-// pace leaves the time for it.
-const maxTries = 120
+// How long making a failure smaller may take.
+const (
+	maxTries     = 120
+	maxShrinking = 2 * time.Minute
+)
 
 // A shrinker plays parts of a failed scenario alone, each in a new world, and
 // keeps what still fails.
@@ -23,7 +25,7 @@ type shrinker struct {
 // shrink finds a part of the failure that fails, too, and of which nothing more
 // could be left out.
 func shrink(b *subject, f *failure) (*failure, error) {
-	s := &shrinker{subject: b, best: f, deadline: time.Now().Add(b.shrink)}
+	s := &shrinker{subject: b, best: f, deadline: time.Now().Add(maxShrinking)}
 	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
 	if !s.fails(f.plan, played(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
 		return f, s.err
