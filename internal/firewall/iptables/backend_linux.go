@@ -46,6 +46,8 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err := retry(func() error { return b.replace(r) }); err != nil {
 		return err
 	}
+	// Those that came between the two looks were made under the old rules.
+	untold = errors.Join(untold, rememberSessions())
 	if o, found, err := b.elsewhere(); err != nil {
 		return err
 	} else if found {
@@ -53,9 +55,8 @@ func (b Backend) Apply(m *automaton.Machine) error {
 			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, err)
 		}
 	}
-	// Those that came between the two looks were made under the old rules.
-	if err := errors.Join(untold, rememberSessions()); err != nil {
-		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", err)
+	if untold != nil {
+		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", untold)
 	}
 	return nil
 }
