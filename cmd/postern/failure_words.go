@@ -27,9 +27,9 @@ func sayInvalid(e *policy.InvalidError) string {
 	n := len(e.Diagnostics) + e.More
 	file := e.Diagnostics[0].File
 	if e.More > 0 {
-		return fmt.Sprintf("%q is no valid policy: %d mistakes, the first %d of them above", file, n, len(e.Diagnostics))
+		return fmt.Sprintf("%q is no valid %s: %d mistakes, the first %d of them above", file, e.Kind, n, len(e.Diagnostics))
 	}
-	return fmt.Sprintf("%q is no valid policy: %s", file, count(n, "mistake"))
+	return fmt.Sprintf("%q is no valid %s: %s", file, e.Kind, count(n, "mistake"))
 }
 
 func sayBeyond(e *firewall.InexpressibleError) string {

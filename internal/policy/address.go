@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postern/internal/document"
 )
 
 // address reads one address of a host, of either family.
-func address(text string) (netip.Addr, *fault) {
-	wrong := func(message, hint string) (netip.Addr, *fault) {
-		return netip.Addr{}, &fault{fmt.Sprintf("address %s %s", quoted(text), message), hint}
+func address(text string) (netip.Addr, *document.Fault) {
+	wrong := func(message, hint string) (netip.Addr, *document.Fault) {
+		return netip.Addr{}, document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
 	}
 	a, err := netip.ParseAddr(text)
 	switch {
@@ -45,23 +47,23 @@ func unspecified(text string) bool {
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // network reads where traffic may come from: a prefix, or one address.
-func network(text string) (netip.Prefix, *fault) {
+func network(text string) (netip.Prefix, *document.Fault) {
 	if !strings.Contains(text, "/") {
 		a, f := address(text)
 		switch {
 		case f == nil:
 			return netip.PrefixFrom(a, a.BitLen()), nil
 		case strings.Contains(text, "-"):
-			f.hint = "write a range as networks, as in [192.0.2.0/25, 192.0.2.128/26]"
+			f.Hint = "write a range as networks, as in [192.0.2.0/25, 192.0.2.128/26]"
 		case unspecified(text):
-			f.hint = fmt.Sprintf("write %s/0 to mean every address of its family", short(text))
+			f.Hint = fmt.Sprintf("write %s/0 to mean every address of its family", document.Short(text))
 		case slices.Contains([]string{"any", "all", "everyone", "everywhere", "anywhere", ""}, text):
-			f.hint = "leave it out to mean everyone"
+			f.Hint = "leave it out to mean everyone"
 		}
 		return netip.Prefix{}, f
 	}
-	wrong := func(message, hint string) (netip.Prefix, *fault) {
-		return netip.Prefix{}, &fault{fmt.Sprintf("network %s %s", quoted(text), message), hint}
+	wrong := func(message, hint string) (netip.Prefix, *document.Fault) {
+		return netip.Prefix{}, document.Wrong(fmt.Sprintf("network %s %s", document.Quoted(text), message), hint)
 	}
 	host, bits, _ := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(host)
@@ -69,15 +71,15 @@ func network(text string) (netip.Prefix, *fault) {
 		return wrong("has no IP address before the slash", "write it in full, as in 192.0.2.0/24 or 2001:db8::/32")
 	}
 	if a.Zone() != "" {
-		return wrong("has a zone", fmt.Sprintf("write it without: %s/%s", a.WithZone(""), short(bits)))
+		return wrong("has a zone", fmt.Sprintf("write it without: %s/%s", a.WithZone(""), document.Short(bits)))
 	}
-	length, f := decimal(bits, 0, a.BitLen())
+	length, f := document.Decimal(bits, 0, a.BitLen())
 	if f != nil {
 		if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Is4() {
 			return wrong("has a mask", "write it as a prefix length, as in 192.0.2.0/24")
 		}
 		return wrong("has no prefix length after the slash",
-			cmp.Or(f.hint, fmt.Sprintf("a prefix length is a number from 0 to %d", a.BitLen())))
+			cmp.Or(f.Hint, fmt.Sprintf("a prefix length is a number from 0 to %d", a.BitLen())))
 	}
 	p := netip.PrefixFrom(a, length)
 	if a.Is4In6() {
@@ -101,10 +103,10 @@ func network(text string) (netip.Prefix, *fault) {
 }
 
 // endpoint reads an address with a port.
-func endpoint(text string) (netip.AddrPort, *fault) {
+func endpoint(text string) (netip.AddrPort, *document.Fault) {
 	const example = "as in 192.168.1.50:443 or \"[2001:db8::50]:443\""
-	wrong := func(message, hint string) (netip.AddrPort, *fault) {
-		return netip.AddrPort{}, &fault{fmt.Sprintf("forward %s %s", quoted(text), message), hint}
+	wrong := func(message, hint string) (netip.AddrPort, *document.Fault) {
+		return netip.AddrPort{}, document.Wrong(fmt.Sprintf("forward %s %s", document.Quoted(text), message), hint)
 	}
 	colon := strings.LastIndexByte(text, ':')
 	if colon < 0 || strings.HasSuffix(text, "]") {
@@ -127,7 +129,7 @@ func endpoint(text string) (netip.AddrPort, *fault) {
 	case a.IsLinkLocalUnicast(), a.Zone() != "":
 		return wrong("is link-local, which nothing is routed to", "write the host's routed address, "+example)
 	case a.Is4() && open, a.Is4In6():
-		return wrong("is an IPv4 address in IPv6 form", fmt.Sprintf("write %s:%s", a.Unmap(), short(number)))
+		return wrong("is an IPv4 address in IPv6 form", fmt.Sprintf("write %s:%s", a.Unmap(), document.Short(number)))
 	}
 	a, f := address(inner)
 	if f != nil {

@@ -2,11 +2,13 @@ package policy
 
 import (
 	"go.yaml.in/yaml/v4"
+
+	"postern/internal/document"
 )
 
 func (w *walker) readAllow(n *yaml.Node) {
 	const example = "{service: tcp/443}"
-	for _, c := range w.items(n) {
+	for _, c := range w.Items(n) {
 		switch {
 		case c.Kind != yaml.MappingNode:
 			hint := "write " + example
@@ -15,9 +17,9 @@ func (w *walker) readAllow(n *yaml.Node) {
 			} else if _, f := network(c.Value); c.Kind == yaml.ScalarNode && f == nil {
 				hint = "write {from: " + c.Value + "}"
 			}
-			w.fail(c, "an allow entry must be a mapping, not "+kind(c), hint)
+			w.Fail(c, "an allow entry must be a mapping, not "+document.Kind(c), hint)
 		case len(c.Content) == 0:
-			w.fail(c, "this allow entry allows nothing", "write at least one of service, from and interface, as in "+example)
+			w.Fail(c, "this allow entry allows nothing", "write at least one of service, from and interface, as in "+example)
 		default:
 			w.readAllowEntry(c)
 		}
@@ -25,22 +27,22 @@ func (w *walker) readAllow(n *yaml.Node) {
 }
 
 func (w *walker) readAllowEntry(n *yaml.Node) {
-	a := Allow{Pos: place(n)}
-	w.fields("an allow entry", n, n, []field{
-		{key: "service", shape: word, example: "tcp/443", absent: "anything", read: func(n *yaml.Node) {
-			var f *fault
+	a := Allow{Pos: document.Place(n)}
+	w.Fields("an allow entry", n, n, []document.Field{
+		{Key: "service", Shape: document.Word, Example: "tcp/443", Absent: "anything", Read: func(n *yaml.Node) {
+			var f *document.Fault
 			a.Service, f = service(n.Value, forAllow)
-			w.check(n, f)
+			w.Check(n, f)
 		}},
-		{key: "from", shape: word, example: "192.0.2.0/24", absent: "anyone", read: func(n *yaml.Node) {
-			var f *fault
+		{Key: "from", Shape: document.Word, Example: "192.0.2.0/24", Absent: "anyone", Read: func(n *yaml.Node) {
+			var f *document.Fault
 			a.From, f = network(n.Value)
-			w.check(n, f)
+			w.Check(n, f)
 		}},
-		{key: "interface", shape: word, example: "eth0", absent: "any", read: func(n *yaml.Node) {
-			var f *fault
+		{Key: "interface", Shape: document.Word, Example: "eth0", Absent: "any", Read: func(n *yaml.Node) {
+			var f *document.Fault
 			a.Interface, f = interfaceName(n.Value)
-			w.check(n, f)
+			w.Check(n, f)
 		}},
 	})
 	w.policy.Allow = append(w.policy.Allow, a)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"go.yaml.in/yaml/v4"
+
+	"postern/internal/document"
 )
 
 // conflicts finds doors that are right each by itself and wrong together. The
@@ -24,7 +26,7 @@ func (w *walker) conflicts() {
 // named is how a message speaks of an earlier door.
 func (w *walker) named(door int) string {
 	d := w.policy.Doors[door]
-	return fmt.Sprintf("door %s (line %d)", short(d.Name), d.Pos.Line)
+	return fmt.Sprintf("door %s (line %d)", document.Short(d.Name), d.Pos.Line)
 }
 
 // none is the index of no door.
@@ -57,7 +59,7 @@ func newSequences() *sequences {
 // the sequences part nobody knows which door is being knocked at.
 func (w *walker) addSequence(s *sequences, door int) {
 	d, at := &w.policy.Doors[door], &w.doors[door]
-	self := "door " + short(d.Name)
+	self := "door " + document.Short(d.Name)
 	node, added := 0, false
 	for i, port := range d.Knock.Sequence {
 		next, there := s.steps[step{node, port}]
@@ -68,7 +70,7 @@ func (w *walker) addSequence(s *sequences, door int) {
 		}
 		node = next
 		if other := s.nodes[node].opens; other != none && i+1 < len(d.Knock.Sequence) {
-			w.fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.named(other))),
+			w.Fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.named(other))),
 				"change one of these knocks: no sequence may begin with another door's")
 			return
 		}
@@ -76,11 +78,11 @@ func (w *walker) addSequence(s *sequences, door int) {
 	last := at.knocks[len(at.knocks)-1]
 	switch n := &s.nodes[node]; {
 	case n.opens != none:
-		w.fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.named(n.opens)),
+		w.Fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.named(n.opens)),
 			"give each door a sequence of its own, or make them one door with a list of services")
 		return
 	case !added:
-		w.fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.named(n.first), self),
+		w.Fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.named(n.first), self),
 			"change one of these knocks: no sequence may begin with another door's")
 		n.opens = door
 		return
@@ -94,11 +96,11 @@ func (w *walker) addSequence(s *sequences, door int) {
 	}
 	other := &w.policy.Doors[first].Knock
 	if a, b := other.StepTimeout, d.Knock.StepTimeout; a != b {
-		w.fail(at.stands("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
-			brief(b), brief(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+		w.Fail(at.stands("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
+			document.Brief(b), document.Brief(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
 	}
 	if a, b := other.Retransmits, d.Knock.Retransmits; a != b {
-		w.fail(at.stands("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
+		w.Fail(at.stands("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
 			b, a, w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
 	}
 }
@@ -120,9 +122,9 @@ func opens(n int, door string) string {
 // stands gives the value of a key, or where the key would stand.
 func (at *doorEntry) stands(key, parent string) *yaml.Node {
 	if e, there := at.entries[key]; there {
-		return e.value
+		return e.Value
 	}
-	return at.entries[parent].key
+	return at.entries[parent].Key
 }
 
 // claims are the doors on one port so far.
@@ -136,7 +138,7 @@ type claims struct {
 // connection to it: grants are kept by service, not by door.
 func (w *walker) claimServices(services map[Port]*claims, door int) {
 	d, at := &w.policy.Doors[door], &w.doors[door]
-	if e, there := at.entries["address"]; there && e.value.Value != "" && !d.Address.IsValid() {
+	if e, there := at.entries["address"]; there && e.Value.Value != "" && !d.Address.IsValid() {
 		return // an address that could not be read is not every address
 	}
 	for i, port := range d.Services {
@@ -176,9 +178,9 @@ func (w *walker) overlap(door, other int, n *yaml.Node, port Port) {
 	}
 	a, b := &w.policy.Doors[other], &w.policy.Doors[door]
 	if b.Address.IsValid() {
-		n = w.doors[door].entries["address"].value
+		n = w.doors[door].entries["address"].Value
 	}
-	w.fail(n, fmt.Sprintf("%s is %s here, and %s at %s", port, where(b), where(a), w.named(other)),
+	w.Fail(n, fmt.Sprintf("%s is %s here, and %s at %s", port, where(b), where(a), w.named(other)),
 		"give both doors an address, or neither")
 }
 
@@ -204,13 +206,13 @@ func (w *walker) agree(door, other int, n *yaml.Node, port Port) bool {
 		ok = false
 		at := n
 		if e, there := w.doors[door].entries[p.key]; there {
-			at = e.value
+			at = e.Value
 		}
 		hint := "write the same for both: they share the service"
 		if p.key == "forward" {
 			hint += ", unless each has an address of its own"
 		}
-		w.fail(at, fmt.Sprintf("%s is %s here and %s at %s, and both open %s", p.key, p.here, p.there, w.named(other), port), hint)
+		w.Fail(at, fmt.Sprintf("%s is %s here and %s at %s, and both open %s", p.key, p.here, p.there, w.named(other), port), hint)
 	}
 	return ok
 }

@@ -8,95 +8,97 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"postern/internal/document"
 )
 
 // A doorEntry is where a door stands in the file.
 type doorEntry struct {
-	entries  map[string]entry // of the door and of its knock: no key is in both
-	listed   int              // the services in the file, right or wrong
-	services []*yaml.Node     // of each of the door's services
-	knocks   []*yaml.Node     // of each knock of a sequence that is whole; else empty
-	sound    bool             // nothing is wrong with the door by itself
+	entries  map[string]document.Entry // of the door and of its knock: no key is in both
+	listed   int                       // the services in the file, right or wrong
+	services []*yaml.Node              // of each of the door's services
+	knocks   []*yaml.Node              // of each knock of a sequence that is whole; else empty
+	sound    bool                      // nothing is wrong with the door by itself
 }
 
 const maxDoorName = 32
 
 func (w *walker) readDoors(n *yaml.Node) {
-	for _, e := range w.entries(n, "give one of the two doors another name") {
-		before := len(w.found)
-		w.check(e.key, doorName(e.key.Value))
-		f := field{key: "door " + short(e.key.Value), shape: mapping,
-			advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
-		if !w.shaped(e, f) {
+	for _, e := range w.Entries(n, "give one of the two doors another name") {
+		before := w.Mistakes()
+		w.Check(e.Key, doorName(e.Key.Value))
+		f := document.Field{Key: "door " + document.Short(e.Key.Value), Shape: document.Mapping,
+			Advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
+		if !w.Shaped(e, f) {
 			continue
 		}
 		w.readDoor(e)
-		w.doors[len(w.doors)-1].sound = len(w.found) == before
+		w.doors[len(w.doors)-1].sound = w.Mistakes() == before
 	}
 }
 
-func doorName(text string) *fault {
+func doorName(text string) *document.Fault {
 	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
 	rest := func(r rune) bool { return letter(r) || r >= '0' && r <= '9' || r == '-' || r == '_' }
 	switch {
 	case text == "":
-		return &fault{"a door has no name", "write a name, as in \"ssh:\""}
+		return document.Wrong("a door has no name", "write a name, as in \"ssh:\"")
 	case len(text) > maxDoorName:
-		return &fault{fmt.Sprintf("door name %s is longer than %d characters", quoted(text), maxDoorName), "give the door a shorter name"}
+		return document.Wrong(fmt.Sprintf("door name %s is longer than %d characters", document.Quoted(text), maxDoorName), "give the door a shorter name")
 	case !letter(rune(text[0])):
-		return &fault{fmt.Sprintf("door name %s does not begin with a letter", quoted(text)), "begin with one of a to z, as in \"ssh:\""}
+		return document.Wrong(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with one of a to z, as in \"ssh:\"")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return &fault{fmt.Sprintf("door name %s has a character that no name has", quoted(text)), "use only letters, digits, - and _"}
+		return document.Wrong(fmt.Sprintf("door name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, - and _")
 	}
 	return nil
 }
 
-func (w *walker) readDoor(e entry) {
+func (w *walker) readDoor(e document.Entry) {
 	d := Door{
-		Name:    e.key.Value,
+		Name:    e.Key.Value,
 		Knock:   Knock{StepTimeout: 3 * time.Second, Retransmits: RetransmitsIgnore},
 		OpenFor: 10 * time.Second,
 		Admit:   AdmitOne,
-		Pos:     place(e.key),
+		Pos:     document.Place(e.Key),
 	}
 	var at doorEntry
-	owner := "door " + short(d.Name)
+	owner := "door " + document.Short(d.Name)
 	var knock, from *yaml.Node // read last: they need what the others say
-	at.entries = w.fields(owner, e.key, e.value, []field{
-		{key: "service", shape: wordOrList, example: "tcp/22", read: func(n *yaml.Node) { w.readServices(&d, &at, n) }},
-		{key: "address", shape: word, example: "192.0.2.1", absent: "every address", read: func(n *yaml.Node) {
+	at.entries = w.Fields(owner, e.Key, e.Value, []document.Field{
+		{Key: "service", Shape: document.WordOrList, Example: "tcp/22", Read: func(n *yaml.Node) { w.readServices(&d, &at, n) }},
+		{Key: "address", Shape: document.Word, Example: "192.0.2.1", Absent: "every address", Read: func(n *yaml.Node) {
 			if n.Value == "" { // as much as to leave it out
 				return
 			}
-			var f *fault
+			var f *document.Fault
 			if d.Address, f = address(n.Value); f != nil && unspecified(n.Value) {
-				f.hint = "leave it out to mean every address"
+				f.Hint = "leave it out to mean every address"
 			}
-			w.check(n, f)
+			w.Check(n, f)
 		}},
-		{key: "knock", shape: mapping, example: "{sequence: [PORT, PORT, PORT]}", read: func(n *yaml.Node) { knock = n }},
-		{key: "open_for", shape: word, example: "10s", absent: "10s", read: func(n *yaml.Node) {
-			d.OpenForPos = place(n)
+		{Key: "knock", Shape: document.Mapping, Example: "{sequence: [PORT, PORT, PORT]}", Read: func(n *yaml.Node) { knock = n }},
+		{Key: "open_for", Shape: document.Word, Example: "10s", Absent: "10s", Read: func(n *yaml.Node) {
+			d.OpenForPos = document.Place(n)
 			w.duration(n, "open_for", &d.OpenFor, 100*time.Millisecond, 24*time.Hour)
 		}},
-		{key: "admit", shape: word, example: "one", absent: "one", read: func(n *yaml.Node) {
+		{Key: "admit", Shape: document.Word, Example: "one", Absent: "one", Read: func(n *yaml.Node) {
 			choose(w, n, "admit", &d.Admit, AdmitOne, AdmitAny)
 		}},
-		{key: "forfeit", shape: word, example: "true", absent: "false", read: func(n *yaml.Node) {
+		{Key: "forfeit", Shape: document.Word, Example: "true", Absent: "false", Read: func(n *yaml.Node) {
 			w.flag(n, "forfeit", &d.Forfeit)
 		}},
-		{key: "forward", shape: word, example: "192.168.1.50:443", absent: "this host", read: func(n *yaml.Node) {
-			var f *fault
+		{Key: "forward", Shape: document.Word, Example: "192.168.1.50:443", Absent: "this host", Read: func(n *yaml.Node) {
+			var f *document.Fault
 			d.Forward, f = endpoint(n.Value)
-			w.check(n, f)
+			w.Check(n, f)
 		}},
-		{key: "masquerade", shape: word, example: "true", absent: "false", read: func(n *yaml.Node) {
+		{Key: "masquerade", Shape: document.Word, Example: "true", Absent: "false", Read: func(n *yaml.Node) {
 			w.flag(n, "masquerade", &d.Masquerade)
 		}},
-		{key: "from", shape: wordOrList, example: "[203.0.113.0/24]", absent: "everyone", read: func(n *yaml.Node) { from = n }},
+		{Key: "from", Shape: document.WordOrList, Example: "[203.0.113.0/24]", Absent: "everyone", Read: func(n *yaml.Node) { from = n }},
 	})
 	if knock != nil {
-		maps.Copy(at.entries, w.readKnock(&d, &at, at.entries["knock"].key, knock))
+		maps.Copy(at.entries, w.readKnock(&d, &at, at.entries["knock"].Key, knock))
 	}
 	if from != nil {
 		w.readFrom(&d, from)
@@ -107,11 +109,11 @@ func (w *walker) readDoor(e entry) {
 }
 
 func (w *walker) readServices(d *Door, at *doorEntry, n *yaml.Node) {
-	at.listed = len(w.items(n))
+	at.listed = len(w.Items(n))
 	seen := map[Port]bool{}
-	for _, c := range w.words(n, "a service", "tcp/22") {
+	for _, c := range w.Words(n, "a service", "tcp/22") {
 		p, f := port(c.Value, forDoor)
-		if !w.check(c, f) || !once(w, c, seen, p, "service "+p.String()) {
+		if !w.Check(c, f) || !once(w, c, seen, p, "service "+p.String()) {
 			continue
 		}
 		d.Services = append(d.Services, p)
@@ -121,39 +123,39 @@ func (w *walker) readServices(d *Door, at *doorEntry, n *yaml.Node) {
 
 // checkForward checks a door's forward against the rest of the door.
 func (w *walker) checkForward(d *Door, at *doorEntry) {
-	if d.Masquerade && at.entries["forward"].key == nil {
-		w.fail(at.entries["masquerade"].key, "masquerade has no meaning without a forward",
+	if d.Masquerade && at.entries["forward"].Key == nil {
+		w.Fail(at.entries["masquerade"].Key, "masquerade has no meaning without a forward",
 			"remove it, or add a forward, as in \"forward: 192.168.1.50:443\"")
 	}
 	if !d.Forward.IsValid() {
 		return
 	}
-	n := at.entries["forward"].value
+	n := at.entries["forward"].Value
 	if at.listed > 1 {
-		w.fail(n, fmt.Sprintf("a forward has one service, and this door has %d", at.listed),
+		w.Fail(n, fmt.Sprintf("a forward has one service, and this door has %d", at.listed),
 			"make a door with a sequence of its own for each service")
 	}
 	if d.Address.IsValid() && d.Address.Is4() != d.Forward.Addr().Is4() {
-		w.fail(n, fmt.Sprintf("the door's address is %s, and its forward is %s", family(d.Address), family(d.Forward.Addr())),
+		w.Fail(n, fmt.Sprintf("the door's address is %s, and its forward is %s", family(d.Address), family(d.Forward.Addr())),
 			"give both addresses of one family")
 	}
 }
 
 func (w *walker) readFrom(d *Door, n *yaml.Node) {
 	seen := map[netip.Prefix]bool{}
-	for _, c := range w.words(n, "a network", "192.0.2.0/24") {
+	for _, c := range w.Words(n, "a network", "192.0.2.0/24") {
 		p, f := network(c.Value)
 		if f == nil && !d.Serves(p.Addr()) {
 			other, what := d.Address, "address"
 			if d.Forward.IsValid() {
 				other, what = d.Forward.Addr(), "forward"
 			}
-			f = &fault{
-				fmt.Sprintf("network %s is %s, and the door's %s is %s", quoted(c.Value), family(p.Addr()), what, family(other)),
+			f = document.Wrong(
+				fmt.Sprintf("network %s is %s, and the door's %s is %s", document.Quoted(c.Value), family(p.Addr()), what, family(other)),
 				"remove it: nobody there can reach this door",
-			}
+			)
 		}
-		if !w.check(c, f) || !once(w, c, seen, p, "network "+p.String()) {
+		if !w.Check(c, f) || !once(w, c, seen, p, "network "+p.String()) {
 			continue
 		}
 		d.From = append(d.From, p)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"postern/internal/document/documenttest"
 )
 
 // FuzzParse holds the parser to this: whatever it is given it does not panic,
@@ -33,7 +35,7 @@ func FuzzParse(f *testing.F) {
 		if !errors.As(err, &invalid) {
 			t.Fatalf("error is a %T: %v", err, err)
 		}
-		pointed(t, data, invalid)
+		documenttest.Pointed(t, data, invalid)
 		for _, d := range invalid.Diagnostics {
 			if strings.HasPrefix(d.Message, "the YAML reader failed") {
 				t.Errorf("the YAML reader panics on this: %s", d.Message)

@@ -5,20 +5,22 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"postern/internal/document"
 )
 
 // maxKnocks bounds a sequence. Two dozen knocks are beyond any guessing.
 const maxKnocks = 32
 
-func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]entry {
+func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]document.Entry {
 	k := &d.Knock
-	return w.fields("knock", key, n, []field{
-		{key: "sequence", shape: list, example: "[PORT, PORT, PORT]", read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
-		{key: "step_timeout", shape: word, example: "3s", absent: "3s", read: func(n *yaml.Node) {
-			k.StepTimeoutPos = place(n)
+	return w.Fields("knock", key, n, []document.Field{
+		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
+		{Key: "step_timeout", Shape: document.Word, Example: "3s", Absent: "3s", Read: func(n *yaml.Node) {
+			k.StepTimeoutPos = document.Place(n)
 			w.duration(n, "step_timeout", &k.StepTimeout, 100*time.Millisecond, time.Hour)
 		}},
-		{key: "retransmits", shape: word, example: "ignore", absent: "ignore", read: func(n *yaml.Node) {
+		{Key: "retransmits", Shape: document.Word, Example: "ignore", Absent: "ignore", Read: func(n *yaml.Node) {
 			choose(w, n, "retransmits", &k.Retransmits, RetransmitsIgnore, RetransmitsReset)
 		}},
 	})
@@ -26,17 +28,17 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 
 func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {
 	if count := len(n.Content); count > maxKnocks {
-		w.fail(n.Content[maxKnocks], fmt.Sprintf("the sequence has %d knocks", count),
+		w.Fail(n.Content[maxKnocks], fmt.Sprintf("the sequence has %d knocks", count),
 			fmt.Sprintf("a sequence has %d at most", maxKnocks))
 		return
 	}
-	for _, c := range w.words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
+	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
 		p, f := port(c.Value, forKnock)
-		if !w.check(c, f) {
+		if !w.Check(c, f) {
 			continue
 		}
 		k.Sequence = append(k.Sequence, p)
-		k.SequencePos = append(k.SequencePos, place(c))
+		k.SequencePos = append(k.SequencePos, document.Place(c))
 		at.knocks = append(at.knocks, c)
 	}
 	if len(at.knocks) < len(n.Content) {

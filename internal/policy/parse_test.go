@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"postern/internal/document"
+	"postern/internal/document/documenttest"
 )
 
 // refused parses what must be refused, and gives the diagnostics.
@@ -15,7 +18,7 @@ func refused(t *testing.T, data string) *InvalidError {
 	if !errors.As(err, &invalid) {
 		t.Fatalf("want an *InvalidError, got %v", err)
 	}
-	pointed(t, []byte(data), invalid)
+	documenttest.Pointed(t, []byte(data), invalid)
 	return invalid
 }
 
@@ -46,17 +49,17 @@ func TestTooLarge(t *testing.T) {
 // TestAllAtOnce checks that a mistake in every door is found, and that only so
 // many are told.
 func TestAllAtOnce(t *testing.T) {
-	for _, doors := range []int{1, maxDiagnostics, maxDiagnostics + 1, 5000} {
+	for _, doors := range []int{1, document.MaxDiagnostics, document.MaxDiagnostics + 1, 5000} {
 		var b strings.Builder
 		b.WriteString("version: 1\nposture: closed\ndoors:\n")
 		for i := range doors {
 			fmt.Fprintf(&b, "  d%d: {service: 0, knock: {sequence: [%d, %d]}}\n", i, i/200+1, i%200+1)
 		}
 		e := refused(t, b.String())
-		if len(e.Diagnostics)+e.More != doors || len(e.Diagnostics) != min(doors, maxDiagnostics) {
+		if len(e.Diagnostics)+e.More != doors || len(e.Diagnostics) != min(doors, document.MaxDiagnostics) {
 			t.Errorf("%d mistakes: %d diagnostics and %d more", doors, len(e.Diagnostics), e.More)
 		}
-		if told := strings.HasSuffix(e.Error(), fmt.Sprintf("\nand %d more", doors-maxDiagnostics)); told != (doors > maxDiagnostics) {
+		if told := strings.HasSuffix(e.Error(), fmt.Sprintf("\nand %d more", doors-document.MaxDiagnostics)); told != (doors > document.MaxDiagnostics) {
 			t.Errorf("%d mistakes, but the error ends %q", doors, e.Error()[len(e.Error())-40:])
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"postern/internal/document"
 )
 
 // A Policy is a whole, valid policy: every default is filled in.
@@ -26,7 +28,7 @@ type Policy struct {
 	Source     Source
 	Log        Log
 
-	file *source // the text it was read from, to point at a place later
+	file *document.Source // the text it was read from, to point at a place later
 }
 
 // A Posture says what becomes of traffic that the policy does not name.
@@ -183,10 +185,17 @@ const (
 	LogNone   LogTarget = "none"
 )
 
-// A Position is a place in the policy file; lines and columns count from 1,
-// columns in characters. The zero value is no place.
-type Position struct {
-	Line, Column int
+// What is wrong with a policy is said as of any file.
+type (
+	Position     = document.Position
+	Diagnostic   = document.Diagnostic
+	InvalidError = document.InvalidError
+)
+
+// Diagnose points at a place in the file that the policy was read from. A
+// policy that was not read from a file has no line to show.
+func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
+	return p.file.Diagnose(at, message, hint)
 }
 
 // Welcomes tells whether addr is one of those that may knock at the door.

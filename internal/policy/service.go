@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postern/internal/document"
 )
 
 type namedProtocol struct {
@@ -83,9 +85,16 @@ func (u use) forms() string {
 }
 
 // ParsePort reads a single port as a knock is written: "22" (which is TCP),
-// "tcp/22", "22/tcp", "22:tcp", "udp/53" or "icmp/echo".
-func ParsePort(text string) (Port, error) {
-	p, f := port(text, forKnock)
+// "tcp/22", "22/tcp", "22:tcp", "udp/53" or "icmp/echo". The error is a
+// *document.Fault.
+func ParsePort(text string) (Port, error) { return parsePort(text, forKnock) }
+
+// ParseService reads the port of a service that a door can hide: as ParsePort
+// does, without icmp/echo. The error is a *document.Fault.
+func ParseService(text string) (Port, error) { return parsePort(text, forDoor) }
+
+func parsePort(text string, u use) (Port, error) {
+	p, f := port(text, u)
 	if f != nil {
 		return Port{}, f
 	}
@@ -93,25 +102,25 @@ func ParsePort(text string) (Port, error) {
 }
 
 // port reads one port, or icmp/echo for a knock.
-func port(text string, u use) (Port, *fault) {
+func port(text string, u use) (Port, *document.Fault) {
 	s, f := service(text, u)
 	switch {
 	case f != nil:
 		return Port{}, f
 	case s.Protocol == ICMP && u == forDoor:
-		return Port{}, &fault{quoted(text) + " cannot be behind a door", u.forms()}
+		return Port{}, document.Wrong(document.Quoted(text)+" cannot be behind a door", u.forms())
 	case s.First != s.Last:
-		return Port{}, &fault{quoted(text) + " is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
-			s.Protocol, s.First, s.Protocol, s.First+1)}
+		return Port{}, document.Wrong(document.Quoted(text)+" is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
+			s.Protocol, s.First, s.Protocol, s.First+1))
 	}
 	return Port{Protocol: s.Protocol, Number: s.First}, nil
 }
 
 // service reads anything that an allow entry can open, or for another use what
 // port then narrows to one port.
-func service(text string, u use) (Service, *fault) {
-	wrong := func(message, hint string) (Service, *fault) {
-		return Service{}, &fault{quoted(text) + " " + message, hint}
+func service(text string, u use) (Service, *document.Fault) {
+	wrong := func(message, hint string) (Service, *document.Fault) {
+		return Service{}, document.Wrong(document.Quoted(text)+" "+message, hint)
 	}
 	if lower := strings.ToLower(text); lower != text {
 		if _, f := service(lower, u); f == nil {
@@ -127,7 +136,7 @@ func service(text string, u use) (Service, *fault) {
 		return wrong("is not understood", "write icmp/echo, which is ping for IPv4 and IPv6")
 	case strings.ContainsAny(text, ", "):
 		several := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
-		return wrong("is not understood", "write several as a list: ["+short(strings.Join(several, ", "))+"]")
+		return wrong("is not understood", "write several as a list: ["+document.Short(strings.Join(several, ", "))+"]")
 	case name == "" && ports != "": // a number alone is a TCP port
 		i = 0
 	case i < 0:
@@ -193,14 +202,14 @@ func split(text string) (name, ports string) {
 }
 
 // portNumber reads the number of a TCP or UDP port.
-func portNumber(text string) (uint16, *fault) {
-	n, f := decimal(text, 1, 65535)
+func portNumber(text string) (uint16, *document.Fault) {
+	n, f := document.Decimal(text, 1, 65535)
 	if f == nil {
 		return uint16(n), nil
 	}
-	f.message = "port " + f.message
-	if f.hint == "" {
-		f.hint = "a port is a number from 1 to 65535"
+	f.Message = "port " + f.Message
+	if f.Hint == "" {
+		f.Hint = "a port is a number from 1 to 65535"
 	}
 	return 0, f
 }

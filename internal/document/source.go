@@ -1,20 +1,21 @@
-package policy
+package document
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// A source is the text of a policy file, kept so that a diagnostic can show
+// A Source is the text of a file, kept so that a diagnostic can show
 // the line it speaks of, also long after parsing.
-type source struct {
-	name   string
-	text   string
-	starts []int // the offset at which each line begins; at least one
+type Source struct {
+	language *Language
+	name     string
+	text     string
+	starts   []int // the offset at which each line begins; at least one
 }
 
-func newSource(name, text string) *source {
-	s := &source{name: name, text: text, starts: []int{0}}
+func newSource(name, text string, l *Language) *Source {
+	s := &Source{language: l, name: name, text: text, starts: []int{0}}
 	for i := 0; i < len(text); {
 		n := strings.IndexByte(text[i:], '\n')
 		if n < 0 {
@@ -29,7 +30,7 @@ func newSource(name, text string) *source {
 }
 
 // line gives a line, counted from 1, without its end.
-func (s *source) line(n int) string {
+func (s *Source) line(n int) string {
 	end := len(s.text)
 	if n < len(s.starts) {
 		end = s.starts[n]
@@ -40,7 +41,7 @@ func (s *source) line(n int) string {
 // within moves a position into the text: at most one character past the end
 // of a line. The YAML reader places what is missing at the end of the file on
 // a line that is not there.
-func (s *source) within(at Position) Position {
+func (s *Source) within(at Position) Position {
 	if at.Line > len(s.starts) {
 		at = Position{Line: len(s.starts), Column: len(s.text) + 1}
 	}
@@ -50,7 +51,7 @@ func (s *source) within(at Position) Position {
 }
 
 // from gives the rest of the line that begins at a position in the text.
-func (s *source) from(at Position) string {
+func (s *Source) from(at Position) string {
 	line := s.line(at.Line)
 	return line[offset(line, at.Column-1):]
 }
@@ -68,7 +69,7 @@ func offset(text string, n int) int {
 
 // diagnostic points at a token in the text. The plain value, if it is known,
 // tells where the token ends; if not, the text itself must.
-func (s *source) diagnostic(at Position, plain, message, hint string) Diagnostic {
+func (s *Source) diagnostic(at Position, plain, message, hint string) Diagnostic {
 	at = s.within(at)
 	rest := s.from(at)
 	token := plain

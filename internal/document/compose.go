@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"errors"
@@ -11,20 +11,20 @@ import (
 )
 
 // maxDepth is how deep the YAML may be nested, so that nothing that walks it
-// can be made to recurse far. A policy needs six levels.
+// can be made to recurse far. None of the files needs more than six levels.
 const maxDepth = 20
 
 // compose reads the text as one YAML document and gives its root, or nil when
 // there is none to walk; what is wrong is found in either case.
-func compose(s *source) (root *yaml.Node, found []finding) {
+func compose(s *Source) (root *yaml.Node, found []finding) {
 	// The reader is fuzzed upstream and here, and no input is known to upset
 	// it. Should there be one, it must not end a program that guards a host.
 	defer func() {
 		if r := recover(); r != nil {
 			root, found = nil, []finding{{
 				at:      Position{Line: 1, Column: 1},
-				message: "the YAML reader failed: " + short(fmt.Sprint(r)),
-				hint:    "write the policy in plainer YAML, and report this as a bug",
+				message: "the YAML reader failed: " + Short(fmt.Sprint(r)),
+				hint:    fmt.Sprintf("write the %s in plainer YAML, and report this as a bug", s.language.Name),
 			}}
 		}
 	}()
@@ -37,7 +37,7 @@ func compose(s *source) (root *yaml.Node, found []finding) {
 	var document yaml.Node
 	switch err := loader.Load(&document); {
 	case errors.Is(err, io.EOF):
-		return nil, []finding{emptyFile()}
+		return nil, []finding{s.empty()}
 	case err != nil:
 		return nil, []finding{s.syntax(err)}
 	}
@@ -50,26 +50,27 @@ func compose(s *source) (root *yaml.Node, found []finding) {
 		found = append(found, s.syntax(err))
 	default:
 		found = append(found, finding{
-			at:      place(&second),
+			at:      Place(&second),
 			message: "a second document begins here",
-			hint:    "a file holds one policy: remove the \"---\" and all that follows it",
+			hint:    fmt.Sprintf("a file holds one %s: remove the \"---\" and all that follows it", s.language.Name),
 		})
 	}
 	if isNull(root) {
-		return nil, append(found, emptyFile())
+		return nil, append(found, s.empty())
 	}
 	return root, found
 }
 
-func emptyFile() finding {
+func (s *Source) empty() finding {
 	return finding{
 		at:      Position{Line: 1, Column: 1},
-		message: "the policy is empty",
-		hint:    "a policy begins with \"version: 1\" and \"posture: closed\" and has at least one door under \"doors:\"",
+		message: fmt.Sprintf("the %s is empty", s.language.Name),
+		hint:    s.language.Begin,
 	}
 }
 
-func place(n *yaml.Node) Position {
+// Place is where a node begins.
+func Place(n *yaml.Node) Position {
 	return Position{Line: n.Line, Column: n.Column}
 }
 
@@ -79,18 +80,18 @@ func isNull(n *yaml.Node) bool {
 
 // unwritten finds everything in the document that stands for something written
 // elsewhere, or that changes what a value means: anchors, aliases, merge keys
-// and tags. A policy is read by people who must see what a door does at the
-// door, and an alias is how nine lines become a billion values.
+// and tags. An alias is also how nine lines become a billion values.
 //
 // The nodes are left out of the walk; one finding a line is enough.
 type unwritten struct {
+	language *Language
 	nodes    map[*yaml.Node]bool
 	found    []finding
 	reported int // the last line with a finding
 }
 
-func findUnwritten(root *yaml.Node) *unwritten {
-	u := &unwritten{nodes: map[*yaml.Node]bool{}}
+func findUnwritten(root *yaml.Node, l *Language) *unwritten {
+	u := &unwritten{language: l, nodes: map[*yaml.Node]bool{}}
 	u.visit(root)
 	return u
 }
@@ -98,12 +99,12 @@ func findUnwritten(root *yaml.Node) *unwritten {
 func (u *unwritten) visit(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		u.refuse(n, fmt.Sprintf("the alias *%s is not allowed", short(n.Value)), "write out here what it stands for")
+		u.refuse(n, fmt.Sprintf("the alias *%s is not allowed", Short(n.Value)), "write out here what it stands for")
 	case n.Anchor != "":
-		u.refuse(n, fmt.Sprintf("the anchor &%s is not allowed", short(n.Anchor)),
+		u.refuse(n, fmt.Sprintf("the anchor &%s is not allowed", Short(n.Anchor)),
 			"remove it, and write the value out wherever it is meant")
 	case n.Style&yaml.TaggedStyle != 0:
-		u.refuse(n, fmt.Sprintf("the tag %s is not allowed", short(n.Tag)), "remove it: a policy knows what each value is")
+		u.refuse(n, fmt.Sprintf("the tag %s is not allowed", Short(n.Tag)), fmt.Sprintf("remove it: a %s knows what each value is", u.language.Name))
 	}
 	for i, c := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Tag == "!!merge" {
@@ -120,14 +121,14 @@ func (u *unwritten) visit(n *yaml.Node) {
 func (u *unwritten) refuse(n *yaml.Node, message, hint string) {
 	u.nodes[n] = true
 	if n.Line != u.reported {
-		u.found = append(u.found, finding{at: place(n), message: message, hint: hint})
+		u.found = append(u.found, finding{at: Place(n), message: message, hint: hint})
 		u.reported = n.Line
 	}
 }
 
-// short cuts what the user wrote to what a message can quote, and makes it
+// Short cuts what the user wrote to what a message can quote, and makes it
 // harmless to print.
-func short(text string) string {
+func Short(text string) string {
 	const most = 40
 	if end := offset(text, most); end < len(text) {
 		text = text[:end] + "…"
@@ -135,7 +136,7 @@ func short(text string) string {
 	return visible(text)
 }
 
-// quoted is the user's own word, in quotes.
-func quoted(text string) string {
-	return `"` + short(text) + `"`
+// Quoted is the user's own word, in quotes.
+func Quoted(text string) string {
+	return `"` + Short(text) + `"`
 }

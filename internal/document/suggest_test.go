@@ -1,4 +1,4 @@
-package policy
+package document
 
 import "testing"
 
@@ -19,8 +19,8 @@ func TestNearest(t *testing.T) {
 		"password":     "",
 		"a word that is far longer than any key of a policy": "",
 	} {
-		if got := nearest(word, keys); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		if got := Nearest(word, keys); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}
 	}
 }

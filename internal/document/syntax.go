@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A rewording says in a policy's terms what a message of the YAML reader means.
+// A rewording says in our terms what a message of the YAML reader means.
 type rewording struct {
 	says    string // part of the reader's message
 	within  string // part of its context; empty is any
@@ -20,6 +20,8 @@ type rewording struct {
 	opening bool
 }
 
+// Its message and hint name what the kind of file calls otherwise: $name, $levels,
+// $mapping.
 var rewordings = []rewording{
 	{
 		says:    "mapping values are not allowed",
@@ -35,7 +37,7 @@ var rewordings = []rewording{
 	{
 		says:    "did not find expected ',' or '}'",
 		message: "this mapping has no \"}\", or lacks a comma",
-		hint:    "write a mapping as {ipv4: 32, ipv6: 64}",
+		hint:    "write a mapping as $mapping",
 		opening: true,
 	},
 	{
@@ -84,11 +86,11 @@ var rewordings = []rewording{
 	{
 		says:    "exceeded max depth",
 		message: "the file is nested too deeply",
-		hint:    "a policy has no more than six levels: look for brackets that are not closed",
+		hint:    "a $name has no more than $levels: look for brackets that are not closed",
 	},
 	{
 		says:    "did not find expected <document start>",
-		message: "the policy has ended before this line",
+		message: "the $name has ended before this line",
 		hint:    "indent this line like the first key of the file",
 	},
 	{
@@ -133,7 +135,7 @@ const plainer = "write \"key: value\" lines, and put values with unusual charact
 
 // syntax makes a finding of the reader's error: text that is not YAML at all.
 // The reader stops at the first, so there is one at most.
-func (s *source) syntax(err error) finding {
+func (s *Source) syntax(err error) finding {
 	var load *yaml.LoadError
 	if !errors.As(err, &load) {
 		return finding{message: "this is not YAML: " + visible(err.Error()), hint: plainer}
@@ -145,7 +147,7 @@ func (s *source) syntax(err error) finding {
 		if !strings.Contains(load.Message, r.says) || !strings.Contains(load.ContextMsg, r.within) {
 			continue
 		}
-		f := finding{at: noticed, message: r.message, hint: r.hint}
+		f := finding{at: noticed, message: s.language.fill(r.message), hint: s.language.fill(r.hint)}
 		if r.opening && began.Line > 0 && s.within(began).Line < s.within(noticed).Line {
 			f.at = began
 		}
@@ -154,8 +156,13 @@ func (s *source) syntax(err error) finding {
 	return finding{at: noticed, message: "this is not YAML: " + visible(load.Message), hint: plainer}
 }
 
-// sharpen knows the mistakes that a policy invites and YAML cannot name.
-func (s *source) sharpen(f finding) finding {
+// fill puts the words of a kind of file into a text.
+func (l *Language) fill(text string) string {
+	return strings.NewReplacer("$name", l.Name, "$levels", l.Levels, "$mapping", l.Mapping).Replace(text)
+}
+
+// sharpen knows the mistakes that our files invite and YAML cannot name.
+func (s *Source) sharpen(f finding) finding {
 	at := s.within(f.at)
 	line, rest := s.line(at.Line), s.from(at)
 	before := line[:len(line)-len(rest)]
@@ -166,7 +173,7 @@ func (s *source) sharpen(f finding) finding {
 		open := max(0, strings.LastIndexByte(before, '['))
 		f.at.Column -= utf8.RuneCountInString(before[open:])
 		f.message = "an address in brackets is a list to YAML"
-		f.hint = fmt.Sprintf("put it in quotes: \"%s\"", short(before[open:]+rest[:tokenLength(rest)]))
+		f.hint = fmt.Sprintf("put it in quotes: \"%s\"", Short(before[open:]+rest[:tokenLength(rest)]))
 	case strings.HasPrefix(rest, ":") && at.Line > 1 && !strings.Contains(before, ":"):
 		f.hint = "end the line above with \":\", or indent this line like it"
 	}

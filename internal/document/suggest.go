@@ -1,10 +1,10 @@
-package policy
+package document
 
 import "strings"
 
 // nearest gives the candidate that a mistyped word most likely stands for, or
 // "" if none is near.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	if len(word) > 40 { // no word of ours is that long
 		return ""
 	}

@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"fmt"
@@ -6,11 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize is the size of the largest policy that is read: ten thousand doors
-// fit. Whatever is larger is not a policy.
-const MaxSize = 1 << 20
-
-// checkText finds what must not stand anywhere in a policy, comments included:
+// checkText finds what must not stand anywhere in a file, comments included:
 // bytes that are no text, and characters that make a line look other than it
 // is or end where only some programs see an end. One finding a line is enough.
 //

@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"fmt"
@@ -8,7 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// A Diagnostic is one thing that is wrong with a policy (or, in a lint, that
+// A Position is a place in a file; lines and columns count from 1, columns in
+// characters. The zero value is no place.
+type Position struct {
+	Line, Column int
+}
+
+// A Diagnostic is one thing that is wrong with a file (or, in a lint, that
 // deserves a second look), with the place it concerns and what to write
 // instead. Columns and widths count characters, as editors do.
 type Diagnostic struct {
@@ -21,21 +27,21 @@ type Diagnostic struct {
 	Source  string `json:"source,omitempty"` // the line, whole and as written
 }
 
-// Diagnose points at a place in the file that the policy was read from. A
-// policy that was not read from a file has no line to show.
-func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
-	if p.file == nil {
+// Diagnose points at a place in the file. A nil Source has no line to show.
+func (s *Source) Diagnose(at Position, message, hint string) Diagnostic {
+	if s == nil {
 		return Diagnostic{Line: at.Line, Column: at.Column, Message: message, Hint: hint}
 	}
-	return p.file.diagnostic(at, "", message, hint)
+	return s.diagnostic(at, "", message, hint)
 }
 
-// maxDiagnostics bounds what one file can make us say. A person mends the
+// MaxDiagnostics bounds what one file can make us say. A person mends the
 // first few; only a file that is something else altogether has more.
-const maxDiagnostics = 100
+const MaxDiagnostics = 100
 
-// An InvalidError is all that is wrong with one policy.
+// An InvalidError is all that is wrong with one file.
 type InvalidError struct {
+	Kind        string       // what the file was to be: the name of its Language
 	Diagnostics []Diagnostic // at least one, in the order of the file
 	More        int          // how many more there were than fit
 }
@@ -177,7 +183,7 @@ type finding struct {
 }
 
 // invalid makes the error of what was found, or nil if nothing was.
-func (s *source) invalid(found []finding) error {
+func (s *Source) invalid(found []finding) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -187,7 +193,7 @@ func (s *source) invalid(found []finding) error {
 		}
 		return a.at.Column - b.at.Column
 	})
-	e := &InvalidError{More: max(0, len(found)-maxDiagnostics)}
+	e := &InvalidError{Kind: s.language.Name, More: max(0, len(found)-MaxDiagnostics)}
 	for _, f := range found[:len(found)-e.More] {
 		e.Diagnostics = append(e.Diagnostics, s.diagnostic(f.at, f.plain, f.message, f.hint))
 	}

@@ -1,0 +1,12 @@
+package document
+
+// A Fault is what is wrong with a text, and what to write instead. It has no place:
+// the text may come from a file, or from a command line.
+type Fault struct {
+	Message, Hint string
+}
+
+// Wrong makes a fault.
+func Wrong(message, hint string) *Fault { return &Fault{Message: message, Hint: hint} }
+
+func (f *Fault) Error() string { return f.Message + ": " + f.Hint }
