@@ -43,7 +43,9 @@
 // # Repeating it
 //
 // The flags -seed and -packets choose another run or a longer one; POSTERN_SEED
-// stands for the first. The same seed draws the same policies and packets.
+// stands for the first. The same seed draws the same policies and packets. Where
+// several worlds are tried at once the seeds after it are theirs, and a difference
+// names the one that shows it.
 package conformance
 
 import (

@@ -19,7 +19,7 @@ type counts struct {
 }
 
 // floors are the shares of all packets that must have met with each thing, at
-// the least: a third or less of what a run of the ordinary length has. Not
+// the least: less than half of what a run of the ordinary length mostly has. Not
 // everything can happen under every policy.
 var floors = []struct {
 	what  string

@@ -44,8 +44,7 @@ type subject struct {
 	backend firewall.Backend
 	compile func(*policy.Policy) (*automaton.Machine, error)
 	classic bool // the recipe's rules have parameters of their own
-	drawn   int  // valid policies that were drawn
-	refused int  // those of them that the backend cannot express
+	drawn   int  // valid policies that were drawn, with those that the backend cannot express
 }
 
 // newSubject finds out what the backend is capable of by asking it.
@@ -128,7 +127,6 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 			return p, m, nil
 		case errors.As(err, &inexpressible):
 			s.drawn++
-			s.refused++
 		case !errors.As(err, &invalid):
 			return nil, nil, fmt.Errorf("%w; the policy was\n%s", err, p.text())
 		}
