@@ -25,6 +25,8 @@ type Link struct {
 	mac   net.HardwareAddr
 	addrs []netip.Prefix // as given, in order
 	up    bool           // there is another end, and it is up
+
+	impaired bool // a relay is in between, which carries IP alone
 }
 
 // Addr4 returns the first IPv4 address given to the link, or the zero Addr.
@@ -59,45 +61,55 @@ func (l *Lab) Connect(a, b *Host, prefixes ...string) (atA, atB *Link) {
 		if a == b || a.lab != l || b.lab != l {
 			return errors.New("a cable needs two hosts of this lab")
 		}
-		var err error
-		if atA.Name, err = a.freeName(b.Name); err != nil {
+		if err := lay(atA, atB, b.Name, a.Name); err != nil {
 			return err
 		}
-		if atB.Name, err = b.freeName(a.Name); err != nil {
+		if err := address(atA, atB, prefixes); err != nil {
 			return err
-		}
-		// Born in its place, never in the machine's own network.
-		veth := &netlink.Veth{
-			LinkAttrs:     netlink.LinkAttrs{Name: atA.Name},
-			PeerName:      atB.Name,
-			PeerNamespace: netlink.NsFd(b.NetNS()),
-		}
-		if err := a.nl.LinkAdd(veth); err != nil {
-			return err
-		}
-		for i, k := range []*Link{atA, atB} {
-			if err := k.plug(); err != nil {
-				return err
-			}
-			for _, text := range prefixes {
-				p, err := nth(text, i)
-				if err != nil {
-					return err
-				}
-				if err := k.addAddress(p); err != nil {
-					return err
-				}
-			}
-		}
-		for _, k := range []*Link{atA, atB} {
-			if err := k.awaitUp(); err != nil {
-				return err
-			}
 		}
 		l.cables = append(l.cables, atA, atB)
 		return nil
 	})
 	return atA, atB
+}
+
+// lay makes the two ends of a cable, names them as asked or with a number
+// appended, and brings them up.
+func lay(atA, atB *Link, nameAtA, nameAtB string) error {
+	var err error
+	if atA.Name, err = atA.Host.freeName(nameAtA); err != nil {
+		return err
+	}
+	if atB.Name, err = atB.Host.freeName(nameAtB); err != nil {
+		return err
+	}
+	// Born in its place, never in the machine's own network.
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: atA.Name},
+		PeerName:      atB.Name,
+		PeerNamespace: netlink.NsFd(atB.Host.NetNS()),
+	}
+	if err := atA.Host.nl.LinkAdd(veth); err != nil {
+		return err
+	}
+	return errors.Join(atA.plug(), atB.plug())
+}
+
+// address gives two ends their addresses in each prefix, and waits until they
+// can be used.
+func address(atA, atB *Link, prefixes []string) error {
+	for i, k := range []*Link{atA, atB} {
+		for _, text := range prefixes {
+			p, err := nth(text, i)
+			if err != nil {
+				return err
+			}
+			if err := k.addAddress(p); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(atA.awaitUp(), atB.awaitUp())
 }
 
 // nth parses a prefix and returns it with its address i numbers on. A prefix
@@ -135,6 +147,9 @@ func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 		for _, port := range ports {
 			if port.Host != h {
 				return fmt.Errorf("link %q is on host %q", port.Name, port.Host.Name)
+			}
+			if port.impaired {
+				return fmt.Errorf("link %q is impaired, and carries IP packets between its two hosts only", port.Name)
 			}
 			link, err := h.nl.LinkByIndex(port.index)
 			if err != nil {
@@ -209,6 +224,12 @@ func (k *Link) plug() error {
 	k.index, k.mac = link.Attrs().Index, link.Attrs().HardwareAddr
 	if k.Peer != nil {
 		if err := k.noOffload(); err != nil {
+			return err
+		}
+	}
+	if k.impaired {
+		// Before it is up, so that IPv6 does not begin to talk to neighbours.
+		if err := k.Host.nl.LinkSetARPOff(link); err != nil {
 			return err
 		}
 	}

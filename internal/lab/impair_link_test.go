@@ -1,0 +1,234 @@
+//go:build linux
+
+package lab_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postern/internal/lab"
+)
+
+// Nothing crosses that the test has not sent: what kernels say of their own
+// accord would take the place, and the fate, of a packet that counts.
+func TestImpairedIsQuiet(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{Seed: 2}, net4, net6)
+	// A router joins groups and says so, in IPv6.
+	b.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	stream(t, atA, atB, (*lab.Link).Addr6, 10, func() lab.Counts { c, _ := relay.Counts(); return c })
+	// Its own stack finds the neighbour without asking.
+	conn, err := b.Dial(soon(t), "udp", netip.AddrPortFrom(atA.Addr6(), 9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		answered <- err
+	}()
+	if _, err := conn.Write([]byte("anyone?")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err == nil { // a port with nothing behind it
+		t.Error("an answer has come from nobody")
+	}
+	there, back := relay.Counts()
+	if there != (lab.Counts{Seen: 10 + 1}) || back != (lab.Counts{Seen: 1}) {
+		t.Errorf("10 packets and an exchange of two were sent, the relay has seen %+v, %+v", there, back)
+	}
+}
+
+// What waits on one way does not keep the other waiting.
+func TestImpairedWaysAreApart(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	// By this seed the first packet of the first way is held back, and none
+	// of the first five of the other.
+	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Hour, Seed: 126}, net4)
+	sender, err := atA.Sender()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sender.Send(numbered(t, atA.Addr4(), atB.Addr4(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	stream(t, atB, atA, (*lab.Link).Addr4, 5, func() lab.Counts { _, c := relay.Counts(); return c })
+	there, back := relay.Counts()
+	if there != (lab.Counts{Seen: 1, Reordered: 1}) || back != (lab.Counts{Seen: 5}) {
+		t.Fatalf("the seed does not do what the test needs: %+v, %+v", there, back)
+	}
+}
+
+// What cannot be delivered is counted, and the link works again when the other
+// end does.
+func TestImpairedCut(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{}, net4)
+	sender, err := atA.Sender()
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn(t, b, "a", false)
+	if _, err := sender.Send(numbered(t, atA.Addr4(), atB.Addr4(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	for ctx := soon(t); ; time.Sleep(time.Millisecond) {
+		if there, _ := relay.Counts(); there == (lab.Counts{Seen: 1, Dropped: 1}) {
+			break
+		} else if ctx.Err() != nil {
+			t.Fatalf("got %+v, want the packet counted as dropped", there)
+		}
+	}
+	turn(t, b, "a", true)
+	pingPong(t, a, b, "tcp", atB.Addr4())
+}
+
+// turn turns an interface of a host on or off.
+func turn(t *testing.T, h *lab.Host, name string, on bool) {
+	t.Helper()
+	err := h.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		link, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, link); err != nil {
+			return err
+		}
+		flags := link.Uint16() &^ unix.IFF_UP
+		if on {
+			flags |= unix.IFF_UP
+		}
+		link.SetUint16(flags)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, link)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The relay ends with its lab, with packets under way too, and no file of it
+// is left open. What it has counted stays.
+func TestImpairedEnds(t *testing.T) {
+	open := func() int {
+		t.Helper()
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	round := func() {
+		l := lab.New()
+		atA, atB, relay := l.ConnectImpaired(l.Host("a"), l.Host("b"), lab.Impairment{Delay: time.Hour}, net4)
+		if err := l.Err(); err != nil {
+			t.Fatal(err)
+		}
+		sender, err := atA.Sender()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sender.Send(numbered(t, atA.Addr4(), atB.Addr4(), 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if there, back := relay.Counts(); there.Seen > 1 || back != (lab.Counts{}) {
+			t.Errorf("afterwards: %+v, %+v", there, back)
+		}
+	}
+	round() // whatever is opened once in a process
+	before := open()
+	for range 5 {
+		round()
+	}
+	if after := open(); after > before {
+		t.Errorf("%d files were open, and now %d are", before, after)
+	}
+}
+
+func TestImpairedRefused(t *testing.T) {
+	for _, test := range []struct {
+		build func(l *lab.Lab, a, b *lab.Host)
+		want  string
+	}{
+		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, b, lab.Impairment{Loss: 5}) },
+			`connect "a" and "b", impaired: loss 5 is not a share: give a number from 0 to 1`},
+		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, a, lab.Impairment{}) }, "needs two hosts"},
+		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, b, lab.Impairment{}, "192.0.2.1") }, `"192.0.2.1"`},
+		{func(l *lab.Lab, a, b *lab.Host) {
+			atA, _, _ := l.ConnectImpaired(a, b, lab.Impairment{})
+			l.Bridge(a, "br0", atA)
+		}, `link "b" is impaired`},
+	} {
+		l := lab.New()
+		a, b := l.Host("a"), l.Host("b")
+		test.build(l, a, b)
+		if err := l.Err(); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want it to say %s", err, test.want)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// BenchmarkImpairedDelay measures by how much packets are late on a link of
+// 40 ms, one every 5 ms.
+func BenchmarkImpairedDelay(b *testing.B) {
+	l := lab.NewT(b)
+	one, other := l.Host("a"), l.Host("b")
+	const delay = 40 * time.Millisecond
+	atA, atB, _ := l.ConnectImpaired(one, other, lab.Impairment{Delay: delay}, net4)
+	sender, err := atA.Sender()
+	if err != nil {
+		b.Fatal(err)
+	}
+	capture, err := atB.Capture(tcpOnly)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := syn(atA.Addr4(), atB.Addr4())
+	p.TCP.ChecksumError = 1
+	octets, err := p.Append(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sent []time.Time
+	for b.Loop() {
+		sent = append(sent, time.Now())
+		if _, err := sender.Send(octets); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	late := make([]time.Duration, len(sent))
+	for i := range sent {
+		got, err := capture.Next(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		late[i] = got.Time.Sub(sent[i].Round(0)) - delay
+	}
+	slices.Sort(late)
+	b.ReportMetric(0, "ns/op") // it is the pause
+	for _, share := range []int{0, 50, 99, 100} {
+		b.ReportMetric(float64(late[(len(late)-1)*share/100].Nanoseconds())/1e3, fmt.Sprintf("µs-late-p%d", share))
+	}
+}
