@@ -12,11 +12,18 @@ import (
 
 // backendFlag lets a verb choose the backend.
 func (s *session) backendFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("backend", s.backends[0].Name(), flagBackend)
+	return cmd.Flags().String("backend", "", flagBackend)
 }
 
-// chosen gives the backend of a name.
+// chosen gives the backend of a name; of none, the one that has rules loaded, or else
+// the first.
 func (s *session) chosen(name string, cmd *cobra.Command) (firewall.Backend, error) {
+	if name == "" {
+		if all, err := s.inspect(); err == nil && all[0].status.Loaded {
+			return all[0].Backend, nil
+		}
+		return s.backends[0], nil // whose own error is the one to see
+	}
 	var names []string
 	for _, b := range s.backends {
 		if b.Name() == name {
@@ -38,29 +45,34 @@ type running struct {
 // does not work here has loaded nothing, unless none works.
 func (s *session) inspect() ([]running, error) {
 	var all []running
-	var failed error
+	var failed, unread error
 	for i, b := range s.backends {
 		status, err := b.Inspect()
 		var unsupported *firewall.UnsupportedError
 		switch {
 		case errors.As(err, &unsupported):
 			failed = errors.Join(failed, err)
-		case err != nil && i > 0 && len(all) > 0: // no reason not to tell of the others
-			s.warn(notInspected(b.Name(), err))
+		case err != nil && i > 0: // no reason not to tell of another that is loaded
+			unread = err
 		case err != nil:
 			return nil, err
 		default:
 			all = append(all, running{b, status})
 		}
 	}
-	if len(all) == 0 {
+	loaded := slices.DeleteFunc(slices.Clone(all), func(r running) bool { return !r.status.Loaded })
+	switch {
+	case len(loaded) > 0 && unread != nil:
+		s.warn(notInspected(unread))
+		return loaded, nil
+	case len(loaded) > 0:
+		return loaded, nil
+	case unread != nil:
+		return nil, unread
+	case len(all) == 0:
 		return nil, failed
 	}
-	loaded := slices.DeleteFunc(slices.Clone(all), func(r running) bool { return !r.status.Loaded })
-	if len(loaded) == 0 {
-		return all[:1], nil
-	}
-	return loaded, nil
+	return all[:1], nil
 }
 
 // others gives what other backends than one have loaded.

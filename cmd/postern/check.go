@@ -65,6 +65,7 @@ const (
 // checked is the answer of check to programs.
 type checked struct {
 	File     string        `json:"file"`
+	Backend  string        `json:"backend"`
 	Rate     float64       `json:"rate"`
 	CPUs     int           `json:"cpus"`
 	Doors    []checkedDoor `json:"doors"`
@@ -87,7 +88,7 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	if err != nil {
 		return err
 	}
-	answer := checked{File: s.file, Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
+	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
 	if !s.json {
 		if _, err := io.WriteString(s.out, s.checkedText(answer)); err != nil {
 			return err
@@ -99,8 +100,8 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	}
 	if at == lookHere {
 		s.lookAround(m)
-		if b.Name() == iptables.Name {
-			s.warn(memory()...)
+		if tables, ok := b.(iptables.Backend); ok {
+			s.warn(memory(tables)...)
 		}
 	}
 	answer.Warnings = s.remarks
@@ -198,7 +199,11 @@ func (s *session) lookAround(m *automaton.Machine) {
 const enough = 65536
 
 // memory tells how many forged knocks it takes to have xt_recent forget a client.
-func memory() []remark {
+func memory(b iptables.Backend) []remark {
+	if _, err := b.Version(); err != nil {
+		f := explain(err)
+		return []remark{{Message: f.Message, Hints: f.Hints}}
+	}
 	c, err := iptables.ReadCapacity()
 	switch {
 	case errors.Is(err, fs.ErrPermission):

@@ -63,7 +63,7 @@ func TestRefusals(t *testing.T) {
 			"postern: error: no permission to read or change the firewall\n" +
 				"postern: hint: run it as root, for example with sudo, or give it CAP_NET_ADMIN\n"},
 		{"no nftables", &firewall.UnsupportedError{What: "nftables", Hint: "load it with `modprobe nf_tables`", Err: unix.EINVAL}, 5,
-			"postern: error: this kernel has no nftables\n" +
+			"postern: error: this host has no nftables\n" +
 				"postern: hint: load it with `modprobe nf_tables`\n"},
 		{"busy", &firewall.BusyError{Err: unix.EBUSY}, 1,
 			"postern: error: the kernel's firewall is busy, and nothing has changed: device or resource busy\n" +

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"postern/internal/firewall"
 	"postern/internal/lab"
@@ -64,14 +65,14 @@ func formNames() string {
 	for _, f := range forms {
 		names = append(names, f.name)
 	}
-	return list(names)
+	return strings.Join(names, ", ")
 }
 
 // whichDoor asks for one of several doors.
 func whichDoor(name string, all []string) *failure {
 	f := &failure{Code: codeUsage, Message: fmt.Sprintf("there is no door %q", name), Hints: []string{"the policy has " + list(all)}}
 	if name == "" {
-		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + list(all)}
+		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + strings.Join(all, ", ")}
 	}
 	return f
 }

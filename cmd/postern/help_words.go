@@ -98,7 +98,7 @@ second session open: "postern up"; stop knockd, or take the old rules out (first
 	flagYes      = "go on even if the policy keeps you out of the port you came in by, or hides nothing on an interface"
 	flagComments = "explain every part of the rules"
 	flagDoor     = "the `DOOR` that a client script opens; needed where the policy has several"
-	flagBackend  = "the `BACKEND` that runs the policy: nftables or iptables"
+	flagBackend  = "the `BACKEND` that runs the policy: nftables or iptables (default the one that has rules loaded, or nftables)"
 	flagAll      = "show every source, not the first 20"
 	flagIPv4     = "use the host's IPv4 address"
 	flagIPv6     = "use the host's IPv6 address"

@@ -48,11 +48,7 @@ func loadedText(st state) string {
 	case *st.Current:
 		return fmt.Sprintf("loaded%s, rule set %s, as in %s", by, st.RuleSet, st.File)
 	}
-	up := "postern up"
-	if by != "" {
-		up += " --backend " + st.Backend
-	}
-	return fmt.Sprintf("loaded%s, rule set %s; %s is another: %s loads it", by, st.RuleSet, st.File, up)
+	return fmt.Sprintf("loaded%s, rule set %s; %s is another: postern up loads it", by, st.RuleSet, st.File)
 }
 
 // altered says that the loaded rules are not what was applied. It is said after

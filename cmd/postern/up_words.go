@@ -17,8 +17,8 @@ func unknownBackend(name string, all []string) error {
 	return fmt.Errorf("unknown backend %q: there are %s", name, list(all))
 }
 
-func notInspected(name string, err error) remark {
-	return remark{Message: fmt.Sprintf("whether the %s backend has anything loaded cannot be told: %v", name, err)}
+func notInspected(err error) remark {
+	return remark{Message: fmt.Sprintf("another backend may have rules loaded as well: %v", err)}
 }
 
 // twoBackends warns of what an up that was killed may leave behind.
@@ -60,7 +60,7 @@ func (v *voice) sayLoaded(l loaded) {
 		v.say("the rules are those of %s", l.With)
 	}
 	for _, name := range l.TakenOut {
-		v.say("the rules of the %s backend, which did the same until now, are taken out", name)
+		v.say("the rules of the %s backend, which held until now, are taken out", name)
 	}
 	for i, d := range l.Doors {
 		if i == mostRows && len(l.Doors) > mostRows+1 {

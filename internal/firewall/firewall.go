@@ -92,14 +92,14 @@ type PermissionError struct{ Err error }
 func (e *PermissionError) Error() string { return "no permission to read or change the firewall" }
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// An UnsupportedError says that this kernel lacks what a backend needs.
+// An UnsupportedError says that this host lacks what a backend needs.
 type UnsupportedError struct {
-	What string // what is lacking
+	What string // what this host, or its kernel, lacks
 	Hint string // what to do about it
 	Err  error
 }
 
-func (e *UnsupportedError) Error() string { return "this kernel has no " + e.What }
+func (e *UnsupportedError) Error() string { return "this host has no " + e.What }
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
 // A BusyError says that others kept changing the firewall, or that the kernel

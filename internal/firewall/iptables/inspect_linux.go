@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,6 +21,10 @@ import (
 // never partial. Its counters are one for each door, of the times that it was opened.
 func (b Backend) Inspect() (*firewall.Status, error) {
 	loaded, err := b.read()
+	var unsupported *firewall.UnsupportedError
+	if errors.As(err, &unsupported) && remembersAny() { // the program was there, and is no more
+		return nil, fmt.Errorf("rules of the iptables backend are loaded, and cannot be read: %v (%s)", err, unsupported.Hint)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,13 @@ func recall(name string, now clock) ([]remembered, error) {
 	return all, nil
 }
 
+// remembersAny tells whether the kernel has any list of ours, which it has as long as a
+// rule names it.
+func remembersAny() bool {
+	all, err := filepath.Glob(filepath.Join(recentDir, prefix+"*"))
+	return err == nil && len(all) > 0
+}
+
 // parseRemembered reads
 //
 //	src=192.0.2.7 ttl: 64 last_seen: 4295133072 oldest_pkt: 1 4295133072

@@ -41,6 +41,9 @@ func explain(f *failure) error {
 	if rule := f.rule(); rule != "" {
 		return fmt.Errorf("%s refused the rules: %w: %s", f.program, f, rule)
 	}
+	if f.input == "" {
+		return fmt.Errorf("%s failed: %w", f.program, f)
+	}
 	return fmt.Errorf("%s refused the rules: %w", f.program, f)
 }
 

@@ -240,8 +240,11 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 		return both(p.addressType(xt.AddrTypeFlags(info.Source), info.Flags&invertSource != 0, unicast),
 			p.addressType(xt.AddrTypeFlags(info.Dest), info.Flags&invertDest != 0, p.to()))
 	case *xt.Unknown:
-		if e.Name == "multiport" {
+		switch e.Name {
+		case "multiport":
 			return p.multiport(r, *info)
+		case "recent":
+			return recent(*info)
 		}
 	}
 	return unknown
@@ -281,6 +284,17 @@ func (p *packet) conntrack(info *xt.ConntrackMtinfoBase, states uint16) answer {
 		return a.not()
 	}
 	return a
+}
+
+// recent answers `-m recent`, by struct xt_recent_mtinfo: two numbers, what is done,
+// inverted or not. The packet's sender is on nobody's list. So another knocker's rules
+// count as what they are: they let in who knocks at *their* ports.
+func recent(info []byte) answer {
+	const do, inverted, set = 8, 9, 1 << 1 // XT_RECENT_SET
+	if len(info) <= inverted {
+		return unknown
+	}
+	return sure((info[do]&set != 0) != (info[inverted] != 0))
 }
 
 // multiport answers `-m multiport`, by struct xt_multiport_v1: flags, a count,

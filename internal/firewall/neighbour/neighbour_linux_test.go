@@ -37,6 +37,11 @@ func TestObstacles(t *testing.T) {
 		want  []string
 	}{
 		{"nothing", ``, nil},
+		{"another knocker", `iptables -A INPUT -m recent --rcheck --seconds 10 --name OK -p tcp --dport 22 -j ACCEPT
+			iptables -A INPUT -m recent ! --rcheck --seconds 10 --name BAD -p udp --dport 53 -j ACCEPT
+			iptables -A INPUT -p tcp --dport 1234 -m recent --set --name OK -j DROP
+			iptables -A INPUT -j DROP`,
+			[]string{"drops ip filter INPUT: tcp/22"}},
 		{"policy accept", `nft add table inet x
 			nft 'add chain inet x in { type filter hook input priority 0; }'
 			nft add rule inet x in tcp dport 80 drop`, nil},
