@@ -55,7 +55,7 @@ func (c *compiler) classic() {
 	input.add("", drop, withFlags(all+"FIN,SYN,RST,PSH,ACK,URG", "ALL ALL")...)
 	input.add("", drop, withFlags(all+"NONE", "ALL NONE")...)
 	input.add("", drop, withFlags("SYN,RST SYN,RST", "SYN,RST SYN,RST")...)
-	input.add("Connections that are open already go on, and so do answers to what this host has asked.\n"+
+	input.add("Connections that the kernel knows go on, and so do answers to what this host has asked.\n"+
 		"All that comes after this line is new.", pass, isKnown)
 	if c.f == IPv6 {
 		c.needed(input)
@@ -87,7 +87,7 @@ func (c *compiler) classic() {
 		gate.add("Not that port. It may still be a first knock.", to(first))
 	}
 	c.classicEdges(first, automaton.Root)
-	first.add("Anything else is dropped, as at a port with nothing behind it.", drop)
+	first.add("Anything else is dropped, without a word.", drop)
 }
 
 // classicEdges adds the rules for the right knocks.

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -101,8 +102,10 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 		ch.add("Others may knock as they like.", c.cover, notFrom(from[0]))
 	case len(from) > 1:
 		ch = c.chain(&c.filter, shortened(c.ofDoor("GRANT", d)), "Who may have what the door "+d.Name+" hides.")
+		doc := "Who sends from these networks may have it."
 		for _, p := range from {
-			first.add("", to(ch), address("-s", p))
+			first.add(doc, to(ch), address("-s", p))
+			doc = ""
 		}
 		first.add("Others may knock as they like.", c.cover)
 	}
@@ -112,12 +115,16 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 		for _, o := range c.others(i, service) {
 			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantTag(o, service)))
 		}
-		ch.add("For "+d.OpenFor.String()+", the sender may connect to "+c.m.Services[service].String()+".",
-			nothing, c.set(c.grantTag(d, service)))
+		s := &c.m.Services[service]
+		may := fmt.Sprintf("For %s, the sender may connect to %s", d.OpenFor, s.Port)
+		if s.Forward.IsValid() {
+			may += ", which is at " + s.Forward.String()
+		}
+		ch.add(may+".", nothing, c.set(c.grantTag(d, service)))
 	}
 	if s := c.opened(i); s != nil {
 		ch.add("What it has knocked may come again, and costs it nothing.", nothing, c.enter(s)...)
 	}
-	ch.add("", c.cover)
+	ch.add("The knock itself gets what every other packet gets that is not let in.", c.cover)
 	return first
 }

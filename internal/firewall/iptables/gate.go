@@ -9,8 +9,11 @@ import (
 
 // knocks makes the chains that run the automaton.
 func (c *compiler) knocks() {
-	c.knocking = c.chain(&c.filter, "KNOCKING",
-		"Has the sender knocked? Each list remembers senders, and when each was put on it.")
+	c.knocking = c.chain(&c.filter, "KNOCKING", "Packets that would open a new connection. What has the sender done before?")
+	var partway *chain
+	if len(c.m.States) > 0 {
+		partway = c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. How far have they come?")
+	}
 	c.gates = map[automaton.StateID]*chain{}
 	first := c.chain(&c.filter, "GATE1", "Senders with no knock to their name.")
 	for i := range c.m.States {
@@ -25,8 +28,8 @@ func (c *compiler) knocks() {
 	c.opening()
 
 	c.holders()
-	if len(c.m.States) > 0 {
-		c.underway(first)
+	if partway != nil {
+		c.underway(partway, first)
 	}
 	c.stray(c.knocking)
 	c.knocking.add("Everybody else begins at the beginning.", to(first))
@@ -37,10 +40,9 @@ func (c *compiler) knocks() {
 	c.first(first)
 }
 
-// underway makes the chain of sources with any progress. A scan costs one look at one
+// underway fills the chain of sources with any progress. A scan costs one look at one
 // list, however many doors there are; only who has knocked is looked for on them all.
-func (c *compiler) underway(first *chain) {
-	ch := c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. How far have they come?")
+func (c *compiler) underway(ch, first *chain) {
 	c.knocking.add("Who has begun to knock is looked at more closely.", to(ch), c.within(c.partway(), c.longestStay()))
 	c.whereabouts(ch)
 	c.stray(ch)
@@ -131,6 +133,9 @@ func (c *compiler) first(gate *chain) {
 func (c *compiler) edge(gate *chain, e *automaton.Edge, doc string, more ...match) {
 	matches := append(c.f.on(e.On), more...)
 	if e.Door >= 0 {
+		if c.doors[e.Door] == c.cover && len(c.inline[e.Door]) == 0 {
+			doc += fmt.Sprintf(" Over IPv%d it opens nothing.", c.f)
+		}
 		gate.add(doc, c.doors[e.Door], append(matches, c.inline[e.Door]...)...)
 		return
 	}

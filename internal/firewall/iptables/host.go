@@ -20,13 +20,15 @@ func (c *compiler) general() {
 	arrive := input
 	if len(c.p.Interfaces) > 0 {
 		arrive = c.chain(&c.filter, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
+		doc := "What comes in by these interfaces is judged. All else is let in."
 		for _, name := range c.p.Interfaces {
-			input.add("", to(arrive), by(name))
+			input.add(doc, to(arrive), by(name))
+			doc = ""
 		}
 	} else {
 		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
 	}
-	arrive.add("Connections that are open already go on, and so do answers to what this host has asked.", pass, isKnown)
+	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isKnown)
 	arrive.add("The first packet of a connection that was let in, once more: its sender has had no answer.", pass, isAgain)
 	if closed {
 		c.needed(arrive)

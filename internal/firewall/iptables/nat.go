@@ -24,8 +24,10 @@ func (c *compiler) diverting() {
 	arrive := pre
 	if len(c.p.Interfaces) > 0 {
 		arrive = c.chain(&c.nat, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
+		doc := "What comes in by these interfaces is looked at. All else is left alone."
 		for _, name := range c.p.Interfaces {
-			pre.add("", to(arrive), by(name))
+			pre.add(doc, to(arrive), by(name))
+			doc = ""
 		}
 	}
 	arrive.add("What is for other hosts is left alone.", pass, toOthers)
@@ -60,7 +62,7 @@ func (c *compiler) divert(ch *chain, service int) {
 	if s.Port.Protocol == policy.TCP {
 		asked[1] = opening(asked[1])
 	}
-	doc := fmt.Sprintf("The service behind %s is at %s.", s.Port, s.Forward)
+	doc := fmt.Sprintf("Who needs no knock for %s is sent on to %s.", s.Port, s.Forward)
 	for i := range c.p.Allow {
 		a := &c.p.Allow[i]
 		covers := a.Service == policy.Service{} ||
@@ -70,6 +72,7 @@ func (c *compiler) divert(ch *chain, service int) {
 			doc = ""
 		}
 	}
+	doc = fmt.Sprintf("Who has knocked right for %s is sent on to %s.", s.Port, s.Forward)
 	for i := range c.m.Doors {
 		if d := &c.m.Doors[i]; slices.Contains(d.Services, service) && c.serves(d) {
 			ch.add(doc, there, slices.Concat(asked, c.holds(d, service))...)

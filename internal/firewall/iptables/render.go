@@ -19,9 +19,10 @@ const (
 func (r *Ruleset) Save(f Family, s Style) string {
 	var b strings.Builder
 	if s == Commented {
-		b.WriteString(r.heading(f, "Load them with \""+f.Program()+"-restore\". That takes the place of all rules in these tables."))
+		b.WriteString(r.heading(f, "Load them with \""+f.Program()+"-restore\". They take the place of all rules in these tables."))
 	}
 	for _, t := range r.tables[f] {
+		t.beginning(&b, s)
 		fmt.Fprintf(&b, "*%s\n", t.name)
 		chains := t.alone()
 		for _, c := range chains {
@@ -51,7 +52,7 @@ func (r *Ruleset) Script(f Family, s Style) string {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh\n")
 	if s == Commented {
-		b.WriteString(r.heading(f, "Run this as root, on tables that have no rules yet. Connections that are open go on."))
+		b.WriteString(r.heading(f, "Run this as root, on tables that have no rules yet."))
 	}
 	b.WriteString("set -e\n")
 	for _, t := range r.tables[f] {
@@ -65,7 +66,8 @@ func (r *Ruleset) Script(f Family, s Style) string {
 			}
 		}
 		chains := t.alone()
-		say("The chains of the " + t.name + " table.")
+		t.beginning(&b, s)
+		say("The lists of the " + t.name + " table.")
 		for _, c := range chains {
 			if c.policy == "" {
 				fmt.Fprintf(&b, "%s -N %s\n", command, c.name)
@@ -100,18 +102,44 @@ func (t *table) alone() []*chain {
 	return slices.DeleteFunc(slices.Clone(t.chains), func(c *chain) bool { return c.last != "" })
 }
 
-// heading says what the text is.
+// heading says what the text is, and how to read it.
 func (r *Ruleset) heading(f Family, use string) string {
 	return fmt.Sprintf(`# Postern, %s rules. They hide services; each must still be safe by itself.
-# %s
 #
-# How to read them: a packet for this host begins in the list INPUT and tries one line
-# after the other. -A says which list a line belongs to, -j what happens to a packet that
-# all between the two is true of: it is let in (ACCEPT) or dropped (DROP), and that is
-# the end of it; or it goes on in another list. A line without -j only notes something down.
-# "recent" notes down senders: --set puts the packet's sender on the list --name, --remove
-# takes it off, --rcheck asks whether it has been on it for no more than so many --seconds.
+# %s
+# Connections that the kernel tracks go on. Where nothing has been tracked until now,
+# open ones may stall or be refused, the one that you type this on among them: have
+# another way in, or use "postern up --backend iptables", which keeps them.
+#
+# How to read them: a packet for this host begins in the list INPUT, and is held against
+# one line after the other. -A names the list that a line belongs to. If all that the line
+# asks for is true of the packet, -j says what becomes of it; else the next line is tried.
+#
+#   -j ACCEPT, DROP, REJECT  it is let in, thrown away, refused: that is the end of it
+#   -j LOG, NFLOG            it is noted in the log, and goes on with the next line
+#   -j LIST                  it goes on in that list
+#   no -j                    only a list of senders is changed; the next line is tried
+#   -s -d -i -p --dport      its sender, the address it is for, the interface that it came
+#                            in by, its protocol, the port it is for; ! means "not"
+#   --tcp-flags              of TCP: what kind of packet it is; SYN alone opens a connection
+#   -m conntrack             whether it belongs to a connection that the kernel knows
+#   -m addrtype              whether it is for this host (LOCAL), or for many
+#   -m recent --name LIST    senders that the kernel remembers. --set puts the packet's own on
+#                            the list. --rcheck --seconds N asks whether it was put there no
+#                            longer ago. --remove takes it off, and is true if it was there
+#   -m hashlimit, limit      true as long as it does not happen more often than that
+#   :INPUT DROP              what becomes of a packet for which the list has no more lines
 `, f.Program(), use)
+}
+
+// beginning says what a table is for, if it is not the one where packets begin.
+func (t *table) beginning(b *strings.Builder, s Style) {
+	if s == Commented && t.name == "nat" {
+		b.WriteString("\n" + `# This table is asked before INPUT, once for each new connection, and only where its
+# packets shall go. So ACCEPT means here: to nobody but this host, where INPUT decides.
+# DNAT sends them on to another host, by way of the FORWARD rules, which are yours.
+`)
+	}
 }
 
 // section begins a chain, if it has rules.
