@@ -1,0 +1,219 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"postern/internal/document"
+	"postern/internal/document/documenttest"
+	"postern/internal/policy"
+)
+
+// TestLink: what links look like is a promise to clients of other versions.
+func TestLink(t *testing.T) {
+	home := New("home")
+	home.Address = "home.example"
+	home.Knock = []policy.Port{{Protocol: policy.TCP, Number: 20914}, {Protocol: policy.UDP, Number: 7061}, {Protocol: policy.ICMP}}
+	with := func(change func(*Host)) Host {
+		h := home
+		change(&h)
+		return h
+	}
+	for _, c := range []struct {
+		host Host
+		link string
+	}{
+		{home, "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/"},
+		{with(func(h *Host) {
+			h.Address, h.Service, h.StepTimeout = "2001:db8::1", policy.Port{Protocol: policy.UDP, Number: 51820}, 1500*time.Millisecond
+		}), "postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/"},
+		{with(func(h *Host) { h.Family = IPv4 }), "postern://home.example:22/v1/name=home/family=4/knock=20914,7061:udp,icmp/"},
+		{with(func(h *Host) { h.Address = "192.0.2.1" }), "postern://192.0.2.1:22/v1/name=home/knock=20914,7061:udp,icmp/"},
+	} {
+		link, f := c.host.Link()
+		if f != nil || link != c.link {
+			t.Errorf("got %q, %v, want %q", link, f, c.link)
+		}
+		if got, err := ParseLink(c.link); err != nil || !got.same(c.host) {
+			t.Errorf("%s is %+v, %v", c.link, got, err)
+		}
+	}
+
+	// What is the client's own stays with it.
+	own := with(func(h *Host) { h.User, h.Gap, h.Timeout = "ann", time.Second, time.Minute })
+	if link, f := own.Link(); f != nil || link != "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/" {
+		t.Errorf("got %q, %v", link, f)
+	}
+
+	// Written by hand: other forms of the same.
+	for _, link := range []string{
+		"POSTERN://home.example/v1/name=home/knock=20914:tcp,7061:udp,icmp/",
+		"postern://home.example:22/v1/protocol=tcp/step_timeout=3s/knock=20914,7061:udp,icmp/name=home/",
+	} {
+		if got, err := ParseLink(link); err != nil || !got.same(home) {
+			t.Errorf("%s is %+v, %v", link, got, err)
+		}
+	}
+	if got, err := ParseLink("postern://home.example/v1/name=vpn/knock=1/protocol=udp/"); err != nil || got.Service != (policy.Port{Protocol: policy.UDP, Number: 22}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+
+	for _, h := range []Host{with(func(h *Host) { h.Name = "" }), with(func(h *Host) { h.Address = "" }),
+		with(func(h *Host) { h.Knock = nil }), with(func(h *Host) { h.Address = "fe80::1%eth0" })} {
+		if link, f := h.Link(); f == nil {
+			t.Errorf("%+v has the link %q", h, link)
+		}
+	}
+}
+
+// TestBadLinks reads a file of links, one a line, that are wrong. The golden is
+// what a person is told of each.
+func TestBadLinks(t *testing.T) {
+	links := 0
+	documenttest.Golden(t, "link", "links", "errors", func(t *testing.T, data []byte) string {
+		var b strings.Builder
+		for line := range strings.Lines(string(data)) {
+			line = strings.TrimSuffix(line, "\n")
+			links++
+			_, err := ParseLink(line)
+			if err == nil {
+				t.Errorf("this link is wrong, and was taken: %s", line)
+				continue
+			}
+			f, ok := errors.AsType[*document.Fault](err)
+			if !ok {
+				fmt.Fprintf(&b, "%s\n", err)
+				continue
+			}
+			if f.Hint == "" {
+				t.Errorf("no hint: %v", f)
+			}
+			fmt.Fprintf(&b, "%s\nhint: %s\n", f.Message, f.Hint)
+		}
+		return b.String()
+	})
+	if links < 15 {
+		t.Errorf("%d links, want at least 15", links)
+	}
+}
+
+// TestLinkCutShort: a link that has lost its end is never taken for another one.
+func TestLinkCutShort(t *testing.T) {
+	const link = "postern://home.example:22/v1/name=home/family=4/step_timeout=5s/knock=20914,7061:udp,41230/"
+	if _, err := ParseLink(link); err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(link) {
+		if h, err := ParseLink(link[:i]); err == nil {
+			t.Errorf("%q was taken as %+v", link[:i], h)
+		}
+	}
+}
+
+// TestNewerLink: whatever a later version puts after its number, we say that it
+// is later.
+func TestNewerLink(t *testing.T) {
+	for _, link := range []string{"postern://home.example:22/v2/name=home/", "postern://x/v2", "postern:///v2/?#%", "postern://[/v2/" + strings.Repeat("x", 500),
+		"postern://home/v18446744073709551616/"} {
+		_, err := ParseLink(link)
+		if newer, ok := errors.AsType[*NewerError](err); !ok {
+			t.Errorf("%s: %v", link, err)
+		} else if !strings.Contains(newer.Error(), "this link is of version "+newer.Version+", and this postern reads version 1") {
+			t.Errorf("%s: %v", link, err)
+		}
+	}
+}
+
+// TestLinkRoundTrip: every host has a link, and the link has the host.
+func TestLinkRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := someHost().Draw(t, "host")
+		h.Gap, h.Timeout, h.User = 0, DefaultTimeout, ""
+		link, f := h.Link()
+		if f != nil {
+			t.Fatal(f)
+		}
+		if len(link) > maxLink {
+			t.Errorf("%d bytes", len(link))
+		}
+		got, err := ParseLink(link)
+		if err != nil || !got.same(h) {
+			t.Fatalf("%s is %+v, %v; want %+v", link, got, err, h)
+		}
+		if strings.ContainsAny(link, " \t\"'`$&|;<>()*?!#~{}\\^%") {
+			t.Errorf("%s needs quotes in a shell", link)
+		}
+	})
+}
+
+// someHost makes any host that there can be.
+func someHost() *rapid.Generator[Host] {
+	return rapid.Custom(func(t *rapid.T) Host {
+		h := New(rapid.StringMatching(`[A-Za-z0-9][-A-Za-z0-9_.]{0,63}`).Draw(t, "name"))
+		h.Address = rapid.OneOf(
+			rapid.StringMatching(`[a-z]([-a-z0-9_]{0,61}[a-z0-9])?(\.[a-z]([-a-z0-9]{0,10}[a-z0-9])?){0,4}\.?`),
+			rapid.Map(rapid.SliceOfN(rapid.ByteRange(1, 200), 4, 4), func(b []byte) string { return netip.AddrFrom4([4]byte(b)).String() }),
+			rapid.Map(rapid.SliceOfN(rapid.Byte(), 14, 14), func(b []byte) string {
+				return netip.AddrFrom16([16]byte(append([]byte{0x20, 0x01}, b...))).String()
+			}),
+		).Filter(func(text string) bool { _, f := address(text); return f == nil }).Draw(t, "address")
+		number := rapid.Uint16Range(1, 65535)
+		protocol := rapid.SampledFrom([]policy.Protocol{policy.TCP, policy.UDP})
+		h.Service = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
+		for range rapid.IntRange(1, maxKnocks).Draw(t, "knocks") {
+			p := policy.Port{Protocol: policy.ICMP}
+			if rapid.IntRange(0, 9).Draw(t, "ping") > 0 {
+				p = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
+			}
+			h.Knock = append(h.Knock, p)
+		}
+		ms := func(least, most int, name string) time.Duration {
+			return time.Duration(rapid.IntRange(least, most).Draw(t, name)) * time.Millisecond
+		}
+		h.StepTimeout = ms(100, 3_600_000, "step_timeout")
+		h.Gap = ms(0, 90, "gap")
+		h.Timeout = ms(3000, 3_600_000, "timeout")
+		if _, err := netip.ParseAddr(h.Address); err != nil {
+			h.Family = rapid.SampledFrom([]Family{AnyFamily, IPv4, IPv6}).Draw(t, "family")
+		}
+		h.User = rapid.OneOf(rapid.Just(""), rapid.StringMatching(`[a-z0-9_.@%+~#,:!*?^\[][-a-z0-9_.@é=]{0,20}`)).Draw(t, "user")
+		return h
+	})
+}
+
+// FuzzParseLink: what is read is a host, and its own link is read as the same.
+func FuzzParseLink(f *testing.F) {
+	for _, data := range archived(f) {
+		for line := range strings.Lines(string(data)) {
+			if IsLink(line) {
+				f.Add(strings.TrimSuffix(line, "\n"))
+			}
+		}
+	}
+	f.Add("postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/")
+	f.Fuzz(func(t *testing.T, text string) {
+		h, err := ParseLink(text)
+		if err != nil {
+			fault, _ := errors.AsType[*document.Fault](err)
+			newer, _ := errors.AsType[*NewerError](err)
+			if fault == nil && newer == nil {
+				t.Fatalf("error is a %T", err)
+			}
+			return
+		}
+		soundHost(t, h)
+		link, fault := h.Link()
+		if fault != nil {
+			t.Fatalf("%q is a link, and its host has none: %v", text, fault)
+		}
+		if again, err := ParseLink(link); err != nil || !again.same(h) {
+			t.Errorf("%q is %+v, and its own link %q is %+v, %v", text, h, link, again, err)
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package hosts
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"postern/internal/document"
+	"postern/internal/policy"
+)
+
+// language is what is said of hosts files alone.
+var language = document.Language{
+	Name:    "hosts file",
+	Begin:   "a hosts file begins with \"version: 1\" and has hosts under \"hosts:\"; \"postern add\" writes one",
+	Levels:  "four levels",
+	Mapping: "{address: server.example, knock: [PORT, PORT, PORT]}",
+	Homes: map[string]string{
+		"version": "the top of the file", "hosts": "the top of the file",
+		KeyAddress: "a host", KeyPort: "a host", KeyKnock: "a host", KeyStepTimeout: "a host",
+		KeyGap: "a host", KeyTimeout: "a host", KeyFamily: "a host", KeyUser: "a host",
+	},
+	Astray: astray,
+}
+
+// astray knows keys by other names.
+func astray(key string) (meant, hint string) {
+	other := map[string]string{
+		"host": KeyAddress, "hostname": KeyAddress, "ip": KeyAddress, "server": KeyAddress,
+		"service": KeyPort, "sequence": KeyKnock, "knocks": KeyKnock, "ports": KeyKnock,
+		"delay": KeyGap, "pause": KeyGap, "login": KeyUser,
+	}
+	if meant = other[strings.ToLower(key)]; meant == "" {
+		return "", ""
+	}
+	return meant, "write it as \"" + meant + ":\""
+}
+
+// Parse reads a hosts file. The name is that of the file, for diagnostics. The
+// error is a *document.InvalidError.
+func Parse(name string, data []byte) (*File, error) {
+	f := &File{}
+	f.text, f.marked = strings.CutPrefix(string(data), "\ufeff")
+	_, err := document.Parse(name, data, &language, func(d *document.Walker, root *yaml.Node) {
+		w := &walker{Walker: d, file: f}
+		w.readFile(root)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// A walker reads the YAML tree into a File.
+type walker struct {
+	*document.Walker
+	file *File
+}
+
+func (w *walker) readFile(n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		w.Fail(n, "a hosts file must be a mapping, not "+document.Kind(n), "write \"key: value\" lines, the first of them \"version: 1\"")
+		return
+	}
+	entries := w.Fields("the hosts file", n, n, []document.Field{
+		{Key: "version", Shape: document.Word, Example: "1", Read: w.readVersion},
+		{Key: "hosts", Shape: document.Mapping, Example: "{home: {address: server.example, knock: [PORT, PORT, PORT]}}",
+			Absent: "no hosts", Read: w.readHosts},
+	})
+	if e, there := entries["hosts"]; there {
+		w.file.list = &e
+	}
+}
+
+func (w *walker) readVersion(n *yaml.Node) {
+	if n.Value != "1" || n.Style != 0 {
+		w.Fail(n, "version must be the number 1", "write \"version: 1\"")
+	}
+}
+
+func (w *walker) readHosts(n *yaml.Node) {
+	for _, e := range w.Entries(n, "give one of the two hosts another name") {
+		w.Check(e.Key, CheckName(e.Key.Value))
+		f := document.Field{Key: "host " + document.Short(e.Key.Value), Shape: document.Mapping,
+			Advice: "its address and its knock under it, as in {address: server.example, knock: [PORT, PORT, PORT]}"}
+		if w.Shaped(e, f) {
+			w.readHost(e)
+		}
+	}
+}
+
+func (w *walker) readHost(e document.Entry) {
+	h := New(e.Key.Value)
+	h.Pos = document.Place(e.Key)
+	before := w.Mistakes()
+	word := func(key, example, absent string) document.Field {
+		return document.Field{Key: key, Shape: document.Word, Example: example, Absent: absent, Read: func(n *yaml.Node) {
+			w.Check(n, h.Set(key, n.Value))
+		}}
+	}
+	entries := w.Fields("host "+document.Short(h.Name), e.Key, e.Value, []document.Field{
+		word(KeyAddress, "server.example", ""),
+		word(KeyPort, "22", "22"),
+		{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }},
+		word(KeyStepTimeout, "3s", "3s"),
+		word(KeyGap, "50ms", "as little as the connection allows"),
+		word(KeyTimeout, "15s", "15s"),
+		word(KeyFamily, "4", "any address of the host"),
+		word(KeyUser, "ann", "the user that ssh takes"),
+	})
+	if w.Mistakes() == before { // what cannot be read is not compared
+		for _, c := range h.conflicts() {
+			at, there := entries[c.key]
+			if !there {
+				at.Value = e.Key
+			}
+			w.Check(at.Value, c.Fault)
+		}
+	}
+	w.file.Hosts = append(w.file.Hosts, h)
+}
+
+func (w *walker) readKnock(h *Host, n *yaml.Node) {
+	if count := len(n.Content); count > maxKnocks {
+		w.Check(n.Content[maxKnocks], tooMany(count))
+		return
+	}
+	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
+		if p, f := port(policy.ParsePort(c.Value)); w.Check(c, f) {
+			h.Knock = append(h.Knock, p)
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/document"
+	"postern/internal/policy"
+)
+
+// The settings of a host: keys of its entry in the hosts file, and flags where an
+// entry is made.
+const (
+	KeyAddress     = "address"
+	KeyPort        = "port"
+	KeyKnock       = "knock"
+	KeyStepTimeout = "step_timeout"
+	KeyGap         = "gap"
+	KeyTimeout     = "timeout"
+	KeyFamily      = "family"
+	KeyUser        = "user"
+)
+
+// Set changes one setting to what its text says; the knocks are separated by
+// commas. A text that is wrong changes nothing.
+func (h *Host) Set(key, text string) *document.Fault {
+	switch key {
+	case KeyAddress:
+		return set(&h.Address, text, address)
+	case KeyPort:
+		return set(&h.Service, text, service)
+	case KeyKnock:
+		return set(&h.Knock, text, knocks)
+	case KeyStepTimeout:
+		return set(&h.StepTimeout, text, within(key, 100*time.Millisecond, time.Hour))
+	case KeyGap:
+		return set(&h.Gap, text, within(key, time.Millisecond, time.Minute))
+	case KeyTimeout:
+		return set(&h.Timeout, text, within(key, 100*time.Millisecond, time.Hour))
+	case KeyFamily:
+		return set(&h.Family, text, family)
+	case KeyUser:
+		return set(&h.User, text, user)
+	}
+	return document.Wrong("there is no setting "+document.Quoted(key), "leave it out")
+}
+
+func set[T any](to *T, text string, read func(string) (T, *document.Fault)) *document.Fault {
+	value, f := read(text)
+	if f == nil {
+		*to = value
+	}
+	return f
+}
+
+func within(key string, least, most time.Duration) func(string) (time.Duration, *document.Fault) {
+	return func(text string) (time.Duration, *document.Fault) {
+		return document.Duration(key, text, least, most)
+	}
+}
+
+// maxName keeps names fit for tables, and for the names of files.
+const maxName = 64
+
+// CheckName says what is wrong with the name of a host, if anything is. What can
+// be a name needs no quotes in a shell, and cannot be taken for a flag.
+func CheckName(text string) *document.Fault {
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' }
+	rest := func(r rune) bool { return letter(r) || strings.ContainsRune("-_.", r) }
+	switch {
+	case text == "":
+		return document.Wrong("a host has no name", "write a name, as in \"home:\"")
+	case len(text) > maxName:
+		return document.Wrong(fmt.Sprintf("host name %s is longer than %d characters", document.Quoted(text), maxName), "give the host a shorter name")
+	case !letter(rune(text[0])):
+		return document.Wrong(fmt.Sprintf("host name %s does not begin with a letter or a digit", document.Quoted(text)), "begin with one of a to z or 0 to 9")
+	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
+		return document.Wrong(fmt.Sprintf("host name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, -, _ and .")
+	}
+	return nil
+}
+
+// address reads where a host is, and gives an IP address in its usual form.
+func address(text string) (string, *document.Fault) {
+	wrong := func(message, hint string) (string, *document.Fault) {
+		return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
+	}
+	const example = "write a name or an IP address, as in server.example or 192.0.2.1"
+	if a, err := netip.ParseAddr(text); err == nil {
+		switch {
+		case a.Is4In6():
+			return wrong("is an IPv4 address in IPv6 form", "write "+a.Unmap().String())
+		case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			return wrong("is no host's address", "write the address of one host")
+		}
+		if f := zone(a); f != nil {
+			return "", f
+		}
+		return a.String(), nil
+	}
+	scheme, _, isURL := strings.Cut(text, "://")
+	name, host, hasUser := strings.Cut(text, "@")
+	colon := strings.LastIndexByte(text, ':')
+	inner, bracket := strings.CutPrefix(text, "[")
+	switch {
+	case text == "":
+		return wrong("is empty", example)
+	case isURL && strings.EqualFold(scheme, "postern"):
+		return wrong("is a link", "file it with \"postern add LINK\"")
+	case isURL, strings.Contains(text, "/"):
+		return wrong("is no host", example)
+	case hasUser:
+		return wrong("has a user", fmt.Sprintf("write %s alone, and the user as \"user: %s\"", document.Short(host), document.Short(name)))
+	case bracket && strings.HasSuffix(inner, "]"):
+		return wrong("has brackets", "write it without: "+document.Short(strings.TrimSuffix(inner, "]")))
+	case bracket && colon > 0, strings.Count(text, ":") == 1:
+		return wrong("has a port", fmt.Sprintf("write %s alone, and the port as \"port: %s\"",
+			document.Short(strings.Trim(text[:colon], "[]")), document.Short(text[colon+1:])))
+	case colon >= 0, strings.Trim(text, "0123456789.") == "":
+		return wrong("is not an IP address", "write one in numbers, as in 192.0.2.1 or 2001:db8::1")
+	}
+	return hostname(text)
+}
+
+// zone refuses the zones that no interface is named by.
+func zone(a netip.Addr) *document.Fault {
+	if strings.ContainsFunc(a.Zone(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/"'\%[]`, r) }) {
+		return document.Wrong(fmt.Sprintf("address %s has a zone that is no interface", document.Quoted(a.String())),
+			"name an interface after the %, as in fe80::1%eth0")
+	}
+	return nil
+}
+
+// hostname reads a name of the DNS, or of a local table of names, as resolvers
+// take it.
+func hostname(text string) (string, *document.Fault) {
+	wrong := func(message, hint string) (string, *document.Fault) {
+		return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
+	}
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+	}
+	if len(text) > 253 {
+		return wrong("is longer than 253 characters", "no host has so long a name: check it")
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(text, "."), ".") {
+		switch odd := strings.IndexFunc(label, func(r rune) bool { return !plain(r) }); {
+		case odd >= 0 && label[odd] >= 0x80:
+			return wrong("has a letter beyond a to z", "write the name as the DNS has it, as in xn--bcher-kva.example")
+		case odd >= 0, label == "", len(label) > 63, label[0] == '-', label[len(label)-1] == '-':
+			return wrong("is no name of a host", "write a name or an IP address, as in server.example or 192.0.2.1")
+		}
+	}
+	return text, nil
+}
+
+func service(text string) (policy.Port, *document.Fault) {
+	p, f := port(policy.ParseService(text))
+	if f != nil && strings.ContainsAny(text, ", -") { // where a policy has a list
+		f = document.Wrong(f.Message, "write one port, as in 22, tcp/22 or udp/53")
+	}
+	return p, f
+}
+
+// port takes the fault out of what the policy's parsers say.
+func port(p policy.Port, err error) (policy.Port, *document.Fault) {
+	if f, ok := errors.AsType[*document.Fault](err); ok {
+		return p, f
+	}
+	if err != nil {
+		return p, document.Wrong(err.Error(), "write a port, as in 22 or udp/53")
+	}
+	return p, nil
+}
+
+// maxKnocks is the longest sequence that a policy can have.
+const maxKnocks = 32
+
+func knocks(text string) ([]policy.Port, *document.Fault) {
+	words := strings.Split(text, ",")
+	if len(words) > maxKnocks {
+		return nil, tooMany(len(words))
+	}
+	all := make([]policy.Port, 0, len(words))
+	for _, word := range words {
+		if word = strings.TrimSpace(word); word == "" {
+			return nil, document.Wrong(fmt.Sprintf("knock %s lacks a port", document.Quoted(text)), "write the ports with commas between them, as in 1234,2345:udp,3456")
+		}
+		p, f := port(policy.ParsePort(word))
+		if f != nil {
+			return nil, f
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func tooMany(n int) *document.Fault {
+	return document.Wrong(fmt.Sprintf("there are %d knocks", n), fmt.Sprintf("a sequence has %d at most", maxKnocks))
+}
+
+func family(text string) (Family, *document.Fault) {
+	hint := "write 4 for IPv4 or 6 for IPv6, or leave it out"
+	switch strings.ToLower(text) {
+	case "4":
+		return IPv4, nil
+	case "6":
+		return IPv6, nil
+	case "ip4", "ipv4", "inet":
+		hint = "write 4"
+	case "ip6", "ipv6", "inet6":
+		hint = "write 6"
+	}
+	return 0, document.Wrong("family cannot be "+document.Quoted(text), hint)
+}
+
+// user reads the name to log in as. ssh refuses what a shell could take for more
+// than a name; so do we, where there is still a line to point at.
+func user(text string) (string, *document.Fault) {
+	wrong := func(message, hint string) (string, *document.Fault) {
+		return "", document.Wrong(fmt.Sprintf("user %s %s", document.Quoted(text), message), hint)
+	}
+	switch {
+	case text == "":
+		return wrong("is empty", "write a name, or leave it out")
+	case len(text) > 128:
+		return wrong("is longer than 128 bytes", "write the name that you log in as")
+	case text[0] == '-':
+		return wrong("begins with a -", "write the name that you log in as")
+	case strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f && r <= 0xa0 || !strconv.IsGraphic(r) || strings.ContainsRune("'`\"\\$;&<>|(){}", r)
+	}):
+		return wrong("has a character that no user's name has", "write the name that you log in as")
+	}
+	return text, nil
+}
+
+// A conflict is what two settings that are right by themselves do to each other.
+type conflict struct {
+	key string // of the setting to look at
+	*document.Fault
+}
+
+// conflicts compares the settings of a host.
+func (h *Host) conflicts() []conflict {
+	var all []conflict
+	if a, err := netip.ParseAddr(h.Address); err == nil && h.Family != AnyFamily && a.Is4() != (h.Family == IPv4) {
+		is := IPv4
+		if a.Is6() {
+			is = IPv6
+		}
+		all = append(all, conflict{KeyFamily, document.Wrong(
+			fmt.Sprintf("family is %d, and address %s is IPv%d", h.Family, h.Address, is), "leave the family out: an address has but one")})
+	}
+	if h.Gap >= h.StepTimeout {
+		all = append(all, conflict{KeyGap, document.Wrong(
+			fmt.Sprintf("gap %s is not less than step_timeout %s", document.Brief(h.Gap), document.Brief(h.StepTimeout)),
+			"write a shorter gap: the door would forget every knock before the next")})
+	}
+	if waits := h.Gap * time.Duration(max(0, len(h.Knock)-1)); waits > 0 && waits >= h.Timeout {
+		all = append(all, conflict{KeyTimeout, document.Wrong(
+			fmt.Sprintf("timeout %s is over before the last knock, after gaps of %s", document.Brief(h.Timeout), document.Brief(waits)),
+			"write a longer timeout, or a shorter gap")})
+	}
+	return all
+}
+
+// Check says what is missing from a host, or what two of its settings do to each
+// other, and which setting to look at. It is for a host made by Set; what Parse and
+// ParseLink give has been checked.
+func (h *Host) Check() (key string, f *document.Fault) {
+	switch {
+	case h.Address == "":
+		return KeyAddress, document.Wrong(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "say where it is: a name or an IP address")
+	case len(h.Knock) == 0:
+		return KeyKnock, document.Wrong(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "say which ports to knock at, as in 1234,2345:udp,3456")
+	}
+	for _, c := range h.conflicts() {
+		return c.key, c.Fault
+	}
+	return "", nil
+}

@@ -1,0 +1,132 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// TestAdd writes a file that is its owner's alone, whatever it was before.
+func TestAdd(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "config", "postern")
+	path := filepath.Join(folder, "hosts.yaml")
+	if f, err := Read(path); err != nil || len(f.Hosts) != 0 || f.Exposed {
+		t.Fatalf("no file: %+v, %v", f, err)
+	}
+	if err := Add(path, newcomer("a"), Refuse); err != nil {
+		t.Fatal(err)
+	}
+	modes(t, map[string]fs.FileMode{folder: 0o700, path: 0o600})
+
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Read(path); err != nil || f.Exposed != (runtime.GOOS != "windows") {
+		t.Errorf("of mode 0640: %+v, %v", f, err)
+	}
+	if err := Add(path, newcomer("b"), Refuse); err != nil {
+		t.Fatal(err)
+	}
+	modes(t, map[string]fs.FileMode{path: 0o600})
+	f, err := Read(path)
+	if err != nil || len(f.Hosts) != 2 || f.Exposed {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	// What is refused leaves the file alone, and nothing beside it.
+	before, _ := os.ReadFile(path)
+	if _, ok := errors.AsType[*ExistsError](Add(path, newcomer("a"), Refuse)); !ok {
+		t.Error("the same name was taken twice")
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Errorf("the file is now\n%s", after)
+	}
+	if all, _ := os.ReadDir(folder); len(all) != 1 {
+		t.Errorf("%v", all)
+	}
+
+	// An empty file is as good as none.
+	empty := filepath.Join(folder, "empty.yaml")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Add(empty, newcomer("a"), Refuse); err != nil {
+		t.Error(err)
+	}
+}
+
+func modes(t *testing.T, want map[string]fs.FileMode) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		return // it has none
+	}
+	for path, mode := range want {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+}
+
+// TestAddThroughLink: a file that is a symbolic link into somebody's collection
+// of such files stays one.
+func TestAddThroughLink(t *testing.T) {
+	folder := t.TempDir()
+	path, real := filepath.Join(folder, "hosts.yaml"), filepath.Join(folder, "elsewhere.yaml")
+	if err := Add(real, newcomer("a"), Refuse); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := Add(path, newcomer("b"), Refuse); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Read(real); err != nil || len(f.Hosts) != 2 {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestAddAtOnce: of those who write at the same time nobody's host is lost.
+func TestAddAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts.yaml")
+	const writers = 20
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			if err := Add(path, newcomer(fmt.Sprintf("h%d", i)), Refuse); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if f, err := Read(path); err != nil || len(f.Hosts) != writers {
+		t.Errorf("%d hosts, %v", len(f.Hosts), err)
+	}
+}
+
+// TestAddAbandoned: the file of a writer that was killed is named.
+func TestAddAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // it waits, by the clock
+		path := filepath.Join(t.TempDir(), "hosts.yaml")
+		if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := Add(path, newcomer("a"), Refuse)
+		if busy, ok := errors.AsType[*BusyError](err); !ok || busy.Path != path+".new" || !strings.Contains(err.Error(), "hosts.yaml.new") {
+			t.Errorf("got %v", err)
+		}
+		if _, err := os.Stat(path + ".new"); err != nil {
+			t.Error("somebody else's file was removed")
+		}
+	})
+}
