@@ -79,7 +79,7 @@ func (a *allower) rule(r *rule, tests []test) {
 			protocol = t.protocol
 		case t.kind == onPort:
 			services = t.ports
-		case t.kind == onICMP && !isEcho(t.words[0]):
+		case t.kind == onICMP && !isEcho(t.words[0]), t.kind == onSocket: // who listens is what the posture is about
 			return
 		case t.kind == onICMP:
 			protocol = int(policy.ICMP)

@@ -55,9 +55,10 @@ const (
 	onFlags
 	onICMP
 	onRecent
-	onType  // of the address
-	onRate  // holds for ordinary traffic
-	onFlood // holds for a flood only
+	onType   // of the address
+	onSocket // a program listens
+	onRate   // holds for ordinary traffic
+	onFlood  // holds for a flood only
 	onUnknown
 )
 
@@ -97,8 +98,8 @@ var arguments = map[string]int{
 	"--reject-with": 1, "--log-prefix": 1, "--log-level": 1, "--log-tcp-options": 0, "--log-ip-options": 0,
 	"--log-uid": 0, "--log-tcp-sequence": 0, "--nflog-group": 1, "--nflog-prefix": 1, "--nflog-threshold": 1,
 	"--nflog-size": 1, "--nflog-range": 1, "--to-destination": 1, "--to-source": 1, "--to-ports": 1, "--to": 1, "--to-port": 1, "--random": 0,
-	"--persistent": 0,
-	"-p":           1, "--protocol": 1, "--proto": 1, "-s": 1, "--source": 1, "--src": 1, "-d": 1, "--destination": 1, "--dst": 1,
+	"--persistent": 0, "--nowildcard": 0, "--transparent": 0, "--restore-skmark": 0,
+	"-p": 1, "--protocol": 1, "--proto": 1, "-s": 1, "--source": 1, "--src": 1, "-d": 1, "--destination": 1, "--dst": 1,
 	"-i": 1, "--in-interface": 1, "-o": 1, "--out-interface": 1, "-f": 0, "--fragment": 0, "-m": 1, "--match": 1,
 	"-j": 1, "--jump": 1, "-g": 1, "--goto": 1,
 }
@@ -139,8 +140,11 @@ func parseRule(args []string, v6 bool) *rule {
 		case "-g", "--goto":
 			r.target, r.jumps = values[0], true
 		case "-m", "--match":
-			if values[0] == "recent" {
+			switch values[0] {
+			case "recent":
 				r.tests = append(r.tests, test{kind: onRecent, recent: recent{name: "DEFAULT"}})
+			case "socket":
+				r.tests = append(r.tests, test{kind: onSocket})
 			}
 		case "-p", "--protocol", "--proto", "-s", "--source", "--src", "-d", "--destination", "--dst",
 			"-i", "--in-interface", "-o", "--out-interface", "-f", "--fragment":

@@ -247,6 +247,9 @@ func (f *flight) holds(t *test) bool {
 		return f.port.Protocol == policy.ICMP && isEcho(t.words[0])
 	case onType:
 		return slices.ContainsFunc(t.words, func(w string) bool { return w == "LOCAL" && !f.sent || w == "UNICAST" || w == "HOST" })
+	case onSocket:
+		// Where nothing listens, there is nothing to let in.
+		return transport && !f.sent
 	case onRate:
 		return true
 	}
