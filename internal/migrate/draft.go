@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/document"
 	"postern/internal/policy"
 )
 
@@ -142,13 +143,13 @@ func (d *door) write(line func(string, ...any)) {
 	}
 	line("      sequence: [%s]", strings.Join(words, ", "))
 	if d.Knock.StepTimeout != 3*time.Second {
-		line("      step_timeout: %s", brief(d.Knock.StepTimeout))
+		line("      step_timeout: %s", document.Brief(d.Knock.StepTimeout))
 	}
 	if d.Knock.Retransmits == policy.RetransmitsReset {
 		line("      retransmits: reset # a knock that comes again starts the sequence over")
 	}
 	if d.OpenFor != 10*time.Second {
-		line("    open_for: %s", brief(d.OpenFor))
+		line("    open_for: %s", document.Brief(d.OpenFor))
 	}
 	if d.Admit == policy.AdmitAny {
 		line("    admit: any")
@@ -221,15 +222,6 @@ func knock(p policy.Port) string {
 		return fmt.Sprint(p.Number)
 	}
 	return p.String()
-}
-
-// brief is a duration without the zero units that Go writes.
-func brief(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	return strings.Replace(s, "h0m", "h", 1)
 }
 
 var elsewhere = regexp.MustCompile(` \((?:first on )?line \d+\)`)
