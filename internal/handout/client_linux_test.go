@@ -58,13 +58,14 @@ func TestScript(t *testing.T) {
 				m := &machines[i]
 				for _, at := range []netip.Addr{s.at.Addr4(), s.at.Addr6()} {
 					t.Run(fmt.Sprintf("%s, IPv%s", m.name, familyOf(at)[1:]), func(t *testing.T) {
-						host := "somebody@" + at.String()
-						args := []string{familyOf(at), host, "ls", "a b"}
+						args := []string{"somebody@" + at.String(), "ls", "a b"}
+						passed := append([]string{familyOf(at)}, args...)
 						if service.Number != 22 {
-							args = []string{familyOf(at), "-p", "2222", host, "ls", "a b"}
+							passed = append([]string{familyOf(at), "-p", "2222"}, args...)
+							args = append([]string{"-s"}, args...)
 						}
-						want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", args, greeting), "", remoteStatus}
-						s.comeIn(t, 0, func() outcome { return s.run(t, m, 0, host, "ls", "a b") }, want, at, service)
+						want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", passed, greeting), "", remoteStatus}
+						s.comeIn(t, 0, func() outcome { return s.run(t, m, 0, args...) }, want, at, service)
 					})
 				}
 			}
@@ -81,6 +82,7 @@ log: {target: none}
 doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345]}}
   vpn: {service: udp/51820, knock: {sequence: [3456, udp/4567]}}
+  page: {service: tcp/8443, knock: {sequence: [5678, 6789]}}
 `)
 	s.serve(t)
 	m, at := &machines[0], s.at.Addr4()
@@ -93,6 +95,12 @@ doors:
 	want.stderr = "knock.sh: knocked at 192.0.2.2: connect to udp/51820 within 10s\n"
 	s.comeIn(t, 1, func() outcome { return s.run(t, m, 1, at.String()) }, want, at)
 	s.expectAnswer(t, "udp", netip.AddrPortFrom(at, 51820))
+	s.sent(t)
+
+	// A port that may be anybody's: a web page is nothing for ssh.
+	want.stderr = "knock.sh: knocked at 192.0.2.2: connect to tcp/8443 within 10s\n"
+	s.comeIn(t, 2, func() outcome { return s.run(t, m, 2, at.String()) }, want, at)
+	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 8443))
 }
 
 func (s *scene) expectAnswer(t *testing.T, network string, to netip.AddrPort) {
@@ -173,28 +181,35 @@ posture: closed
 doors:
   both: {service: tcp/22, knock: {sequence: [1234, 2345]}}
   four: {service: udp/53, knock: {sequence: [1235, 2345]}, from: 192.0.2.0/24}
+  page: {service: tcp/8443, knock: {sequence: [1236, 2345]}}
 `)
 	for i := range machines {
 		m := &machines[i]
 		t.Run(m.name, func(t *testing.T) {
 			for _, test := range []struct {
 				door           int
-				args           string
+				args           []string
 				stdout, stderr string // where they begin
 				status         int
 			}{
-				{0, "--help", "usage: knock.sh [-4 | -6] [-n] [USER@]HOST [ARGUMENT...]\n", "", 0},
-				{0, "-4 -n -h", "usage: knock.sh", "", 0},
-				{0, "", "", "knock.sh: which host? see knock.sh --help\n", 2},
-				{0, "-x host", "", "knock.sh: unknown option -x: see knock.sh --help\n", 2},
-				{0, "user@-oProxyCommand=id", "", "knock.sh: \"user@-oProxyCommand=id\" is no host\n", 2},
-				{1, "--help", "usage: knock.sh [-4 | -6] HOST\n", "", 0},
-				{1, "-6 192.0.2.1", "", "knock.sh: this door opens by IPv4 only\n", 2},
-				{1, "-n 192.0.2.1", "", "knock.sh: unknown option -n: see knock.sh --help\n", 2},
-				{1, "192.0.2.1 ls", "", "knock.sh: one host only: see knock.sh --help\n", 2},
+				{0, []string{"--help"}, "usage: knock.sh [-4 | -6] [-n] [USER@]HOST [ARGUMENT...]\n", "", 0},
+				{0, []string{"-4", "-n", "-h"}, "usage: knock.sh", "", 0},
+				{0, nil, "", "knock.sh: which host? see knock.sh --help\n", 2},
+				{0, []string{"-x", "host"}, "", "knock.sh: unknown option -x: see knock.sh --help\n", 2},
+				{0, []string{"user@-oProxyCommand=id"}, "", "knock.sh: \"user@-oProxyCommand=id\" is no host\n", 2},
+				{0, []string{"-n", ""}, "", "knock.sh: \"\" is no host\n", 2},
+				{0, []string{"user@"}, "", "knock.sh: \"user@\" is no host\n", 2},
+				{1, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n", "", 0},
+				{1, []string{"-6", "192.0.2.1"}, "", "knock.sh: this door opens by IPv4 only\n", 2},
+				{1, []string{"-n", "192.0.2.1"}, "", "knock.sh: unknown option -n: see knock.sh --help\n", 2},
+				{1, []string{"192.0.2.1", "ls"}, "", "knock.sh: one host only: see knock.sh --help\n", 2},
+				{1, []string{""}, "", "knock.sh: \"\" is no host\n", 2},
+				{2, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n       knock.sh [-4 | -6] -s [USER@]HOST [ARGUMENT...]\n", "", 0},
+				{2, []string{"192.0.2.1", "ls"}, "", "knock.sh: what follows HOST is for ssh: see knock.sh --help\n", 2},
+				{2, []string{"--ssh", "user@"}, "", "knock.sh: \"user@\" is no host\n", 2},
 			} {
 				folder, words := m.install(t, &p.Doors[test.door])
-				words = append(words, strings.Fields(test.args)...)
+				words = append(words, test.args...)
 				cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
 				cmd.Env = []string{"PATH=" + folder}
 				var stdout, stderr strings.Builder

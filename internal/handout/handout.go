@@ -41,11 +41,14 @@ type client struct {
 	Family string // "-4" or "-6" where only one can be used
 	From   string // the networks that may knock, if not all
 
-	SSH      bool   // the service is one for ssh
-	Port     uint16 // its port, if it is not ssh's own
+	RunsSSH  bool   // whether it is asked to or not
+	Port     uint16 // where it runs ssh if it is asked to
 	Services string // what the door hides
 	OpenFor  string
 }
+
+// MaySSH tells whether the script can run ssh at all.
+func (c *client) MaySSH() bool { return c.RunsSSH || c.Port != 0 }
 
 func newClient(d *policy.Door) (*client, error) {
 	for _, t := range []struct {
@@ -79,13 +82,14 @@ func newClient(d *policy.Door) (*client, error) {
 	}
 	c.From = strings.Join(from, ", ")
 	c.Services = list(d.Services)
-	c.SSH, c.Port = forSSH(d)
+	c.RunsSSH, c.Port = forSSH(d)
 	return c, nil
 }
 
-// forSSH chooses the service that ssh is run for: its own port, or else the only
-// TCP service. Of several others none is more likely than the next.
-func forSSH(d *policy.Door) (found bool, port uint16) {
+// forSSH chooses when a script runs ssh. It does if the door has ssh's own port.
+// Another port may be anything, a web page just as well, so there it must be asked
+// to; and of several, none is more likely than the next.
+func forSSH(d *policy.Door) (runs bool, port uint16) {
 	const own = 22
 	var tcp []uint16
 	for _, s := range d.Services {
@@ -97,7 +101,7 @@ func forSSH(d *policy.Door) (found bool, port uint16) {
 	case slices.Contains(tcp, own):
 		return true, 0 // ssh's configuration may know better, behind a router
 	case len(tcp) == 1:
-		return true, tcp[0]
+		return false, tcp[0]
 	}
 	return false, 0
 }
