@@ -110,7 +110,7 @@ func (c *compiler) classicEdges(gate *chain, from automaton.StateID) {
 func (c *compiler) classicSuccess(d *automaton.Door) {
 	service := d.Services[0]
 	grant := c.grantTag(d, service)
-	success := c.chain(&c.filter, shortened(c.ofDoor("SUCCESS", d)), "Senders that have knocked right, all the way.")
+	success := c.chain(&c.filter, c.ofDoor("SUCCESS", d), "Senders that have knocked right, all the way.")
 	success.add("The next packet is the connection, or else the chance is gone.", nothing, c.remove(grant))
 	prefix := "Knock accepted!: "
 	if len(c.m.Doors) > 1 {

@@ -95,13 +95,13 @@ func (c *compiler) opened(door int) *automaton.State {
 // door makes the chain of a last knock.
 func (c *compiler) door(i int, from []netip.Prefix) *chain {
 	d := &c.m.Doors[i]
-	ch := c.chain(&c.filter, shortened(c.ofDoor("OPEN", d)), "The last knock of the door "+d.Name+".")
+	ch := c.chain(&c.filter, c.ofDoor("OPEN", d), "The last knock of the door "+d.Name+".")
 	first := ch
 	switch {
 	case len(from) == 1:
 		ch.add("Others may knock as they like.", c.cover, notFrom(from[0]))
 	case len(from) > 1:
-		ch = c.chain(&c.filter, shortened(c.ofDoor("GRANT", d)), "Who may have what the door "+d.Name+" hides.")
+		ch = c.chain(&c.filter, c.ofDoor("GRANT", d), "Who may have what the door "+d.Name+" hides.")
 		doc := "Who sends from these networks may have it."
 		for _, p := range from {
 			first.add(doc, to(ch), address("-s", p))

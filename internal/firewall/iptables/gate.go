@@ -120,7 +120,7 @@ func (c *compiler) first(gate *chain) {
 	if bits := c.p.Source.Prefix(c.f.sample()).Bits(); bits != c.f.bits() {
 		full += fmt.Sprintf(" --hashlimit-srcmask %d", bits)
 	}
-	within := match{full: full, tag: &tag{name: c.listName("FIRST"), guest: c.masked(c.listName(prefix + "FIRST"))}}
+	within := match{full: full, tag: &tag{name: c.listName("FIRST"), guest: c.masked(c.listName("POSTERN"))}} // old kernels: 15 letters
 	doc := "A first knock. Each sender may make a few a second."
 	for _, e := range c.edges(automaton.Root) {
 		c.edge(gate, e, doc, within)

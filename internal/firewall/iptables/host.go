@@ -28,7 +28,9 @@ func (c *compiler) general() {
 	} else {
 		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
 	}
-	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isKnown)
+	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isEstablished)
+	arrive.add("Errors about them come in, too. (A second connection that belongs to one, of FTP say, has to knock.)",
+		pass, c.f.icmp(), isRelated)
 	arrive.add("The first packet of a connection that was let in, once more: its sender has had no answer.", pass, isAgain)
 	if closed {
 		c.needed(arrive)
@@ -39,6 +41,9 @@ func (c *compiler) general() {
 	unjudged, doc := pass, "What is for everybody on the network is left alone, and is nobody's knock."
 	if closed {
 		unjudged, doc = drop, "What is for everybody on the network is nobody's knock."
+	}
+	if !closed {
+		c.calls(arrive)
 	}
 	arrive.add(doc, unjudged, toOthers)
 	arrive.add("TCP that belongs to no connection and opens none: a scan, most likely. It costs nobody a knock.",
@@ -57,6 +62,19 @@ func (c *compiler) general() {
 		arrive.add("Anything else is left alone.", pass)
 	}
 	c.diverting()
+}
+
+// calls keeps hidden services from answering what is for everybody on the network, or
+// for the nearest of several hosts (IPv6 anycast). No port of a host with nothing behind
+// it answers such packets, whatever the cover.
+func (c *compiler) calls(ch *chain) {
+	doc := "A hidden service does not answer calls to everybody, either."
+	for i := range c.m.Services {
+		if s := &c.m.Services[i]; !s.Address.IsValid() {
+			ch.add(doc, drop, append(c.addressed(s), toOthers)...)
+			doc = ""
+		}
+	}
 }
 
 // needed accepts what a host cannot stay on its network without: neighbour and
@@ -153,7 +171,7 @@ func (c *compiler) covering(closed bool) {
 // rules of others: what they accept, or drop, is theirs to decide.
 func (c *compiler) unused() *chain {
 	unused := c.chain(&c.filter, "UNUSED", "Ports with nothing behind them. They are refused in the same words as the hidden ones.")
-	unused.add("", pass, isKnown)
+	unused.add("", pass, isEstablished)
 	unused.add("", pass, toOthers)
 	unused.add("Some program waits for it.", pass, matching("-m socket --nowildcard"))
 	c.refuse(unused)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
@@ -64,13 +65,18 @@ func inexpressible(p *policy.Policy) []policy.Diagnostic {
 	return found
 }
 
+// odd tells characters that mean something to iptables-restore or to a shell.
+func odd(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-:@", r) || r > unicode.MaxASCII
+}
+
 // unlike finds names of interfaces that mean something else to iptables.
 func unlike(p *policy.Policy, name string, at policy.Position) []policy.Diagnostic {
 	hint := "rename the interface, or use the nftables backend"
 	switch {
 	case strings.HasSuffix(name, "+"):
 		return []policy.Diagnostic{p.Diagnose(at, fmt.Sprintf("to iptables, interface %q is every one that begins so", name), hint)}
-	case strings.ContainsAny(name, " \t\"'\\!#"):
+	case strings.IndexFunc(name, odd) >= 0:
 		return []policy.Diagnostic{p.Diagnose(at, fmt.Sprintf("interface %q is no name that iptables reads as it is", name), hint)}
 	}
 	return nil

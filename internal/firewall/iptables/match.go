@@ -48,8 +48,12 @@ var (
 	isSYN  = match{full: "--tcp-flags FIN,SYN,RST,ACK SYN", brief: "--syn"}
 	notSYN = match{full: "-m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", brief: "! --syn"}
 
-	toOthers  = matching("-m addrtype ! --dst-type LOCAL")
-	isKnown   = match{full: "-m conntrack --ctstate RELATED,ESTABLISHED", brief: "-m conntrack --ctstate ESTABLISHED,RELATED"}
+	toOthers = matching("-m addrtype ! --dst-type LOCAL")
+	isKnown  = match{full: "-m conntrack --ctstate RELATED,ESTABLISHED", brief: "-m conntrack --ctstate ESTABLISHED,RELATED"}
+	// Of the two, general rules ask for each by itself.
+	isEstablished = matching("-m conntrack --ctstate ESTABLISHED")
+	isRelated     = matching("-m conntrack --ctstate RELATED")
+
 	isAgain   = matching("-m conntrack --ctstatus CONFIRMED")
 	isInvalid = matching("-m conntrack --ctstate INVALID")
 	isACK     = match{full: "-m tcp --tcp-flags FIN,SYN,RST,ACK ACK", brief: "--tcp-flags FIN,SYN,RST,ACK ACK"}
@@ -64,14 +68,22 @@ func withFlags(full, brief string) []match {
 func (f Family) on(p policy.Port) []match {
 	switch {
 	case p.Protocol == policy.ICMP && f == IPv6:
-		return []match{matching("-p ipv6-icmp"), icmp6(128)}
+		return []match{f.icmp(), icmp6(128)}
 	case p.Protocol == policy.ICMP:
-		return []match{matching("-p icmp"), icmp4(8)}
+		return []match{f.icmp(), icmp4(8)}
 	}
 	return []match{
 		matching("-p %s", p.Protocol),
 		{full: fmt.Sprintf("-m %s --dport %d", p.Protocol, p.Number), brief: fmt.Sprintf("--dport %d", p.Number)},
 	}
+}
+
+// icmp matches the family's ICMP.
+func (f Family) icmp() match {
+	if f == IPv6 {
+		return matching("-p ipv6-icmp")
+	}
+	return matching("-p icmp")
 }
 
 func icmp4(kind int) match {

@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"postern/internal/automaton"
 )
@@ -14,13 +15,15 @@ const prefix = "POSTERN-"
 // its final zero), when it is a guest's.
 const maxChain = 28 - len(prefix)
 
-// shortened is a name that fits; one that does not is cut, and told apart from
-// others that are cut alike.
-func shortened(name string) string {
-	if len(name) <= maxChain {
-		return name
+// shortened is a name for a chain that fits and that no other chain of the table has.
+// One that is too long is cut, and told apart by a hash from others that are cut alike.
+func shortened(name string, taken []*chain) string {
+	short := name
+	for i := 0; len(short) > maxChain || slices.ContainsFunc(taken, func(c *chain) bool { return c.name == short }); i++ {
+		mark := fmt.Sprintf(".%04x", sum(fmt.Sprint(name, i))&0xffff)
+		short = name[:min(len(name), maxChain-len(mark))] + mark
 	}
-	return fmt.Sprintf("%s.%04x", name[:maxChain-5], sum(name)&0xffff)
+	return short
 }
 
 func sum(text string) uint32 {
@@ -79,9 +82,9 @@ func (c *compiler) stateName(name string, s *automaton.State) string {
 // gateName is the chain of a source in a state.
 func (c *compiler) gateName(s *automaton.State) string {
 	if s.Opened {
-		return shortened(c.ofDoor("AFTER", c.leadsTo(s)))
+		return c.ofDoor("AFTER", c.leadsTo(s))
 	}
-	return shortened(c.stateName(fmt.Sprintf("GATE%d", len(s.Path)+1), s))
+	return c.stateName(fmt.Sprintf("GATE%d", len(s.Path)+1), s)
 }
 
 // stateTag is the list of the sources in a state. A guest's name lasts as long as
@@ -100,7 +103,7 @@ func (c *compiler) grantTag(d *automaton.Door, service int) *tag {
 	s := &c.m.Services[service]
 	name := c.ofDoor(fmt.Sprintf("OK%d", len(d.Knock.Sequence)), d)
 	if len(d.Services) > 1 {
-		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number) // no door's name has a dot
+		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number)
 	}
 	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
 	t := &tag{name: c.listName(name), guest: c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
@@ -129,10 +132,11 @@ func (c *compiler) masked(name string) string {
 	return name
 }
 
-// listName tells the families' lists apart, which have one set of names.
+// listName tells the families' lists apart, which have one set of names, and keep the
+// mask of the first that uses it. No door's name has a dot.
 func (c *compiler) listName(name string) string {
 	if c.f == IPv6 {
-		return name + "-v6"
+		return name + ".v6"
 	}
 	return name
 }

@@ -175,7 +175,7 @@ func (c *compiler) base(name, policy string) *chain {
 
 // chain makes a chain that rules lead to.
 func (c *compiler) chain(in *[]*chain, name, doc string) *chain {
-	ch := &chain{name: name, doc: doc}
+	ch := &chain{name: shortened(name, *in), doc: doc}
 	*in = append(*in, ch)
 	return ch
 }
