@@ -103,6 +103,17 @@ doors:
 	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 8443))
 }
 
+// TestDoubt has a machine that cannot look a name up say so, and not that it has
+// knocked.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, strictTCP)
+	want := outcome{"", "knock.sh: knocked at nowhere.invalid, if it has an address: connect to tcp/22 within 10s\n", 0}
+	if got := s.run(t, &machines[0], 0, "-n", "nowhere.invalid"); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func (s *scene) expectAnswer(t *testing.T, network string, to netip.AddrPort) {
 	t.Helper()
 	conn, err := s.client.Dial(t.Context(), network, to)
@@ -134,6 +145,8 @@ func TestName(t *testing.T) {
 	withGetent := machine{"with getent", []string{"dash"}, map[string]string{
 		"sleep": "sleep", "nc": "nc.openbsd", "getent": "getent"}}
 	withBash := machines[0]
+	cygwin := with(withBash, "getent", "false") // 1: it knows no hosts
+	macOS := with(withBash, "dscacheutil", program(t, `[ "$5" != four.example ] || printf 'name: %s\nip_address: 192.0.2.2\n\n' "$5"`))
 	for _, test := range []struct {
 		machine *machine
 		args    string
@@ -145,9 +158,17 @@ func TestName(t *testing.T) {
 		{&withGetent, "two.example", s.at.Addr6(), ""}, // as any program would
 		{&withGetent, "four.example", s.at.Addr4(), ""},
 		{&withGetent, "-6 four.example", netip.Addr{}, "no address of four.example is known for -6"},
-		{&withGetent, "-6 192.0.2.2", netip.Addr{}, "no address of 192.0.2.2 is known for -6"},
+		{&withGetent, "-6 192.0.2.2", netip.Addr{}, "192.0.2.2 is an IPv4 address: leave out -6"},
+		{&withGetent, "nowhere.invalid", netip.Addr{}, "no address of nowhere.invalid is known\n"},
+		{&withGetent, "-n nowhere.invalid", netip.Addr{}, "no address of nowhere.invalid is known\n"},
+		{&withGetent, "-6 feed.dead.beef.cafe", netip.Addr{}, "no address of feed.dead.beef.cafe is known\n"},
 		{&withBash, "four.example", s.at.Addr4(), ""},
 		{&withBash, "-4 four.example", netip.Addr{}, "no address of four.example is known for -4: give the address itself"},
+		{&withBash, "-4 2001:db8::2", netip.Addr{}, "2001:db8::2 is an IPv6 address: leave out -4"},
+		{&withBash, "-4 feed.dead.beef.cafe", netip.Addr{}, "no address of feed.dead.beef.cafe is known for -4"},
+		{&cygwin, "four.example", s.at.Addr4(), ""},
+		{&macOS, "-4 four.example", s.at.Addr4(), ""},
+		{&macOS, "-n nowhere.invalid", netip.Addr{}, "no address of nowhere.invalid is known\n"},
 	} {
 		t.Run(test.machine.name+" "+test.args, func(t *testing.T) {
 			run := func() outcome {
@@ -155,7 +176,7 @@ func TestName(t *testing.T) {
 				return finish(t, s.elsewhere(t, hosts, "/etc/hosts", folder, append(words, strings.Fields(test.args)...)))
 			}
 			if test.refusal != "" {
-				if got := run(); got.status != 2 || !strings.Contains(got.stderr, test.refusal) {
+				if got := run(); got.status != 2 || !strings.HasPrefix(got.stderr, "knock.sh: "+test.refusal) {
 					t.Errorf("got %+v, want %q", got, test.refusal)
 				}
 				if sent := s.sent(t); len(sent) > 0 {
@@ -165,7 +186,7 @@ func TestName(t *testing.T) {
 			}
 			args := strings.Fields(test.args)
 			args = []string{familyOf(test.at), args[len(args)-1]}
-			if test.machine == &withBash { // it could not tell the family, and need not
+			if test.machine == &withBash || test.machine == &cygwin { // it could not tell the family, and need not
 				args = args[1:]
 			}
 			want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", args, greeting), "", remoteStatus}
@@ -196,17 +217,18 @@ doors:
 				{0, []string{"-4", "-n", "-h"}, "usage: knock.sh", "", 0},
 				{0, nil, "", "knock.sh: which host? see knock.sh --help\n", 2},
 				{0, []string{"-x", "host"}, "", "knock.sh: unknown option -x: see knock.sh --help\n", 2},
-				{0, []string{"user@-oProxyCommand=id"}, "", "knock.sh: \"user@-oProxyCommand=id\" is no host\n", 2},
-				{0, []string{"-n", ""}, "", "knock.sh: \"\" is no host\n", 2},
-				{0, []string{"user@"}, "", "knock.sh: \"user@\" is no host\n", 2},
+				{0, []string{"user@-oProxyCommand=id"}, "", "knock.sh: \"user@-oProxyCommand=id\" is no host: see knock.sh --help\n", 2},
+				{0, []string{"-n", ""}, "", "knock.sh: \"\" is no host: see knock.sh --help\n", 2},
+				{0, []string{"user@"}, "", "knock.sh: \"user@\" is no host: see knock.sh --help\n", 2},
 				{1, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n", "", 0},
 				{1, []string{"-6", "192.0.2.1"}, "", "knock.sh: this door opens by IPv4 only\n", 2},
+				{1, []string{"2001:db8::1"}, "", "knock.sh: 2001:db8::1 is an IPv6 address: this door opens by IPv4 only\n", 2},
 				{1, []string{"-n", "192.0.2.1"}, "", "knock.sh: unknown option -n: see knock.sh --help\n", 2},
 				{1, []string{"192.0.2.1", "ls"}, "", "knock.sh: one host only: see knock.sh --help\n", 2},
-				{1, []string{""}, "", "knock.sh: \"\" is no host\n", 2},
+				{1, []string{""}, "", "knock.sh: \"\" is no host: see knock.sh --help\n", 2},
 				{2, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n       knock.sh [-4 | -6] -s [USER@]HOST [ARGUMENT...]\n", "", 0},
 				{2, []string{"192.0.2.1", "ls"}, "", "knock.sh: what follows HOST is for ssh: see knock.sh --help\n", 2},
-				{2, []string{"--ssh", "user@"}, "", "knock.sh: \"user@\" is no host\n", 2},
+				{2, []string{"--ssh", "user@"}, "", "knock.sh: \"user@\" is no host: see knock.sh --help\n", 2},
 			} {
 				folder, words := m.install(t, &p.Doors[test.door])
 				words = append(words, test.args...)

@@ -3,6 +3,7 @@ package handout
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -262,6 +263,24 @@ var machines = []machine{
 	{"dash with a small nc and perl", []string{"dash"}, map[string]string{"sleep": "sleep", "nc": "busybox", "perl": "perl", "ping": "ping"}},
 	{"busybox alone", []string{"busybox", "sh"}, map[string]string{
 		"busybox": "busybox", "sleep": "busybox", "nc": "busybox", "ping": "busybox", "ping6": "busybox", "nslookup": "busybox"}},
+}
+
+// with is a machine that has one more program.
+func with(m machine, name, program string) machine {
+	m.name += " and " + name
+	m.programs = maps.Clone(m.programs)
+	m.programs[name] = program
+	return m
+}
+
+// program is one that stands for what cannot be had here.
+func program(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // install makes the folder that is the machine's PATH, with our ssh in it, and
