@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/document"
 )
 
 // knocks makes the chains that run the automaton.
@@ -76,9 +77,9 @@ func (c *compiler) leave(s *automaton.State) []match {
 // whereabouts adds the rules that find out how far a source has come.
 func (c *compiler) whereabouts(ch *chain) {
 	for _, s := range c.deepest() {
-		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), s.Timeout, c.gates[s.ID].name)
+		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), document.Brief(s.Timeout), c.gates[s.ID].name)
 		if s.Opened {
-			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", s.Timeout, c.gates[s.ID].name)
+			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", document.Brief(s.Timeout), c.gates[s.ID].name)
 		}
 		ch.add(doc, to(c.gates[s.ID]), c.within(c.stateTag(s), s.Timeout))
 	}
