@@ -41,7 +41,7 @@ type writer struct {
 	skill   float64 // how often the next packet is one that leads somewhere
 	at      time.Duration
 	events  scenario
-	let     []shot // the TCP packets that a grant let in
+	let     []shot // what a grant let in, but for what opens no connection
 	first   int
 	sport   uint16
 	limit   int // of first knocks
@@ -200,12 +200,8 @@ func (w *writer) next(src netip.Addr) {
 // useful sends what brings the source on: it uses a grant or makes the next
 // knock of a door.
 func (w *writer) useful(src netip.Addr) bool {
-	if len(w.let) > 0 && chance(w.Rand, 0.08) { // its answer was lost
-		s := pick(w.Rand, w.let)
-		if w.model.machine.Parameters.Known != automaton.SameSYN && chance(w.Rand, 0.4) {
-			s.seq, s.flags = w.Uint32(), pick(w.Rand, []packet.TCPFlags{packet.SYN, packet.ACK, packet.PSH | packet.ACK})
-		}
-		w.add(s)
+	if len(w.let) > 0 && chance(w.Rand, 0.12) {
+		w.add(w.encore(pick(w.Rand, w.let)))
 		return true
 	}
 	m := w.model.machine
@@ -251,6 +247,19 @@ var bare = []packet.TCPFlags{
 	packet.ACK, packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.SYN | packet.ACK,
 }
 
+// encore makes what may come after a packet that was let in: the same once more, as
+// its answer was lost, another one of its flow, or another connection.
+func (w *writer) encore(s shot) shot {
+	switch x := w.Float64(); {
+	case x < 0.3:
+		w.sport++
+		s.sport = w.sport
+	case x < 0.5 && s.port.Protocol == policy.TCP && w.model.machine.Parameters.Known != automaton.SameSYN:
+		s.seq, s.flags = w.Uint32(), pick(w.Rand, []packet.TCPFlags{packet.SYN, packet.ACK, packet.PSH | packet.ACK})
+	}
+	return s
+}
+
 // visit asks for a service.
 func (w *writer) visit(src netip.Addr, s *automaton.Service) {
 	shot := w.shot(src, s.Port)
@@ -292,7 +301,7 @@ func (w *writer) add(s shot) {
 	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
 		w.first++
 	}
-	if v.verdict.Rule == 2 && s.port.Protocol == policy.TCP && s.opens() {
+	if v.verdict.Rule == 2 && s.opens() {
 		w.let = append(w.let, s)
 	}
 	w.events = append(w.events, event{w.at, s})
