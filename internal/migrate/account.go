@@ -1,72 +1,12 @@
 package migrate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"postern/internal/policy"
 )
-
-// compare lists where strangers get another answer by the policy than by the
-// rules, before any knock: at the line that decided.
-func (ld *loader) compare(d *draft, s *side) {
-	type difference struct {
-		line int
-		why  string
-	}
-	var order []difference
-	about := map[difference][]string{}
-	differs := func(out *outcome, line int, why string, p policy.Port, i int) {
-		out.mark()
-		what := p.String()
-		if i >= s.strays {
-			what = "all of " + p.Protocol.String()
-		}
-		at := difference{line, why}
-		if about[at] == nil {
-			order = append(order, at)
-		}
-		if !slices.Contains(about[at], what) {
-			about[at] = append(about[at], what)
-		}
-	}
-	for _, at := range s.all {
-		guarded := len(d.interfaces) == 0 || slices.Contains(d.interfaces, at.iface)
-		for i, port := range s.ports {
-			p := probe{port, at}
-			out := s.send(p, tags{})
-			if s.work < 0 {
-				return
-			}
-			allows := d.takes(p, s.set.v6) || !guarded
-			line := lineOf(&out)
-			switch {
-			case out.verdict == accepted && out.forward.IsValid():
-				differs(&out, out.sentBy.line, "it forwards %s to everyone, without a knock: keep it in the other firewall", port, i)
-			case out.verdict == accepted && !allows && (out.by == nil || !out.by.marked):
-				differs(&out, line, "it lets in %s without a knock, and no entry of allow can say for whom", port, i)
-			case out.verdict != accepted && allows && guarded && line > 0 && d.posture == policy.Closed:
-				differs(&out, line, "it refuses some whom the policy lets in (%s): a policy has no list of whom to refuse", port, i)
-			case out.verdict != accepted && allows && guarded && line > 0 && port.Protocol != policy.ICMP:
-				differs(&out, line, "it refuses %s, and posture guard leaves all but the doors alone: keep it in the other firewall", port, i)
-			case at.named() == 0 || out.verdict != accepted:
-				out.mark()
-			}
-		}
-	}
-	for _, at := range order {
-		ld.left.add(at.line, at.why, several(about[at]))
-	}
-}
-
-// several is "a", "a, b" or "a, b, c and more".
-func several(all []string) string {
-	const most = 3
-	if len(all) > most {
-		return strings.Join(all[:most], ", ") + " and more"
-	}
-	return strings.Join(all, ", ")
-}
 
 // mark says that the rules which decided are accounted for.
 func (o *outcome) mark() {
@@ -78,29 +18,24 @@ func (o *outcome) mark() {
 	}
 }
 
-// takes tells whether the policy lets a probe in without a knock.
-func (d *draft) takes(p probe, v6 bool) bool {
-	for i := range d.allow {
-		e := &d.allow[i]
-		if (!e.from.IsValid() || e.from.Addr().Is6() == v6) && e.takes(p) {
-			return true
-		}
-	}
-	return d.posture == policy.Guard && !slices.ContainsFunc(d.doors, func(dr *door) bool { return slices.Contains(dr.Services, p.port) })
-}
-
 // unheeded lists the rules of a family that has no knocks.
 func (ld *loader) unheeded(w *walker) {
 	family, other := "IPv4", "IPv6"
 	if w.set.v6 {
 		family, other = other, family
 	}
+	why := fmt.Sprintf("the rules for %s have no knocks, and are not in the policy; it is made of those for %s, and holds for both", family, other)
+	listed := false
 	for _, c := range w.set.order {
 		for _, r := range c.rules {
 			if !r.marked && !ordinary(r.tests) {
-				ld.left.add(r.line, "the rules for %s have no knocks, and are not in the policy; it is made of those for %s, and holds for both", family, other)
+				listed = true
+				ld.left.add(r.line, "%s", why)
 			}
 		}
+	}
+	if !listed { // the policy has doors even so
+		ld.left.add(w.set.chain("filter", "INPUT").line, "%s", why)
 	}
 }
 
@@ -113,7 +48,13 @@ func (ld *loader) account(w *walker) {
 			ld.left.add(c.line, "%s", outside(c))
 		}
 		for _, r := range c.rules {
+			why := ""
+			if reached[c] && !silent(c, r) {
+				why = r.beyond()
+			}
 			switch {
+			case why != "":
+				ld.left.add(r.line, "%s", why)
 			case r.marked, reached[c] && ordinary(r.tests) && r.target != "LOG":
 			case !reached[c]:
 				ld.left.add(r.line, "%s", outside(c))
@@ -139,15 +80,36 @@ func outside(c *chain) string {
 	return "the table " + c.table + " stays in the other firewall"
 }
 
+const whySourcePort = "a policy does not look at the sender's port"
+
+// beyond says what a rule looks at that no packet on paper can answer for, and
+// no policy asks; an empty text: nothing. Such a rule is listed, whatever
+// became of it.
+func (r *rule) beyond() string {
+	for _, t := range r.tests {
+		switch {
+		case t.kind == onUnknown, t.kind == onRate && t.why != "":
+			return t.why
+		case t.kind == onSourcePort:
+			return whySourcePort
+		case t.kind == onRate && logging(r):
+			return "a policy has no limit for what it logs: postern has one of its own"
+		case t.kind == onRate && r.target == "ACCEPT":
+			return "a policy has no limit for what it lets in"
+		case t.kind == onRate, t.kind == onFlood, t.kind == onRecent && t.recent.hits > 1:
+			return "a policy has no limit of how often; postern bounds first knocks by itself"
+		}
+	}
+	return ""
+}
+
+func logging(r *rule) bool { return r.target == "LOG" || r.target == "NFLOG" || r.target == "ULOG" }
+
 // unread says why a rule that packets can meet is not in the policy; an empty
 // text: it is.
 func (r *rule) unread(w *walker, c *chain) string {
 	for _, t := range r.tests {
 		switch {
-		case t.kind == onUnknown && r.target != "LOG":
-			return t.why
-		case t.kind == onFlood || t.kind == onRecent && t.recent.hits > 1:
-			return "a policy has no limit of how often; postern bounds first knocks by itself"
 		case t.kind == onOutput && !r.passed:
 			return "nothing that comes in has an outgoing interface yet"
 		}
@@ -168,7 +130,7 @@ func (r *rule) unread(w *walker, c *chain) string {
 	case r.target == "DNAT":
 		return "where it leads is not one address and port"
 	case r.target == "ACCEPT", r.target == "DROP", r.target == "REJECT", r.target == "", r.target == "RETURN", next != nil,
-		r.target == "LOG", r.target == "NFLOG", r.target == "ULOG", r.target == "TARPIT":
+		logging(r), r.target == "TARPIT":
 		return ""
 	}
 	return "what " + r.target + " does is not the policy's"
@@ -209,6 +171,9 @@ func silent(c *chain, r *rule) bool {
 	}
 	sport := ""
 	for _, t := range r.tests {
+		if t.kind == onUnknown || t.kind == onRate || t.kind == onFlood {
+			return false
+		}
 		if t.kind == onProtocol && !t.not && t.protocol == igmp {
 			return true
 		}

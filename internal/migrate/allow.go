@@ -68,10 +68,7 @@ func (a *allower) rule(r *rule, tests []test) {
 	for i := range tests {
 		t := &tests[i]
 		switch {
-		case t.kind == onState && !t.not, t.kind == onRate, t.kind == onRecent, t.kind == onType && !t.not, t.kind == onFlags:
-			if t.kind == onRate {
-				a.left.add(r.line, "a policy has no limit for what it allows: the entry has none")
-			}
+		case t.kind == onState && !t.not, t.kind == onRate, t.kind == onRecent, t.kind == onType && !t.not, t.kind == onSourceType && !t.not, t.kind == onFlags:
 		case t.not:
 			refuse("an entry of allow says who and what, not who and what else")
 			return
@@ -94,7 +91,7 @@ func (a *allower) rule(r *rule, tests []test) {
 			refuse("an entry of allow is for every address of this host, and so is not made of a rule for one")
 			return
 		case t.kind == onSourcePort:
-			refuse("a policy does not look at the sender's port")
+			refuse(whySourcePort)
 			return
 		}
 	}

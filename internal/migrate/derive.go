@@ -239,10 +239,17 @@ func (o *opening) impossible() string {
 // doors reads the doors off one rule set, with the places they are for.
 func (ld *loader) doors(w *walker, m mentions) (found []*foundDoor, places map[*foundDoor][]place, err error) {
 	places = map[*foundDoor][]place{}
-	for _, at := range m.places {
+	var spare int // work that is left for what comes after
+	for n, at := range slices.Concat(m.places, m.others) {
+		if n == len(m.places) {
+			spare = w.work / 2
+			w.work -= spare
+		}
 		x, err := w.explore(m, at)
-		if err != nil {
+		if err != nil && n < len(m.places) {
 			return nil, nil, err
+		} else if err != nil {
+			break
 		}
 	openings:
 		for _, o := range x.openings() {
@@ -264,6 +271,7 @@ func (ld *loader) doors(w *walker, m mentions) (found []*foundDoor, places map[*
 			places[f] = []place{at}
 		}
 	}
+	w.work = max(w.work, 0) + spare
 	return found, places, nil
 }
 

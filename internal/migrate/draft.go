@@ -37,6 +37,7 @@ type allowed struct {
 type door struct {
 	policy.Door
 	line     int      // of the input that it is read off
+	v6       bool     // these were rules for IPv6
 	comments []string // about choices that were made
 	left     leftovers
 }

@@ -3,7 +3,6 @@ package migrate
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"postern/internal/policy"
 )
@@ -13,12 +12,14 @@ type mentions struct {
 	ports  []policy.Port // in the order of the rules, then strays
 	strays int           // where those begin: a TCP and a UDP port that no rule names
 	places []place       // those that matter to knocks, the strangers' first
+	others []place       // those that may: something before the knocks names them
 	all    []place       // every one
 }
 
 const (
-	maxExpanded = 16 // the ports of a range that are all looked at
-	maxPlaces   = 64
+	maxExpanded = 16   // the ports of a range that are all looked at
+	maxPlaces   = 64   // that are looked at for knocks
+	maxAll      = 1024 // that facets are put together to
 )
 
 func (w *walker) mentions() mentions {
@@ -75,8 +76,13 @@ func (w *walker) mentions() mentions {
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
 		m.ports = append(m.ports, policy.Port{Protocol: protocol, Number: stray(named, seen, protocol)})
 	}
-	m.places, m.all = relevant.places(), every.places()
+	m.places, m.all = relevant.places(maxPlaces), every.places(maxAll)
 	m.places = m.places[:min(len(m.places), maxPlaces)]
+	for _, at := range m.all[:min(len(m.all), maxPlaces)] {
+		if !slices.Contains(m.places, at) {
+			m.others = append(m.others, at)
+		}
+	}
 	return m
 }
 
@@ -101,41 +107,48 @@ func stray(named []policy.Service, seen map[policy.Port]bool, protocol policy.Pr
 type facets struct {
 	ifaces   []string
 	from, to []netip.Prefix
+	together []place // that one rule asks for
 }
 
 func (f *facets) add(r *rule) {
+	one := facets{}
 	for _, t := range r.tests {
-		switch name := strings.TrimSuffix(t.name, "+"); {
-		case t.kind == onInterface && name != "lo" && name != "" && !slices.Contains(f.ifaces, name):
-			f.ifaces = append(f.ifaces, name)
-		case t.kind == onSource && t.network.Bits() > 0 && !t.network.Addr().IsLoopback() && !slices.Contains(f.from, t.network):
-			f.from = append(f.from, t.network)
-		case t.kind == onAddress && t.network.Bits() > 0 && !t.network.Addr().IsLoopback() && !slices.Contains(f.to, t.network):
-			f.to = append(f.to, t.network)
+		switch {
+		case t.kind == onInterface && t.name != "lo" && t.name != "+" && t.name != "":
+			one.ifaces = append(one.ifaces, t.name) // a wildcard too: it is within itself
+		case t.kind == onSource && t.network.Bits() > 0 && !t.network.Addr().IsLoopback():
+			one.from = append(one.from, t.network)
+		case t.kind == onAddress && t.network.Bits() > 0 && !t.network.Addr().IsLoopback():
+			one.to = append(one.to, t.network)
 		}
 	}
+	if len(one.ifaces) <= 1 && len(one.from) <= 1 && len(one.to) <= 1 && len(one.ifaces)+len(one.from)+len(one.to) > 1 {
+		together := one.places(maxPlaces)
+		f.together = append(f.together, together[len(together)-1])
+	}
+	f.ifaces, f.from, f.to = append(f.ifaces, one.ifaces...), append(f.from, one.from...), append(f.to, one.to...)
 }
 
-// places are all that the facets make together; if these are too many, each
-// facet by itself.
-func (f *facets) places() []place {
+// places are all that the facets make together; if these are more than most, each
+// facet by itself, and those that a rule names together.
+func (f *facets) places(most int) []place {
+	ifaces, from, to := unique(f.ifaces), unique(f.from), unique(f.to)
 	all := []place{{}}
-	for _, i := range f.ifaces {
+	for _, i := range ifaces {
 		all = append(all, place{iface: i})
 	}
-	for _, s := range f.from {
+	for _, s := range from {
 		all = append(all, place{from: s})
 	}
-	for _, d := range f.to {
+	for _, d := range to {
 		all = append(all, place{to: d})
 	}
-	if (len(f.ifaces)+1)*(len(f.from)+1)*(len(f.to)+1) > maxPlaces {
-		return all
+	if (len(ifaces)+1)*(len(from)+1)*(len(to)+1) > most {
+		return append(all, unique(f.together)...)
 	}
-	ifaces, from, to := append([]string{""}, f.ifaces...), append([]netip.Prefix{{}}, f.from...), append([]netip.Prefix{{}}, f.to...)
-	for _, i := range ifaces {
-		for _, s := range from {
-			for _, d := range to {
+	for _, i := range append([]string{""}, ifaces...) {
+		for _, s := range append([]netip.Prefix{{}}, from...) {
+			for _, d := range append([]netip.Prefix{{}}, to...) {
 				if p := (place{i, s, d}); p.named() > 1 {
 					all = append(all, p)
 				}
@@ -143,6 +156,19 @@ func (f *facets) places() []place {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b place) int { return a.named() - b.named() })
+	return all
+}
+
+// unique are the values of a list, in the order in which they come first.
+func unique[T comparable](list []T) []T {
+	var all []T
+	seen := map[T]bool{}
+	for _, v := range list {
+		if !seen[v] {
+			seen[v] = true
+			all = append(all, v)
+		}
+	}
 	return all
 }
 

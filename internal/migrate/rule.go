@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -55,7 +56,8 @@ const (
 	onFlags
 	onICMP
 	onRecent
-	onType   // of the address
+	onType // of the address
+	onSourceType
 	onSocket // a program listens
 	onRate   // holds for ordinary traffic
 	onFlood  // holds for a flood only
@@ -104,11 +106,19 @@ var arguments = map[string]int{
 	"-j": 1, "--jump": 1, "-g": 1, "--goto": 1,
 }
 
+// plainMatches are those that ask for nothing by themselves, or for what is
+// looked at here.
+var plainMatches = []string{
+	"tcp", "udp", "icmp", "icmp6", "icmpv6", "comment", "multiport", "state", "conntrack", "recent", "limit", "hashlimit",
+	"connlimit", "addrtype", "pkttype", "socket",
+}
+
 // parseRule reads the words of a rule. What it does not understand becomes a
 // test that says so: a rule is never refused.
 func parseRule(args []string, v6 bool) *rule {
 	r := &rule{form: strings.Join(args, " "), options: map[string]string{}}
-	var ip []test // the header's, which the kernel looks at first
+	var ip []test    // the header's, which the kernel looks at first
+	matching := true // rather than in the options of the target
 	for i := 0; i < len(args); {
 		not := false
 		option := args[i]
@@ -136,21 +146,26 @@ func parseRule(args []string, v6 bool) *rule {
 		}
 		switch option {
 		case "-j", "--jump":
-			r.target = values[0]
+			r.target, matching = values[0], false
 		case "-g", "--goto":
-			r.target, r.jumps = values[0], true
+			r.target, r.jumps, matching = values[0], true, false
 		case "-m", "--match":
-			switch values[0] {
-			case "recent":
+			matching = true
+			switch name := values[0]; {
+			case name == "recent":
 				r.tests = append(r.tests, test{kind: onRecent, recent: recent{name: "DEFAULT"}})
-			case "socket":
+			case name == "socket":
 				r.tests = append(r.tests, test{kind: onSocket})
+			case !slices.Contains(plainMatches, name):
+				r.tests = append(r.tests, test{kind: onUnknown, why: fmt.Sprintf("the match %q is not one that a policy knows", short(name))})
 			}
 		case "-p", "--protocol", "--proto", "-s", "--source", "--src", "-d", "--destination", "--dst",
 			"-i", "--in-interface", "-o", "--out-interface", "-f", "--fragment":
 			ip = append(ip, headerTest(option, values, v6, not))
 		default:
-			r.option(option, values, not, known)
+			if r.option(option, values, not); !known && matching {
+				r.tests = append(r.tests, test{kind: onUnknown, not: not, why: "the condition " + option + " is not one that a policy knows"})
+			}
 		}
 	}
 	r.tests = append(ip, r.tests...)
@@ -186,7 +201,7 @@ func headerTest(option string, values []string, v6, not bool) test {
 }
 
 // option reads an option of a match or a target.
-func (r *rule) option(option string, values []string, not, known bool) {
+func (r *rule) option(option string, values []string, not bool) {
 	add := func(t test) {
 		t.not = not
 		r.tests = append(r.tests, t)
@@ -219,7 +234,11 @@ func (r *rule) option(option string, values []string, not, known bool) {
 			break
 		}
 		add(test{kind: onState, words: []string{"KNOWN"}})
-	case "--src-type", "--dst-type":
+	case "--ports":
+		add(test{kind: onUnknown, why: whySourcePort})
+	case "--src-type":
+		add(test{kind: onSourceType, words: strings.Split(strings.ToUpper(value), ",")})
+	case "--dst-type":
 		add(test{kind: onType, words: strings.Split(strings.ToUpper(value), ",")})
 	case "--pkt-type":
 		add(test{kind: onType, words: []string{strings.ToUpper(value)}})
@@ -234,10 +253,6 @@ func (r *rule) option(option string, values []string, not, known bool) {
 		r.options[cmp.Or(long, "--to-destination")] = value
 	case "--reject-with", "--log-prefix", "--nflog-group", "--nflog-prefix", "--to-destination", "--to-ports", "--to-source":
 		r.options[option] = value
-	default:
-		if !known && r.target == "" {
-			add(test{kind: onUnknown, why: "the condition " + option + " is not one that a policy knows"})
-		}
 	}
 }
 
@@ -266,6 +281,7 @@ func (r *rule) recentOption(option, value string, not bool) {
 			t.recent.bits = ones(a)
 		}
 	case "rttl":
+		r.tests = append(r.tests, test{kind: onRate, why: "a policy does not look at how far a packet has come"})
 	default:
 		t.recent.verb, t.not = option, not
 	}

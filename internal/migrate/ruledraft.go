@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"postern/internal/policy"
 )
@@ -227,6 +228,7 @@ func (ld *loader) logs(d *draft, s *side, first bool) {
 func (ld *loader) addDoors(d *draft, s *side) {
 	for _, f := range s.doors {
 		dr := f.door
+		dr.v6 = s.set.v6
 		anywhere := s.at[f][0].named() == 0
 		for _, at := range s.at[f] {
 			if anywhere {
@@ -235,7 +237,8 @@ func (ld *loader) addDoors(d *draft, s *side) {
 			if at.iface != "" && !slices.Contains(d.interfaces, at.iface) {
 				d.interfaces, d.ifaceLine = append(d.interfaces, at.iface), dr.line
 			}
-			if at.from.IsValid() && !slices.Contains(dr.From, at.from) {
+			if at.from.IsValid() && !slices.ContainsFunc(dr.From, func(p netip.Prefix) bool { return holdsNetwork(p, at.from) }) {
+				dr.From = slices.DeleteFunc(dr.From, func(p netip.Prefix) bool { return holdsNetwork(at.from, p) })
 				dr.From = append(dr.From, at.from)
 			}
 			switch {
@@ -253,6 +256,12 @@ func (ld *loader) addDoors(d *draft, s *side) {
 	if len(d.interfaces) == 0 {
 		return
 	}
+	if i := slices.IndexFunc(d.interfaces, func(name string) bool { return strings.HasSuffix(name, "+") }); i >= 0 {
+		ld.left.add(s.doors[0].line, "the rules take knocks on every interface whose name fits %s; the policy takes knocks on all, "+
+			"because one that names interfaces names each, and leaves the others open", d.interfaces[i])
+		d.interfaces = nil
+		return
+	}
 	// With interfaces named, a policy leaves the others open.
 	elsewhere := s.send(probe{s.ports[s.strays], place{}}, tags{})
 	if elsewhere.verdict != accepted {
@@ -262,9 +271,11 @@ func (ld *loader) addDoors(d *draft, s *side) {
 	}
 }
 
-// mergeFamilies makes one door of two that differ in nothing but the family.
+// mergeFamilies makes one door of two that differ in nothing but the family, and
+// leaves the others to theirs.
 func mergeFamilies(d *draft) {
 	var doors []*door
+	both := map[*door]bool{}
 	for _, dr := range d.doors {
 		i := slices.IndexFunc(doors, func(o *door) bool {
 			return slices.Equal(o.Knock.Sequence, dr.Knock.Sequence) && slices.Equal(o.Services, dr.Services) &&
@@ -277,8 +288,18 @@ func mergeFamilies(d *draft) {
 			continue
 		}
 		doors[i].From = append(doors[i].From, dr.From...)
+		both[doors[i]] = true
 	}
 	d.doors = doors
+	for _, dr := range doors {
+		switch {
+		case both[dr], len(dr.From) > 0, dr.Address.IsValid(), dr.Forward.IsValid(): // which say the family
+		case dr.v6:
+			dr.From = []netip.Prefix{netip.MustParsePrefix("::/0")}
+		default:
+			dr.From = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+		}
+	}
 }
 
 // bothFamilies joins what is allowed over IPv4 and over IPv6.

@@ -70,6 +70,8 @@ type flight struct {
 	addr netip.Addr // the source
 	to   netip.Addr // the destination, if a rule names it or gave it
 	sent bool       // on to another host
+
+	depth int // of chains
 }
 
 // send walks a probe of a source with tags through the rules.
@@ -109,8 +111,14 @@ func (f *flight) hook(name chainName) bool {
 
 // enter goes through a chain, and tells whether a rule decided.
 func (f *flight) enter(c *chain) bool {
+	f.depth++
+	defer func() { f.depth-- }()
 	for _, r := range c.rules {
-		if !f.passes(r) {
+		passed := f.passes(r)
+		if f.trail != nil {
+			*f.trail = append(*f.trail, step{r, f.packet, f.depth, passed, f.tags})
+		}
+		if !passed {
 			continue
 		}
 		r.passed = true
@@ -225,6 +233,8 @@ func (f *flight) holds(t *test) bool {
 		return f.port.Protocol == policy.ICMP && isEcho(t.words[0])
 	case onType:
 		return slices.ContainsFunc(t.words, func(w string) bool { return w == "LOCAL" && !f.sent || w == "UNICAST" || w == "HOST" })
+	case onSourceType: // of other hosts
+		return slices.Contains(t.words, "UNICAST")
 	case onSocket:
 		// Where nothing listens, there is nothing to let in.
 		return transport && !f.sent

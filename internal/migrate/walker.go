@@ -12,6 +12,8 @@ type walker struct {
 	sources   []netip.Prefix              // all that the rules name, for a stranger's address to be none of them
 	addresses map[netip.Prefix]netip.Addr // of them, found so far
 	work      int                         // rules and tests that may still be looked at
+	trail     *[]step                     // if it is to be kept, with the number of the packet
+	packet    int
 }
 
 // maxWork is some seconds' worth. The tests want it sooner.
