@@ -60,7 +60,28 @@ func (ld *loader) doorOf(o opening) *foundDoor {
 		break
 	}
 	f.alternatives(states)
+	f.overlooked(states)
 	return f
+}
+
+// overlooked lists ports that are wrong ones by the policy, and by the rules
+// are refused before anybody looks at knocks.
+func (f *foundDoor) overlooked(states []int) {
+	o := &f.opening
+	for _, here := range states[1 : len(states)-1] {
+		for i, port := range o.ports {
+			out := &o.out[here][i]
+			if o.class[o.next[here][i]] != o.class[here] || o.class[o.next[here][o.strays]] == o.class[here] ||
+				out.verdict == accepted || o.opensAnywhere(i) || slices.Contains(o.knocks, i) {
+				continue
+			}
+			what := port.String()
+			if i >= o.strays {
+				what = "all of " + port.Protocol.String()
+			}
+			f.left.add(lineOf(out), "by these rules a packet to %s between knocks does not send a client back to the start; by the policy it does", what)
+		}
+	}
 }
 
 // lineOf is the line that decided; 0: none did.

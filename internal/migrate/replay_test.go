@@ -61,6 +61,7 @@ func TestExceptions(t *testing.T) {
 		{"time", before(jump, "-A INPUT -m time --timestart 22:00 --timestop 6:00 -j DROP"), "-A INPUT -m time", `the match "time"`},
 		{"a match after the jump", before(jump, "-A INPUT -j DROP -m time --timestart 22:00"), "-A INPUT -j DROP -m time", `the match "time"`},
 		{"a match that asks nothing", before(jump, "-A INPUT -m rpfilter -j DROP"), "-A INPUT -m rpfilter", `the match "rpfilter"`},
+		{"a port before the knocks", before(jump, "-A INPUT -p tcp --dport 113 -j DROP"), "-A INPUT -p tcp --dport 113", "does not send a client back"},
 		{"the host itself", before(jump, "-A INPUT -m addrtype --src-type LOCAL -j DROP"), "-A INPUT -m addrtype", "no new connection"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"postern/internal/policy"
 )
@@ -108,4 +109,9 @@ func (x *machine) run(state int, ports []int) int {
 		state = x.next[state][i]
 	}
 	return state
+}
+
+// opensAnywhere tells whether some state lets a port in, by index.
+func (x *machine) opensAnywhere(port int) bool {
+	return slices.ContainsFunc(x.out, func(out []outcome) bool { return out[port].verdict == accepted })
 }
