@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"postern/internal/paragraph"
 	"postern/internal/policy"
@@ -66,7 +65,7 @@ func Ports(p *policy.Policy) string {
 	var b strings.Builder
 	rows := forwarded.rows("TO PORT")
 	if len(rows) > 1 {
-		table(&b, rows)
+		linesTo(&b, paragraph.Columns(rows))
 		for _, note := range notes(p, forwarded) {
 			paragraphTo(&b, note)
 		}
@@ -85,7 +84,7 @@ func Ports(p *policy.Policy) string {
 	}
 	if len(more) > 1 {
 		b.WriteByte('\n')
-		table(&b, more)
+		linesTo(&b, paragraph.Columns(more))
 	}
 	return b.String()
 }
@@ -216,26 +215,13 @@ func needsNoKnock(a policy.Allow) string {
 	return text
 }
 
-// table writes rows in columns that line up.
-func table(b *strings.Builder, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		last := len(row) - 1
-		for i, cell := range row[:last] {
-			fmt.Fprintf(b, "%-*s  ", widths[i], cell)
-		}
-		b.WriteString(row[last] + "\n")
-	}
-}
-
 func paragraphTo(b *strings.Builder, text string) {
 	b.WriteByte('\n')
-	for _, line := range paragraph.Wrap(text, 80) {
+	linesTo(b, paragraph.Wrap(text, 80))
+}
+
+func linesTo(b *strings.Builder, lines []string) {
+	for _, line := range lines {
 		b.WriteString(line + "\n")
 	}
 }
