@@ -140,9 +140,31 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestLines: what others write into comments does not end a rule, and a listing that
+// breaks off is not taken for a whole one.
+func TestLines(t *testing.T) {
+	const listing = "# it's \"quoted\n*filter\n:INPUT ACCEPT [0:0]\n" +
+		"[0:0] -A INPUT -m comment --comment \"a\nCOMMIT\n\\\"[1:2] -A INPUT\n\\\\\" -j DROP\n" +
+		"[3:4] -A INPUT -j ACCEPT\nCOMMIT\n"
+	tables, err := parseLoaded(listing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := tables["filter"].chain("INPUT").rules
+	if len(rules) != 2 || option(rules[0].text, "--comment") != "a\nCOMMIT\n\"[1:2] -A INPUT\n\\" || rules[0].leadsTo() != "DROP" || rules[1].packets != 3 {
+		t.Errorf("got %+v", rules)
+	}
+	for _, broken := range []string{listing[:len(listing)-len("COMMIT\n")], "*filter\n:INPUT ACCEPT [0:0]\n[0:0] -A INPUT --comment \"a -j DROP\nCOMMIT\n"} {
+		if _, err := parseLoaded(broken); err == nil || !strings.Contains(err.Error(), "COMMIT") {
+			t.Errorf("%q: got %v", broken, err)
+		}
+	}
+}
+
 func FuzzParseLoaded(f *testing.F) {
 	f.Add("*filter\n:INPUT ACCEPT [1:2]\n:POSTERN-INPUT - [0:0]\n[0:0] -A INPUT -j POSTERN-INPUT\n[0:0] -A POSTERN-INPUT -p igmp -j \"\\\"DROP\"\nCOMMIT\n# Completed\n")
 	f.Add("# Table `nat' is incompatible, use 'nft' tool.\n*raw\nCOMMIT\n")
+	f.Add("*filter\n:INPUT ACCEPT [0:0]\n[0:0] -A INPUT --comment \"a\n\\\"\n\" -j ACCEPT\nCOMMIT\n")
 	f.Add("*filter\n[0:0] -A INPUT -j ACCEPT\nCOMMIT\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		tables, err := parseLoaded(text)

@@ -28,9 +28,9 @@ func parseLoaded(text string) (map[string]*loadedTable, error) {
 	all := map[string]*loadedTable{}
 	var now *loadedTable
 	var c *listedChain
-	for n, line := range strings.Split(text, "\n") {
+	for _, line := range statements(text) {
 		line = strings.TrimSpace(line)
-		unreadable := fmt.Errorf("iptables-save writes %q in line %d, which Postern cannot read", line, n+1)
+		unreadable := fmt.Errorf("iptables-save writes %q, which Postern cannot read", line)
 		switch {
 		case strings.HasPrefix(line, "# Table `") && strings.HasSuffix(line, "' is incompatible, use 'nft' tool."):
 			name, _, _ := strings.Cut(strings.TrimPrefix(line, "# Table `"), "'")
@@ -63,7 +63,29 @@ func parseLoaded(text string) (map[string]*loadedTable, error) {
 			c.rules = append(c.rules, rule)
 		}
 	}
+	if now != nil {
+		return nil, fmt.Errorf("iptables-save does not end table %s with COMMIT, so that Postern has not read all of it", now.table)
+	}
 	return all, nil
+}
+
+// statements splits a listing at the ends of lines, but for those within quotes: the
+// comment of a rule may have several lines.
+func statements(text string) []string {
+	var all []string
+	begun, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch isRule := text[begun] == '['; {
+		case text[i] == '\n' && !quoted:
+			all = append(all, text[begun:i])
+			begun = i + 1
+		case text[i] == '"' && isRule:
+			quoted = !quoted
+		case text[i] == '\\' && quoted:
+			i++
+		}
+	}
+	return append(all, text[begun:])
 }
 
 // parseListed reads "[12:3456] -A INPUT -j ACCEPT".
