@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/document"
 	"postern/internal/policy"
 )
 
@@ -62,7 +63,7 @@ func newClient(d *policy.Door) (*client, error) {
 			}
 		}
 	}
-	c := &client{Door: d.Name, Knocks: d.Knock.Sequence, Family: family(d), OpenFor: spell(d.OpenFor)}
+	c := &client{Door: d.Name, Knocks: d.Knock.Sequence, Family: family(d), OpenFor: document.Brief(d.OpenFor)}
 	for _, k := range c.Knocks {
 		switch k.Protocol {
 		case policy.TCP:
@@ -137,15 +138,4 @@ func network(p netip.Prefix) string {
 		return p.Addr().String()
 	}
 	return p.String()
-}
-
-// spell writes a duration as a policy would: 1m, where Go has 1m0s.
-func spell(d time.Duration) string {
-	text := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
 }

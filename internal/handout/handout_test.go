@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -97,20 +96,4 @@ func parse(t *testing.T, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	return p
-}
-
-func TestSpell(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		10 * time.Second:        "10s",
-		time.Minute:             "1m",
-		90 * time.Second:        "1m30s",
-		time.Hour:               "1h",
-		time.Hour + time.Second: "1h0m1s",
-		10 * time.Minute:        "10m",
-		1500 * time.Millisecond: "1.5s",
-	} {
-		if got := spell(d); got != want {
-			t.Errorf("%v is spelt %q, want %q", d, got, want)
-		}
-	}
 }
