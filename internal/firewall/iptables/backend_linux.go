@@ -42,12 +42,12 @@ func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() 
 // of, goes on: conntrack is told of it.
 func (b Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
-	untold := rememberSessions()
+	rememberSessions() // what it cannot tell now it may below
 	if err := retry(func() error { return b.replace(r) }); err != nil {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
-	untold = errors.Join(untold, rememberSessions())
+	untold := rememberSessions()
 	if o, found, err := b.elsewhere(); err != nil {
 		return err
 	} else if found {

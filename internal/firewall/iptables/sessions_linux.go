@@ -26,23 +26,40 @@ const (
 // their packets for strays.
 func rememberSessions() error {
 	flows, err := host.Connections()
-	if err != nil || len(flows) == 0 {
+	if err != nil {
 		return err
+	}
+	return tell(flows)
+}
+
+// tell tells conntrack of flows. It may not take one: that is no reason to keep the
+// others from it.
+func tell(flows host.Flows) error {
+	if len(flows) == 0 {
+		return nil
 	}
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return fmt.Errorf("telling conntrack of them: %w", err)
 	}
 	defer conn.Close()
+	var first error
+	untold := 0
 	for flow, stage := range flows {
 		message, err := tracked(flow, stage)
-		if err != nil {
-			return fmt.Errorf("telling conntrack of them: %w", err)
+		if err == nil {
+			_, err = conn.Execute(message)
 		}
 		// It knows some of them, perhaps with their addresses translated.
-		if _, err = conn.Execute(message); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("telling conntrack of them (does the kernel have nf_conntrack_netlink?): %w", err)
+		if err == nil || errors.Is(err, unix.EEXIST) {
+			continue
 		}
+		if untold++; first == nil {
+			first = fmt.Errorf("that of %s with %s: %w", flow.Local, flow.Remote, err)
+		}
+	}
+	if first != nil {
+		return fmt.Errorf("conntrack does not take %d of %d (does the kernel have nf_conntrack_netlink?), such as %w", untold, len(flows), first)
 	}
 	return nil
 }
