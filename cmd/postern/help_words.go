@@ -65,10 +65,52 @@ average. Then what is likely a mistake, in the policy or on this host.`
 
 	shortKnock = "knock at a host's door"
 	longKnock  = `Sends one knock to each port, in the given order: TCP unless a port is written
-PORT:udp, or icmp/echo for a ping. No answer is waited for; none would tell
+PORT:udp, or icmp/echo for a ping. With a NAME alone, what to knock at is in
+the hosts file: see "postern add". No answer is waited for; none would tell
 whether the door opened. Connect right after it, over the same address.`
-	exampleKnock = `  postern knock server.example 47011 5120 31877 && ssh server.example
+	exampleKnock = `  postern knock home && ssh ann@home.example
+  postern knock server.example 47011 5120 31877 && ssh server.example
   postern knock -4 server.example 20914 7061:udp 41230`
+
+	shortHosts = "list the hosts that a name is enough to knock at"
+	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
+user's folder for settings. Of the knocks, which are a secret, it says how many
+they are.`
+	exampleHosts = `  postern hosts
+  postern hosts --secrets`
+
+	shortAdd = "add a host to the hosts file, by its settings or by a link"
+	longAdd  = `Writes an entry into the hosts file, so that a name is enough to knock. What to
+write is in the flags, or in a LINK that "postern share" printed on the server;
+the link - is read from standard input, where no history of commands keeps it.
+Flags change what a link says.
+
+The file holds the knocks, and is readable by you alone. Its comments and the
+order in it stay as they are; an entry can as well be written by hand:
+
+  version: 1
+  hosts:
+    home:
+      address: home.example
+      port: 22                # of the service; udp/51820 is a UDP one
+      knock: [20914, udp/7061, 41230]
+      step_timeout: 3s        # the door's
+      user: ann               # to log in as, over ssh`
+	exampleAdd = `  postern add home --address home.example --knock 20914,7061:udp,41230
+  postern add - <link.txt
+  postern add postern://home.example:22/v1/name=ssh/knock=20914,41230/ home`
+
+	shortShare = "print a door's link, for a client to come in by"
+	longShare  = `Prints a link that holds all that a client must know to come in by a door: for
+"postern add". On a terminal it is drawn as a QR code as well. Without --host
+the link leads to the door's address, or to this host's public one if it has
+exactly one.
+
+The link holds the knocks. Whoever has it can knock, so give it to nobody else,
+and by a way that nobody else reads. It opens the door, and is no substitute
+for the authentication of the service behind it.`
+	exampleShare = `  postern share ssh --host home.example
+  ssh home.example sudo postern share --host home.example | postern add - home`
 
 	shortImport = "make a policy of iptables rules that knock, or of a knockd.conf"
 	longImport  = `Reads what another port knocker is set up with, and prints a policy that means
@@ -102,8 +144,26 @@ second session open: "postern up"; stop knockd, or take the old rules out (first
 	flagAll      = "show every source, not the first 20"
 	flagIPv4     = "use the host's IPv4 address"
 	flagIPv6     = "use the host's IPv6 address"
-	flagDelay    = "the `TIME` between two knocks"
+	flagDelay    = "the `TIME` between two knocks; of a host by name, its gap if it has one"
+	flagSecrets  = "show the knocks themselves"
 	flagRate     = "take a scan to send `N` probes a second"
 	flagCPUs     = "take a host to judge `N` packets at the same moment"
+	flagForce    = "replace the host of that name"
+	flagHost     = "how clients reach the door: a name or an `ADDRESS`"
+	flagService  = "the `PORT` of the service, where the door has several"
+	flagName     = "what the client calls the host, if not by the door's `NAME`"
+	flagQR       = "draw the link as a QR code, on standard error; left out: if a terminal shows both"
 	flagHere     = "look at this host as well: who listens, what is forwarded"
+)
+
+// What the settings of a host are, as flags.
+const (
+	flagAddress     = "where the host is: a name or an IP `ADDRESS`"
+	flagPort        = "the service's `PORT`, tcp unless written 51820:udp; 22 if left out"
+	flagKnock       = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
+	flagStepTimeout = "the door's step_timeout, the longest `TIME` between two knocks; 3s if left out"
+	flagGap         = "the least `TIME` between two knocks"
+	flagTimeout     = "how much `TIME` to give an opening; 15s if left out"
+	flagFamily      = "`4` to come by IPv4 only, 6 by IPv6"
+	flagUser        = "the `USER` to log in as, over ssh"
 )

@@ -58,6 +58,11 @@ func colourful(f *os.File) bool {
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}
+	return terminal(f)
+}
+
+// terminal tells whether a file is a terminal.
+func terminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }
@@ -69,6 +74,8 @@ const (
 	red    = "\x1b[1;31m"
 	yellow = "\x1b[1;33m"
 	faint  = "\x1b[2m"
+
+	whiteOnBlack = "\x1b[97;40m"
 )
 
 // colour puts text into a colour where the terminal has any.

@@ -33,7 +33,7 @@ func (e *ExistsError) Error() string {
 // An UneditableError says that a file is valid and yet written in a way that an
 // entry cannot be put into: in braces, say.
 type UneditableError struct {
-	Entry string // what to put under "hosts:" by hand
+	Entry string // what to put under "hosts:" by hand, in one line
 }
 
 func (e *UneditableError) Error() string {
@@ -73,7 +73,7 @@ func (f *File) With(h Host, on Clash) ([]byte, error) {
 	}
 	text := strings.Join(e.lines, "")
 	if !f.becomes(text, h) {
-		return nil, &UneditableError{h.entry(2, "\n")}
+		return nil, &UneditableError{h.inBraces()}
 	}
 	if f.marked {
 		text = "\ufeff" + text
@@ -112,6 +112,18 @@ func (h *Host) entry(indent int, end string) string {
 		b.WriteString(in + "  " + s.Key + ": " + s.Text + end)
 	}
 	return b.String()
+}
+
+// inBraces is the host as a line that fits into any file.
+func (h *Host) inBraces() string {
+	words := make([]string, 0, 8)
+	for _, s := range h.Settings() {
+		if s.Key == KeyUser && strings.ContainsAny(s.Text, ",[]") {
+			s.Text = strconv.Quote(h.User)
+		}
+		words = append(words, s.Key+": "+s.Text)
+	}
+	return plain(h.Name) + ": {" + strings.Join(words, ", ") + "}"
 }
 
 // A Setting is one line of an entry.

@@ -128,7 +128,7 @@ func TestWithRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := f.With(newcomer("new"), Refuse)
-		if e, ok := errors.AsType[*UneditableError](err); !ok || !strings.Contains(e.Entry, "knock: [1234, udp/2345]\n") {
+		if e, ok := errors.AsType[*UneditableError](err); !ok || e.Entry != "new: {address: new.example, port: 22, knock: [1234, udp/2345]}" {
 			t.Errorf("%q: %v, and the text\n%s", text, err, got)
 		}
 	}

@@ -17,15 +17,17 @@ import (
 //
 // After the address come the version, which says how to read all that follows,
 // and parts with a name each: name and knock always, in any order; protocol,
-// family and step_timeout where they are not tcp, any and 3s. It ends with a slash, so that a
-// link which lost its end on the way is told from a shorter knock. No character
-// in it means anything to a shell, and none needs escaping in a URL (but the
+// family and step_timeout where they are not tcp, any and 3s. It ends with a
+// slash, so that a link which lost its end on the way is told from a shorter
+// knock. No character in it means anything to a shell, and none needs escaping in a URL (but the
 // brackets of an IPv6 address: quote those).
 const (
 	linkScheme  = "postern://"
 	linkVersion = 1
-	maxLink     = 1024 // no link of ours comes near
 )
+
+// MaxLink is the length of the longest link that is read. Ours come not near it.
+const MaxLink = 1024
 
 // The parts of a link that are no settings.
 const (
@@ -122,8 +124,8 @@ func ParseLink(text string) (Host, error) {
 		return wrong(document.Quoted(version)+" is not the version of a link", form)
 	case number != strconv.Itoa(linkVersion):
 		return Host{}, &NewerError{number}
-	case len(text) > maxLink:
-		return wrong(fmt.Sprintf("this is no link: it is longer than %d bytes", maxLink), form)
+	case len(text) > MaxLink:
+		return wrong(fmt.Sprintf("this is no link: it is longer than %d bytes", MaxLink), form)
 	case odd >= 0:
 		return wrong("the link has a character that none has, after "+document.Quoted(text[max(0, odd-20):odd]), again)
 	case !more || rest == "", !strings.HasSuffix(rest, "/"):

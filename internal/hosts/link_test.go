@@ -139,7 +139,7 @@ func TestLinkRoundTrip(t *testing.T) {
 		if f != nil {
 			t.Fatal(f)
 		}
-		if len(link) > maxLink {
+		if len(link) > MaxLink {
 			t.Errorf("%d bytes", len(link))
 		}
 		got, err := ParseLink(link)
