@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -30,30 +32,63 @@ type command struct {
 
 func (b Backend) command(f Family) command { return command{f, b.Variant} }
 
-// name gives the program that does something: "iptables-nft-restore".
+// name gives the program that does something: "iptables-nft-restore". Without a
+// verb it is "iptables-nft".
 func (p command) name(verb string) string {
-	if p.variant == "" {
-		return p.family.Program() + "-" + verb
+	name := p.family.Program()
+	for _, part := range []string{p.variant, verb} {
+		if part != "" {
+			name += "-" + part
+		}
 	}
-	return p.family.Program() + "-" + p.variant + "-" + verb
+	return name
 }
 
 // version reads "iptables-restore v1.8.9 (nf_tables)". Before 1.8 there was one
 // variant, which does not say so.
-func (p command) version() (Version, error) {
-	out, err := p.run("restore", "", "--version")
+func (p command) version() (v Version, err error) {
+	v, err = p.restorer()
+	if err != nil || v.Number != "" {
+		return v, err
+	}
+	return p.introduced("")
+}
+
+// restorer gives the version of the program that loads rules; "" for one that is so
+// old that it cannot tell.
+func (p command) restorer() (Version, error) { return p.introduced("restore") }
+
+func (p command) introduced(verb string) (Version, error) {
+	out, err := p.run(verb, "", "--version")
 	if err != nil {
 		return Version{}, err
 	}
 	fields := strings.Fields(out)
-	if len(fields) < 2 {
-		return Version{}, fmt.Errorf("%s --version says %q, which is no version", p.name("restore"), strings.TrimSpace(out))
+	v := Version{Variant: "legacy"}
+	switch {
+	case len(fields) == 0 && verb != "":
+		return v, nil
+	case len(fields) < 2:
+		return v, fmt.Errorf("%s --version says %q, which is no version", p.name(verb), strings.TrimSpace(out))
 	}
-	v := Version{Number: strings.TrimPrefix(fields[1], "v"), Variant: "legacy"}
+	v.Number = strings.TrimPrefix(fields[1], "v")
 	if len(fields) > 2 && fields[2] == "(nf_tables)" {
 		v.Variant = "nft"
 	}
 	return v, nil
+}
+
+// since tells whether it is a version, or a later one.
+func (v Version) since(version ...int) bool {
+	var all []int
+	for field := range strings.SplitSeq(v.Number, ".") {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			break
+		}
+		all = append(all, n)
+	}
+	return slices.Compare(all, version) >= 0
 }
 
 // patience is how many seconds the legacy variant waits for others to let go of its
@@ -71,14 +106,22 @@ func (p command) save() (map[string]*loadedTable, error) {
 }
 
 // test finds out whether the program understands what it is to load.
-func (p command) test(text string) error {
-	_, err := p.run("restore", text, "--noflush", "--counters", "--wait", patience, "--test")
-	return err
-}
+func (p command) test(text string) error { return p.load(text, "--test") }
 
 // restore loads a text, all or nothing for each table.
-func (p command) restore(text string) error {
-	_, err := p.run("restore", text, "--noflush", "--counters", "--wait", patience)
+func (p command) restore(text string) error { return p.load(text) }
+
+func (p command) load(text string, options ...string) error {
+	v, err := p.restorer()
+	if err != nil {
+		return err
+	}
+	options = append(options, "--noflush", "--counters")
+	if v.since(1, 6, 2) {
+		// Before, iptables-restore took no lock, and took the number for a file.
+		options = append(options, "--wait", patience)
+	}
+	_, err = p.run("restore", text, options...)
 	return err
 }
 
