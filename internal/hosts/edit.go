@@ -41,9 +41,8 @@ func (e *UneditableError) Error() string {
 }
 
 // preface begins a new file.
-const preface = `# What "postern knock", "connect" and "ssh" know of hosts. It holds the knocks,
-# which are a secret: keep the file to yourself. They hide a service, and are no
-# substitute for its own authentication.
+const preface = `# The hosts that postern knocks at. The knocks are a secret: keep this file to
+# yourself. They hide a service, and are no substitute for its authentication.
 version: 1
 
 hosts:

@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/document"
 	"postern/internal/document/documenttest"
+	"postern/internal/policy"
 )
 
 // TestGood reads files that are right. Each golden is the file and, in "parsed",
@@ -91,7 +92,7 @@ func soundHost(t *testing.T, h Host) {
 	if _, fault := address(h.Address); fault != nil {
 		t.Errorf("address: %v", fault)
 	}
-	if len(h.Knock) > maxKnocks || h.Service.Number == 0 || h.StepTimeout <= 0 || h.Timeout <= 0 || h.Gap < 0 {
+	if len(h.Knock) > policy.MaxKnocks || h.Service.Number == 0 || h.StepTimeout <= 0 || h.Timeout <= 0 || h.Gap < 0 {
 		t.Errorf("%+v", h)
 	}
 }

@@ -166,7 +166,7 @@ func someHost() *rapid.Generator[Host] {
 		number := rapid.Uint16Range(1, 65535)
 		protocol := rapid.SampledFrom([]policy.Protocol{policy.TCP, policy.UDP})
 		h.Service = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
-		for range rapid.IntRange(1, maxKnocks).Draw(t, "knocks") {
+		for range rapid.IntRange(1, policy.MaxKnocks).Draw(t, "knocks") {
 			p := policy.Port{Protocol: policy.ICMP}
 			if rapid.IntRange(0, 9).Draw(t, "ping") > 0 {
 				p = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}

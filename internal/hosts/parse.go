@@ -121,8 +121,8 @@ func (w *walker) readHost(e document.Entry) {
 }
 
 func (w *walker) readKnock(h *Host, n *yaml.Node) {
-	if count := len(n.Content); count > maxKnocks {
-		w.Check(n.Content[maxKnocks], tooMany(count))
+	if count := len(n.Content); count > policy.MaxKnocks {
+		w.Check(n.Content[policy.MaxKnocks], tooMany(count))
 		return
 	}
 	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {

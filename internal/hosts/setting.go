@@ -177,12 +177,9 @@ func port(p policy.Port, err error) (policy.Port, *document.Fault) {
 	return p, nil
 }
 
-// maxKnocks is the longest sequence that a policy can have.
-const maxKnocks = 32
-
 func knocks(text string) ([]policy.Port, *document.Fault) {
 	words := strings.Split(text, ",")
-	if len(words) > maxKnocks {
+	if len(words) > policy.MaxKnocks {
 		return nil, tooMany(len(words))
 	}
 	all := make([]policy.Port, 0, len(words))
@@ -200,7 +197,7 @@ func knocks(text string) ([]policy.Port, *document.Fault) {
 }
 
 func tooMany(n int) *document.Fault {
-	return document.Wrong(fmt.Sprintf("there are %d knocks", n), fmt.Sprintf("a sequence has %d at most", maxKnocks))
+	return document.Wrong(fmt.Sprintf("there are %d knocks", n), fmt.Sprintf("a sequence has %d at most", policy.MaxKnocks))
 }
 
 func family(text string) (Family, *document.Fault) {

@@ -9,8 +9,8 @@ import (
 	"postern/internal/document"
 )
 
-// maxKnocks bounds a sequence. Two dozen knocks are beyond any guessing.
-const maxKnocks = 32
+// MaxKnocks bounds a sequence. Two dozen knocks are beyond any guessing.
+const MaxKnocks = 32
 
 func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]document.Entry {
 	k := &d.Knock
@@ -27,9 +27,9 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 }
 
 func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {
-	if count := len(n.Content); count > maxKnocks {
-		w.Fail(n.Content[maxKnocks], fmt.Sprintf("the sequence has %d knocks", count),
-			fmt.Sprintf("a sequence has %d at most", maxKnocks))
+	if count := len(n.Content); count > MaxKnocks {
+		w.Fail(n.Content[MaxKnocks], fmt.Sprintf("the sequence has %d knocks", count),
+			fmt.Sprintf("a sequence has %d at most", MaxKnocks))
 		return
 	}
 	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
