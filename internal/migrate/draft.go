@@ -37,6 +37,7 @@ type allowed struct {
 type door struct {
 	policy.Door
 	line     int      // of the input that it is read off
+	section  string   // of a knockd.conf that it is read off
 	v6       bool     // these were rules for IPv6
 	comments []string // about choices that were made
 	left     leftovers
@@ -262,7 +263,12 @@ func (d *draft) remove(invalid *policy.InvalidError, parts []part, left *leftove
 		switch {
 		case p.door != nil && !gone[p.door]:
 			gone[p.door], removed = true, true
-			left.add(p.door.line, "no door can be made of this: %s", why)
+			if p.door.section != "" {
+				why = fmt.Sprintf("section [%s] is left out: %s", p.door.section, why)
+			} else {
+				why = "no door can be made of this: " + why
+			}
+			left.add(p.door.line, "%s", why)
 		case p.allow != nil && !goneAllow[p.allow]:
 			goneAllow[p.allow], removed = true, true
 			left.add(p.allow.line, "it cannot be in allow: %s", why)

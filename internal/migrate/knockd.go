@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -149,7 +150,7 @@ func (s *section) door(openers map[string]*section, left *leftovers) *door {
 		return skip(start.line, "%s", why)
 	}
 	dr := newDoor(sequence.line, left)
-	dr.Name = fitName(s.name)
+	dr.Name, dr.section = fitName(s.name), s.name
 	if dr.Name != s.name {
 		dr.comments = append(dr.comments, "["+short(s.name)+"] in the knockd.conf")
 	}
@@ -168,8 +169,12 @@ func (s *section) door(openers map[string]*section, left *leftovers) *door {
 	s.flags(dr)
 	if t, is := s.keys["target"]; is {
 		if a, err := netip.ParseAddr(t.value); err != nil {
-			dr.left.add(t.line, "the target is no address: the door is for every address of this host")
+			dr.left.add(t.line, "the target is no address: the policy takes knocks at every address of this host")
+			dr.Address = o.to
 		} else {
+			if o.to.IsValid() && o.to != a {
+				return skip(t.line, "it watches one address and opens another, %s: write the door by hand", o.to)
+			}
 			dr.Address = a
 			dr.comments = append(dr.comments, "If knockd's target is not an address of this host, this door cannot work.")
 		}
@@ -273,26 +278,42 @@ func (s *section) closing(dr *door, o *opened) {
 	}
 }
 
-// six looks at the commands for IPv6.
+// six looks at the commands for IPv6, and says whom the door is for.
 func (s *section) six(dr *door, o *opened) {
 	start, is := s.keys["start_command_6"]
+	dr.From = o.from
 	if !is {
 		return
 	}
-	only := func(network string) { dr.From = append(dr.From, netip.MustParsePrefix(network)) }
-	four := s.keys["start_command"]
-	switch {
+	or := func(from []netip.Prefix, everyone string) []netip.Prefix {
+		if len(from) == 0 {
+			return []netip.Prefix{netip.MustParsePrefix(everyone)}
+		}
+		return from
+	}
+	const everyone4, everyone6 = "0.0.0.0/0", "::/0"
+	switch four := s.keys["start_command"]; {
 	case four.value == "":
-		only("::/0")
+		dr.From = or(o.from, everyone6)
 		return
-	case start.value == "":
-		only("0.0.0.0/0") // knockd does nothing over IPv6 then
+	case start.value == "": // knockd does nothing over IPv6 then
+		dr.From = or(o.from, everyone4)
 		return
 	}
-	if other, _ := opens(start.value); other == nil || other.key() != o.key() {
+	other, _ := opens(start.value)
+	switch {
+	case other == nil || other.what() != o.what():
 		dr.left.add(start.line, "it does something else than start_command; the policy does the same over IPv4 and IPv6")
+		other = o
+	case len(o.from)+len(other.from) > 0:
+		dr.From = slices.Concat(or(o.from, everyone4), or(other.from, everyone6))
 	}
-	if stop, is := s.keys["stop_command_6"]; is && stop.value != "" && !o.undoes(stop.value) {
+	for _, note := range other.notes {
+		if !slices.Contains(o.notes, note) {
+			dr.left.add(start.line, "%s", note)
+		}
+	}
+	if stop, is := s.keys["stop_command_6"]; is && stop.value != "" && !o.undoes(stop.value) && !other.undoes(stop.value) {
 		dr.left.add(stop.line, "it does something else than to close what start_command opens, and postern runs no commands")
 	}
 }

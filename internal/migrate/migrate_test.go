@@ -55,6 +55,9 @@ func sample(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	placed(t, text, left)
+	if result != nil {
+		standIns(t, result.Policy)
+	}
 	var list strings.Builder
 	for _, l := range left {
 		fmt.Fprintf(&list, "%d: %s\n    %s\n", l.Line, l.Text, l.Why)
@@ -89,6 +92,16 @@ func good(t *testing.T, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// standIns checks that no address which only stands for the knocker's is in a policy.
+func standIns(t *testing.T, text string) {
+	t.Helper()
+	for _, a := range knockers {
+		if strings.Contains(text, a.String()) {
+			t.Errorf("%s stands for the knocker, and is in the policy:\n%s", a, text)
+		}
+	}
 }
 
 // placed checks that a list is in the order of the file, shows its lines, says

@@ -3,35 +3,34 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"postern/internal/policy"
 )
 
-// An opened is what a command of knockd's opens to whoever knocked.
+// An opened is what a command of knockd's opens.
 type opened struct {
 	services []policy.Port
 	forward  netip.AddrPort
-	to       netip.Addr // only this address of the host
+	to       netip.Addr     // only this address of the host
+	from     []netip.Prefix // to these and no others; to whoever knocked if it is empty
 	timeout  time.Duration
 	notes    []string
 }
 
 // key tells whether two commands are about the same.
-func (o *opened) key() string { return fmt.Sprint(o.services, o.forward) }
+func (o *opened) key() string { return fmt.Sprint(o.what(), o.from) }
+
+// what is the key without whom it is for, which differs between IPv4 and IPv6.
+func (o *opened) what() string { return fmt.Sprint(o.services, o.forward) }
 
 // opened reads a section's command: what it opens, or why it opens nothing that
 // a door can.
 func (s *section) opened() (*opened, string) {
 	return opens(s.start().value)
 }
-
-// Stand-ins for the knocker's address, as knockd puts it in for %IP%.
-var knockers = map[bool]string{false: "192.0.2.254", true: "2001:db8::fe"}
 
 // opens reads a command line, which may have several commands.
 func opens(line string) (*opened, string) {
@@ -47,20 +46,11 @@ func opens(line string) (*opened, string) {
 			why = problem
 			o.notes = append(o.notes, problem)
 		case closing: // makes room for what it then opens anew
+		case !o.join(a):
+			return nil, "its commands open different things to different addresses: write the doors by hand"
 		default:
-			for _, p := range a.services {
-				if !slices.Contains(o.services, p) {
-					o.services = append(o.services, p)
-				}
-			}
 			o.notes = append(o.notes, a.notes...)
 			o.timeout = max(o.timeout, a.timeout)
-			if a.forward.IsValid() {
-				o.forward = a.forward
-			}
-			if a.to.IsValid() {
-				o.to = a.to
-			}
 		}
 	}
 	if len(o.services) == 0 {
@@ -70,6 +60,24 @@ func opens(line string) (*opened, string) {
 		return nil, why
 	}
 	return o, ""
+}
+
+// join adds what another command opens, and tells whether one door can do both.
+func (o *opened) join(a *opened) bool {
+	switch first := len(o.services) == 0; {
+	case first:
+		o.to, o.from, o.forward = a.to, a.from, a.forward
+	case a.to != o.to, a.forward.IsValid() && o.forward.IsValid() && a.forward != o.forward:
+		return false
+	case slices.Equal(a.services, o.services) && len(a.from) > 0 && len(o.from) > 0:
+		o.from = unique(slices.Concat(o.from, a.from))
+	case !slices.Equal(a.from, o.from):
+		return false
+	case a.forward.IsValid():
+		o.forward = a.forward
+	}
+	o.services = unique(slices.Concat(o.services, a.services))
+	return true
 }
 
 // something is the key of what is closed, but not by its name.
@@ -85,13 +93,8 @@ func closes(line string) string {
 			continue
 		}
 		found = true
-		for _, p := range a.services {
-			if !slices.Contains(o.services, p) {
-				o.services = append(o.services, p)
-			}
-		}
-		if a.forward.IsValid() {
-			o.forward = a.forward
+		if len(a.services) > 0 && !o.join(a) {
+			return something
 		}
 	}
 	switch {
@@ -154,66 +157,6 @@ func readCommand(args []string) (o *opened, closing bool, problem string) {
 	return nil, false, fmt.Sprintf("%q opens no service that can be told, and postern runs no commands", short(program))
 }
 
-func iptablesCommand(args []string, v6 bool) (*opened, bool, string) {
-	const unclear = "what this rule opens cannot be told"
-	for i := range args {
-		args[i] = strings.ReplaceAll(args[i], "%IP%", knockers[v6])
-	}
-	table, args := tableOf("filter", args)
-	if len(args) < 2 {
-		return nil, false, unclear
-	}
-	verb, chain, args := args[0], args[1], args[2:]
-	closing := false
-	switch verb {
-	case "-A", "--append", "-I", "--insert", "-R", "--replace":
-	case "-D", "--delete":
-		closing = true
-	default:
-		return nil, false, unclear
-	}
-	if len(args) > 0 && strings.Trim(args[0], "0123456789") == "" {
-		if args = args[1:]; closing {
-			return &opened{}, true, ""
-		}
-	}
-	r := parseRule(args, v6)
-	forward, isForward := parseEndpoint(r.options["--to-destination"], 1)
-	switch {
-	case r.target == "DNAT" && table == "nat" && isForward:
-	case r.target != "ACCEPT":
-		return nil, false, "it adds or takes away a rule that does not accept"
-	case table == "filter" && chain == "FORWARD":
-		return nil, false, "it opens the way to another host; a door does that with forward"
-	}
-	o := &opened{}
-	protocol := 0
-	var services []policy.Service
-	for _, t := range r.tests {
-		switch {
-		case t.not:
-			return nil, false, unclear
-		case t.kind == onProtocol:
-			protocol = t.protocol
-		case t.kind == onPort:
-			services = t.ports
-		case t.kind == onAddress && t.network.IsSingleIP():
-			o.to = t.network.Addr()
-		case t.kind == onSource, t.kind == onState, t.kind == onFlags, t.kind == onType, t.kind == onAddress && t.network.Bits() == 0:
-		case t.kind == onInterface:
-			o.notes = append(o.notes, "the rule is for the interface "+short(t.name)+" alone, and the door for all that the policy names")
-		case t.kind == onRate:
-			o.notes = append(o.notes, "a policy has no limit for what a door lets in")
-		default:
-			return nil, false, unclear
-		}
-	}
-	if !isForward && !slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onSource }) && !closing {
-		o.notes = append(o.notes, "the rule lets everyone in (it has no -s %IP%); the policy only who knocked")
-	}
-	return o.fill(protocol, services, forward, closing)
-}
-
 // fill makes services of ports.
 func (o *opened) fill(protocol int, services []policy.Service, forward netip.AddrPort, closing bool) (*opened, bool, string) {
 	p := policy.Protocol(protocol)
@@ -237,148 +180,47 @@ func (o *opened) fill(protocol int, services []policy.Service, forward netip.Add
 	return o, closing, ""
 }
 
-// helperCommand reads a call of the script that comes with knockd, which adds or
-// deletes a rule: "knock_add -i -c INPUT -p tcp -d 22 -f %IP%".
-func helperCommand(args []string) (*opened, bool, string) {
-	closing, protocol, port := false, "tcp", ""
-	for i, a := range args {
-		value := ""
-		if i+1 < len(args) {
-			value = args[i+1]
-		}
-		switch a {
-		case "-x", "--delete":
-			closing = true
-		case "-p", "--proto":
-			protocol = value
-		case "-d", "--dstport":
-			port = value
-		}
-	}
-	services, ok := parsePorts(port)
-	if port == "" || !ok {
-		return nil, closing, "which port it opens cannot be told"
-	}
-	return (&opened{}).fill(protocolNumber(protocol), services, netip.AddrPort{}, closing)
-}
-
-var nftRule = regexp.MustCompile(`\b(tcp|udp) dport (\{[^}]*\}|[a-z0-9-]+)`)
-
-// nftCommand reads "nft add rule …" and "nft add element …".
-func nftCommand(args []string) (*opened, bool, string) {
-	text := strings.Join(args, " ")
-	closing := slices.Contains(args, "delete") || slices.Contains(args, "destroy")
-	if slices.Contains(args, "element") {
-		const set = "it puts the knocker into a set, and the rule that says what the set may do is not in this file"
-		if closing {
-			return &opened{}, true, ""
-		}
-		return nil, false, set
-	}
-	m := nftRule.FindStringSubmatch(text)
-	switch {
-	case closing: // by a handle, which says nothing
-		return &opened{}, true, ""
-	case !slices.Contains(args, "rule") || !strings.HasSuffix(text, "accept") && !strings.Contains(text, " accept "):
-		return nil, false, "what this command of nft opens cannot be told"
-	case m == nil:
-		return (&opened{}).fill(0, nil, netip.AddrPort{}, false)
-	}
-	ports := strings.ReplaceAll(strings.ReplaceAll(strings.Trim(m[2], "{} "), " ", ""), "-", ":")
-	services, ok := parsePorts(ports)
-	if !ok {
-		return nil, false, "what this command of nft opens cannot be told"
-	}
-	return (&opened{}).fill(protocolNumber(m[1]), services, netip.AddrPort{}, false)
-}
-
-// ufwCommand reads "ufw allow from %IP% to any port 22 proto tcp".
-func ufwCommand(args []string) (*opened, bool, string) {
-	const unclear = "what this command of ufw opens cannot be told"
-	closing, protocol, port := false, "", ""
-	o := &opened{}
-	for i := 0; i < len(args); i++ {
-		value := ""
-		if i+1 < len(args) {
-			value = args[i+1]
-		}
-		switch args[i] {
-		case "delete":
-			closing = true
-		case "insert", "prepend", "comment", "from":
-			i++
-		case "proto":
-			protocol = value
-			i++
-		case "port":
-			port = value
-			i++
-		case "to":
-			if a, err := netip.ParseAddr(value); err == nil {
-				o.to = a
-			}
-			i++
-		case "route", "deny", "reject", "app", "out":
-			return nil, closing, unclear
-		}
-	}
-	if number, name, found := strings.Cut(port, "/"); found {
-		port, protocol = number, name
-	}
-	services, ok := parsePorts(port)
-	if port == "" || !ok {
-		return nil, closing, unclear
-	}
-	if protocol == "" {
-		protocol = "tcp"
-		if !closing {
-			o.notes = append(o.notes, "without proto, ufw opens the port for TCP and UDP; the policy opens it for TCP")
-		}
-	}
-	return o.fill(protocolNumber(protocol), services, netip.AddrPort{}, closing)
-}
-
-var (
-	richPort     = regexp.MustCompile(`\bport port="?([0-9-]+)"? protocol="?(tcp|udp)"?`)
-	richProtocol = regexp.MustCompile(`\bport protocol="?(tcp|udp)"? port="?([0-9-]+)"?`)
-	richService  = regexp.MustCompile(`\bservice name="?([a-z0-9-]+)"?`)
+// Why a rule makes no door, by where it is.
+const (
+	whyOutward = "it is about what goes out, and a door about what comes in"
+	whyTransit = "it opens the way to another host; a door does that with forward"
 )
 
-// firewalldCommand reads a rich rule that accepts.
-func firewalldCommand(args []string) (*opened, bool, string) {
-	const unclear = "what this command of firewall-cmd opens cannot be told"
-	text := strings.Join(args, " ")
-	closing := strings.Contains(text, "--remove-rich-rule")
-	if !closing && !strings.Contains(text, "--add-rich-rule") || !strings.Contains(text, "accept") {
-		return nil, closing, unclear
+// inChain tells why a rule in a chain of that name makes no door.
+func inChain(name string) (problem string) {
+	switch strings.ToUpper(name) {
+	case "OUTPUT", "POSTROUTING":
+		return whyOutward
+	case "FORWARD":
+		return whyTransit
 	}
-	o := &opened{}
-	for _, a := range args {
-		if value, is := strings.CutPrefix(a, "--timeout="); is {
-			if n, err := strconv.Atoi(strings.TrimSuffix(value, "s")); err == nil && n > 0 && n <= 86400 {
-				o.timeout = time.Duration(n) * time.Second
-			} else if d, err := time.ParseDuration(value); err == nil && d > 0 {
-				o.timeout = min(d, 24*time.Hour)
-			}
+	return ""
+}
+
+// whom reads which source a command lets in, and notes where the policy does not
+// let in the same.
+func (o *opened) whom(source string) (problem string) {
+	const everyone = "the rule lets everyone in; the policy only who knocked"
+	host, bits, _ := strings.Cut(source, "/")
+	if host == "%IP%" {
+		if bits != "" && bits != "32" && bits != "128" {
+			o.notes = append(o.notes, fmt.Sprintf("the rule lets in all neighbours of who knocked (%s); the policy only who knocked", short(source)))
 		}
+		return ""
 	}
-	if m := richService.FindStringSubmatch(text); m != nil {
-		p, known := wellKnown[m[1]]
-		if !known {
-			return nil, closing, unclear
-		}
-		o.services = []policy.Port{p}
-		return o, closing, ""
+	if source == "" || source == "any" {
+		o.notes = append(o.notes, everyone)
+		return ""
 	}
-	port, protocol := "", ""
-	if m := richPort.FindStringSubmatch(text); m != nil {
-		port, protocol = m[1], m[2]
-	} else if m := richProtocol.FindStringSubmatch(text); m != nil {
-		port, protocol = m[2], m[1]
+	p, ok := parseNetwork(source)
+	switch {
+	case !ok:
+		return fmt.Sprintf("whom it lets in (%s) is neither the knocker nor one address or network", short(source))
+	case p.Bits() == 0:
+		o.notes = append(o.notes, everyone)
+	default:
+		o.from = append(o.from, p)
+		o.notes = append(o.notes, fmt.Sprintf("the rule lets in %s, whoever knocked; by the policy only who comes from there can knock", network(p)))
 	}
-	services, ok := parsePorts(strings.ReplaceAll(port, "-", ":"))
-	if port == "" || !ok {
-		return nil, closing, unclear
-	}
-	return o.fill(protocolNumber(protocol), services, netip.AddrPort{}, closing)
+	return ""
 }
