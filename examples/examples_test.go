@@ -118,8 +118,8 @@ func TestHowto(t *testing.T) {
 		Source: policy.Source{IPv4: 32, IPv6: 128},
 		Log:    policy.Log{Target: policy.LogKernel},
 	}
-	p.Doors[0].Pos = policy.Position{}
-	p.Doors[0].Knock.SequencePos = nil
+	d := &p.Doors[0]
+	d.Pos, d.OpenForPos, d.Knock.SequencePos, d.Knock.StepTimeoutPos = policy.Position{}, policy.Position{}, nil, policy.Position{}
 	if diff := cmp.Diff(want, *p, cmpopts.IgnoreUnexported(policy.Policy{}), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -49,24 +49,37 @@ func (e *PingError) Unwrap() error { return e.Err }
 // Resolve gives the one address that all knocks, and what follows them, must go
 // to: a grant is for one source address, and that depends on the destination.
 func Resolve(ctx context.Context, host string, family Family) (netip.Addr, error) {
-	var addrs []netip.Addr
+	all, err := ResolveAll(ctx, host, family)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return all[0], nil
+}
+
+// ResolveAll gives all addresses of a host, the best first.
+func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
+	var found []netip.Addr
 	literal, err := netip.ParseAddr(host)
 	if err == nil {
-		addrs = []netip.Addr{literal}
-	} else if addrs, err = net.DefaultResolver.LookupNetIP(ctx, string(AnyFamily), host); err != nil {
+		found = []netip.Addr{literal}
+	} else if found, err = net.DefaultResolver.LookupNetIP(ctx, string(AnyFamily), host); err != nil {
 		var dns *net.DNSError
 		if errors.As(err, &dns) && dns.IsNotFound {
-			return netip.Addr{}, fmt.Errorf("no host is called %q", host)
+			return nil, fmt.Errorf("no host is called %q", host)
 		}
-		return netip.Addr{}, fmt.Errorf("looking up %q: %w", host, err)
+		return nil, fmt.Errorf("looking up %q: %w", host, err)
 	}
-	for _, a := range addrs {
+	var all []netip.Addr
+	for _, a := range found {
 		a = a.Unmap()
 		if family == AnyFamily || a.Is4() == (family == IPv4) {
-			return a, nil
+			all = append(all, a)
 		}
 	}
-	return netip.Addr{}, &FamilyError{host, family}
+	if len(all) == 0 {
+		return nil, &FamilyError{host, family}
+	}
+	return all, nil
 }
 
 // Knock sends the knocks in order, with a pause between one and the next, and
