@@ -16,9 +16,12 @@ func (s *session) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "import FILE",
 		Short:   shortImport,
-		Long:    longImport,
+		Long:    longImport + longImportRules,
 		Example: exampleImport,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("file") {
+				return &usageError{err: importTakesNoFlag(), cmd: cmd}
+			}
 			if len(args) == 0 {
 				return &usageError{err: errors.New(sayNoImport), cmd: cmd}
 			}
@@ -32,6 +35,7 @@ func (s *session) importCommand() *cobra.Command {
 
 // imported is the answer of import to programs.
 type imported struct {
+	File   string         `json:"file"`
 	Kind   migrate.Kind   `json:"kind"`
 	Policy string         `json:"policy"`
 	Left   []migrate.Left `json:"left"`
@@ -47,13 +51,13 @@ func (s *session) importFile(name string) error {
 		return s.notImported(name, err)
 	}
 	if s.json {
-		return s.answer(imported{result.Kind, result.Policy, append([]migrate.Left{}, result.Left...)})
+		return s.answer(imported{name, result.Kind, result.Policy, append([]migrate.Left{}, result.Left...)})
 	}
 	if _, err := io.WriteString(s.out, result.Policy); err != nil {
 		return err
 	}
 	s.sayLeft(name, result.Left)
-	s.sayImported(len(result.Left))
+	s.sayImported(result.Kind, len(result.Left))
 	return nil
 }
 
@@ -93,6 +97,9 @@ func notRead(name string, err error) *failure {
 // was left out as diagnostics; a person has read it by then.
 func (s *session) notImported(name string, err error) *failure {
 	f := &failure{Code: codePolicy, Message: err.Error(), Hints: []string{migrate.Understood}, err: err}
+	if unknown, ok := errors.AsType[*migrate.UnknownError](err); ok && unknown.Remedy != "" {
+		f.Hints = []string{unknown.Remedy}
+	}
 	empty, ok := errors.AsType[*migrate.EmptyError](err)
 	if !ok {
 		return f

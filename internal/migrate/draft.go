@@ -193,14 +193,17 @@ func network(p netip.Prefix) string {
 	return p.String()
 }
 
-// plainWord is what YAML takes for nothing but a word.
-var plainWord = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?)$`)
+// plainWord is what YAML may take for nothing but a word, if it is none of its own.
+var (
+	plainWord = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?)$`)
+	yamlWord  = regexp.MustCompile(`(?i)^(null|true|false|yes|no|on|off|y|n)$`)
+)
 
 func quoted(words []string) []string {
 	all := make([]string, len(words))
 	for i, w := range words {
 		all[i] = w
-		if !plainWord.MatchString(w) {
+		if !plainWord.MatchString(w) || yamlWord.MatchString(w) {
 			all[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
 		}
 	}

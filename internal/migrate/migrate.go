@@ -52,6 +52,7 @@ type Left struct {
 // An UnknownError says that a text is none of the kinds.
 type UnknownError struct {
 	Name, Reason string
+	Remedy       string // empty if it is none of the kinds
 }
 
 func (e *UnknownError) Error() string {
@@ -95,7 +96,7 @@ func Read(name string, text []byte) (*Result, error) {
 		d, err = readRules(lines, l)
 	}
 	if err != nil {
-		return nil, &UnknownError{name, err.Error()}
+		return nil, &UnknownError{name, err.Error(), remedyTooLarge}
 	}
 	p := d.settle(l)
 	if p == "" {
@@ -106,10 +107,10 @@ func Read(name string, text []byte) (*Result, error) {
 
 // kindOf finds out what a text is, by the first line that tells.
 func kindOf(name string, text []byte) (Kind, error) {
-	refuse := func(reason string) (Kind, error) { return "", &UnknownError{name, reason} }
+	refuse := func(reason string) (Kind, error) { return "", &UnknownError{Name: name, Reason: reason} }
 	switch {
 	case len(text) > policy.MaxSize:
-		return refuse("the file is larger than 1 MiB")
+		return "", &UnknownError{name, "the file is larger than 1 MiB", remedyTooLarge}
 	case bytes.IndexByte(text, 0) >= 0, !utf8.Valid(text):
 		return refuse("the file is not text")
 	case len(bytes.TrimSpace(text)) == 0:
@@ -173,6 +174,8 @@ func (l *leftovers) sorted() []Left {
 }
 
 var errTooLarge = errors.New("these rules are too many, or too tangled, to follow a packet through all of them")
+
+const remedyTooLarge = "cut out what has nothing to do with knocks, lists of addresses first, and import the rest"
 
 // short cuts a line to what a list can show.
 func short(text string) string {

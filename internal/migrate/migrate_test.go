@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,6 +160,19 @@ func same(t *testing.T, want, got *policy.Policy) {
 	}
 }
 
+// TestWordsOfYAML: an interface may have a name that YAML has another use for.
+func TestWordsOfYAML(t *testing.T) {
+	for _, name := range []string{"null", "Null", "true", "FALSE", "yes", "no", "on", "off", "y", "n", "~", "1e3", "0x1f", "-", "a#b", "wg0"} {
+		result, err := Read("knockd.conf", fmt.Appendf(nil, "[options]\n interface = %s\n[ssh]\n sequence = 7000\n command = iptables -A INPUT -s %%IP%% -p tcp --dport 22 -j ACCEPT\n", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := good(t, result.Policy).Interfaces; !slices.Equal(got, []string{name}) {
+			t.Errorf("the interface %q came out as %q:\n%s", name, got, result.Policy)
+		}
+	}
+}
+
 // TestUnknown: what is none of the kinds is refused, with its name and a reason.
 func TestUnknown(t *testing.T) {
 	for _, c := range []struct{ name, text, says string }{
@@ -176,6 +190,9 @@ func TestUnknown(t *testing.T) {
 		var unknown *UnknownError
 		if !errors.As(err, &unknown) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.name) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+		if large := c.name == "large" || c.name == "loop"; unknown != nil && (unknown.Remedy != "") != large {
+			t.Errorf("%s: the remedy is %q", c.name, unknown.Remedy)
 		}
 	}
 	for _, text := range []string{"*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n", "*filter\nCOMMIT\n", "iptables -L\n"} {
