@@ -25,6 +25,7 @@ const (
 	codePolicy      = 3 // the policy is invalid
 	codePrivilege   = 4 // no privilege
 	codeUnsupported = 5 // not supported here
+	codeShut        = 6 // a door stays shut
 	codeInterrupted = 130
 )
 

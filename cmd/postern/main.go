@@ -127,7 +127,7 @@ func (s *session) root() *cobra.Command {
 	})
 	root.SetHelpCommand(s.helpCommand())
 	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
-		s.knockCommand(), s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
+		s.knockCommand(), s.connectCommand(), s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {
