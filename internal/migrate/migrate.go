@@ -5,7 +5,8 @@
 // iptables-save lists them or as the commands of a script, are not looked at for
 // familiar names: packets are sent through them on paper (walk.go), the states
 // that a source can get into are found by that (states.go), and the doors are read off
-// those (doors.go). A knockd.conf says its sequences, and the services are read
+// those (doors.go). In the end every door is knocked at on paper from everywhere
+// that the rules name (replay.go). A knockd.conf says its sequences, and the services are read
 // off the commands that it would run.
 //
 // A line of the input is either in the policy, or something that Postern does

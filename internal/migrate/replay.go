@@ -14,7 +14,6 @@ type replay struct {
 	opened []bool           // by service
 	sentTo []netip.AddrPort // by service, where it is sent on to
 	by     *outcome         // of the first service that stays shut, or else of the first
-	trail  []step
 }
 
 // A step is a rule that a packet of a replay came to.
