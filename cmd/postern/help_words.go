@@ -125,8 +125,13 @@ forwarded, translation of addresses) stays where it is.
 It reads FILE and nothing else, and changes nothing on this host: the old rules,
 or knockd, go on working, and go on refusing what a door of postern lets in. Read
 the policy, write it to a file, and go on with "postern check". Then, with a
-second session open: "postern up"; stop knockd, or take the old rules out (first
-"iptables -P INPUT ACCEPT", then the rules); and knock your way in from elsewhere.`
+second session open: "postern up"; stop knockd, or take the old rules out; and
+knock your way in from elsewhere.
+
+Of the old rules set the policy back ("iptables -P INPUT ACCEPT"), then take out
+the jump to their chains ("iptables -D INPUT -j ...") and these chains ("iptables
+-F NAME", "iptables -X NAME"), and nothing else. To flush INPUT or a whole table
+would take postern's own rules out as well, if they are there by --backend iptables.`
 	exampleImport = `  iptables-save | postern import - > policy.yaml
   postern import /etc/knockd.conf > policy.yaml && postern check -f policy.yaml`
 

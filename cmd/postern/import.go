@@ -16,7 +16,7 @@ func (s *session) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "import FILE",
 		Short:   shortImport,
-		Long:    longImport + longImportRules,
+		Long:    longImport,
 		Example: exampleImport,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("file") {

@@ -9,14 +9,6 @@ import (
 const (
 	sayNoImport     = "which file?"
 	hintNothingLeft = "write the policy by hand; README.md has a first one"
-
-	// longImportRules ends the long help.
-	longImportRules = `
-
-Of the old rules take out the jump to their chains ("iptables -D INPUT -j ..."),
-then these chains ("iptables -F NAME", "iptables -X NAME"), and nothing else. To
-flush INPUT or a whole table would take postern's own rules out as well, if they
-are there by --backend iptables.`
 )
 
 func importTakesNoFlag() error {
