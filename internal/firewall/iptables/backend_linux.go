@@ -258,7 +258,8 @@ func (b Backend) revert(before snapshot, changed []place) error {
 	return b.dropMade(now, before.contents())
 }
 
-// sound tells whether what is loaded is one rule set, and whole.
+// sound tells whether what is loaded is one rule set, and whole, and nothing gets
+// past it.
 func (c contents) sound(digest string) bool {
 	for _, f := range spoken() {
 		if _, found := c[place{f, "filter"}]; !found {
@@ -268,6 +269,9 @@ func (c contents) sound(digest string) bool {
 	shape := c.shape()
 	for _, here := range c {
 		if n, found := here.note(); !found || n.digest != digest || n.shape != shape {
+			return false
+		}
+		if slices.ContainsFunc(here.entries, func(e entry) bool { return e.passed }) {
 			return false
 		}
 	}

@@ -1,7 +1,9 @@
 package iptables
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -14,16 +16,26 @@ type content struct {
 
 // An entry is a rule that leads from a chain of others to one of ours.
 type entry struct {
-	at   int    // its place in the chain, from 1; behind all that is there: 0
-	rule string // "INPUT -j POSTERN-INPUT"
+	at     int    // its place in the chain, from 1; behind all that is there: 0
+	rule   string // "INPUT -j POSTERN-INPUT"
+	passed bool   // rules of others before it may let packets in that it should judge
 }
 
-// content gives what the guest wants in its table. Most jumps come first: rules of
-// others that let something in may not stand before them.
+// stands tells whether an entry that is there is where another is wanted: where
+// nothing gets past it, or, to undo that, in its place from before. One that is to
+// be the last stays before what others have appended.
+func (e entry) stands(want entry) bool {
+	if want.passed {
+		return e.at == want.at
+	}
+	return want.at != 1 || !e.passed
+}
+
+// content gives what the guest wants in its table. Most jumps come first.
 func (g *guest) content() content {
 	c := content{chains: g.chains}
 	for _, j := range g.jumps {
-		e := entry{1, j.rule()}
+		e := entry{at: 1, rule: j.rule()}
 		if j.last {
 			e.at = 0
 		}
@@ -48,7 +60,7 @@ func (l *loadedTable) content() (c content) {
 		}
 		for i := range listed.rules {
 			if r := &listed.rules[i]; isOurs(r.leadsTo()) {
-				c.entries = append(c.entries, entry{i + 1, r.rest()})
+				c.entries = append(c.entries, entry{i + 1, r.rest(), l.mayPass(&listed, listed.rules[:i], r)})
 			}
 		}
 	}
@@ -66,7 +78,8 @@ func (c *content) index(name string) int {
 
 // edit writes what iptables-restore --noflush --counters makes a table's content of
 // what it holds now: "" if there is nothing to do. The kernel gets it all at once.
-// Chains and entries that are there already are left alone, and other rules keep what
+// Chains and entries that are there already are left alone (but for entries that rules
+// of others let packets past: they become the first), and other rules keep what
 // they have counted (but ip6tables-nft-restore 1.8.9 begins again at 0); nothing of
 // others is named.
 func (l *loadedTable) edit(table string, want content) string {
@@ -86,16 +99,12 @@ func (l *loadedTable) edit(table string, want content) string {
 			fmt.Fprintf(&b, "[%d:%d] %s\n", count.packets, count.bytes, numbered(r))
 		}
 	}
-	missing := slices.Clone(want.entries)
-	for _, e := range now.entries {
-		if i := slices.IndexFunc(missing, func(m entry) bool { return m.rule == e.rule }); i >= 0 {
-			missing = slices.Delete(missing, i, i+1)
-			continue
-		}
+	gone, come := moves(now.entries, want.entries)
+	for _, e := range gone {
 		// By what it says and not by its number, so that it is never another's.
 		fmt.Fprintf(&b, "-D %s\n", e.rule)
 	}
-	for _, e := range missing {
+	for _, e := range come {
 		chain, rest, _ := strings.Cut(e.rule, " ")
 		if e.at == 0 {
 			fmt.Fprintf(&b, "-A %s %s\n", chain, rest)
@@ -114,6 +123,41 @@ func (l *loadedTable) edit(table string, want content) string {
 		return ""
 	}
 	return "*" + table + "\n" + b.String() + "COMMIT\n"
+}
+
+// moves gives which entries must go and which come, in this order. A rule that says
+// the same as others is deleted before them, so that of several copies all go, unless
+// it does not matter where the last one stands.
+func moves(now, want []entry) (gone, come []entry) {
+	done := map[string]bool{}
+	for _, e := range slices.Concat(now, want) {
+		if done[e.rule] {
+			continue
+		}
+		done[e.rule] = true
+		has, wants := copies(now, e.rule), copies(want, e.rule)
+		keep := 0
+		if slices.EqualFunc(has, wants, entry.stands) || len(wants) > 0 && wants[0].at == 0 {
+			keep = min(len(has), len(wants))
+		}
+		gone = append(gone, has[keep:]...)
+		come = append(come, wants[keep:]...)
+	}
+	slices.SortStableFunc(come, func(a, b entry) int { return cmp.Compare(a.order(), b.order()) })
+	return gone, come
+}
+
+// order is where an entry comes among those that are put into a chain.
+func (e entry) order() int {
+	if e.at == 0 {
+		return math.MaxInt
+	}
+	return e.at
+}
+
+// copies gives the entries that say the same.
+func copies(all []entry, rule string) []entry {
+	return slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return e.rule != rule })
 }
 
 // counted gives what the rules of a table have counted, by what they count.

@@ -15,7 +15,7 @@ func TestEdit(t *testing.T) {
 			{"POSTERN-INPUT", []string{"-A POSTERN-INPUT -i lo -j RETURN", "-A POSTERN-INPUT -p igmp -j RETURN"}},
 			{"POSTERN-GATE1", []string{"-A POSTERN-GATE1 -j DROP"}},
 		},
-		entries: []entry{{1, "INPUT -j POSTERN-INPUT"}},
+		entries: []entry{{at: 1, rule: "INPUT -j POSTERN-INPUT"}},
 	}
 	const fresh = `*filter
 :POSTERN-INPUT - [0:0]
@@ -44,13 +44,15 @@ func TestEdit(t *testing.T) {
 :POSTERN-INPUT - [0:0]
 [5:6] -A POSTERN-INPUT -i lo -j RETURN
 [0:0] -A POSTERN-INPUT -p 2 -j RETURN
+-D INPUT -j POSTERN-INPUT
+-I INPUT 1 -j POSTERN-INPUT
 COMMIT
 `,
 		},
 		{
-			"just what is wanted",
+			"just what is wanted, behind a rule that only logs",
 			chains + ":POSTERN-INPUT - [0:0]\n:POSTERN-GATE1 - [0:0]\n" +
-				"[3:4] -A INPUT -j ACCEPT\n[0:0] -A INPUT -j POSTERN-INPUT\n[5:6] -A POSTERN-INPUT -i lo -j RETURN\n" +
+				"[3:4] -A INPUT -j LOG\n[0:0] -A INPUT -j POSTERN-INPUT\n[5:6] -A POSTERN-INPUT -i lo -j RETURN\n" +
 				"[0:0] -A POSTERN-INPUT -p 2 -j RETURN\n[9:10] -A POSTERN-GATE1 -j DROP\nCOMMIT\n",
 			want,
 			"",
@@ -74,7 +76,9 @@ COMMIT
 				"[0:0] -A POSTERN-GATE2 -j POSTERN-GATE3\nCOMMIT\n",
 			want,
 			fresh + `-D INPUT -j POSTERN-INPUT
+-D INPUT -j POSTERN-INPUT
 -D INPUT -i eth0 -g POSTERN-GATE2
+-I INPUT 1 -j POSTERN-INPUT
 -F POSTERN-GATE2
 -F POSTERN-GATE3
 -X POSTERN-GATE2
@@ -91,7 +95,7 @@ COMMIT
 		{
 			"an entry gets back its place",
 			chains + "[3:4] -A INPUT -j ACCEPT\nCOMMIT\n",
-			content{chains: []guestChain{{"POSTERN-INPUT", nil}}, entries: []entry{{2, "INPUT -j POSTERN-INPUT"}}},
+			content{chains: []guestChain{{"POSTERN-INPUT", nil}}, entries: []entry{{at: 2, rule: "INPUT -j POSTERN-INPUT"}}},
 			"*filter\n:POSTERN-INPUT - [0:0]\n-I INPUT 2 -j POSTERN-INPUT\nCOMMIT\n",
 		},
 	} {

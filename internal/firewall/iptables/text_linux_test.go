@@ -174,12 +174,23 @@ func program(variant string, f Family, what string) string {
 	return name + "-" + what
 }
 
+// restore loads rules in the place of those that are there.
 func restore(t *testing.T, h *lab.Host, program, text string) {
 	t.Helper()
-	cmd := h.Command(t.Context(), program)
+	load(t, h.Command(t.Context(), program), text)
+}
+
+// insert loads rules beside those that are there.
+func insert(t *testing.T, h *lab.Host, program, text string) {
+	t.Helper()
+	load(t, h.Command(t.Context(), program, "--noflush"), text)
+}
+
+func load(t *testing.T, cmd *lab.Cmd, text string) {
+	t.Helper()
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s\nof\n%s", program, err, out, text)
+		t.Fatalf("%s: %v\n%s\nof\n%s", cmd, err, out, text)
 	}
 }
 
