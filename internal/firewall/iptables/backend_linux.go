@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
-	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
@@ -49,10 +47,10 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	// Those that came between the two looks were made under the old rules.
 	untold := rememberSessions()
 	if o, found, err := b.elsewhere(); err != nil {
-		return err
+		return fmt.Errorf("the rules are loaded, but the other variant of iptables may have older ones: %w", plain(err))
 	} else if found {
 		if err := retry(o.clear); err != nil {
-			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, err)
+			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, plain(err))
 		}
 	}
 	if untold != nil {
@@ -68,11 +66,14 @@ func (b Backend) Remove() error {
 	if err := retry(b.clear); err != nil {
 		return err
 	}
-	o, found, err := b.elsewhere()
-	if err != nil || !found {
-		return err
+	if o, found, err := b.elsewhere(); err != nil {
+		return fmt.Errorf("the rules are taken out, but the other variant of iptables may have others: %w", plain(err))
+	} else if found {
+		if err := retry(o.clear); err != nil {
+			return fmt.Errorf("the rules are taken out, but not those by iptables-%s: %w", o.Variant, plain(err))
+		}
 	}
-	return retry(o.clear)
+	return nil
 }
 
 // clear takes out what is ours.
@@ -81,12 +82,19 @@ func (b Backend) clear() error {
 	if err != nil {
 		return err
 	}
+	gone := false
 	for _, at := range slices.Backward(places) {
-		if err := b.load(before, at, content{}); err != nil {
+		err := b.load(before, at, content{})
+		switch had := before[at].content(); {
+		case err != nil && gone:
+			return partly(leftRules, err)
+		case err != nil:
 			return err
+		case !had.empty():
+			gone = true
 		}
 	}
-	return b.dropMade(before, nil)
+	return partly(leftNothing, b.dropMade(before, nil))
 }
 
 // elsewhere tells whether the other variant has rules of ours, from before the
@@ -107,32 +115,6 @@ func (b Backend) elsewhere() (other Backend, found bool, err error) {
 		return other, false, nil
 	}
 	return other, len(loaded.contents()) > 0, err
-}
-
-// errChanged says that somebody else changed the tables meanwhile, and that what was
-// there before us is there again.
-var errChanged = errors.New("other programs keep changing the same tables")
-
-// errMixed says that somebody did, and that what is there is of several.
-var errMixed = errors.New("other programs keep changing the rules while they are being loaded, " +
-	"and not all that is loaded is of one policy: run `postern up` again")
-
-// retry repeats what failed because of that.
-func retry(f func() error) error {
-	const tries = 6
-	var err error
-	for i := range tries {
-		err = f()
-		if !errors.Is(err, errChanged) && !errors.Is(err, errMixed) {
-			return err
-		}
-		// Two of us must not stay in step.
-		time.Sleep(time.Duration(rand.IntN(20<<i)) * time.Millisecond)
-	}
-	if errors.Is(err, errMixed) {
-		return err
-	}
-	return &firewall.BusyError{Err: err}
 }
 
 // A snapshot is what a kernel's tables hold at one moment, those that there are.
@@ -211,17 +193,17 @@ func (b Backend) replace(r *Ruleset) error {
 	}
 	for i, at := range places {
 		if err := b.load(before, at, want[at]); err != nil {
-			return errors.Join(err, b.revert(before, places[:i]))
+			return b.revert(before, places[:i], err)
 		}
 	}
 	after, err := b.read()
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return partly(leftUnseen, err)
+	case !after.contents().sound(r.digest):
+		return partly(leftMixed, errChanged)
 	}
-	if !after.contents().sound(r.digest) {
-		return errMixed
-	}
-	return b.dropMade(before, want)
+	return partly(leftUnused, b.dropMade(before, want))
 }
 
 // load brings a table from what it held before to what is wanted. If it fails and
@@ -241,21 +223,21 @@ func (b Backend) load(before snapshot, at place, want content) error {
 	return err
 }
 
-// revert gives tables back what they held before.
-func (b Backend) revert(before snapshot, changed []place) error {
+// revert gives tables back what they held before a failure, and gives that.
+func (b Backend) revert(before snapshot, changed []place, failure error) error {
 	now, err := b.read()
 	for _, at := range slices.Backward(changed) {
 		if err == nil {
 			err = b.load(now, at, before[at].content())
 		}
 	}
-	if errors.Is(err, errChanged) {
-		return errMixed
-	}
 	if err != nil {
-		return fmt.Errorf("and of what was loaded before not all could be put back: run `postern up` again: %w", err)
+		return partly(leftMixed, fmt.Errorf("%w; and what was loaded before cannot be put back: %w", plain(failure), plain(err)))
 	}
-	return b.dropMade(now, before.contents())
+	if err := b.dropMade(now, before.contents()); err != nil {
+		return partly(leftUndone, fmt.Errorf("%w; %w", plain(failure), err))
+	}
+	return failure
 }
 
 // sound tells whether what is loaded is one rule set, and whole, and nothing gets
