@@ -74,7 +74,7 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.inspect()
+	all, err := s.beside(before)
 	if err != nil {
 		return err
 	}

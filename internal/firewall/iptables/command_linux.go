@@ -51,7 +51,9 @@ func (p command) version() (v Version, err error) {
 	if err != nil || v.Number != "" {
 		return v, err
 	}
-	return p.introduced("")
+	companion, err := p.introduced("")
+	v.Number = companion.Number
+	return v, err
 }
 
 // restorer gives the version of the program that loads rules; "" for one that is so

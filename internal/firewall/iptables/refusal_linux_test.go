@@ -248,8 +248,33 @@ func TestHidden(t *testing.T) {
 	}
 	// A backend that does not work here has nothing loaded; this one has.
 	err := h.Do(func() error { _, err := b.Inspect(); return err })
-	if err == nil || errors.As(err, &unsupported) || !strings.Contains(err.Error(), "`nft list table ip6 filter`") {
+	var unreadable *UnreadableError
+	if !errors.As(err, &unreadable) || errors.As(err, &unsupported) || !strings.Contains(err.Error(), "`nft list table ip6 filter`") {
 		t.Errorf("status: %v", err)
+	}
+}
+
+// TestBroken: programs that do not work are no reason to think that rules are loaded,
+// or that none are.
+func TestBroken(t *testing.T) {
+	b := Backend{Variant: "legacy"}
+	dir, before := t.TempDir(), os.Getenv("PATH")
+	script := "#!/bin/sh\necho broken >&2\nexit 127\n"
+	if err := os.WriteFile(filepath.Join(dir, program(b.Variant, IPv6, "save")), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := lab.NewT(t).Host("host")
+	for _, loaded := range []bool{false, true} {
+		if loaded {
+			apply(t, h, b, "testdata/guard.yaml")
+		}
+		t.Setenv("PATH", dir+":"+before+":/usr/sbin:/sbin")
+		err := h.Do(func() error { _, err := b.Inspect(); return err })
+		var unreadable *UnreadableError
+		if errors.As(err, &unreadable) != loaded || err == nil || !strings.Contains(err.Error(), "broken") {
+			t.Errorf("loaded %v: got %v", loaded, err)
+		}
+		os.Setenv("PATH", before)
 	}
 }
 
