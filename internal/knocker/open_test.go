@@ -199,4 +199,3 @@ func TestOpenSecondAddress(t *testing.T) {
 		t.Errorf("%d tries, %v; want the second to come in", tries, err)
 	}
 }
-

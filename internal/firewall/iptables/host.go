@@ -70,7 +70,7 @@ func (c *compiler) general() {
 func (c *compiler) calls(ch *chain) {
 	doc := "A hidden service does not answer calls to everybody, either."
 	for i := range c.m.Services {
-		if s := &c.m.Services[i]; !s.Address.IsValid() {
+		if s := &c.m.Services[i]; !s.Address.IsValid() && c.reachable(s) {
 			ch.add(doc, drop, append(c.addressed(s), toOthers)...)
 			doc = ""
 		}
@@ -87,7 +87,7 @@ func (c *compiler) needed(ch *chain) {
 			if i == 0 {
 				doc = "Without these IPv6 finds no neighbour, no router and no multicast."
 			}
-			ch.add(doc, pass, matching("-p ipv6-icmp"), icmp6(kind))
+			ch.add(doc, pass, c.f.icmp(), icmp6(kind))
 		}
 		ch.add("Answers of address servers.", pass, answering(547, 546)...)
 		return
