@@ -46,10 +46,10 @@ var recipeMutants = []struct {
 	{"a grant lasts too long", edit(`--seconds 2 (--name POSTERN-OPEN)`, "--seconds 3 $1")},
 	{"a grant for one connection admits more", edit(`(?m)-m recent --remove --name POSTERN-OPEN\S+ --mask \S+ --rsource -j RETURN$`, "-j RETURN")},
 	{"a datagram that was admitted is not known again", edit(`(?m)^.*--ctstatus CONFIRMED -j RETURN\n`, "")},
-	{"nothing that was admitted is known again", edit(`(?m)^.*--ctstat(us CONFIRMED|e RELATED,ESTABLISHED) -j RETURN\n`, "")},
+	{"nothing that was admitted is known again", edit(`(?m)^.*--ctstat(us CONFIRMED|e (?:RELATED,)?ESTABLISHED) -j RETURN\n`, "")},
 	{"an ACK is no knock by the recipe", edit(`(?m)^(-A POSTERN-INPUT) (-g POSTERN-KNOCKING)$`, "$1 -p tcp -m tcp ! --syn -j DROP\n$1 $2")},
 	{"an ACK is a knock by other rules", edit(`(?m)^.* ! --tcp-flags FIN,SYN,RST,ACK SYN .*\n`, "")},
-	{"the budget of first knocks is too large", edit(`burst 20 (--hashlimit-mode srcip --hashlimit-name POSTERN-)`, "burst 23 ${1}MANY-")},
+	{"the budget of first knocks is too large", edit(`burst 20 (--hashlimit-mode srcip --hashlimit-name POSTERN)`, "burst 23 ${1}MANY")},
 	{"a mask is forgotten", edit(`(--name POSTERN-\S+)-(?:24|64)(\S*) --mask (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::) `, "$1$2 ")},
 }
 
