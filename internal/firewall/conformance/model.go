@@ -86,10 +86,16 @@ type outcome struct {
 type model struct {
 	machine *automaton.Machine
 	ref     *automaton.Reference
-	first   map[policy.Port]bool   // the first knocks
-	flows   map[flow]time.Duration // when the last packet of each that is known came
+	first   map[policy.Port]bool // the first knocks
+	flows   map[flow]acquaintance
 	purses  map[netip.Addr]*purse
 	noise   time.Duration // the most of any packet so far
+}
+
+// An acquaintance is how well a flow is known.
+type acquaintance struct {
+	last time.Duration // when its last packet came
+	in   bool          // it passes, wherever it comes from
 }
 
 // flow is what connection tracking knows a flow by.
@@ -104,7 +110,7 @@ func newModel(m *automaton.Machine) *model {
 		machine: m,
 		ref:     automaton.NewReference(m),
 		first:   map[policy.Port]bool{},
-		flows:   map[flow]time.Duration{},
+		flows:   map[flow]acquaintance{},
 		purses:  map[netip.Addr]*purse{},
 	}
 	for _, e := range m.Edges {
@@ -121,24 +127,30 @@ func (o *model) step(at span, s shot) outcome {
 	p := o.machine.Policy
 	hidden := o.machine.Addressed(s.dst, s.port) != nil
 	f := flow{s.src, s.dst, s.port, s.sport}
-	last, isKnown := o.flows[f]
+	met, isKnown := o.flows[f]
+	shown := p.Posture == policy.Guard && !hidden
+	governed := len(p.Interfaces) == 0 || links[s.link] == p.Interfaces[0]
 	var v outcome
 	switch {
 	case isKnown:
-		v = outcome{kind: known, pass: true, unsure: at.to-last > flowLife}
-	case len(p.Interfaces) > 0 && links[s.link] != p.Interfaces[0]:
+		pass := met.in || !governed || o.allows(s) || shown
+		v = outcome{kind: known, pass: pass, unsure: at.to-met.last > flowLife}
+	case !governed:
 		v = outcome{kind: ungoverned, pass: true}
 	case o.allows(s):
 		v = outcome{kind: allowed, pass: true}
 	case !s.opens() && o.machine.Parameters.Inputs == automaton.Openings:
-		v = outcome{kind: stray, pass: p.Posture == policy.Guard && !hidden}
+		v = outcome{kind: stray, pass: shown}
 	default:
 		v = o.input(at, s)
-		v.pass = v.verdict.Admitted || p.Posture == policy.Guard && !hidden
+		v.pass = v.verdict.Admitted || shown
 	}
 	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opens()
 	if isKnown || v.pass && o.founds(s) {
-		o.flows[f] = at.from
+		// Ahead of tracking it takes more than a packet that nobody has answered: a flow
+		// that began where the policy does not hold is a stranger where it does.
+		in := o.machine.Parameters.Known != automaton.SameSYN || s.port.Protocol == policy.ICMP || v.verdict.Admitted
+		o.flows[f] = acquaintance{at.from, met.in || in}
 	}
 	return v
 }
