@@ -182,7 +182,7 @@ func (s *session) lookAround(m *automaton.Machine) {
 	var unlisted []string
 	for _, port := range listening {
 		known := slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool {
-			return a.Service == policy.Service{} || covers(a.Service, port)
+			return a.Service == policy.Service{} || a.Service.Covers(port)
 		})
 		known = known || slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port })
 		if !known && !knocks[port] && !dhcpClient(port) {

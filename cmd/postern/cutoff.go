@@ -52,7 +52,7 @@ func unnamed(m *automaton.Machine, receivers []host.Receiver, through func(host.
 		switch {
 		case dhcpClient(port):
 		case len(p.Interfaces) > 0 && name != "" && !slices.Contains(p.Interfaces, name):
-		case slices.ContainsFunc(p.Allow, func(a policy.Allow) bool { return covers(a.Service, port) }):
+		case slices.ContainsFunc(p.Allow, func(a policy.Allow) bool { return a.Service.Covers(port) }):
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):
 		default:
 			found[port] = true

@@ -68,11 +68,7 @@ func shutsOut(m *automaton.Machine, s host.Session, through string) *shutOutCall
 }
 
 func admits(a *policy.Allow, port policy.Port, from netip.Addr, through string) bool {
-	return (a.Service == policy.Service{} || covers(a.Service, port)) &&
+	return (a.Service == policy.Service{} || a.Service.Covers(port)) &&
 		(!a.From.IsValid() || a.From.Contains(from)) &&
 		(a.Interface == "" || a.Interface == through)
-}
-
-func covers(s policy.Service, port policy.Port) bool {
-	return s.Protocol == port.Protocol && s.First <= port.Number && port.Number <= s.Last
 }

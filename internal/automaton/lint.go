@@ -62,7 +62,7 @@ func (l *linter) allowed() {
 		for j := range l.machine.Doors {
 			d := &l.machine.Doors[j]
 			for _, port := range d.Door.Services {
-				if covers(a.Service, port) {
+				if a.Service.Covers(port) {
 					l.say(a.Pos, fmt.Sprintf("%s is allowed to everyone, and so %s hides nothing", port, named(d)),
 						"take it out of allow, or add from or interface to say who needs no knock")
 				}
@@ -87,7 +87,7 @@ func (l *linter) knock(d *Door, index int) {
 	port, at := d.Knock.Sequence[index], d.Knock.SequencePos[index]
 	for i := range l.machine.Policy.Allow {
 		a := &l.machine.Policy.Allow[i]
-		if !covers(a.Service, port) {
+		if !a.Service.Covers(port) {
 			continue
 		}
 		who, then := "", "so the door never opens"
@@ -120,10 +120,6 @@ func (l *linter) walked(order Order) {
 				"go up and down, and choose ports that are far apart")
 		}
 	}
-}
-
-func covers(s policy.Service, port policy.Port) bool {
-	return s.Protocol == port.Protocol && s.First <= port.Number && port.Number <= s.Last
 }
 
 // named is how a message speaks of another door.

@@ -47,6 +47,11 @@ func (p Port) String() string {
 	return Service{Protocol: p.Protocol, First: p.Number, Last: p.Number}.String()
 }
 
+// Covers tells whether the service names the port. The zero value names none.
+func (s Service) Covers(p Port) bool {
+	return s.Protocol == p.Protocol && s.First <= p.Number && p.Number <= s.Last
+}
+
 // String is the form in which a policy names the service: "tcp/22",
 // "udp/5000-5010", "icmp/echo", "esp". The zero value is "any".
 func (s Service) String() string {

@@ -131,7 +131,7 @@ func (b Backend) read() (snapshot, error) {
 		for name, t := range tables {
 			all[place{f, name}] = t
 			if t.hidden {
-				if chains, err := chainsOf(f); err != nil || slices.ContainsFunc(chains[name], isOurs) {
+				if chains, err := chainsOf(f); err != nil || slices.ContainsFunc(chains[name], Ours) {
 					return nil, errors.Join(err, hidden(place{f, name}))
 				}
 			}

@@ -28,7 +28,7 @@ func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bo
 		target := r.leadsTo()
 		c := l.chain(target)
 		switch {
-		case target == "" || isOurs(target):
+		case target == "" || Ours(target):
 		case c != nil && policy == "ACCEPT" && option(r.text, "-g") == target: // from its end there is no way back
 			return true
 		case c != nil && !seen[target]:

@@ -50,7 +50,7 @@ func (l *loadedTable) content() (c content) {
 		return c
 	}
 	for _, listed := range l.chains {
-		if isOurs(listed.name) {
+		if Ours(listed.name) {
 			one := guestChain{name: listed.name}
 			for _, r := range listed.rules {
 				one.rules = append(one.rules, r.text)
@@ -59,15 +59,13 @@ func (l *loadedTable) content() (c content) {
 			continue
 		}
 		for i := range listed.rules {
-			if r := &listed.rules[i]; isOurs(r.leadsTo()) {
+			if r := &listed.rules[i]; Ours(r.leadsTo()) {
 				c.entries = append(c.entries, entry{i + 1, r.rest(), l.mayPass(&listed, listed.rules[:i], r)})
 			}
 		}
 	}
 	return c
 }
-
-func isOurs(name string) bool { return strings.HasPrefix(name, prefix) }
 
 func (c *content) empty() bool { return len(c.chains) == 0 && len(c.entries) == 0 }
 

@@ -118,7 +118,7 @@ func (c *compiler) first(gate *chain) {
 	budget := c.m.Parameters.FirstKnocks
 	full := fmt.Sprintf("-m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %%s",
 		budget.Rate, budget.Burst)
-	if bits := c.p.Source.Prefix(c.f.sample()).Bits(); bits != c.f.bits() {
+	if bits := c.sourceBits(); bits != c.f.bits() {
 		full += fmt.Sprintf(" --hashlimit-srcmask %d", bits)
 	}
 	within := match{full: full, tag: &tag{name: c.listName("FIRST"), guest: c.masked(c.listName("POSTERN"))}} // old kernels: 15 letters

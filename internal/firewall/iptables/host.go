@@ -17,15 +17,8 @@ func (c *compiler) general() {
 	c.base("FORWARD", "ACCEPT")
 	c.base("OUTPUT", "ACCEPT")
 
-	arrive := input
-	if len(c.p.Interfaces) > 0 {
-		arrive = c.chain(&c.filter, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
-		doc := "What comes in by these interfaces is judged. All else is let in."
-		for _, name := range c.p.Interfaces {
-			input.add(doc, to(arrive), by(name))
-			doc = ""
-		}
-	} else {
+	arrive := c.arriving(&c.filter, input, "What comes in by these interfaces is judged. All else is let in.")
+	if arrive == input {
 		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
 	}
 	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isEstablished)
@@ -62,6 +55,20 @@ func (c *compiler) general() {
 		arrive.add("Anything else is left alone.", pass)
 	}
 	c.diverting()
+}
+
+// arriving gives the chain of a table for packets that come in where the policy holds:
+// the kernel's own chain, or where the policy names interfaces, one that it leads to.
+func (c *compiler) arriving(in *[]*chain, base *chain, doc string) *chain {
+	if len(c.p.Interfaces) == 0 {
+		return base
+	}
+	arrive := c.chain(in, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
+	for _, name := range c.p.Interfaces {
+		base.add(doc, to(arrive), by(name))
+		doc = ""
+	}
+	return arrive
 }
 
 // calls keeps hidden services from answering what is for everybody on the network, or

@@ -90,7 +90,7 @@ func (c contents) windows() map[string]time.Duration {
 		for _, one := range here.chains {
 			for _, rule := range one.rules {
 				for _, m := range asked.FindAllStringSubmatch(rule, -1) {
-					if seconds, err := strconv.Atoi(m[1]); err == nil && isOurs(m[2]) {
+					if seconds, err := strconv.Atoi(m[1]); err == nil && Ours(m[2]) {
 						all[m[2]] = time.Duration(seconds) * time.Second
 					}
 				}
@@ -136,7 +136,7 @@ func (s snapshot) counters() []firewall.Counter {
 			continue
 		}
 		for _, c := range s[at].chains {
-			if !isOurs(c.name) {
+			if !Ours(c.name) {
 				continue
 			}
 			for _, r := range c.rules {

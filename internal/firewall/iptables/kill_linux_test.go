@@ -164,8 +164,8 @@ func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
 func othersOf(text string) string {
 	var rest []string
 	for line := range strings.Lines(text[:strings.Index(text+"---- nft", "---- nft")]) {
-		if isOurs(strings.TrimPrefix(line, ":")) || isOurs(strings.TrimPrefix(line, "-A ")) ||
-			strings.HasPrefix(line, "-A ") && isOurs(option(strings.TrimSpace(line), "-j", "-g")) {
+		if Ours(strings.TrimPrefix(line, ":")) || Ours(strings.TrimPrefix(line, "-A ")) ||
+			strings.HasPrefix(line, "-A ") && Ours(option(strings.TrimSpace(line), "-j", "-g")) {
 			continue
 		}
 		rest = append(rest, line)

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -133,9 +134,17 @@ func address(option string, p netip.Prefix) match {
 
 func by(name string) match { return matching("-i %s", name) }
 
+// sourceBits is how much of an address is one source.
+func (c *compiler) sourceBits() int {
+	if c.f == IPv6 {
+		return c.p.Source.IPv6
+	}
+	return c.p.Source.IPv4
+}
+
 // recent is a match of xt_recent.
 func (c *compiler) recent(t *tag, do string) match {
-	bits := c.p.Source.Prefix(c.f.sample()).Bits()
+	bits := c.sourceBits()
 	full := fmt.Sprintf("-m recent %s --name %%s --mask %s --rsource", do, mask(c.f, bits))
 	brief := fmt.Sprintf("-m recent --name %%s %s", do)
 	if bits != c.f.bits() {
@@ -158,17 +167,7 @@ func (c *compiler) within(t *tag, d time.Duration) match {
 }
 
 // mask writes a prefix length as xt_recent wants it.
-func mask(f Family, bits int) string {
-	ones := netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	if f == IPv6 {
-		var all [16]byte
-		for i := range all {
-			all[i] = 255
-		}
-		ones = netip.AddrFrom16(all)
-	}
-	return netip.PrefixFrom(ones, bits).Masked().Addr().String()
-}
+func mask(f Family, bits int) string { return net.IP(net.CIDRMask(bits, f.bits())).String() }
 
 // phrase writes matches after one another.
 func phrase(matches []match, write func(match) string) string {

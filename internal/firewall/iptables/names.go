@@ -126,7 +126,7 @@ func (c *compiler) guestName(name, mark string, id uint32) string {
 }
 
 func (c *compiler) masked(name string) string {
-	if bits := c.p.Source.Prefix(c.f.sample()).Bits(); bits != c.f.bits() {
+	if bits := c.sourceBits(); bits != c.f.bits() {
 		return fmt.Sprintf("%s-%d", name, bits)
 	}
 	return name

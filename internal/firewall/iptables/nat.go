@@ -21,15 +21,7 @@ func (c *compiler) diverting() {
 	post := &chain{name: "POSTROUTING", policy: "ACCEPT"}
 	c.nat = append(c.nat, post)
 
-	arrive := pre
-	if len(c.p.Interfaces) > 0 {
-		arrive = c.chain(&c.nat, "ARRIVED", "What came in by one of the interfaces that the policy is about.")
-		doc := "What comes in by these interfaces is looked at. All else is left alone."
-		for _, name := range c.p.Interfaces {
-			pre.add(doc, to(arrive), by(name))
-			doc = ""
-		}
-	}
+	arrive := c.arriving(&c.nat, pre, "What comes in by these interfaces is looked at. All else is left alone.")
 	arrive.add("What is for other hosts is left alone.", pass, toOthers)
 	for i := range c.m.Services {
 		if s := &c.m.Services[i]; s.Forward.IsValid() && c.reachable(s) {
@@ -65,9 +57,8 @@ func (c *compiler) divert(ch *chain, service int) {
 	doc := fmt.Sprintf("Who needs no knock for %s is sent on to %s.", s.Port, s.Forward)
 	for i := range c.p.Allow {
 		a := &c.p.Allow[i]
-		covers := a.Service == policy.Service{} ||
-			a.Service.Protocol == s.Port.Protocol && a.Service.First <= s.Port.Number && s.Port.Number <= a.Service.Last
-		if covers && (!a.From.IsValid() || c.f.of(a.From.Addr())) {
+		meant := a.Service == policy.Service{} || a.Service.Covers(s.Port)
+		if meant && (!a.From.IsValid() || c.f.of(a.From.Addr())) {
 			ch.add(doc, there, append(c.whence(a), asked...)...)
 			doc = ""
 		}

@@ -8,7 +8,7 @@
 // They have two forms. Save and Script write them for tables that have no other
 // rules, as the how-to does: what is let in is accepted. Guest rules, which
 // Backend loads, live beside the rules of others: all chains and lists have names that
-// begin with POSTERN, the kernel's own chains have one jump each, and what is let in
+// begin with POSTERN, the kernel's own chains have jumps to them, and what is let in
 // goes back to the chain that it came from, where others may still drop it.
 package iptables
 

@@ -54,7 +54,7 @@ func idlePorts(m *automaton.Machine, protocol policy.Protocol) []policy.Port {
 			}
 		}
 		for _, a := range m.Policy.Allow {
-			if s := a.Service; s.Protocol == p.Protocol && s.First <= p.Number && p.Number <= s.Last {
+			if a.Service.Covers(p) {
 				return true
 			}
 		}
