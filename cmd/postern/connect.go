@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -64,7 +65,7 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool) error 
 	begun := time.Now()
 	tries := 0
 	conn, err := knocker.Open(opening, knocker.Door{
-		Addresses: addresses, Service: h.Service.Number, Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
+		Ways: ways(addresses, h.Service), Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
 	}, func(knocker.Try) { tries++ })
 	var shut *knocker.OpenError
 	switch {
@@ -80,6 +81,15 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool) error 
 		s.sayOpened(h, conn.RemoteAddr().String(), tries, time.Since(begun))
 	}
 	return s.passOn(ctx, conn.(*net.TCPConn))
+}
+
+// ways leads to a service that is where the knocks go.
+func ways(addresses []netip.Addr, service policy.Port) []knocker.Way {
+	all := make([]knocker.Way, len(addresses))
+	for i, a := range addresses {
+		all[i] = knocker.Way{Knock: a, Service: netip.AddrPortFrom(a, service.Number)}
+	}
+	return all
 }
 
 // passOn copies standard input to the connection, and what comes from there to

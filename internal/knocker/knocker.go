@@ -83,14 +83,18 @@ func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, 
 }
 
 // Knock sends the knocks in order, with a pause between one and the next, and
-// calls sent after each. It ends early only if one cannot be sent at all.
+// calls sent after each. It ends early only if one cannot be sent at all, or the
+// context ends.
 func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, pause time.Duration, sent func(policy.Port)) error {
+	turn, err := takeTurn(ctx, []netip.Addr{to})
+	if err != nil {
+		return err
+	}
+	defer turn.end()
 	for i, port := range ports {
 		if i > 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(pause):
+			if err := sleep(ctx, pause); err != nil {
+				return err
 			}
 		}
 		if err := send(to, port); err != nil {

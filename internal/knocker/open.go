@@ -6,25 +6,30 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"postern/internal/policy"
 )
 
 // A Door is what Open goes through: a TCP service, and how to knock for it.
 type Door struct {
-	Addresses   []netip.Addr // at least one, each tried with all knocks
-	Service     uint16       // the TCP port
+	Ways        []Way // at least one, each tried with all knocks
 	Knocks      []policy.Port
 	StepTimeout time.Duration // the server forgets a knock after this
 	Gap         time.Duration // the least time between two knocks; 0 leaves it to Open
 }
 
+// A Way is where the knocks of a round go, and the connection after it. The two
+// are of one family: a grant is for the address that the knocks came from.
+type Way struct {
+	Knock   netip.Addr
+	Service netip.AddrPort
+}
+
 // A Try is one round of knocks, and the connection after it.
 type Try struct {
-	To      netip.Addr
+	Way     Way
 	Gap     time.Duration // between two packets
 	Waited  time.Duration // for the connection
 	Refused bool          // it was answered, by a refusal
@@ -53,18 +58,9 @@ func (e *OpenError) Refused() bool {
 	return len(e.Tries) > 0
 }
 
-const (
-	// firstPatience is how long the first connection may take: three round trips
-	// to the other end of a continent. Each one after it may take half as long again.
-	firstPatience = 250 * time.Millisecond
-	maxPatience   = 3 * time.Second
-	// firstGap is the gap of the second round; the first has none. It doubles
-	// from round to round.
-	firstGap = 8 * time.Millisecond
-	// breath is the least time from one round to the next: one refusal comes fast,
-	// and a server takes only so many first knocks a second.
-	breath = 100 * time.Millisecond
-)
+// breath is the least time from one round to the next: one refusal comes fast,
+// and a server takes only so many first knocks a second.
+const breath = 100 * time.Millisecond
 
 // Open knocks and connects, until the connection stands or the context ends. The
 // connection is the probe: nothing else tells whether a knock was right, and a grant
@@ -77,18 +73,25 @@ const (
 //
 // Each try is told to tried, if that is not nil, when it is over.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
-	unlock, err := takeTurn(ctx, d.Addresses)
+	knocked := make([]netip.Addr, len(d.Ways))
+	for i, w := range d.Ways {
+		knocked[i] = w.Knock
+	}
+	turn, err := takeTurn(ctx, knocked)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer turn.end()
+	paces := make([]pace, len(d.Ways))
+	for i := range paces {
+		paces[i] = newPace(turn.roundTrip(knocked[i]))
+	}
 	failed := &OpenError{}
-	patience, gap := firstPatience, time.Duration(0)
-	for round := 0; ; round++ {
-		for _, to := range d.Addresses {
+	for {
+		for i, way := range d.Ways {
 			begun := time.Now()
-			t := Try{To: to, Gap: max(gap, d.Gap)}
-			conn := d.try(ctx, &t, patience)
+			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
+			conn := d.try(ctx, &t, paces[i].patience)
 			if t.Err != nil && ctx.Err() != nil { // it was broken off, and tells nothing
 				failed.Err = ctx.Err()
 				return nil, failed
@@ -97,23 +100,23 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				tried(t)
 			}
 			if t.Err == nil {
+				turn.remember(way.Knock, t.Waited)
 				return conn, nil
 			}
 			failed.Tries = append(failed.Tries, t)
+			paces[i].slowDown(t, d.StepTimeout)
 			if failed.Err = sleep(ctx, breath-time.Since(begun)); failed.Err != nil {
 				return nil, failed
 			}
 		}
-		patience = min(patience*3/2, maxPatience)
-		gap = min(max(2*gap, firstGap), d.StepTimeout/2)
 	}
 }
 
 // try makes one round.
 func (d *Door) try(ctx context.Context, t *Try, patience time.Duration) net.Conn {
 	for _, port := range d.Knocks {
-		if err := send(t.To, port); err != nil {
-			t.Err = fmt.Errorf("knocking at %s of %s: %w", port, t.To, err)
+		if err := send(t.Way.Knock, port); err != nil {
+			t.Err = fmt.Errorf("knocking at %s of %s: %w", port, t.Way.Knock, err)
 			return nil
 		}
 		if t.Err = sleep(ctx, t.Gap); t.Err != nil {
@@ -125,8 +128,8 @@ func (d *Door) try(ctx context.Context, t *Try, patience time.Duration) net.Conn
 	defer cancel()
 	// No second address and no fallback: the grant is for this one.
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(t.To, d.Service).String())
-	t.Waited, t.Err, t.Refused = time.Since(begun), err, errors.Is(err, unix.ECONNREFUSED)
+	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
+	t.Waited, t.Err, t.Refused = time.Since(begun), err, errors.Is(err, syscall.ECONNREFUSED)
 	return conn
 }
 

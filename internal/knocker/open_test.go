@@ -57,8 +57,13 @@ func hide(t *testing.T, client, server *lab.Host, to netip.Addr, rest string) *h
 	}()
 	d := &p.Doors[0]
 	return &hideout{client: client, door: knocker.Door{
-		Addresses: []netip.Addr{to}, Service: 22, Knocks: d.Knock.Sequence, StepTimeout: d.Knock.StepTimeout,
+		Ways: []knocker.Way{way(to)}, Knocks: d.Knock.Sequence, StepTimeout: d.Knock.StepTimeout,
 	}}
+}
+
+// way is by which the service is where the knocks go.
+func way(to netip.Addr) knocker.Way {
+	return knocker.Way{Knock: to, Service: netip.AddrPortFrom(to, 22)}
 }
 
 // open opens the door, and hears the greeting.
@@ -115,7 +120,7 @@ func address(k *lab.Link) netip.Addr {
 
 // TestOpenAtOnce: openings of one client take turns, or they would spoil each other's.
 func TestOpenAtOnce(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	l := lab.NewT(t)
 	client, server := l.Host("client"), l.Host("server")
 	_, gate := l.Connect(client, server, "192.0.2.0/24")
@@ -194,7 +199,7 @@ func TestOpenSecondAddress(t *testing.T) {
 	client, server := l.Host("client"), l.Host("server")
 	_, gate := l.Connect(client, server, "192.0.2.0/24", "2001:db8::/64")
 	h := hide(t, client, server, gate.Addr4(), "doors:\n  ssh: {service: tcp/22, from: [192.0.2.0/24], knock: {sequence: [1234, 2345, 3456]}}\n")
-	h.door.Addresses = []netip.Addr{gate.Addr6(), gate.Addr4()}
+	h.door.Ways = []knocker.Way{way(gate.Addr6()), way(gate.Addr4())}
 	if tries, err := h.open(t.Context()); err != nil || tries != 2 {
 		t.Errorf("%d tries, %v; want the second to come in", tries, err)
 	}

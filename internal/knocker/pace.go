@@ -1,0 +1,52 @@
+package knocker
+
+import "time"
+
+// A pace is how much time a round takes: between its packets, and for the
+// connection.
+type pace struct {
+	patience time.Duration
+	gap      time.Duration
+}
+
+const (
+	// Of a round trip nothing is known: this is three to the other end of a
+	// continent, or one to the other side of the world.
+	firstPatience = 250 * time.Millisecond
+	minPatience   = 100 * time.Millisecond
+	maxPatience   = 3 * time.Second
+	// firstGap is the gap of the second round; the first has none. Packets that
+	// overtake one another on the internet come within a few milliseconds.
+	firstGap = 12 * time.Millisecond
+)
+
+// newPace is the pace of the first round. roundTrip is 0 if it is not known.
+func newPace(roundTrip time.Duration) pace {
+	p := pace{patience: firstPatience}
+	p.adapt(roundTrip)
+	return p
+}
+
+// adapt fits the patience to a round trip: twice as long, and some more for a
+// busy machine at either end.
+func (p *pace) adapt(roundTrip time.Duration) {
+	if roundTrip > 0 {
+		p.patience = min(max(2*roundTrip+50*time.Millisecond, minPatience), maxPatience)
+	}
+}
+
+// slowDown takes more time after a try that failed. A gap of half the time after
+// which the server forgets a knock is the widest that is any use.
+func (p *pace) slowDown(t Try, stepTimeout time.Duration) {
+	switch {
+	case t.Refused:
+		// The round trip is known now; but refusals may come from somewhere nearer, so
+		// it may only make the pace slower.
+		slow := *p
+		slow.adapt(t.Waited)
+		p.patience = max(p.patience, slow.patience)
+	case t.Err != nil:
+		p.patience = min(p.patience*13/10, maxPatience)
+	}
+	p.gap = min(max(p.gap*3/2, firstGap), stepTimeout/2)
+}

@@ -1,0 +1,85 @@
+package knocker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestTurn(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", folder)
+	t.Setenv("HOME", folder) // where the other systems look
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")
+	first, err := takeTurn(t.Context(), []netip.Addr{b, a, a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := first.roundTrip(a); got != 0 {
+		t.Errorf("a round trip of %v is remembered from nowhere", got)
+	}
+	first.remember(a, 83*time.Millisecond)
+	first.remember(a, 7*time.Millisecond)
+	first.remember(a, time.Second) // may be the second SYN's
+	if got := first.roundTrip(a); got != 7*time.Millisecond {
+		t.Errorf("remembers %v", got)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := takeTurn(ctx, []netip.Addr{a}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second turn at once: %v", err)
+	}
+	first.end()
+	second, err := takeTurn(t.Context(), []netip.Addr{a, b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.end()
+	if got := second.roundTrip(a); got != 7*time.Millisecond {
+		t.Errorf("remembers %v later", got)
+	}
+	if got := second.roundTrip(b); got != 0 {
+		t.Errorf("remembers %v of another address", got)
+	}
+}
+
+// TestTurnUnremembered: what is no round trip, and no file at all, is no reason
+// to stop.
+func TestTurnUnremembered(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", folder)
+	a := netip.MustParseAddr("192.0.2.1")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(what string) {
+		t.Helper()
+		held, err := takeTurn(t.Context(), []netip.Addr{a})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if got := held.roundTrip(a); got != 0 {
+			t.Errorf("%s: a round trip of %v", what, got)
+		}
+		held.remember(a, time.Millisecond)
+		held.end()
+	}
+	if err := os.Mkdir(filepath.Join(folder, "postern"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(folder, "postern", a.String()), "three bananas")
+	look("no round trip")
+	if err := os.RemoveAll(filepath.Join(folder, "postern")); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(folder, "postern"), "")
+	look("a file where the folder should be")
+}
