@@ -40,6 +40,28 @@ func (e *FamilyError) Error() string {
 	return fmt.Sprintf("%q has no %saddress", e.Host, name)
 }
 
+// A LookupError says that a host's addresses could not be found out.
+type LookupError struct {
+	Host string
+	Err  error
+}
+
+func (e *LookupError) Error() string {
+	if e.Unknown() {
+		return fmt.Sprintf("no host is called %q", e.Host)
+	}
+	return fmt.Sprintf("looking up %q: %v", e.Host, e.Err)
+}
+
+func (e *LookupError) Unwrap() error { return e.Err }
+
+// Unknown tells whether the answer was that there is no such host. Otherwise
+// there was none.
+func (e *LookupError) Unknown() bool {
+	dns, ok := errors.AsType[*net.DNSError](e.Err)
+	return ok && dns.IsNotFound
+}
+
 // A PingError says that this user may not send echo requests.
 type PingError struct{ Err error }
 
@@ -63,11 +85,7 @@ func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, 
 	if err == nil {
 		found = []netip.Addr{literal}
 	} else if found, err = net.DefaultResolver.LookupNetIP(ctx, string(AnyFamily), host); err != nil {
-		var dns *net.DNSError
-		if errors.As(err, &dns) && dns.IsNotFound {
-			return nil, fmt.Errorf("no host is called %q", host)
-		}
-		return nil, fmt.Errorf("looking up %q: %w", host, err)
+		return nil, &LookupError{host, err}
 	}
 	var all []netip.Addr
 	for _, a := range found {
