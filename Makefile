@@ -46,7 +46,7 @@ stealth: tools ## every nmap scan kind over all 65,535 ports, each cover
 
 .PHONY: bench
 bench: tools ## cost per packet, as ratios to a plain stateful firewall
-	$(GO) run ./bench
+	$(GO) run ./bench/packets
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME=30s

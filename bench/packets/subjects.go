@@ -2,24 +2,22 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 
+	"postern/bench"
 	"postern/examples"
-	"postern/internal/firewall"
 	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
-	"postern/internal/policy"
 )
 
 // A subject is a rule set to be measured.
 type subject struct {
 	name string
-	load func(ctx context.Context, h *lab.Host) error
+	load bench.Loader
 
 	first, wrong uint16 // a first knock, and a port that is none
 }
@@ -58,11 +56,6 @@ func newStand(ctx context.Context, l *lab.Lab, s *subject) (*stand, error) {
 	return &stand{s, from, to, scanner, flooder}, nil
 }
 
-// howto is the rule set of the how-to that the project starts from.
-//
-//go:embed howto.rules
-var howto string
-
 const plainRules = `
 table inet plain {
 	chain input {
@@ -74,15 +67,15 @@ table inet plain {
 
 func subjects(only string) []*subject {
 	all := []*subject{
-		{name: "plain stateful firewall", load: loadBy("nft", plainRules, "-f", "-"), first: 1234, wrong: 4321},
-		{name: "the how-to's iptables rules", load: loadBy("iptables-restore", howto), first: 1234, wrong: 4321},
-		{name: "postern, 1 door", load: loadPolicy(tables, policyText(1, false)), first: first, wrong: wrong},
-		{name: "postern, 100 doors", load: loadPolicy(tables, policyText(100, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors", load: loadPolicy(tables, policyText(10000, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors on one service", load: loadPolicy(tables, policyText(10000, true)), first: first, wrong: wrong},
-		{name: "postern by iptables, as the how-to", load: loadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
-		{name: "postern by iptables, 1 door", load: loadPolicy(byIPTables, policyText(1, false)), first: first, wrong: wrong},
-		{name: "postern by iptables, 100 doors", load: loadPolicy(byIPTables, policyText(100, false)), first: first, wrong: wrong},
+		{name: "plain stateful firewall", load: bench.Load("nft", plainRules, "-f", "-"), first: 1234, wrong: 4321},
+		{name: "the how-to's iptables rules", load: bench.Load("iptables-restore", bench.Howto), first: 1234, wrong: 4321},
+		{name: "postern, 1 door", load: bench.LoadPolicy(tables, policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern, 100 doors", load: bench.LoadPolicy(tables, policyText(100, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors", load: bench.LoadPolicy(tables, policyText(10000, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors on one service", load: bench.LoadPolicy(tables, policyText(10000, true)), first: first, wrong: wrong},
+		{name: "postern by iptables, as the how-to", load: bench.LoadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
+		{name: "postern by iptables, 1 door", load: bench.LoadPolicy(byIPTables, policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern by iptables, 100 doors", load: bench.LoadPolicy(byIPTables, policyText(100, false)), first: first, wrong: wrong},
 	}
 	var chosen []*subject
 	for i, s := range all {
@@ -97,37 +90,11 @@ func subjects(only string) []*subject {
 	return chosen
 }
 
-// loadBy loads rules with a program.
-func loadBy(program, rules string, args ...string) func(context.Context, *lab.Host) error {
-	return func(ctx context.Context, h *lab.Host) error {
-		cmd := h.Command(ctx, program, args...)
-		cmd.Stdin = strings.NewReader(rules)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", program, err, out)
-		}
-		return nil
-	}
-}
-
 // The backends.
 var (
 	tables     = nftables.Backend{}
 	byIPTables = iptables.Backend{}
 )
-
-func loadPolicy(b firewall.Backend, text string) func(context.Context, *lab.Host) error {
-	return func(_ context.Context, h *lab.Host) error {
-		p, err := policy.Parse("bench.yaml", []byte(text))
-		if err != nil {
-			return err
-		}
-		m, err := b.Machine(p)
-		if err != nil {
-			return err
-		}
-		return h.Do(func() error { return b.Apply(m) })
-	}
-}
 
 // What every measured policy has: the port of its first door's first knock, and
 // a port that is neither a knock nor a service.

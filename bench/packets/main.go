@@ -1,4 +1,4 @@
-// Command bench measures what a packet costs under Postern, side by side with a
+// Command packets measures what a packet costs under Postern, side by side with a
 // plain stateful firewall and with the how-to's own iptables rules, in one run.
 //
 // A sender puts packets on a virtual cable as fast as it can; the kernel carries
@@ -42,7 +42,7 @@ func main() {
 		os.Exit(130)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench: error:", err)
+		fmt.Fprintln(os.Stderr, "packets: error:", err)
 		os.Exit(1)
 	}
 }

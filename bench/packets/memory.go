@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/bench"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -23,7 +24,7 @@ func memory(ctx context.Context) error {
 	defer l.Close()
 	s, err := newStand(ctx, l, &subject{
 		name: "memory", first: first, wrong: wrong,
-		load: loadPolicy(tables, fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
+		load: bench.LoadPolicy(tables, fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
 			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first)),
 	})
 	if err != nil {

@@ -1,0 +1,49 @@
+// Package bench is what the benches below it have in common: the rules that
+// Postern is compared with, and ways to load rules on a host of the lab.
+package bench
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// Howto is the rule set of the how-to that the project starts from.
+//
+//go:embed howto.rules
+var Howto string
+
+// A Loader puts rules on a host.
+type Loader func(ctx context.Context, h *lab.Host) error
+
+// Load loads rules with a program that reads them from its standard input.
+func Load(program, rules string, args ...string) Loader {
+	return func(ctx context.Context, h *lab.Host) error {
+		cmd := h.Command(ctx, program, args...)
+		cmd.Stdin = strings.NewReader(rules)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", program, err, out)
+		}
+		return nil
+	}
+}
+
+// LoadPolicy loads the rules that a backend makes of a policy.
+func LoadPolicy(b firewall.Backend, text string) Loader {
+	return func(_ context.Context, h *lab.Host) error {
+		p, err := policy.Parse("bench.yaml", []byte(text))
+		if err != nil {
+			return err
+		}
+		m, err := b.Machine(p)
+		if err != nil {
+			return err
+		}
+		return h.Do(func() error { return b.Apply(m) })
+	}
+}
