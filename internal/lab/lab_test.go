@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,51 @@ func TestRoute(t *testing.T) {
 		pingPong(t, client, inner, "tcp", addr(atInner))
 		pingPong(t, client, inner, "udp", addr(atInner))
 	})
+}
+
+// Whoever connects after a move comes from the new address, and the old one is
+// gone, over a cable and a bad network.
+func TestRenumber(t *testing.T) {
+	for name, connect := range map[string]func(*lab.Lab, *lab.Host, *lab.Host, ...string) (*lab.Link, *lab.Link){
+		"cable": (*lab.Lab).Connect,
+		"impaired": func(l *lab.Lab, a, b *lab.Host, prefixes ...string) (*lab.Link, *lab.Link) {
+			atA, atB, _ := l.ConnectImpaired(a, b, lab.Impairment{}, prefixes...)
+			return atA, atB
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := lab.NewT(t)
+			a, b := l.Host("a"), l.Host("b")
+			atA, atB := connect(l, a, b, net4, net6)
+			ln, err := b.Listen(soon(t), "tcp", ":22")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			for _, to := range []string{"192.0.2.7/24 2001:db8:1::7/64", "192.0.2.8/24 2001:db8:1::8/64"} {
+				old := atA.Addr4()
+				atA.Renumber(strings.Fields(to)...)
+				both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
+					conn, err := a.Dial(soon(t), "tcp", netip.AddrPortFrom(addr(atB), 22))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Close()
+					accepted, err := ln.Accept()
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer accepted.Close()
+					if got := netip.MustParseAddrPort(accepted.RemoteAddr().String()).Addr(); got != addr(atA) || got == old {
+						t.Errorf("came from %s after the move to %s", got, to)
+					}
+				})
+				if _, err := a.Listen(soon(t), "tcp", netip.AddrPortFrom(old, 0).String()); err == nil {
+					t.Errorf("%s is still there after the move to %s", old, to)
+				}
+			}
+		})
+	}
 }
 
 func TestBridge(t *testing.T) {

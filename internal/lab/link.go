@@ -187,6 +187,43 @@ func (k *Link) AddAddress(addresses ...string) {
 	})
 }
 
+// Renumber gives the link other addresses in the place of those it has, as when
+// a machine moves, or another comes in its place.
+func (k *Link) Renumber(addresses ...string) {
+	k.Host.lab.step(fmt.Sprintf("link %q of host %q: renumber", k.Name, k.Host.Name), func() error {
+		link, err := k.Host.nl.LinkByIndex(k.index)
+		if err != nil {
+			return err
+		}
+		// The new ones first: with its last address a link forgets its neighbours. (A
+		// new one of the same network is a second one, which goes when the first one
+		// goes, unless it may take its place.)
+		if err := k.Host.writeSysctl("net/ipv4/conf/"+k.Name+"/promote_secondaries", "1"); err != nil {
+			return err
+		}
+		old := k.addrs
+		k.addrs = nil
+		for _, text := range addresses {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return err
+			}
+			if err := k.addAddress(p); err != nil {
+				return err
+			}
+		}
+		for _, p := range old {
+			if err := k.Host.nl.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
+				return fmt.Errorf("address %s: %w", p, err)
+			}
+		}
+		if !k.up {
+			return nil
+		}
+		return k.awaitUp()
+	})
+}
+
 // Route sends what is for a network ("0.0.0.0/0": for all others) by way of a
 // neighbour's address.
 func (h *Host) Route(network string, via netip.Addr) {

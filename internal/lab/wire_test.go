@@ -3,10 +3,8 @@
 package lab_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -316,36 +314,10 @@ func TestSettleMarks(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
 	atA, atB := l.Connect(a, b)
-	cpus := runtime.NumCPU()
 	var ends [][]int // a socket for each CPU
 	for _, k := range []*lab.Link{atA, atB} {
-		sockets := make([]int, cpus)
-		err := k.Host.Do(func() error {
-			i, err := net.InterfaceByName(k.Name)
-			if err != nil {
-				return err
-			}
-			for cpu := range sockets {
-				// The experimental frame type, all of it for this CPU.
-				fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-				if err != nil {
-					return err
-				}
-				t.Cleanup(func() { unix.Close(fd) })
-				sockets[cpu] = fd
-				frames := binary.NativeEndian.Uint16([]byte{0x88, 0xb5})
-				if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: frames, Ifindex: i.Index}); err != nil {
-					return err
-				}
-				if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, unix.PACKET_FANOUT_CPU<<16|1); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		// The experimental frame type.
+		sockets := onEachCPU(t, k, 0x88b5)
 		ends = append(ends, sockets)
 	}
 	if err := l.Settle(); err != nil {
