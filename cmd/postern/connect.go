@@ -5,15 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"postern/internal/hosts"
-	"postern/internal/knocker"
 	"postern/internal/policy"
 )
 
@@ -32,23 +31,34 @@ func (s *session) connectCommand() *cobra.Command {
 			return exactly(1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := s.host(args[0])
-			if err != nil {
-				return err
-			}
-			if cmd.Flags().Changed("timeout") {
-				h.Timeout = timeout
-			}
-			if h.Timeout <= 0 {
-				return &usageError{err: errors.New(sayNoTime), cmd: cmd}
-			}
-			return s.connect(cmd.Context(), h, quiet)
+			// Standard output is the service's.
+			return s.answerLines(s.err, func() error {
+				h, err := s.hostFor(cmd, args[0], timeout)
+				if err != nil {
+					return err
+				}
+				return s.connect(cmd.Context(), h, quiet)
+			})
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", hosts.DefaultTimeout, flagPatience)
+	cmd.Flags().DurationVar(&timeout, timeoutFlag, hosts.DefaultTimeout, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
-	withoutAny(cmd)
+	withoutPolicy(cmd)
 	return cmd
+}
+
+const timeoutFlag = "timeout"
+
+// hostFor gives the host of that name, with the timeout of the command line if there is one.
+func (s *session) hostFor(cmd *cobra.Command, name string, timeout time.Duration) (*hosts.Host, error) {
+	if timeout <= 0 {
+		return nil, &usageError{err: errors.New(sayNoTime), cmd: cmd}
+	}
+	h, err := s.host(name)
+	if err == nil && cmd.Flags().Changed(timeoutFlag) {
+		h.Timeout = timeout
+	}
+	return h, err
 }
 
 // connect opens a host's door, and then passes on what comes and goes.
@@ -56,40 +66,18 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool) error 
 	if h.Service.Protocol != policy.TCP {
 		return notTCP(h)
 	}
-	opening, cancel := context.WithTimeout(ctx, h.Timeout)
-	defer cancel()
-	addresses, err := knocker.ResolveAll(opening, h.Address, familyOf(h))
+	o, err := open(ctx, h, destination{port: h.Service})
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	tries := 0
-	conn, err := knocker.Open(opening, knocker.Door{
-		Ways: ways(addresses, h.Service), Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
-	}, func(knocker.Try) { tries++ })
-	var shut *knocker.OpenError
-	switch {
-	case ctx.Err() != nil:
-		return interrupted()
-	case errors.As(err, &shut):
-		return staysShut(h, addresses, shut)
-	case err != nil:
-		return err
+	defer o.conn.Close()
+	if s.json {
+		o.Warnings = s.remarks
+		s.line(s.err, o)
+	} else if !quiet {
+		s.sayOpened(o)
 	}
-	defer conn.Close()
-	if !quiet {
-		s.sayOpened(h, conn.RemoteAddr().String(), tries, time.Since(begun))
-	}
-	return s.passOn(ctx, conn.(*net.TCPConn))
-}
-
-// ways leads to a service that is where the knocks go.
-func ways(addresses []netip.Addr, service policy.Port) []knocker.Way {
-	all := make([]knocker.Way, len(addresses))
-	for i, a := range addresses {
-		all[i] = knocker.Way{Knock: a, Service: netip.AddrPortFrom(a, service.Number)}
-	}
-	return all
+	return s.passOn(ctx, o.conn)
 }
 
 // passOn copies standard input to the connection, and what comes from there to
@@ -98,17 +86,19 @@ func ways(addresses []netip.Addr, service policy.Port) []knocker.Way {
 func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	// Whoever reads us may have had enough. That is no failure, and nothing to be
+	// killed for.
+	signal.Ignore(syscall.SIGPIPE)
 	go func() {
-		if _, err := io.Copy(conn, s.stdin); err == nil {
-			conn.CloseWrite()
-		}
+		io.Copy(conn, s.stdin)
+		conn.CloseWrite()
 	}()
 	_, err := io.Copy(s.out, conn)
 	switch {
 	case ctx.Err() != nil:
 		return interrupted()
-	case errors.Is(err, unix.EPIPE), errors.Is(err, os.ErrClosed):
-		return nil // whoever reads us has had enough
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, os.ErrClosed):
+		return nil
 	case err != nil:
 		return brokenOff(err)
 	}

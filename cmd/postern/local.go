@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"postern/internal/hosts"
+	"postern/internal/policy"
+)
+
+// A local is where forward listens, and where it goes from there.
+type local struct {
+	bind bind
+	port uint16 // 0 is for the system to choose
+	to   destination
+}
+
+// A bind is which addresses of this machine are listened on.
+type bind string
+
+const (
+	thisMachine bind = "localhost" // by IPv4 and IPv6
+	everywhere  bind = ""
+)
+
+// parseLocal reads [ADDRESS:]PORT[:HOST:PORT], as ssh's -L has it. Without HOST:PORT
+// the destination is the host's own service.
+func parseLocal(text string, h *hosts.Host) (local, error) {
+	l := local{bind: thisMachine, to: destination{port: h.Service}}
+	fields, ok := colons(text)
+	if !ok || len(fields) > 4 {
+		return l, wrongLocal(text, sayNotUnderstood)
+	}
+	if len(fields)%2 == 0 {
+		var err error
+		if l.bind, err = parseBind(fields[0]); err != nil {
+			return l, wrongLocal(text, err.Error())
+		}
+		fields = fields[1:]
+	}
+	port, err := strconv.ParseUint(fields[0], 10, 16)
+	if err != nil {
+		return l, wrongLocal(text, noPort(fields[0]))
+	}
+	l.port = uint16(port)
+	if len(fields) == 1 {
+		return l, nil
+	}
+	l.to.host = fields[1]
+	port, err = strconv.ParseUint(fields[2], 10, 16)
+	if err != nil || port == 0 {
+		return l, wrongLocal(text, noPort(fields[2]))
+	}
+	l.to.port = policy.Port{Protocol: policy.TCP, Number: uint16(port)}
+	// Whoever knows ssh means the other end by it.
+	if a, err := netip.ParseAddr(l.to.host); l.to.host == "localhost" || err == nil && a.IsLoopback() {
+		return l, loopbackThere(text, l.to.host)
+	}
+	return l, nil
+}
+
+// colons takes text apart at its colons, but for those in brackets.
+func colons(text string) ([]string, bool) {
+	var fields []string
+	for {
+		var field string
+		if inner, ok := strings.CutPrefix(text, "["); ok {
+			if field, text, ok = strings.Cut(inner, "]"); !ok || text != "" && text[0] != ':' {
+				return nil, false
+			}
+			if _, err := netip.ParseAddr(field); err != nil {
+				return nil, false
+			}
+		} else if i := strings.IndexByte(text, ':'); i >= 0 {
+			field, text = text[:i], text[i:]
+		} else {
+			field, text = text, ""
+		}
+		fields = append(fields, field)
+		if text == "" {
+			return fields, true
+		}
+		text = text[1:]
+	}
+}
+
+func parseBind(text string) (bind, error) {
+	switch text {
+	case "", "*":
+		return everywhere, nil
+	case string(thisMachine):
+		return thisMachine, nil
+	}
+	if _, err := netip.ParseAddr(text); err != nil {
+		return "", errors.New(noAddress(text))
+	}
+	return bind(text), nil
+}
+
+// exposed tells whether other machines can reach it.
+func (b bind) exposed() bool {
+	a, err := netip.ParseAddr(string(b))
+	return b != thisMachine && (err != nil || !a.IsLoopback())
+}
+
+// at names where a destination is.
+func (d destination) at(h *hosts.Host) string {
+	if d.host != "" {
+		return d.host
+	}
+	return h.Address
+}
+
+// listen begins to listen. The caller must close what it gets.
+func (l *local) listen(ctx context.Context) ([]net.Listener, error) {
+	if l.bind != thisMachine {
+		ln, err := listenOn(ctx, string(l.bind), l.port)
+		if err != nil {
+			return nil, notListening(net.JoinHostPort(string(l.bind), fmt.Sprint(l.port)), err)
+		}
+		return []net.Listener{ln}, nil
+	}
+	const attempts = 10 // a port that is free by IPv4 need not be so by IPv6
+	for i := 1; ; i++ {
+		all, err := l.listenHere(ctx)
+		if err == nil || l.port != 0 || i == attempts {
+			return all, err
+		}
+	}
+}
+
+// listenHere listens on both of this machine's own addresses, or on the one that it has.
+func (l *local) listenHere(ctx context.Context) ([]net.Listener, error) {
+	var all []net.Listener
+	port := l.port
+	for _, a := range []string{"127.0.0.1", "::1"} {
+		ln, err := listenOn(ctx, a, port)
+		if err != nil {
+			if probe, missing := listenOn(ctx, a, 0); missing != nil {
+				continue
+			} else {
+				probe.Close()
+			}
+			for _, other := range all {
+				other.Close()
+			}
+			return nil, notListening(net.JoinHostPort(a, fmt.Sprint(port)), err)
+		}
+		port = uint16(ln.Addr().(*net.TCPAddr).Port)
+		all = append(all, ln)
+	}
+	if len(all) == 0 {
+		return nil, noLoopback()
+	}
+	return all, nil
+}
+
+func listenOn(ctx context.Context, address string, port uint16) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", net.JoinHostPort(address, fmt.Sprint(port)))
+}
