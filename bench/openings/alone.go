@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"postern/internal/lab"
+)
+
+// A layer lays what is between a server and a client.
+type layer func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay)
+
+func overNetwork(l *lab.Lab, n network, stand int) layer {
+	return func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+		_, atClient, relay := l.ConnectImpaired(server, client, n.impairment(stand), prefix)
+		return atClient, relay
+	}
+}
+
+func overCable(l *lab.Lab) layer {
+	return func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+		_, atClient := l.Connect(server, client, prefix)
+		return atClient, nil
+	}
+}
+
+// alone makes openings one after the other, each beside a plain connection, whose
+// time it gives too.
+func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, err error) {
+	opened, plain = &tally{}, &tally{}
+	err = st.asClient(certs, func() error {
+		for range openings {
+			if err := st.renew(c); err != nil {
+				return err
+			}
+			took, err := st.roundTrip(ctx)
+			if err != nil {
+				return err
+			}
+			plain.add(outcome{in: true, stood: took})
+			o, err := st.open(ctx, c)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "\r%s: %d of %d ", what, opened.add(o), openings)
+		}
+		return st.check()
+	})
+	fmt.Fprintln(os.Stderr)
+	return opened, plain, err
+}
+
+// clean measures openings one at a time, where nothing is lost.
+func (b *plan) clean(ctx context.Context) error {
+	openings := max(1, b.openings/4)
+	fmt.Printf(`One opening at a time, %d of each, %v round trip, nothing lost. Beside each a plain connection
+to an open port, which takes one round trip.
+
+                                                     in    median       p99  plain connection's median
+`, openings, 2*delay)
+	for _, row := range []struct {
+		subject *subject
+		certs   certificates
+		note    string
+	}{
+		{ours, hidden, ""},
+		{oursAgain, hidden, ""},
+		{loopAtHowto, hidden, ""},
+		{loopAtHowto, visible, ", certificates read"},
+	} {
+		if !b.measures(row.subject) {
+			continue
+		}
+		err := func() error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			l := lab.New()
+			defer l.Close()
+			st, err := newStand(ctx, l, b.kit, 0, row.subject, overNetwork(l, network{}, 0))
+			if err != nil {
+				return err
+			}
+			opened, plain, err := b.alone(ctx, row.subject.name, st, row.subject.client, row.certs, openings)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%-47s %7s %9s %9s  %9s\n", row.subject.name+row.note,
+				opened.in(), opened.percentile(50), opened.percentile(99), plain.percentile(50))
+			return nil
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cpus measures knocks without gaps at a server that receives on several CPUs,
+// and judges what comes in on one while it judges the next on another.
+func (b *plan) cpus(ctx context.Context) error {
+	fmt.Printf(`Postern connect over a plain cable, one at a time, %d of each: packets received on one CPU, the
+sender's, and on all.
+
+                                          in  1st try    median       p99
+`, b.openings)
+	for _, steered := range []string{"", ", steered"} {
+		err := func() error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			l := lab.New()
+			defer l.Close()
+			lay := overCable(l)
+			st, err := newStand(ctx, l, b.kit, 0, ours, func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+				if steered != "" {
+					server.Steer()
+				}
+				return lay(server, client, prefix)
+			})
+			if err != nil {
+				return err
+			}
+			opened, _, err := b.alone(ctx, ours.name+steered, st, ours.client, hidden, b.openings)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%-36s %7s  %7s %9s %9s\n", ours.name+steered,
+				opened.in(), opened.atOnce(), opened.percentile(50), opened.percentile(99))
+			return nil
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

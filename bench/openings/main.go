@@ -1,0 +1,130 @@
+// Command openings measures how long it takes to open a door, and how often it
+// succeeds, on networks that lose, duplicate and reorder packets: by postern
+// connect, and by the how-to's loop around ncat.
+//
+// Nothing is simulated. Each opening is a process, started as a person would start
+// it, whose packets go through a lab's bad network, in real time, to a kernel with the
+// rules in question. Many happen at once, each between a client and a server of
+// their own, as long as the processors are idle for half of the time.
+//
+// An opening's time is from before the process starts until it says that the
+// connection stands. It counts as in if that is within five seconds and the
+// service's greeting arrives as well. Each comes from an address that the server has
+// never seen, and, where nothing else is said, of a user who has never been there.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"postern/internal/lab"
+)
+
+// A plan is what is measured, and how much.
+type plan struct {
+	openings int
+	workers  int
+	networks []network
+	subject  string // only those whose name contains this
+	kit      *kit
+}
+
+// The parts, in the order in which they are run.
+var parts = []struct {
+	name string
+	run  func(*plan, context.Context) error
+}{
+	{"clean", (*plan).clean},
+	{"cpus", (*plan).cpus},
+	{"table", (*plan).table},
+	{"beside", (*plan).beside},
+}
+
+func main() {
+	b := &plan{}
+	flag.IntVar(&b.openings, "openings", 1000, "openings in each cell of the tables")
+	flag.IntVar(&b.workers, "workers", 48, "how many may be under way at the same time")
+	flag.StringVar(&b.subject, "subject", "", "measure only what has this in its name")
+	chosen := flag.String("network", "", `only this network of the table: loss/reorder/duplicates, like "5/10/0"`)
+	part := flag.String("part", "", "only this part: clean, cpus, table, beside")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := lab.Enter()
+	if err == nil {
+		err = b.run(ctx, *chosen, *part)
+	}
+	if ctx.Err() != nil {
+		os.Exit(130)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "openings: error:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *plan) run(ctx context.Context, chosen, part string) error {
+	b.networks = slices.DeleteFunc(networks(), func(n network) bool { return chosen != "" && n.String() != chosen })
+	if len(b.networks) == 0 {
+		return fmt.Errorf("there is no network %q in the table: write loss/reorder/duplicates, like %q", chosen, "5/10/0")
+	}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
+	}
+	if part != "" && !slices.Contains(names, part) {
+		return fmt.Errorf("there is no part %q: there are %s", part, strings.Join(names, ", "))
+	}
+	folder, err := os.MkdirTemp("", "openings-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	if b.kit, err = newKit(folder); err != nil {
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w",
+		"-o", filepath.Join(folder, "postern"), "postern/cmd/postern")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building postern: %w\n%s", err, out)
+	}
+	for _, p := range parts {
+		if part != "" && p.name != part {
+			continue
+		}
+		if err := p.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+// measures tells whether a subject is chosen.
+func (b *plan) measures(s *subject) bool { return strings.Contains(s.name, b.subject) }
+
+// measure makes many openings over one network.
+func (b *plan) measure(ctx context.Context, n network, s *subject) (*tally, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l := lab.New()
+	defer l.Close()
+	c := &crowd{}
+	for i := range min(b.workers, b.openings) {
+		st, err := newStand(ctx, l, b.kit, i, s, overNetwork(l, n, i))
+		if err != nil {
+			return nil, err
+		}
+		c.stands = append(c.stands, st)
+	}
+	return c.run(ctx, fmt.Sprintf("%s %s", n, s.name), s.client, b.openings)
+}

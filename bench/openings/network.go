@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"postern/internal/lab"
+)
+
+// delay is how long a packet takes one way: the round trip is that between
+// Europe and the east of North America.
+const delay = 40 * time.Millisecond
+
+// A network is what lies between a client and a server: shares of packets, in
+// percent, each way.
+type network struct{ loss, reorder, duplicate int }
+
+// networks is every one of the table.
+func networks() []network {
+	var all []network
+	for _, loss := range []int{0, 1, 5, 10} {
+		for _, reorder := range []int{0, 10, 30} {
+			for _, duplicate := range []int{0, 2} {
+				all = append(all, network{loss, reorder, duplicate})
+			}
+		}
+	}
+	return all
+}
+
+func (n network) String() string { return fmt.Sprintf("%d/%d/%d", n.loss, n.reorder, n.duplicate) }
+
+// impairment is the network as the lab builds it, other dice for each stand.
+// What is held back takes a quarter of the delay longer: 10 ms.
+func (n network) impairment(stand int) lab.Impairment {
+	share := func(percent int) float64 { return float64(percent) / 100 }
+	return lab.Impairment{
+		Delay: delay, Loss: share(n.loss), Reorder: share(n.reorder), Duplicate: share(n.duplicate),
+		Seed: uint64(1 + stand),
+	}
+}
