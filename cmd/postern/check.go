@@ -3,20 +3,14 @@ package main
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"math"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall"
-	"postern/internal/firewall/iptables"
-	"postern/internal/host"
-	"postern/internal/policy"
 )
 
 func (s *session) checkCommand() *cobra.Command {
@@ -49,7 +43,7 @@ func (s *session) checkCommand() *cobra.Command {
 	}
 	cmd.Flags().Float64Var(&scan.Rate, "rate", 10_000, flagRate)
 	cmd.Flags().IntVar(&scan.CPUs, "cpus", runtime.NumCPU(), flagCPUs)
-	cmd.Flags().BoolVar(&here, "here", true, flagHere)
+	cmd.Flags().BoolVar(&here, "here", looksAround, flagHere)
 	backend = s.backendFlag(cmd)
 	return cmd
 }
@@ -83,7 +77,7 @@ type checkedDoor struct {
 	Random     *float64 `json:"random"` // on average
 }
 
-func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error {
+func (s *session) check(b backend, scan automaton.Scan, at look) error {
 	m, err := s.machine(b)
 	if err != nil {
 		return err
@@ -99,10 +93,7 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 		s.warn(aboutLine(d))
 	}
 	if at == lookHere {
-		s.lookAround(m)
-		if tables, ok := b.(iptables.Backend); ok {
-			s.warn(memory(tables)...)
-		}
+		s.lookAround(m, b)
 	}
 	answer.Warnings = s.remarks
 	if s.json {
@@ -147,76 +138,4 @@ func (s *session) checkedText(c checked) string {
 	var b strings.Builder
 	t.write(&b, s.outTTY)
 	return b.String()
-}
-
-// lookAround finds what on this host the policy does not fit.
-func (s *session) lookAround(m *automaton.Machine) {
-	s.warn(absentInterfaces(m.Policy)...)
-	switch port, err := enslavedInterface(m.Policy); {
-	case err != nil:
-		s.warn(remark{Message: err.Error()})
-	case port != nil:
-		s.warn(port.remark())
-	}
-	if stuck := notForwarding(m); stuck != nil {
-		s.warn(stuck.remark())
-	}
-	listening, err := host.Listening()
-	if err != nil {
-		s.warn(remark{Message: err.Error()})
-		return
-	}
-	knocks := map[policy.Port]bool{}
-	for i := range m.Doors {
-		d := &m.Doors[i]
-		for n, port := range d.Knock.Sequence {
-			if !knocks[port] && slices.Contains(listening, port) {
-				s.warn(aboutLine(m.Policy.Diagnose(d.Knock.SequencePos[n], sayKnockInUse(port), hintKnockInUse)))
-			}
-			knocks[port] = true
-		}
-	}
-	if m.Policy.Posture != policy.Guard {
-		return
-	}
-	var unlisted []string
-	for _, port := range listening {
-		known := slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool {
-			return a.Service == policy.Service{} || a.Service.Covers(port)
-		})
-		known = known || slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port })
-		if !known && !knocks[port] && !dhcpClient(port) {
-			unlisted = append(unlisted, port.String())
-		}
-	}
-	if len(unlisted) > 0 {
-		s.warn(aboutUnlisted(unlisted))
-	}
-}
-
-// enough is a number of senders that is no cause for a warning: it takes a flood of
-// a million packets a second to drive one out in the time between two knocks.
-const enough = 65536
-
-// memory tells how many forged knocks it takes to have xt_recent forget a client.
-func memory(b iptables.Backend) []remark {
-	if _, err := b.Version(); err != nil {
-		f := explain(err)
-		return []remark{{Message: f.Message, Hints: f.Hints}}
-	}
-	c, err := iptables.ReadCapacity()
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return []remark{unknownCapacity()}
-	case err != nil:
-		return []remark{{Message: err.Error()}}
-	case c.Senders >= enough:
-		return nil
-	}
-	return []remark{aboutCapacity(c)}
-}
-
-// dhcpClient tells a port that only answers come to, from servers that were asked.
-func dhcpClient(p policy.Port) bool {
-	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/firewall"
@@ -54,18 +55,33 @@ func unknownVerb(verb string, similar []string) error {
 	return fmt.Errorf("unknown verb %q", verb)
 }
 
+func unknownBackend(name string, all []string) error {
+	return fmt.Errorf("unknown backend %q: there are %s", name, list(all))
+}
+
 func flagFormat() string { return "the `FORMAT`: " + formNames() }
 
 func unknownFormat(format string) error {
 	return fmt.Errorf("unknown format %q: there are %s", format, formNames())
 }
 
-func formNames() string {
+func formNames() string { return strings.Join(namesOf(forms), ", ") }
+
+func namesOf(forms []form) []string {
 	var names []string
 	for _, f := range forms {
 		names = append(names, f.name)
 	}
-	return strings.Join(names, ", ")
+	return names
+}
+
+// notMade says that a form cannot be made on this system.
+func notMade(format string) *failure {
+	made := slices.DeleteFunc(slices.Clone(forms), func(f form) bool { return !f.made() })
+	return &failure{
+		Code: codeUnsupported, Message: fmt.Sprintf("rules for %s are made on Linux only", format),
+		Hints: []string{"--format makes other forms here: " + strings.Join(namesOf(made), ", ")},
+	}
 }
 
 // whichDoor asks for one of several doors.

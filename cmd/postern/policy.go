@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -13,7 +12,7 @@ import (
 const defaultFile = "/etc/postern/policy.yaml"
 
 // machine reads and compiles the policy, for a backend.
-func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
+func (s *session) machine(b backend) (*automaton.Machine, error) {
 	p, err := s.policy()
 	if err != nil {
 		return nil, err
@@ -41,4 +40,13 @@ func (s *session) policy() (*policy.Policy, error) {
 		return nil, unreadable(name, err)
 	}
 	return policy.Parse(name, text)
+}
+
+// services names what a door opens.
+func services(m *automaton.Machine, d *automaton.Door) []string {
+	var names []string
+	for _, i := range d.Services {
+		names = append(names, m.Services[i].String())
+	}
+	return names
 }

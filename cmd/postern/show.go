@@ -6,9 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"postern/internal/automaton"
 	"postern/internal/firewall/iptables"
-	"postern/internal/firewall/nftables"
 	"postern/internal/handout"
 	"postern/internal/policy"
 )
@@ -27,6 +25,8 @@ func (s *session) showCommand() *cobra.Command {
 			switch {
 			case i < 0:
 				return &usageError{err: unknownFormat(format), cmd: cmd}
+			case !forms[i].made():
+				return notMade(format)
 			case cmd.Flags().Changed("door") && forms[i].client == nil:
 				return &usageError{err: wrongPlace("--door", "--format "+format), cmd: cmd}
 			case cmd.Flags().Changed("comments") && forms[i].rules == nil:
@@ -54,13 +54,15 @@ const (
 )
 
 // A form is what a policy can be shown as: rules, what a client runs, or another
-// text about the policy.
+// text about the policy; none of them if it cannot be made on this system.
 type form struct {
 	name   string
 	rules  func(*policy.Policy, style) (text, ruleSet string, err error)
 	client func(*policy.Door) (string, error)
 	text   func(*policy.Policy) string
 }
+
+func (f form) made() bool { return f.rules != nil || f.client != nil || f.text != nil }
 
 var forms = []form{
 	{name: "nft", rules: nftRules},
@@ -71,18 +73,6 @@ var forms = []form{
 	{name: "client-sh", client: handout.ClientSh},
 	{name: "client-ps1", client: handout.ClientPowerShell},
 	{name: "ports", text: handout.Ports},
-}
-
-func nftRules(p *policy.Policy, say style) (text, ruleSet string, err error) {
-	m, err := automaton.Compile(p)
-	if err != nil {
-		return "", "", err
-	}
-	r := nftables.Compile(m)
-	if say == commented {
-		return r.Render(nftables.Commented), r.Digest(), nil
-	}
-	return r.Render(nftables.Plain), r.Digest(), nil
 }
 
 func iptablesRules(

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -12,10 +14,6 @@ import (
 )
 
 // The backends.
-
-func unknownBackend(name string, all []string) error {
-	return fmt.Errorf("unknown backend %q: there are %s", name, list(all))
-}
 
 func notInspected(err error) remark {
 	return remark{Message: fmt.Sprintf("another backend may have rules loaded as well: %v", err)}

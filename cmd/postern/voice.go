@@ -23,7 +23,7 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"postern/internal/policy"
 )
@@ -63,8 +63,7 @@ func colourful(f *os.File) bool {
 
 // terminal tells whether a file is a terminal.
 func terminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return term.IsTerminal(int(f.Fd()))
 }
 
 // The colours, as terminals take them.

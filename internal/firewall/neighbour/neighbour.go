@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package neighbour looks at the other rule sets on this host, and finds those
 // that get in the way of a policy's doors.
 //

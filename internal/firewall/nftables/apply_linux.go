@@ -24,11 +24,10 @@ type Backend struct{}
 var _ firewall.Backend = Backend{}
 
 // Name is "nftables".
-func (Backend) Name() string { return "nftables" }
+func (Backend) Name() string { return Name }
 
-// Machine compiles a policy with exact parameters. There is none that nftables
-// cannot run.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+// Machine compiles a policy with the parameters of this package's Machine.
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return Machine(p) }
 
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }

@@ -1,0 +1,39 @@
+// Package nftables runs a knock automaton in the Linux kernel's nftables, in a
+// table of Postern's own: `inet postern`.
+//
+// Compile turns a machine into a Ruleset, a plain value that knows no host. Its
+// text form is what `nft -f` reads; Apply loads the same value over netlink,
+// without the nft program. Both forms come from one list of statements
+// (statement.go and its like), and a test holds the real nft to it: what the text loads and
+// what Apply loads must list the same.
+//
+// # How a packet is judged
+//
+//	syn     prerouting raw     new TCP connections to this host, before conntrack
+//	packet  prerouting mangle  UDP and echo requests of no known flow
+//	divert  prerouting dstnat  what was admitted to a forwarded service
+//	input   input filter       what is left: only what was admitted gets in
+//
+// The work is done by lookups in tables, never by a rule for each door, so that
+// a packet's cost does not grow with the policy. `meta priority` carries the
+// state or the service from one lookup to the next: it is a number of the packet
+// that nothing uses on the way in, and it is set back before the packet goes on.
+// (`meta mark` would do, but it belongs to the administrator.)
+//
+// # Other systems
+//
+// All but Machine is Linux's alone: the expressions that rules are made of come from
+// a package that does not compile anywhere else.
+package nftables
+
+import (
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// Name is what the command line calls this backend.
+const Name = "nftables"
+
+// Machine compiles a policy with exact parameters. There is none that nftables
+// cannot run.
+func Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
