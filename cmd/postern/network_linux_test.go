@@ -17,6 +17,7 @@ import (
 // client has a folder for its home, with the hosts file and a program "postern", which
 // is this binary.
 type hideout struct {
+	lab            *lab.Lab
 	client, server *lab.Host
 	at             *lab.Link // of the server
 	home           string
@@ -30,7 +31,7 @@ const soon = 60 * time.Second
 func newHideout(t *testing.T, policy string) *hideout {
 	t.Helper()
 	l := lab.NewT(t)
-	h := &hideout{client: l.Host("client"), server: l.Host("server"), home: t.TempDir()}
+	h := &hideout{lab: l, client: l.Host("client"), server: l.Host("server"), home: t.TempDir()}
 	_, h.at = l.Connect(h.client, h.server, "192.0.2.0/24")
 	self, err := os.Executable()
 	if err != nil {
