@@ -76,7 +76,7 @@ func (v *voice) sayThrough(from string, o *opened) {
 }
 
 func (v *voice) sayClosed(from string, sent, received int64, took time.Duration) {
-	v.say("%s: closed, after %v: %s sent, %s received", from, took.Round(time.Millisecond), count(int(sent), "byte"), count(int(received), "byte"))
+	v.say("%s: closed, after %s: %s sent, %s received", from, brief(took), count(int(sent), "byte"), count(int(received), "byte"))
 }
 
 func (v *voice) sayGone(from string) {

@@ -67,10 +67,12 @@ average. Then what is likely a mistake, in the policy or on this host.`
 	longKnock  = `Sends one knock to each port, in the given order: TCP unless a port is written
 PORT:udp, or icmp/echo for a ping. With a NAME alone, what to knock at is in
 the hosts file: see "postern add". No answer is waited for; none would tell
-whether the door opened. Connect right after it, over the same address.`
+whether the door opened. Connect right after it, over the same address.
+
+What is written for knockd's client works as it is: -u, -d, -v, -4 and -6.`
 	exampleKnock = `  postern knock home && ssh ann@home.example
   postern knock server.example 47011 5120 31877 && ssh server.example
-  postern knock -4 server.example 20914 7061:udp 41230`
+  postern knock -4 -d 200 server.example 20914 7061:udp 41230`
 
 	shortHosts = "list the hosts that a name is enough to knock at"
 	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
@@ -149,7 +151,7 @@ would take postern's own rules out as well, if they are there by --backend iptab
 	flagAll      = "show every source, not the first 20"
 	flagIPv4     = "use the host's IPv4 address"
 	flagIPv6     = "use the host's IPv6 address"
-	flagDelay    = "the `TIME` between two knocks; of a host by name, its gap if it has one"
+	flagDelay    = "the `TIME` between two knocks, in milliseconds if it is a number alone; of a host by name, its gap if it has one"
 	flagSecrets  = "show the knocks themselves"
 	flagRate     = "take a scan to send `N` probes a second"
 	flagCPUs     = "take a host to judge `N` packets at the same moment"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,58 +13,105 @@ import (
 	"postern/internal/policy"
 )
 
+// A knocking is what knock was asked for. The flags are those of knockd's client,
+// and some more.
+type knocking struct {
+	host   string        // a name or an address
+	entry  *hosts.Host   // of the hosts file; nil if the ports were written out
+	ports  []policy.Port // in order
+	delay  pause
+	family knocker.Family
+	quiet  bool
+}
+
 func (s *session) knockCommand() *cobra.Command {
-	var v4, v6 bool
-	var delay time.Duration
+	var v4, v6, udp, verbose bool
+	k := knocking{delay: usualPause, family: knocker.AnyFamily}
 	cmd := &cobra.Command{
 		Use:     "knock NAME | HOST PORT...",
 		Short:   shortKnock,
 		Long:    longKnock,
 		Example: exampleKnock,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return &usageError{err: errors.New(sayNobodyToKnock), cmd: cmd}
+			wrong := ""
+			switch {
+			case len(args) == 0:
+				wrong = sayNobodyToKnock
+			case v4 && v6:
+				wrong = sayBothFamilies
+			case k.quiet && verbose:
+				wrong = sayBothVoices
+			case udp && len(args) == 1:
+				wrong = sayNoUDP
+			default:
+				return nil
 			}
-			return nil
+			return &usageError{err: errors.New(wrong), cmd: cmd}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			family := knocker.AnyFamily
-			switch {
-			case v4 && v6:
-				return &usageError{err: errors.New(sayBothFamilies), cmd: cmd}
-			case v4:
-				family = knocker.IPv4
-			case v6:
-				family = knocker.IPv6
-			}
-			if delay < 0 {
-				return &usageError{err: errors.New(sayNegativeDelay), cmd: cmd}
-			}
+			k.host = args[0]
 			if len(args) > 1 {
-				ports, err := portsOf(args[1:])
-				if err != nil {
+				protocol := policy.TCP
+				if udp {
+					protocol = policy.UDP
+				}
+				var err error
+				if k.ports, err = portsOf(args[1:], protocol); err != nil {
 					return &usageError{err: err, cmd: cmd}
 				}
-				return s.knock(cmd.Context(), args[0], family, ports, delay)
+			} else {
+				h, err := s.host(args[0])
+				if err != nil {
+					return orPorts(err)
+				}
+				k.host, k.entry, k.ports, k.family = h.Address, h, h.Knock, familyOf(h)
+				if h.Gap > 0 && !cmd.Flags().Changed(delayFlag) {
+					k.delay = pause(h.Gap)
+				}
 			}
-			h, err := s.host(args[0])
-			if err != nil {
-				return orPorts(err)
+			if v4 {
+				k.family = knocker.IPv4
+			} else if v6 {
+				k.family = knocker.IPv6
 			}
-			if family == knocker.AnyFamily {
-				family = familyOf(h)
-			}
-			if h.Gap > 0 && !cmd.Flags().Changed("delay") {
-				delay = h.Gap
-			}
-			return s.knock(cmd.Context(), h.Address, family, h.Knock, delay)
+			return s.knock(cmd.Context(), k)
 		},
 	}
 	cmd.Flags().BoolVarP(&v4, "ipv4", "4", false, flagIPv4)
 	cmd.Flags().BoolVarP(&v6, "ipv6", "6", false, flagIPv6)
-	cmd.Flags().DurationVar(&delay, "delay", 50*time.Millisecond, flagDelay)
+	cmd.Flags().VarP(&k.delay, delayFlag, "d", flagDelay)
+	cmd.Flags().BoolVarP(&udp, "udp", "u", false, flagUDP)
+	cmd.Flags().BoolVarP(&k.quiet, "quiet", "q", false, flagQuiet)
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, flagVerbose)
 	withoutPolicy(cmd)
 	return cmd
+}
+
+const delayFlag = "delay"
+
+// A pause is the time between two knocks, as a flag. A number alone is of milliseconds,
+// as knockd's client has it.
+type pause time.Duration
+
+// usualPause is short enough for every door: half of the least step_timeout there is.
+const usualPause = pause(50 * time.Millisecond)
+
+func (p *pause) String() string { return time.Duration(*p).String() }
+func (p *pause) Type() string   { return "duration" }
+
+func (p *pause) Set(text string) error {
+	if _, err := strconv.Atoi(text); err == nil {
+		text += "ms"
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return errors.New(sayNoDelay)
+	case d < 0:
+		return errors.New(sayNegativeDelay)
+	}
+	*p = pause(d)
+	return nil
 }
 
 // orPorts says what else was meant, maybe, by a name that no host has.
@@ -74,13 +122,16 @@ func orPorts(err error) error {
 	return err
 }
 
-// portsOf reads the ports of a command line.
-func portsOf(args []string) ([]policy.Port, error) {
+// portsOf reads the ports of a command line. A number alone is of the given protocol.
+func portsOf(args []string, protocol policy.Protocol) ([]policy.Port, error) {
 	ports := make([]policy.Port, 0, len(args))
 	for _, arg := range args {
 		port, err := policy.ParsePort(arg)
 		if err != nil {
 			return nil, err
+		}
+		if _, err := strconv.Atoi(arg); err == nil {
+			port.Protocol = protocol
 		}
 		ports = append(ports, port)
 	}
@@ -100,27 +151,47 @@ func familyOf(h *hosts.Host) knocker.Family {
 
 // knocked is the answer of knock to programs.
 type knocked struct {
-	Host    string   `json:"host"`
-	Address string   `json:"address"`
-	Knocks  []string `json:"knocks"`
+	Host         string   `json:"host"`
+	Address      string   `json:"address"`
+	Knocks       []string `json:"knocks"`
+	Milliseconds int64    `json:"milliseconds"`
+	Warnings     []remark `json:"warnings"`
 }
 
-func (s *session) knock(ctx context.Context, host string, family knocker.Family, ports []policy.Port, delay time.Duration) error {
-	to, err := knocker.Resolve(ctx, host, family)
+func (s *session) knock(ctx context.Context, k knocking) error {
+	patience := hosts.DefaultTimeout
+	if k.entry != nil {
+		patience = k.entry.Timeout
+	}
+	looking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	addresses, err := lookUp(looking, k.host, k.family)
 	if err != nil {
 		return err
 	}
-	answer := knocked{Host: host, Address: to.String()}
-	err = knocker.Knock(ctx, to, ports, delay, func(p policy.Port) {
+	// All knocks go to one address, and what follows them must, too.
+	to := addresses[0]
+	if len(addresses) > 1 && !k.quiet {
+		s.warn(severalAddresses(k.host, addresses))
+	}
+	answer := knocked{Host: k.host, Address: to.String()}
+	begun := time.Now()
+	err = knocker.Knock(ctx, to, k.ports, time.Duration(k.delay), func(p policy.Port) {
 		answer.Knocks = append(answer.Knocks, p.String())
-		s.sayKnock(len(answer.Knocks), len(ports), p, to)
+		if !k.quiet {
+			s.sayKnock(len(answer.Knocks), len(k.ports), p, to)
+		}
 	})
 	if err != nil {
-		return err
+		return notSent(to, err)
 	}
+	took := time.Since(begun)
 	if s.json {
+		answer.Milliseconds, answer.Warnings = took.Milliseconds(), s.remarks
 		return s.answer(answer)
 	}
-	s.sayKnocked(host, to)
+	if !k.quiet {
+		s.sayKnocked(k, to, took)
+	}
 	return nil
 }

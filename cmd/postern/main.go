@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -14,25 +15,18 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"postern/internal/firewall"
-	"postern/internal/firewall/iptables"
-	"postern/internal/firewall/nftables"
 )
 
 // A session is one run of the program: what it reads from, speaks to and acts on.
 type session struct {
 	voice
 	stdin    io.Reader
-	backends []firewall.Backend // the first one is used unless another is asked for
-	file     string             // the policy file
+	backends []backend // the first one is used unless another is asked for
+	file     string    // the policy file
 }
 
 func main() {
-	s := &session{
-		voice: newVoice(os.Stdout, os.Stderr), stdin: os.Stdin,
-		backends: []firewall.Backend{nftables.Backend{}, iptables.Backend{}},
-	}
+	s := &session{voice: newVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends()}
 	os.Exit(s.run(os.Args[1:]))
 }
 
@@ -50,10 +44,11 @@ func (s *session) run(args []string) (code int) {
 	root.SetArgs(args)
 	s.json = slices.Contains(args, "--json") // also where the arguments cannot be parsed
 	err := root.ExecuteContext(ctx)
+	told, ok := errors.AsType[*failure](err)
 	switch {
 	case err == nil:
 		return codeDone
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !(ok && told.answered):
 		return s.fail(interrupted())
 	}
 	return s.fail(explain(err))
@@ -127,7 +122,7 @@ func (s *session) root() *cobra.Command {
 	})
 	root.SetHelpCommand(s.helpCommand())
 	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
-		s.knockCommand(), s.connectCommand(), s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
+		s.knockCommand(), s.connectCommand(), s.forwardCommand(), s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {

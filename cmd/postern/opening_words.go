@@ -23,11 +23,19 @@ const (
 
 // howOpened is "at the 2nd try, after 812ms".
 func howOpened(o *opened) string {
-	took := "after " + o.took.Round(time.Millisecond).String()
+	took := "after " + brief(o.took)
 	if o.Tries > 1 {
 		return fmt.Sprintf("at the %s try, %s", ordinal(o.Tries), took)
 	}
 	return took
+}
+
+// brief is a time that nobody wants to know more exactly.
+func brief(d time.Duration) string {
+	if d < time.Millisecond {
+		return d.Round(time.Microsecond).String()
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 func ordinal(n int) string {
