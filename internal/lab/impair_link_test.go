@@ -94,6 +94,37 @@ func TestImpairedCut(t *testing.T) {
 	pingPong(t, a, b, "tcp", atB.Addr4())
 }
 
+// A network changes: what comes after a change has the new fate, by the new seed's
+// first numbers.
+func TestImpair(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{}, net4)
+	fromA := func() lab.Counts { c, _ := relay.Counts(); return c }
+	for _, step := range []struct {
+		impairment lab.Impairment
+		want       lab.Counts
+	}{
+		{lab.Impairment{Loss: 1}, lab.Counts{Seen: 5, Lost: 5}},
+		{lab.Impairment{Duplicate: 1, Delay: time.Millisecond}, lab.Counts{Seen: 10, Lost: 5, Duplicated: 5}},
+		// The seed of TestImpairedWaysAreApart, which holds back the first one.
+		{lab.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Millisecond, Seed: 126}, lab.Counts{Seen: 11, Lost: 5, Duplicated: 5, Reordered: 1}},
+		{lab.Impairment{}, lab.Counts{Seen: 16, Lost: 5, Duplicated: 5, Reordered: 1}},
+	} {
+		before := fromA()
+		if err := relay.Impair(step.impairment); err != nil {
+			t.Fatal(err)
+		}
+		stream(t, atA, atB, (*lab.Link).Addr4, step.want.Seen-before.Seen, fromA)
+		if got := fromA(); got != step.want {
+			t.Errorf("%+v: counted %+v, want %+v", step.impairment, got, step.want)
+		}
+	}
+	if err := relay.Impair(lab.Impairment{Loss: 2}); err == nil || !strings.Contains(err.Error(), "loss 2 is not a share") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // turn turns an interface of a host on or off.
 func turn(t *testing.T, h *lab.Host, name string, on bool) {
 	t.Helper()

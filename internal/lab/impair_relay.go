@@ -43,6 +43,24 @@ func (r *Relay) Counts() (fromA, fromB Counts) {
 	return r.ports[0].counts(), r.ports[1].counts()
 }
 
+// Impair changes the impairment, for the packets that come from now on. Its Seed is
+// for the first, second, third of those. The counts go on.
+func (r *Relay) Impair(impairment Impairment) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := impairment.validate()
+	if err == nil && r.ports[1] == nil {
+		err = ErrClosed // it was never built
+	}
+	if err != nil {
+		return fmt.Errorf("lab: impair: %w", err)
+	}
+	for i, p := range r.ports {
+		p.way.change(impairment, i)
+	}
+	return nil
+}
+
 func (p *port) counts() Counts {
 	c := p.way.counts
 	// Not an error after the ring is closed: then it is what was seen last.

@@ -45,11 +45,15 @@ type delayed struct {
 }
 
 func newWay(impairment Impairment, number int) *way {
-	return &way{
-		delay: impairment.Delay,
-		hold:  impairment.Hold,
-		fates: newFates(impairment, number),
-	}
+	w := &way{}
+	w.change(impairment, number)
+	return w
+}
+
+// change is for the packets that are accepted afterwards. Those under way keep
+// their time, and none of the others comes before them in the same lane.
+func (w *way) change(impairment Impairment, number int) {
+	w.delay, w.hold, w.fates = impairment.Delay, impairment.Hold, newFates(impairment, number)
 }
 
 // accept takes a packet that came at a time. It does not keep the slice.
