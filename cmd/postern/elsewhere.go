@@ -16,7 +16,9 @@ import (
 // but the rules of nftables, whose package compiles on Linux only.
 
 // A backend compiles policies for a host that runs Linux.
-type backend struct {
+type backend = *compiler
+
+type compiler struct {
 	name    string
 	machine func(*policy.Policy) (*automaton.Machine, error)
 }
@@ -25,9 +27,9 @@ func backends() []backend {
 	return []backend{{nftables.Name, nftables.Machine}, {iptables.Name, iptables.Machine}}
 }
 
-func (b backend) Name() string { return b.name }
+func (c *compiler) Name() string { return c.name }
 
-func (b backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return b.machine(p) }
+func (c *compiler) Machine(p *policy.Policy) (*automaton.Machine, error) { return c.machine(p) }
 
 // inUse gives the backend that "postern up" would use.
 func (s *session) inUse() backend { return s.backends[0] }

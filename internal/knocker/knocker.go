@@ -15,8 +15,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"postern/internal/policy"
 )
 
@@ -135,61 +133,16 @@ func send(to netip.Addr, port policy.Port) error {
 	return fmt.Errorf("%s is no knock", port)
 }
 
-// sendSYN begins to connect, and closes the socket at once. The SYN is on its
-// way by then, or waits for the neighbour's hardware address without the socket;
-// a socket that is gone sends nothing again.
-func sendSYN(to netip.Addr, port uint16) error {
-	fd, err := open(to, unix.SOCK_STREAM, 0)
+// zone gives the number of the interface that a link-local address names; 0 for
+// others.
+func zone(a netip.Addr) (uint32, error) {
+	name := a.Zone()
+	if name == "" {
+		return 0, nil
+	}
+	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("there is no interface %q", name)
 	}
-	defer unix.Close(fd)
-	address, err := sockaddr(to, port)
-	if err != nil {
-		return err
-	}
-	switch err := unix.Connect(fd, address); err {
-	case nil, unix.EINPROGRESS, unix.ECONNREFUSED:
-		return nil // refused is an answer, and so it arrived: at this very host
-	default:
-		return err
-	}
-}
-
-// sendDatagram sends an empty datagram.
-func sendDatagram(to netip.Addr, port uint16) error {
-	fd, err := open(to, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	address, err := sockaddr(to, port)
-	if err != nil {
-		return err
-	}
-	return unix.Sendto(fd, nil, 0, address)
-}
-
-// open opens a socket to an address.
-func open(to netip.Addr, kind, protocol int) (int, error) {
-	family := unix.AF_INET6
-	if to.Is4() {
-		family = unix.AF_INET
-	}
-	return unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
-}
-
-func sockaddr(to netip.Addr, port uint16) (unix.Sockaddr, error) {
-	if to.Is4() {
-		return &unix.SockaddrInet4{Port: int(port), Addr: to.As4()}, nil
-	}
-	address := &unix.SockaddrInet6{Port: int(port), Addr: to.As16()}
-	if zone := to.Zone(); zone != "" {
-		i, err := net.InterfaceByName(zone)
-		if err != nil {
-			return nil, fmt.Errorf("there is no interface %q", zone)
-		}
-		address.ZoneId = uint32(i.Index)
-	}
-	return address, nil
+	return uint32(i.Index), nil
 }

@@ -2,11 +2,9 @@ package knocker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"postern/internal/policy"
@@ -129,7 +127,7 @@ func (d *Door) try(ctx context.Context, t *Try, patience time.Duration) net.Conn
 	// No second address and no fallback: the grant is for this one.
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
-	t.Waited, t.Err, t.Refused = time.Since(begun), err, errors.Is(err, syscall.ECONNREFUSED)
+	t.Waited, t.Err, t.Refused = time.Since(begun), err, refused(err)
 	return conn
 }
 

@@ -1,3 +1,5 @@
+//go:build unix
+
 package knocker
 
 import (
@@ -7,28 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendEcho sends one echo request: by a ping socket, which needs no privilege
-// but a setting that most systems have (net.ipv4.ping_group_range), or else by a
-// raw one, for root.
+// sendEcho sends one echo request: by a ping socket, which needs no privilege on macOS,
+// and on Linux but a setting that most systems have (net.ipv4.ping_group_range); or
+// else by a raw one, for root. FreeBSD has no ping sockets.
 func sendEcho(to netip.Addr) error {
 	protocol, kind := unix.IPPROTO_ICMPV6, byte(128)
 	if to.Is4() {
 		protocol, kind = unix.IPPROTO_ICMP, 8
 	}
 	fd, err := open(to, unix.SOCK_DGRAM, protocol)
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+	if forbidden(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EPROTOTYPE) {
 		fd, err = open(to, unix.SOCK_RAW, protocol)
 	}
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+	if forbidden(err) {
 		return &PingError{err}
 	}
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	// Type, code, checksum, identifier, sequence number, and nothing to echo. A
-	// ping socket fills in identifier and checksum; so does the kernel for any
-	// ICMPv6.
+	// Type, code, checksum, identifier, sequence number, and nothing to echo. The
+	// kernel fills in the checksum of any ICMPv6, and Linux that of a ping socket's
+	// messages, and their identifier.
 	message := []byte{kind, 0, 0, 0, 'p', 'n', 0, 1}
 	if to.Is4() {
 		sum := uint32(message[0])<<8 + uint32(message[4])<<8 + uint32(message[5]) + uint32(message[7])
@@ -41,3 +43,5 @@ func sendEcho(to netip.Addr) error {
 	}
 	return unix.Sendto(fd, message, 0, address)
 }
+
+func forbidden(err error) bool { return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) }

@@ -1,0 +1,75 @@
+package knocker
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+var (
+	iphlpapi       = windows.NewLazySystemDLL("iphlpapi.dll")
+	icmpCreate     = iphlpapi.NewProc("IcmpCreateFile")
+	icmp6Create    = iphlpapi.NewProc("Icmp6CreateFile")
+	icmpSendEcho   = iphlpapi.NewProc("IcmpSendEcho2")
+	icmp6SendEcho  = iphlpapi.NewProc("Icmp6SendEcho2")
+	icmpClose      = iphlpapi.NewProc("IcmpCloseHandle")
+	echoPatience   = uintptr(1000) // milliseconds
+	anyIPv6Address = windows.RawSockaddrInet6{Family: windows.AF_INET6}
+)
+
+// sendEcho has Windows send one echo request, which it does for any user.
+//
+// Windows waits for the answer on its own, and writes it down. Nobody reads it, but
+// there must be a place for it until then, and the request ends with its handle.
+func sendEcho(to netip.Addr) error {
+	create := icmp6Create
+	if to.Is4() {
+		create = icmpCreate
+	}
+	id, err := zone(to)
+	if err != nil {
+		return err
+	}
+	if err := create.Find(); err != nil {
+		return err
+	}
+	handle, _, err := create.Call()
+	if windows.Handle(handle) == windows.InvalidHandle {
+		return err
+	}
+	answered, err := windows.CreateEvent(nil, 1, 0, nil)
+	if err != nil {
+		icmpClose.Call(handle)
+		return err
+	}
+	answer := new([512]byte) // more than an answer to nothing takes, whoever gives it
+	var sent uintptr
+	if to.Is4() {
+		address := to.As4()
+		sent, _, err = icmpSendEcho.Call(handle, uintptr(answered), 0, 0,
+			uintptr(binary.LittleEndian.Uint32(address[:])), 0, 0, 0,
+			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoPatience)
+	} else {
+		address := &windows.RawSockaddrInet6{Family: windows.AF_INET6, Addr: to.As16(), Scope_id: id}
+		sent, _, err = icmp6SendEcho.Call(handle, uintptr(answered), 0, 0,
+			uintptr(unsafe.Pointer(&anyIPv6Address)), uintptr(unsafe.Pointer(address)), 0, 0, 0,
+			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoPatience)
+	}
+	end := func() {
+		icmpClose.Call(handle)
+		windows.CloseHandle(answered)
+	}
+	if sent == 0 && err != windows.ERROR_IO_PENDING {
+		end()
+		return err
+	}
+	go func() {
+		windows.WaitForSingleObject(answered, windows.INFINITE) // no longer than echoPatience
+		end()
+		runtime.KeepAlive(answer)
+	}()
+	return nil
+}
