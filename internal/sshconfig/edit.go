@@ -1,0 +1,112 @@
+package sshconfig
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A directive is what a line of a configuration file says.
+type directive struct {
+	keyword string // in lower case; empty if the line says nothing
+	args    []string
+}
+
+func parse(line string) directive {
+	line = strings.Trim(line, " \t\r\n\f")
+	if line == "" || line[0] == '#' {
+		return directive{}
+	}
+	end := strings.IndexAny(line, " \t=")
+	if end < 0 {
+		return directive{keyword: strings.ToLower(line)}
+	}
+	d := directive{keyword: strings.ToLower(line[:end])}
+	rest := strings.TrimPrefix(strings.TrimLeft(line[end:], " \t"), "=")
+	for rest = strings.TrimLeft(rest, " \t"); rest != "" && rest[0] != '#'; rest = strings.TrimLeft(rest, " \t") {
+		stop := strings.IndexAny(rest, " \t")
+		if rest[0] == '"' {
+			rest = rest[1:]
+			stop = strings.IndexByte(rest, '"')
+		}
+		if stop < 0 {
+			stop = len(rest)
+		}
+		d.args = append(d.args, rest[:stop])
+		rest = strings.TrimPrefix(rest[stop:], `"`)
+	}
+	return d
+}
+
+// begins tells whether a block begins there.
+func (d directive) begins() bool { return d.keyword == "host" || d.keyword == "match" }
+
+// isBlockOf tells whether the block of this host, and of no other, begins there.
+func (d directive) isBlockOf(name string) bool {
+	return d.keyword == "host" && len(d.args) == 1 && d.args[0] == name
+}
+
+func lines(text string) []string { return slices.Collect(strings.Lines(text)) }
+
+// withBlock gives the text with a host's block in it, in the place of the one that is
+// there, or at the end. Nothing else changes: what follows a block's last setting,
+// comments and empty lines, is not the block's.
+func withBlock(text string, h *Host) string {
+	all := lines(text)
+	first := slices.IndexFunc(all, func(line string) bool { return parse(line).isBlockOf(h.Name) })
+	if first < 0 {
+		if text != "" && !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+		return text + "\n" + h.Block()
+	}
+	end := first + 1
+	for i := end; i < len(all) && !parse(all[i]).begins(); i++ {
+		if parse(all[i]).keyword != "" {
+			end = i + 1
+		}
+	}
+	return strings.Join(all[:first], "") + h.Block() + strings.Join(all[end:], "")
+}
+
+// included gives the text of the user's configuration with our file included in its
+// first line, unless it is included before the first block already.
+func included(text, folder string) string {
+	ours := []string{fileName, "~/.ssh/" + fileName, filepath.Join(folder, fileName)}
+	for line := range strings.Lines(text) {
+		d := parse(line)
+		if d.begins() {
+			break
+		}
+		if d.keyword == "include" && slices.ContainsFunc(d.args, func(a string) bool { return slices.Contains(ours, a) }) {
+			return text
+		}
+	}
+	end := "\n"
+	if first, _, found := strings.Cut(text, "\n"); found && strings.HasSuffix(first, "\r") {
+		end = "\r\n"
+	}
+	return "Include " + fileName + end + text
+}
+
+// blocks gives the names of the hosts that have a block of their own.
+func blocks(text string) []string {
+	var names []string
+	for line := range strings.Lines(text) {
+		if d := parse(line); d.keyword == "host" && len(d.args) == 1 {
+			names = append(names, d.args[0])
+		}
+	}
+	return names
+}
+
+// naming gives the number of the first line that begins a block which names the host,
+// counted from 1; 0 if there is none. Patterns name nobody.
+func naming(text, name string) int {
+	for i, line := range lines(text) {
+		if d := parse(line); d.keyword == "host" && slices.Contains(d.args, name) {
+			return i + 1
+		}
+	}
+	return 0
+}

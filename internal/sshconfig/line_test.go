@@ -1,0 +1,139 @@
+package sshconfig
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// ask has the real ssh say what it makes of its arguments, as a map of options.
+func ask(t *testing.T, args ...string) map[string]string {
+	t.Helper()
+	cmd := exec.Command("ssh", append([]string{"-G"}, args...)...)
+	var talk strings.Builder
+	cmd.Stderr = &talk
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("ssh -G %q: %v\n%s", args, err, talk.String())
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if _, ok := got[key]; !ok {
+			got[key] = value
+		}
+	}
+	return got
+}
+
+func home() *Host {
+	return &Host{
+		Name: "home", Address: "home.example", Port: 2222, User: "ann", Command: Quote("postern", "connect", "home"), Way: Socket,
+	}
+}
+
+// TestLine reads command lines as ssh does: it goes to the same host as the same user,
+// and what we put before the line leads it through the door.
+func TestLine(t *testing.T) {
+	for _, tt := range []struct{ line, user string }{
+		{"home", "ann"},
+		{"home uptime -p 99 -l bob", "ann"},
+		{"home -- -l bob", "ann"},
+		{"-- home -l bob", "ann"},
+		{"-- home -J nowhere uptime", "ann"},
+		{"bob@home", "bob"},
+		{"bob@realm@home", "bob@realm"},
+		{"-l bob home", "bob"},
+		{"-lbob home", "bob"},
+		{"home -l bob uptime", "bob"},
+		{"-vvNlbob home", "bob"},
+		{"-o User=bob home", "bob"},
+		{"-oUser=bob home", "bob"},
+		{"home -o user=bob", "bob"},
+		{"-p 2222 -o Port=2222 home", "ann"},
+		{"-i key -L 8080:localhost:80 -E log -S none -c aes128-ctr home ls -l", "ann"},
+		{"-NTf -D 1080 -e none -m hmac-sha2-256 -R 1:a:2 -w 0:0 -O check -I none home", "ann"},
+		{"-4o AddressFamily=any home", "ann"}, // refused, but read
+	} {
+		words := strings.Fields(tt.line)
+		line, err := ParseLine(words)
+		if err != nil {
+			t.Errorf("%s: %v", tt.line, err)
+			continue
+		}
+		got := ask(t, append(append([]string{"-F", "none"}, home().Arguments(line)...), words...)...)
+		for key, want := range map[string]string{
+			"host": line.Host(), "user": tt.user, "hostname": "home.example", "port": "2222",
+			"proxycommand": "postern connect home", "proxyusefdpass": "yes",
+		} {
+			if got[key] != want {
+				t.Errorf("%s: ssh has %s %q, want %q", tt.line, key, got[key], want)
+			}
+		}
+		if line.Host() != "home" {
+			t.Errorf("%s: leads to %q", tt.line, line.Host())
+		}
+	}
+}
+
+func TestLineWithoutHost(t *testing.T) {
+	for _, line := range []string{"", "-V", "-v -p", "-l home", "-o", "--", "-vo User=bob"} {
+		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Destination != "" {
+			t.Errorf("%q: %+v, %v", line, l, err)
+		}
+	}
+	if _, err := ParseLine([]string{"--json", "home"}); err == nil || err.Error() != `ssh has no option "--json"` {
+		t.Errorf("--json: %v", err)
+	}
+}
+
+// TestClash finds what would lead ssh past the door, wherever it stands, and nothing in
+// the command that is run over there.
+func TestClash(t *testing.T) {
+	for _, tt := range []struct {
+		line    string
+		written string // of the clash; "" for none
+		kind    Clashing
+	}{
+		{"home", "", 0},
+		{"-p 2222 -o hostname=home.example -o AddressFamily=any home", "", 0},
+		{"home ssh -J other -p 22 elsewhere", "", 0},
+		{"home -- -J other", "", 0},
+		{"-J other home", "-J", OtherWay},
+		{"home -J other", "-J", OtherWay},
+		{"-vJother home", "-J", OtherWay},
+		{"-o ProxyJump=other home", "-o ProxyJump", OtherWay},
+		{"-oproxycommand=nc home", "-o proxycommand", OtherWay},
+		{"-o ProxyUseFdpass=no home", "-o ProxyUseFdpass", OtherWay},
+		{"-p 22 home", "-p", OtherPlace},
+		{"-oPort=22 home", "-o Port", OtherPlace},
+		{"-o HostName=other home", "-o HostName", OtherPlace},
+		{"-4 home", "-4", OtherPlace},
+		{"-v6 home", "-6", OtherPlace},
+		{"-b 192.0.2.9 home", "-b", OtherStart},
+		{"-B eth0 home", "-B", OtherStart},
+	} {
+		l, err := ParseLine(strings.Fields(tt.line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch c := home().Clash(l); {
+		case c == nil && tt.written != "":
+			t.Errorf("%s: no clash", tt.line)
+		case c != nil && (c.Option.Written != tt.written || c.Kind != tt.kind):
+			t.Errorf("%s: %+v", tt.line, c)
+		}
+	}
+	l, err := ParseLine([]string{"-o", "  Port = 22", "home"}) // as ssh reads it
+	if c := home().Clash(l); err != nil || c == nil || c.Option.Value != "22" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestVerbose(t *testing.T) {
+	for line, want := range map[string]bool{"home": false, "-v home": true, "-Nvv home": true, "home ls -v": false, "home -v": true} {
+		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Verbose() != want {
+			t.Errorf("%s: %v, want %v (%v)", line, l.Verbose(), want, err)
+		}
+	}
+}
