@@ -82,6 +82,12 @@ func TestVPNQuiet(t *testing.T) {
 		s.staysOut(func() *vpnProcess { return s.start(s.client, "ping", "-i", "0.2", inTunnel) })
 		s.postern(s.client, "knock", "vpn")
 		s.ping()
+
+		// A packet of the server's own revives it as well.
+		s.forgetAdmitted()
+		s.forgotten()
+		ping(t, s.server, "10.8.0.2")
+		s.ping()
 		if n, _ := client.times(vpnUp); n != 1 {
 			t.Errorf("the tunnel was made %d times", n)
 		}

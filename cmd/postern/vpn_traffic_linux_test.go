@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"postern/internal/lab"
 )
 
 // inTunnel is the server's address in the tunnel.
@@ -17,9 +19,14 @@ const inTunnel = "10.8.0.1"
 // ping has the client ping the server through the tunnel.
 func (s *vpnScene) ping() {
 	s.t.Helper()
-	out, err := s.client.Command(s.t.Context(), "ping", "-c", "3", "-i", "0.1", "-W", "5", inTunnel).CombinedOutput()
+	ping(s.t, s.client, inTunnel)
+}
+
+func ping(t *testing.T, from *lab.Host, to string) {
+	t.Helper()
+	out, err := from.Command(t.Context(), "ping", "-c", "3", "-i", "0.1", "-W", "5", to).CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("ping through the tunnel: %v\n%s", err, out)
+		t.Fatalf("ping through the tunnel: %v\n%s", err, out)
 	}
 }
 
