@@ -37,22 +37,20 @@ addresses, "opened", "shut" with the error, "gone" if the client did not wait,
 	sayNobodyToForward = "which host? \"postern hosts\" lists them"
 	sayNoLocal         = "where to listen? a port is enough, as in \"postern forward home 8080\""
 	sayLocals          = "write PORT, ADDRESS:PORT, PORT:HOST:PORT or ADDRESS:PORT:HOST:PORT, and IPv6 addresses in brackets"
+	sayNoPort          = "is no port"
+	sayNoAddress       = "is no address of this machine's"
 	sayNotUnderstood   = "is not understood"
 	hintPrivileged     = "ports below 1024 are for root: take one above"
 	hintTaken          = "another program listens there: take another port, or 0 for any that is free"
 	hintHere           = "it must be an address of this machine's"
 )
 
-func wrongLocal(text, why string) error {
-	return fmt.Errorf("%q %s: %s", text, why, sayLocals)
-}
-
-func noPort(text string) string {
-	return fmt.Sprintf("has %q where a port belongs", text)
-}
-
-func noAddress(text string) string {
-	return fmt.Sprintf("has %q where an address of this machine belongs", text)
+func wrongLocal(text, part, why string) error {
+	where := ""
+	if part != text {
+		where = fmt.Sprintf("%q: ", text)
+	}
+	return fmt.Errorf("%s%q %s: %s", where, part, why, sayLocals)
 }
 
 func loopbackThere(text, host string) error {

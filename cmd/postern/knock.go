@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,10 +123,11 @@ func orPorts(err error) error {
 	return err
 }
 
-// portsOf reads the ports of a command line. A number alone is of the given protocol.
+// portsOf reads the ports of a command line, each an argument or several with commas, as
+// "postern add" has them. A number alone is of the given protocol.
 func portsOf(args []string, protocol policy.Protocol) ([]policy.Port, error) {
-	ports := make([]policy.Port, 0, len(args))
-	for _, arg := range args {
+	var ports []policy.Port
+	for _, arg := range strings.Split(strings.Join(args, ","), ",") {
 		port, err := policy.ParsePort(arg)
 		if err != nil {
 			return nil, err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -34,18 +33,17 @@ func parseLocal(text string, h *hosts.Host) (local, error) {
 	l := local{bind: thisMachine, to: destination{port: h.Service}}
 	fields, ok := colons(text)
 	if !ok || len(fields) > 4 {
-		return l, wrongLocal(text, sayNotUnderstood)
+		return l, wrongLocal(text, text, sayNotUnderstood)
 	}
 	if len(fields)%2 == 0 {
-		var err error
-		if l.bind, err = parseBind(fields[0]); err != nil {
-			return l, wrongLocal(text, err.Error())
+		if l.bind, ok = parseBind(fields[0]); !ok {
+			return l, wrongLocal(text, fields[0], sayNoAddress)
 		}
 		fields = fields[1:]
 	}
 	port, err := strconv.ParseUint(fields[0], 10, 16)
 	if err != nil {
-		return l, wrongLocal(text, noPort(fields[0]))
+		return l, wrongLocal(text, fields[0], sayNoPort)
 	}
 	l.port = uint16(port)
 	if len(fields) == 1 {
@@ -54,7 +52,7 @@ func parseLocal(text string, h *hosts.Host) (local, error) {
 	l.to.host = fields[1]
 	port, err = strconv.ParseUint(fields[2], 10, 16)
 	if err != nil || port == 0 {
-		return l, wrongLocal(text, noPort(fields[2]))
+		return l, wrongLocal(text, fields[2], sayNoPort)
 	}
 	l.to.port = policy.Port{Protocol: policy.TCP, Number: uint16(port)}
 	// Whoever knows ssh means the other end by it.
@@ -89,17 +87,15 @@ func colons(text string) ([]string, bool) {
 	}
 }
 
-func parseBind(text string) (bind, error) {
+func parseBind(text string) (b bind, ok bool) {
 	switch text {
 	case "", "*":
-		return everywhere, nil
+		return everywhere, true
 	case string(thisMachine):
-		return thisMachine, nil
+		return thisMachine, true
 	}
-	if _, err := netip.ParseAddr(text); err != nil {
-		return "", errors.New(noAddress(text))
-	}
-	return bind(text), nil
+	_, err := netip.ParseAddr(text)
+	return bind(text), err == nil
 }
 
 // exposed tells whether other machines can reach it.

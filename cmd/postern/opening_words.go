@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	hintNameServer = "see whether this machine is on a network; an address in place of the name needs no name server"
-	hintSpelling   = "see how the name is written; one that only some network knows is known there alone"
-	hintNetwork    = "see whether this machine is on a network"
-	hintIPv6       = "see whether this machine is on a network that has IPv6"
-	hintOwnRules   = "see whether a firewall of this machine's own forbids it"
+	hintNameServer  = "see whether this machine is on a network; an address in place of the name needs no name server"
+	hintSpelling    = "see how the name is written; one that only some network knows is known there alone"
+	hintBareAddress = "write the name or the address alone"
+	hintNetwork     = "see whether this machine is on a network"
+	hintIPv6        = "see whether this machine is on a network that has IPv6"
+	hintOwnRules    = "see whether a firewall of this machine's own forbids it"
 )
 
 // howOpened is "at the 2nd try, after 812ms".
@@ -33,7 +34,7 @@ func howOpened(o *opened) string {
 // brief is a time that nobody wants to know more exactly.
 func brief(d time.Duration) string {
 	if d < time.Millisecond {
-		return d.Round(time.Microsecond).String()
+		return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
 	}
 	return d.Round(time.Millisecond).String()
 }
@@ -66,6 +67,8 @@ func unknownAddress(err *knocker.LookupError) *failure {
 	f := &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintNameServer}, err: err}
 	errno, spoken := errors.AsType[syscall.Errno](err)
 	switch {
+	case err.Unknown() && strings.ContainsAny(err.Host, ":[]/@"):
+		f.Hints = []string{hintBareAddress}
 	case err.Unknown():
 		f.Hints = []string{hintSpelling}
 	case spoken:
