@@ -18,7 +18,7 @@ import (
 
 func (s *session) connectCommand() *cobra.Command {
 	var timeout time.Duration
-	var quiet bool
+	var quiet, pass bool
 	cmd := &cobra.Command{
 		Use:     "connect NAME",
 		Short:   shortConnect,
@@ -37,12 +37,20 @@ func (s *session) connectCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return s.connect(cmd.Context(), h, quiet)
+				deliver := s.passOn
+				if pass {
+					if err := canReceive(); err != nil {
+						return err
+					}
+					deliver = handOver
+				}
+				return s.connect(cmd.Context(), h, quiet, deliver)
 			})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, timeoutFlag, hosts.DefaultTimeout, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
+	passFlag(cmd, &pass)
 	withoutPolicy(cmd)
 	return cmd
 }
@@ -61,8 +69,8 @@ func (s *session) hostFor(cmd *cobra.Command, name string, timeout time.Duration
 	return h, err
 }
 
-// connect opens a host's door, and then passes on what comes and goes.
-func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool) error {
+// connect opens a host's door, and delivers the connection to whoever is to speak.
+func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool, deliver func(context.Context, *net.TCPConn) error) error {
 	if h.Service.Protocol != policy.TCP {
 		return notTCP(h)
 	}
@@ -77,7 +85,7 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool) error 
 	} else if !quiet {
 		s.sayOpened(o)
 	}
-	return s.passOn(ctx, o.conn)
+	return deliver(ctx, o.conn)
 }
 
 // passOn copies standard input to the connection, and what comes from there to

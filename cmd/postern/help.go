@@ -43,6 +43,9 @@ func usageLine(cmd *cobra.Command) string {
 	if _, args, found := strings.Cut(cmd.Use, " "); found {
 		line += " " + args
 	}
+	if cmd.DisableFlagParsing {
+		return line
+	}
 	return line + " [flags]"
 }
 

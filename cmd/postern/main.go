@@ -122,7 +122,8 @@ func (s *session) root() *cobra.Command {
 	})
 	root.SetHelpCommand(s.helpCommand())
 	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
-		s.knockCommand(), s.connectCommand(), s.forwardCommand(), s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
+		s.knockCommand(), s.connectCommand(), s.sshCommand(), s.sshConfigCommand(), s.forwardCommand(),
+		s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {

@@ -1,0 +1,64 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// canPassSocket: a connection can be handed to the process that asked for it.
+const canPassSocket = true
+
+func passFlag(cmd *cobra.Command, on *bool) {
+	cmd.Flags().BoolVar(on, "fdpass", false, flagPass)
+}
+
+// receiver is standard output: a socket, if ssh is to get the connection itself.
+const receiver = 1
+
+// canReceive looks before anything is knocked at: standard output must be a
+// socket of the kind that sockets can be sent by.
+func canReceive() error {
+	if name, err := unix.Getsockname(receiver); err == nil {
+		if _, ok := name.(*unix.SockaddrUnix); ok {
+			return nil
+		}
+	}
+	return nobodyToReceive()
+}
+
+// handOver sends the connection over standard output. ssh reads one byte that has the
+// socket with it (monitor_fdpass.c in its source), and then waits for us to end. It gets a socket
+// as one of its own making would be: blocking, and without Go's way of
+// keeping connections alive, which gives up an idle one after two and a half minutes
+// without a network.
+func handOver(_ context.Context, conn *net.TCPConn) error {
+	conn.SetNoDelay(false)
+	conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9})
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return notHandedOver(err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if failed = unix.SetNonblock(int(fd), false); failed != nil {
+			return
+		}
+		for {
+			failed = unix.Sendmsg(receiver, []byte{0}, unix.UnixRights(int(fd)), nil, 0)
+			if failed != unix.EINTR {
+				return
+			}
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return notHandedOver(err)
+	}
+	return nil
+}
