@@ -43,7 +43,7 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(os.Stderr, "\r%s: %d of %d ", what, opened.add(o), openings)
+			progress(what, opened.add(o), openings)
 		}
 		return st.check()
 	})
@@ -77,7 +77,7 @@ to an open port, which takes one round trip.
 			defer cancel()
 			l := lab.New()
 			defer l.Close()
-			st, err := newStand(ctx, l, b.kit, 0, row.subject, overNetwork(l, network{}, 0))
+			st, err := newStand(ctx, l, b.kit, "alone", row.subject, overNetwork(l, network{}, 0))
 			if err != nil {
 				return err
 			}
@@ -111,7 +111,7 @@ sender's, and on all.
 			l := lab.New()
 			defer l.Close()
 			lay := overCable(l)
-			st, err := newStand(ctx, l, b.kit, 0, ours, func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+			st, err := newStand(ctx, l, b.kit, "alone", ours, func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
 				if steered != "" {
 					server.Steer()
 				}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"postern/internal/lab"
 )
 
 // A crowd makes many openings at once. An opening mostly waits, so that one
@@ -16,10 +15,12 @@ import (
 // measured. So openings begin at even intervals, as long as keeps the processors idle for
 // half of the time.
 type crowd struct {
-	stands []*stand
+	subject *subject
+	stands  []*stand
 
 	mu    sync.Mutex
-	begun int       // openings that have
+	left  int       // openings that have not begun
+	begun int       // that have
 	next  time.Time // when the next may
 	since time.Duration
 }
@@ -27,27 +28,47 @@ type crowd struct {
 // busy is the share of the processors' time that openings may take.
 const busy = 0.5
 
-// run makes a number of openings.
-func (c *crowd) run(ctx context.Context, what string, client *client, openings int) (*tally, error) {
+// newCrowd gathers a crowd for a subject, of which every member is at a stand in
+// one lab.
+func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) (*crowd, error) {
+	c := &crowd{subject: s}
+	fmt.Fprintf(os.Stderr, "%s: building %d stands\n", s.name, members)
+	for i := range members {
+		st, err := newStand(ctx, l, k, fmt.Sprintf("%s%d", s.key, i), s, overNetwork(l, network{}, i))
+		if err != nil {
+			return nil, err
+		}
+		c.stands = append(c.stands, st)
+	}
+	return c, nil
+}
+
+// run makes a number of openings over a network.
+func (c *crowd) run(ctx context.Context, n network, openings int) (*tally, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c.since = processorTime()
+	for i, st := range c.stands {
+		if err := st.relay.Impair(n.impairment(i)); err != nil {
+			return nil, err
+		}
+	}
+	c.left, c.begun, c.since = openings, 0, processorTime()
 	t := &tally{}
+	before := wholeMachine()
 	started := time.Now()
 	var all sync.WaitGroup
 	for _, st := range c.stands {
 		all.Go(func() {
 			err := st.asClient(hidden, func() error {
-				for c.turn(ctx, openings) {
-					if err := st.renew(client); err != nil {
+				for c.turn(ctx) {
+					if err := st.renew(c.subject.client); err != nil {
 						return err
 					}
-					o, err := st.open(ctx, client)
+					o, err := st.open(ctx, c.subject.client)
 					if err != nil {
 						return err
 					}
-					n := t.add(o)
-					fmt.Fprintf(os.Stderr, "\r%s: %d of %d ", what, n, openings)
+					progress(fmt.Sprintf("%s %s", n, c.subject.name), t.add(o), openings)
 				}
 				return st.check()
 			})
@@ -57,23 +78,22 @@ func (c *crowd) run(ctx context.Context, what string, client *client, openings i
 		})
 	}
 	all.Wait()
-	used := (processorTime() - c.since).Seconds() / time.Since(started).Seconds() / float64(runtime.NumCPU())
-	fmt.Fprintf(os.Stderr, "in %v, processors busy with it %.0f %%\n", time.Since(started).Round(time.Second), 100*used)
+	fmt.Fprintf(os.Stderr, " in %.0f s, processors %s busy\n", time.Since(started).Seconds(), wholeMachine().since(before))
 	return t, context.Cause(ctx)
 }
 
 // turn waits until an opening may begin. It is false if there are none left.
-func (c *crowd) turn(ctx context.Context, openings int) bool {
+func (c *crowd) turn(ctx context.Context) bool {
 	c.mu.Lock()
-	if c.begun == openings || ctx.Err() != nil {
+	if c.left == 0 || ctx.Err() != nil {
 		c.mu.Unlock()
 		return false
 	}
-	// Nothing is known of the first.
-	interval := 50 * time.Millisecond
+	interval := 50 * time.Millisecond // nothing is known of the first
 	if c.begun > 4 {
-		interval = time.Duration(float64(processorTime()-c.since) / float64(c.begun) / busy / float64(runtime.NumCPU()))
+		interval = pause(processorTime()-c.since, c.begun)
 	}
+	c.left--
 	c.begun++
 	at := c.next
 	if now := time.Now(); at.Before(now) {
@@ -89,14 +109,7 @@ func (c *crowd) turn(ctx context.Context, openings int) bool {
 	}
 }
 
-// processorTime is what this process has used, and those it has waited for.
-func processorTime() time.Duration {
-	var sum time.Duration
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
-		var u unix.Rusage
-		if unix.Getrusage(who, &u) == nil {
-			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-		}
-	}
-	return sum
+// progress says how far a measurement is, in place of what it said before.
+func progress(what string, done, of int) {
+	fmt.Fprintf(os.Stderr, "\r%s: %d of %d", what, done, of)
 }

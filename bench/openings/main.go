@@ -51,7 +51,7 @@ var parts = []struct {
 func main() {
 	b := &plan{}
 	flag.IntVar(&b.openings, "openings", 1000, "openings in each cell of the tables")
-	flag.IntVar(&b.workers, "workers", 48, "how many may be under way at the same time")
+	flag.IntVar(&b.workers, "workers", 32, "how many may be under way at the same time")
 	flag.StringVar(&b.subject, "subject", "", "measure only what has this in its name")
 	chosen := flag.String("network", "", `only this network of the table: loss/reorder/duplicates, like "5/10/0"`)
 	part := flag.String("part", "", "only this part: clean, cpus, table, beside")
@@ -111,20 +111,3 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 
 // measures tells whether a subject is chosen.
 func (b *plan) measures(s *subject) bool { return strings.Contains(s.name, b.subject) }
-
-// measure makes many openings over one network.
-func (b *plan) measure(ctx context.Context, n network, s *subject) (*tally, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	l := lab.New()
-	defer l.Close()
-	c := &crowd{}
-	for i := range min(b.workers, b.openings) {
-		st, err := newStand(ctx, l, b.kit, i, s, overNetwork(l, n, i))
-		if err != nil {
-			return nil, err
-		}
-		c.stands = append(c.stands, st)
-	}
-	return c.run(ctx, fmt.Sprintf("%s %s", n, s.name), s.client, b.openings)
-}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,11 +52,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	}
 	defer stderr.Close()
 
-	program := c.command[0]
-	if program == "postern" {
-		program = st.kit.folder + "/postern"
-	}
-	cmd := exec.Command(program, c.command[1:]...)
+	cmd := exec.Command(st.kit.program(c.command[0]), c.command[1:]...)
 	cmd.Env = st.kit.environment(st.cache)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, toStdout, toStderr
 	// A group, for all that it starts to end with it.
@@ -78,18 +73,11 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	stderr.SetReadDeadline(begun.Add(limit))
 	said := bufio.NewScanner(stderr)
 	for said.Scan() {
-		match := c.stands.FindStringSubmatch(said.Text())
-		if match == nil {
+		tries, ok := c.stands(said.Text())
+		if !ok {
 			continue
 		}
-		o.stood = time.Since(begun)
-		if o.atOnce = true; len(match) > 1 && match[1] != "" {
-			tries, err := strconv.Atoi(match[1])
-			if err != nil {
-				return o, fmt.Errorf("%q: %w", said.Text(), err)
-			}
-			o.atOnce = tries == 1
-		}
+		o.stood, o.atOnce = time.Since(begun), tries == 1
 		break
 	}
 	if ctx.Err() != nil {

@@ -26,16 +26,17 @@ type stand struct {
 
 var serverAddress = netip.MustParseAddr("10.0.0.1")
 
-// newStand builds the i-th stand of a lab; lay lays what is in between.
-func newStand(ctx context.Context, l *lab.Lab, k *kit, i int, s *subject, lay layer) (*stand, error) {
-	server, client := l.Host(fmt.Sprintf("server%d", i)), l.Host(fmt.Sprintf("client%d", i))
+// newStand builds a stand in a lab; lay lays what is in between. The name is of the
+// stand alone, and short.
+func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, lay layer) (*stand, error) {
+	server, client := l.Host(name+"-s"), l.Host(name+"-c")
 	const prefix = "10.0.0.0/8" // the first address is the server's
-	st := &stand{lab: l, kit: k, client: client, cache: filepath.Join(k.folder, fmt.Sprintf("cache%d", i))}
+	st := &stand{lab: l, kit: k, client: client, cache: filepath.Join(k.folder, "cache-"+name)}
 	st.link, st.relay = lay(server, client, prefix)
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.rules(ctx, server); err != nil {
+	if err := s.rules.loadOn(ctx, k, server); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	for _, port := range []string{":22", ":9"} {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"postern/internal/lab"
 )
 
 // table measures all networks. It prints each as soon as it is done.
@@ -14,18 +16,33 @@ A time that too few got in to tell is "-": half of them for the median, 99 %% fo
                                                                    how-to's rules               Postern's rules
 loss reord. dupl.       in    median       p99  1st try        in    median       p99        in    median       p99
 `, b.openings, 2*delay)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l := lab.New()
+	defer l.Close()
+	var crowds []*crowd
+	for _, s := range []*subject{ours, loopAtHowto, loopAtOurs} {
+		c := &crowd{subject: s}
+		if b.measures(s) {
+			var err error
+			if c, err = newCrowd(ctx, l, b.kit, s, min(b.workers, b.openings)); err != nil {
+				return err
+			}
+		}
+		crowds = append(crowds, c)
+	}
 	for _, n := range b.networks {
 		row := fmt.Sprintf("%4d %6d %5d", n.loss, n.reorder, n.duplicate)
-		for _, s := range []*subject{ours, loopAtHowto, loopAtOurs} {
+		for _, c := range crowds {
 			t := &tally{}
-			if b.measures(s) {
+			if b.measures(c.subject) {
 				var err error
-				if t, err = b.measure(ctx, n, s); err != nil {
+				if t, err = c.run(ctx, n, b.openings); err != nil {
 					return err
 				}
 			}
 			row += fmt.Sprintf("  %7s %9s %9s", t.in(), t.percentile(50), t.percentile(99))
-			if s == ours {
+			if c.subject == ours {
 				row += fmt.Sprintf("  %7s", t.atOnce())
 			}
 		}
@@ -45,15 +62,29 @@ func (b *plan) beside(ctx context.Context) error {
 		if !b.measures(s) {
 			continue
 		}
-		t, err := b.measure(ctx, n, s)
+		err := func() error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			l := lab.New()
+			defer l.Close()
+			c, err := newCrowd(ctx, l, b.kit, s, min(b.workers, b.openings))
+			if err != nil {
+				return err
+			}
+			t, err := c.run(ctx, n, b.openings)
+			if err != nil {
+				return err
+			}
+			first := "-"
+			if s.client != loop {
+				first = t.atOnce()
+			}
+			fmt.Printf("%-36s %7s %9s %9s  %7s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first)
+			return nil
+		}()
 		if err != nil {
 			return err
 		}
-		first := "-"
-		if s.client != loop {
-			first = t.atOnce()
-		}
-		fmt.Printf("%-36s %7s %9s %9s  %7s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first)
 	}
 	return nil
 }
