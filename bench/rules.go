@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package bench is what the benches below it have in common: the rules that
 // Postern is compared with, and ways to load rules on a host of the lab.
 package bench

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command openings measures how long it takes to open a door, and how often it
 // succeeds, on networks that lose, duplicate and reorder packets: by postern
 // connect, and by the how-to's loop around ncat.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command packets measures what a packet costs under Postern, side by side with a
 // plain stateful firewall and with the how-to's own iptables rules, in one run.
 //
