@@ -162,10 +162,9 @@ func (f *forwarder) serve(ctx context.Context, client *net.TCPConn, to destinati
 	stop := context.AfterFunc(ctx, func() { client.Close(); o.conn.Close() })
 	defer stop()
 	f.tellOpened(c, o)
-	begun := time.Now()
 	sent, received, err := join(client, o.conn, early)
 	if ctx.Err() == nil {
-		f.tellClosed(c, sent, received, time.Since(begun), err)
+		f.tellClosed(c, sent, received, err)
 	}
 }
 
@@ -243,19 +242,16 @@ func (f *forwarder) tellGone(c caller) {
 	}
 }
 
-func (f *forwarder) tellClosed(c caller, sent, received int64, took time.Duration, err error) {
+func (f *forwarder) tellClosed(c caller, sent, received int64, err error) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
 	var why *failure
 	if err != nil {
 		why = brokenOff(err)
 	}
-	switch {
-	case f.json:
+	if f.json {
 		f.line(f.out, event{Event: "closed", Connection: c.number, From: c.from, transfer: &transfer{sent, received}, Error: why})
-	case why != nil:
+	} else if why != nil { // to a person the end of a connection is no news
 		f.fail(about(c.from, why))
-	case !f.quiet:
-		f.sayClosed(c.from, sent, received, took)
 	}
 }

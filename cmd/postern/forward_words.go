@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"syscall"
-	"time"
 
 	"postern/internal/hosts"
 )
@@ -71,10 +70,6 @@ func exposedListener(h *hosts.Host, at []string) remark {
 
 func (v *voice) sayThrough(from string, o *opened) {
 	v.say("%s: connected to %s, %s", from, o.Address, howOpened(o))
-}
-
-func (v *voice) sayClosed(from string, sent, received int64, took time.Duration) {
-	v.say("%s: closed, after %s: %s sent, %s received", from, brief(took), count(int(sent), "byte"), count(int(received), "byte"))
 }
 
 func (v *voice) sayGone(from string) {
