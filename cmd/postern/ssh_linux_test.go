@@ -146,6 +146,15 @@ func TestSSHVerb(t *testing.T) {
 		}
 	})
 
+	// Programs that run ssh put its options before the host, and ask it what it can do.
+	t.Run("git", func(t *testing.T) {
+		h.run(t, "git", "init", "-q", "--bare", "project")
+		got := h.runAtHome(t, "env", "GIT_SSH_COMMAND=postern ssh", "git", "ls-remote", "-q", "ssh://root@home:22"+h.path("project"))
+		if got.out != "" || got.talk != "" {
+			t.Errorf("%+v", got)
+		}
+	})
+
 	t.Run("wrong knocks", func(t *testing.T) {
 		got := h.finish(t, h.atHome(t, "postern", "ssh", "-l", "root", "wrong", "true"))
 		if got.status != 255 || !strings.Contains(got.talk, "postern: error: tcp/22 of 192.0.2.2 does not answer") {
