@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 func (s *session) addCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:     "add NAME | LINK [NAME]",
+		Use:     "add NAME | [NAME] LINK",
 		Short:   shortAdd,
 		Long:    longAdd,
 		Example: exampleAdd,
@@ -37,10 +38,10 @@ func (s *session) addCommand() *cobra.Command {
 			switch {
 			case len(args) == 0:
 				return &usageError{err: errors.New(sayNothingToAdd), cmd: cmd}
-			case byLink(args[0]):
-				return exactly(2)(cmd, args)
+			case len(args) > 1 && byLink(args[0]) == byLink(args[1]):
+				return &usageError{err: surplus(args[1]), cmd: cmd}
 			}
-			return exactly(1)(cmd, args)
+			return exactly(2)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := s.newcomer(args)
@@ -71,10 +72,17 @@ func byLink(arg string) bool { return arg == "-" || hosts.IsLink(arg) }
 // newcomer gives the host that the arguments name: what a link says of it, or
 // nothing but its name.
 func (s *session) newcomer(args []string) (hosts.Host, error) {
-	if !byLink(args[0]) {
-		return hosts.New(args[0]), nil
+	name, link := "", ""
+	for _, arg := range args { // in either order
+		if byLink(arg) {
+			link = arg
+		} else {
+			name = arg
+		}
 	}
-	link := args[0]
+	if link == "" {
+		return hosts.New(name), nil
+	}
 	if link == "-" {
 		// One byte more than any link has; a link that is too long is not read whole.
 		text, err := io.ReadAll(io.LimitReader(s.stdin, hosts.MaxLink+1))
@@ -87,9 +95,7 @@ func (s *session) newcomer(args []string) (hosts.Host, error) {
 	if err != nil {
 		return hosts.Host{}, badLink(err)
 	}
-	if len(args) == 2 {
-		h.Name = args[1]
-	}
+	h.Name = cmp.Or(name, h.Name)
 	return h, nil
 }
 
@@ -133,7 +139,7 @@ func (s *session) add(h hosts.Host, on hosts.Clash) error {
 	if s.json {
 		return s.answer(answer)
 	}
-	s.sayAdded(&answer)
+	s.sayAdded(&h, &answer)
 	return nil
 }
 

@@ -16,9 +16,10 @@ const (
 
 // sayShared comes after a link, which holds a secret.
 func (v *voice) sayShared(h *hosts.Host) {
-	v.say("the link holds the knocks: give it to nobody else, and by a way that nobody else reads")
-	v.say("it opens the door, and is no substitute for the service's own authentication")
-	v.hint(fmt.Sprintf("a client files it with \"postern add -\" or \"postern add LINK\", then \"postern knock %s\"", h.Name))
+	v.say("the link holds the knocks: give it to nobody else, by a way that nobody reads")
+	v.say("it opens the door, and is no substitute for the service's authentication")
+	v.hint("a client files it with \"postern add -\" or \"postern add LINK\"")
+	v.hint("then it comes in with " + wayIn(h))
 }
 
 // sayQR draws a QR code. Phones read dark on light, so the terminal's own colours
