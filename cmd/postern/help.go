@@ -20,7 +20,7 @@ func help(cmd *cobra.Command, w io.Writer) {
 	if text == "" {
 		text = cmd.Short
 	}
-	fmt.Fprintf(&b, "%s\n\nusage: %s\n", strings.TrimSpace(text), usageLine(cmd))
+	fmt.Fprintf(&b, "%s\n\nusage: %s\n", set(text), usageLine(cmd))
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, "\nfor example:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
 	}
@@ -33,6 +33,18 @@ func help(cmd *cobra.Command, w io.Writer) {
 	columns(&b, "verbs:", verbs)
 	columns(&b, "flags:", flags(cmd))
 	io.WriteString(w, b.String())
+}
+
+// set fits the paragraphs of a text to the screen. One with an indented line, which is
+// a list or an example, is as it should be.
+func set(text string) string {
+	all := strings.Split(strings.TrimSpace(text), "\n\n")
+	for i, p := range all {
+		if !strings.Contains("\n"+p, "\n ") {
+			all[i] = strings.Join(paragraph.Wrap(p, screen), "\n")
+		}
+	}
+	return strings.Join(all, "\n\n")
 }
 
 func usageLine(cmd *cobra.Command) string {
