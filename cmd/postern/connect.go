@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -97,11 +96,12 @@ func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
 	// Whoever reads us may have had enough. That is no failure, and nothing to be
 	// killed for.
 	signal.Ignore(syscall.SIGPIPE)
+	widen(s.stdin)
 	go func() {
-		io.Copy(conn, s.stdin)
+		carry(conn, s.stdin)
 		conn.CloseWrite()
 	}()
-	_, err := io.Copy(s.out, conn)
+	_, err := carry(s.out, conn)
 	switch {
 	case ctx.Err() != nil:
 		return interrupted()
