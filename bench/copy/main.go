@@ -1,0 +1,41 @@
+//go:build linux
+
+// Command copy measures what it costs a large copy by ssh to go through Postern:
+// the same file, to and from a server whose door is knocked at for each copy, and one
+// that stands open.
+//
+// All take turns, so that whatever else the machine does meets them alike, and the
+// medians are compared. Client, server and all programs between them share the
+// processors here; between two machines each end has its own.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"postern/internal/lab"
+)
+
+func main() {
+	size := flag.Int64("size", 1<<30, "how many bytes to copy")
+	rounds := flag.Int("rounds", 9, "how often each copy is made")
+	program := flag.String("postern", "", "a postern to measure, instead of building one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := lab.Enter()
+	if err == nil {
+		err = run(ctx, *size, *rounds, *program)
+	}
+	if ctx.Err() != nil {
+		os.Exit(130)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "copy: error:", err)
+		os.Exit(1)
+	}
+}
