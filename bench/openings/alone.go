@@ -28,9 +28,10 @@ func overCable(l *lab.Lab) layer {
 }
 
 // alone makes openings one after the other, each beside a plain connection, whose
-// time it gives too.
-func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, err error) {
+// time it gives too, and tells how busy the processors were meanwhile.
+func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, load int, err error) {
 	opened, plain = &tally{}, &tally{}
+	before := wholeMachine()
 	err = st.asClient(certs, func() error {
 		for range openings {
 			if err := st.renew(c); err != nil {
@@ -50,7 +51,7 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 		return st.check()
 	})
 	fmt.Fprintln(os.Stderr)
-	return opened, plain, err
+	return opened, plain, wholeMachine().since(before), err
 }
 
 // clean measures openings one at a time, where nothing is lost.
@@ -83,12 +84,12 @@ to an open port, which takes one round trip.
 			if err != nil {
 				return err
 			}
-			opened, plain, err := b.alone(ctx, row.subject.name, st, row.subject.client, row.certs, openings)
+			opened, plain, load, err := b.alone(ctx, row.subject.name, st, row.subject.client, row.certs, openings)
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%-47s %7s %9s %9s  %9s\n", row.subject.name+row.note,
-				opened.in(), opened.percentile(50), opened.percentile(99), plain.percentile(50))
+			fmt.Printf("%-47s %7s %9s %9s  %9s%s\n", row.subject.name+row.note,
+				opened.in(), opened.percentile(50), opened.percentile(99), plain.percentile(50), mark(load))
 			return nil
 		}()
 		if err != nil {
@@ -122,12 +123,12 @@ sender's, and on all.
 			if err != nil {
 				return err
 			}
-			opened, _, err := b.alone(ctx, ours.name+steered, st, ours.client, hidden, b.openings)
+			opened, _, load, err := b.alone(ctx, ours.name+steered, st, ours.client, hidden, b.openings)
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%-36s %7s  %7s %9s %9s\n", ours.name+steered,
-				opened.in(), opened.atOnce(), opened.percentile(50), opened.percentile(99))
+			fmt.Printf("%-36s %7s  %7s %9s %9s%s\n", ours.name+steered,
+				opened.in(), opened.atOnce(), opened.percentile(50), opened.percentile(99), mark(load))
 			return nil
 		}()
 		if err != nil {

@@ -45,17 +45,18 @@ func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) 
 	return c, nil
 }
 
-// run makes a number of openings over a network.
-func (c *crowd) run(ctx context.Context, n network, openings int) (*tally, error) {
+// run makes a number of openings over a network, and tells how busy the processors
+// were meanwhile.
+func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, load int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for i, st := range c.stands {
 		if err := st.relay.Impair(n.impairment(i)); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	c.left, c.begun, c.since = openings, 0, processorTime()
-	t := &tally{}
+	t = &tally{}
 	before := wholeMachine()
 	started := time.Now()
 	var all sync.WaitGroup
@@ -80,8 +81,9 @@ func (c *crowd) run(ctx context.Context, n network, openings int) (*tally, error
 		})
 	}
 	all.Wait()
-	fmt.Fprintf(os.Stderr, " in %.0f s, processors %s busy\n", time.Since(started).Seconds(), wholeMachine().since(before))
-	return t, context.Cause(ctx)
+	load = wholeMachine().since(before)
+	fmt.Fprintf(os.Stderr, " in %.0f s, processors %d %% busy\n", time.Since(started).Seconds(), load)
+	return t, load, context.Cause(ctx)
 }
 
 // turn waits until an opening may begin. It is false if there are none left.

@@ -56,11 +56,23 @@ func wholeMachine() ticks {
 	return t
 }
 
-// since gives the share of the time in which the processors were busy.
-func (t ticks) since(before ticks) string {
+// since gives in percent how much of the time the processors were busy.
+func (t ticks) since(before ticks) int {
 	all := t.all - before.all
 	if all <= 0 {
-		return "-"
+		return 0
 	}
-	return fmt.Sprintf("%d %%", 100-100*(t.idle-before.idle)/all)
+	return 100 - 100*(t.idle-before.idle)/all
+}
+
+// tooBusy is a percentage: where the processors have no more time to spare, openings
+// wait for them as much as for the network.
+const tooBusy = 80
+
+// mark is what a row of a table ends with.
+func mark(busy int) string {
+	if busy > tooBusy {
+		return fmt.Sprintf("  (processors %d %% busy, so the times are too long)", busy)
+	}
+	return ""
 }

@@ -34,21 +34,24 @@ loss reord. dupl.       in    median       p99  1st try        in    median     
 		crowds = append(crowds, c)
 	}
 	for _, n := range b.networks {
+		busiest := 0
 		row := fmt.Sprintf("%4d %6d %5d", n.loss, n.reorder, n.duplicate)
 		for _, c := range crowds {
 			t := &tally{}
 			if b.measures(c.subject) {
+				var load int
 				var err error
-				if t, err = c.run(ctx, n, b.openings); err != nil {
+				if t, load, err = c.run(ctx, n, b.openings); err != nil {
 					return err
 				}
+				busiest = max(busiest, load)
 			}
 			row += fmt.Sprintf("  %7s %9s %9s", t.in(), t.percentile(50), t.percentile(99))
 			if c.subject == ours {
 				row += fmt.Sprintf("  %7s", t.atOnce())
 			}
 		}
-		fmt.Println(row)
+		fmt.Println(row + mark(busiest))
 	}
 	return nil
 }
@@ -73,7 +76,7 @@ func (b *plan) beside(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			t, err := c.run(ctx, n, b.openings)
+			t, load, err := c.run(ctx, n, b.openings)
 			if err != nil {
 				return err
 			}
@@ -81,7 +84,7 @@ func (b *plan) beside(ctx context.Context) error {
 			if s.client != loop {
 				first = t.atOnce()
 			}
-			fmt.Printf("%-36s %7s %9s %9s  %7s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first)
+			fmt.Printf("%-36s %7s %9s %9s  %7s%s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first, mark(load))
 			return nil
 		}()
 		if err != nil {
