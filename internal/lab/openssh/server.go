@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -25,7 +26,8 @@ import (
 	"postern/internal/lab"
 )
 
-// A Server is an sshd that lets root in with one key.
+// A Server is an sshd that lets root in with one key, to a plain sh in the folder of its
+// keys.
 type Server struct {
 	folder string
 }
@@ -62,7 +64,14 @@ func Start(ctx context.Context, h *lab.Host, port uint16, folder string) (*Serve
 	if err != nil {
 		return nil, err
 	}
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	// Whatever the machine's root has its shell do at the start is no part of this.
+	users = regexp.MustCompile(`(?m)^root:.*$`).ReplaceAllLiteral(users, []byte("root:x:0:0::"+folder+":/bin/sh"))
 	if err := errors.Join(
+		os.WriteFile(s.path("passwd"), users, 0o644),
 		os.WriteFile(s.path("known_hosts"), append([]byte("* "), public...), 0o600),
 		os.WriteFile(s.path("sshd_config"), fmt.Appendf(nil, settings, folder, port), 0o600),
 	); err != nil {
@@ -72,9 +81,9 @@ func Start(ctx context.Context, h *lab.Host, port uint16, folder string) (*Serve
 	if err != nil {
 		sshd = "/usr/sbin/sshd" // not in an ordinary user's PATH
 	}
-	// sshd wants a folder in /run. It gets a /run of its own.
-	cmd := h.Command(ctx, "sh", "-c", `mount -t tmpfs run /run && mkdir -m 755 /run/sshd && exec "$0" -D -e -f "$1"`,
-		sshd, s.path("sshd_config"))
+	// sshd wants a folder in /run. It gets a /run of its own, and its own users.
+	const script = `mount -t tmpfs run /run && mkdir -m 755 /run/sshd && mount --bind "$2" /etc/passwd && exec "$0" -D -e -f "$1"`
+	cmd := h.Command(ctx, "sh", "-c", script, sshd, s.path("sshd_config"), s.path("passwd"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
