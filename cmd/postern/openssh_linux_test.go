@@ -26,8 +26,9 @@ doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
 `
 
-// newSSH has sshd behind the door, and ssh go through it to the host "home". Behind the server
-// is another host with an sshd, "inner".
+// newSSH has sshd behind the door, and ssh go through it to the host "home": or to "handed", which
+// is the same, and has postern hand the connection over. Behind the server is another
+// host with an sshd, "inner".
 func newSSH(t *testing.T) *hideout {
 	t.Helper()
 	if !lab.RealRoot() {
@@ -36,25 +37,23 @@ func newSSH(t *testing.T) *hideout {
 	h := newHideout(t, hiddenSSH)
 	inner := h.lab.Host("inner")
 	_, atInner := h.lab.Connect(h.server, inner, "198.51.100.0/24")
-	var config strings.Builder
+	config := "Host home\n\tProxyCommand postern connect -q home\n" +
+		"Host handed\n\tProxyCommand postern connect -q --fdpass home\n\tProxyUseFdpass yes\n"
 	for _, s := range []struct {
-		name, more string
-		host       *lab.Host
-		at         netip.Addr
-	}{
-		{"home", "\tProxyCommand postern connect -q home\n", h.server, h.at.Addr4()},
-		{"inner", "", inner, atInner.Addr4()},
-	} {
-		if err := os.Mkdir(h.path(s.name), 0o700); err != nil {
+		names string
+		at    *lab.Link
+	}{{"home handed", h.at}, {"inner", atInner}} {
+		keys := h.path(s.at.Host.Name + "-keys")
+		if err := os.Mkdir(keys, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		server, err := openssh.Start(t.Context(), s.host, 22, h.path(s.name))
+		server, err := openssh.Start(t.Context(), s.at.Host, 22, keys)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&config, "Host %s\n%s%s", s.name, server.Client(s.at), s.more)
+		config += "Host " + s.names + "\n" + server.Client(s.at.Addr4())
 	}
-	if err := os.WriteFile(h.path("ssh_config"), []byte(config.String()), 0o600); err != nil {
+	if err := os.WriteFile(h.path("ssh_config"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.run(t, "postern", "add", "home", "--address", h.at.Addr4().String(), "--knock", "1234,2345,3456")
@@ -94,25 +93,29 @@ func TestOpenSSH(t *testing.T) {
 		cmd := h.command(t, h.ssh("ssh", "-o", "ProxyCommand=postern connect wrong --timeout 500ms", "home", "true")...)
 		expect(t, h.finish(t, cmd), outcome{"", "postern: error: tcp/22 of 192.0.2.2 does not answer", 255})
 	})
-	t.Run("scp", func(t *testing.T) {
-		t.Parallel()
-		h.run(t, h.ssh("scp", "-q", h.path("large"), "home:"+h.path("scp-there"))...)
-		h.same(t, "scp-there", large)
-		h.run(t, h.ssh("scp", "-q", "home:"+h.path("large"), h.path("scp-here"))...)
-		h.same(t, "scp-here", large)
-	})
-	t.Run("sftp", func(t *testing.T) {
-		t.Parallel()
-		batch := h.path("batch")
-		commands := fmt.Sprintf("mkdir %[1]s/dir\nput %[1]s/small %[1]s/dir/a\nrename %[1]s/dir/a %[1]s/dir/b\nget %[1]s/dir/b %[1]s/sftp-here\nls -1 %[1]s/dir\n", h.home)
-		if err := os.WriteFile(batch, []byte(commands), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if out := h.run(t, h.ssh("sftp", "-q", "-b", batch, "home")...); !strings.HasSuffix(out, h.path("dir/b")+"\n") {
-			t.Errorf("the listing is %q", out)
-		}
-		h.same(t, "sftp-here", small)
-	})
+	for _, host := range []string{"home", "handed"} {
+		t.Run("scp to "+host, func(t *testing.T) {
+			t.Parallel()
+			there, here := host+"-scp-there", host+"-scp-here"
+			h.run(t, h.ssh("scp", "-q", h.path("large"), host+":"+h.path(there))...)
+			h.same(t, there, large)
+			h.run(t, h.ssh("scp", "-q", host+":"+h.path("large"), h.path(here))...)
+			h.same(t, here, large)
+		})
+		t.Run("sftp to "+host, func(t *testing.T) {
+			t.Parallel()
+			batch, folder, here := host+"-batch", host+"-sftp-there", host+"-sftp-here"
+			commands := fmt.Sprintf("mkdir %[1]s\nput %[2]s %[1]s/a\nrename %[1]s/a %[1]s/b\nget %[1]s/b %[3]s\nls -1 %[1]s\n",
+				h.path(folder), h.path("small"), h.path(here))
+			if err := os.WriteFile(h.path(batch), []byte(commands), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out := h.run(t, h.ssh("sftp", "-q", "-b", h.path(batch), host)...); !strings.HasSuffix(out, h.path(folder+"/b")+"\n") {
+				t.Errorf("the listing is %q", out)
+			}
+			h.same(t, here, small)
+		})
+	}
 	t.Run("pipes", func(t *testing.T) {
 		t.Parallel()
 		h.run(t, "sh", "-c", `ssh -F ssh_config home "cat >'$PWD/pipe-there'" <small && ssh -F ssh_config home "cat '$PWD/small'" >pipe-here`)
@@ -139,8 +142,11 @@ func TestOpenSSH(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 20 {
 			all.Go(func() {
-				word := fmt.Sprintf("session %d\n", i)
-				cmd := h.commandContext(within(t, soon), h.ssh("ssh", "home", "cat")...)
+				word, host := fmt.Sprintf("session %d\n", i), "home"
+				if i%4 == 0 {
+					host = "handed"
+				}
+				cmd := h.commandContext(within(t, soon), h.ssh("ssh", host, "cat")...)
 				cmd.Stdin = strings.NewReader(word)
 				expect(t, h.finish(t, cmd), outcome{word, "", 0})
 			})
