@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -35,12 +34,9 @@ func canReceive() error {
 
 // handOver sends the connection over standard output. ssh reads one byte that has the
 // socket with it (monitor_fdpass.c in its source), and then waits for us to end. It gets a socket
-// as one of its own making would be: blocking, and without Go's way of
-// keeping connections alive, which gives up an idle one after two and a half minutes
-// without a network.
+// as one of its own making would be: blocking, and not in a hurry with small packets.
 func handOver(_ context.Context, conn *net.TCPConn) error {
 	conn.SetNoDelay(false)
-	conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9})
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return notHandedOver(err)
