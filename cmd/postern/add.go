@@ -11,6 +11,7 @@ import (
 
 	"postern/internal/document"
 	"postern/internal/hosts"
+	"postern/internal/rewrite"
 )
 
 // settingFlags are the flags that are settings of a host.
@@ -159,7 +160,7 @@ func badLink(err error) *failure {
 func notAdded(path string, err error) error {
 	exists, _ := errors.AsType[*hosts.ExistsError](err)
 	uneditable, _ := errors.AsType[*hosts.UneditableError](err)
-	busy, _ := errors.AsType[*hosts.BusyError](err)
+	busy, _ := errors.AsType[*rewrite.BusyError](err)
 	switch {
 	case exists != nil:
 		return &failure{Code: codeFailed, Message: sayExists(exists, path), Hints: []string{hintExists}, err: err}

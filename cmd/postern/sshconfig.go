@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/hosts"
+	"postern/internal/rewrite"
 	"postern/internal/sshconfig"
 )
 
@@ -95,7 +96,7 @@ func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
 // it says itself.
 func notInstalled(folder string, err error) *failure {
 	f := &failure{Code: codeFailed, Message: sayNotInstalled(folder, err), err: err}
-	if _, ok := errors.AsType[*sshconfig.BusyError](err); ok {
+	if _, ok := errors.AsType[*rewrite.BusyError](err); ok {
 		f.Hints = []string{hintBusySSH}
 	}
 	if errors.Is(err, fs.ErrPermission) {

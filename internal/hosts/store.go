@@ -3,15 +3,14 @@ package hosts
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"postern/internal/document"
+	"postern/internal/rewrite"
 )
 
 // Path is where this user's hosts file is, by the habits of the system:
@@ -39,11 +38,9 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts := &File{}
-	if len(bytes.TrimSpace(text)) > 0 { // else as good as not there
-		if hosts, err = Parse(path, text); err != nil {
-			return nil, err
-		}
+	hosts, err := read(path, text)
+	if err != nil {
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -54,85 +51,26 @@ func Read(path string) (*File, error) {
 	return hosts, nil
 }
 
-// A BusyError says that another program seems to be writing the file.
-type BusyError struct{ Path string } // of what it writes first
-
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("%q is there: another postern is writing it, or was killed while it did", e.Path)
-}
-
-// Add adds a host to the file at path, and makes the file if there is none. The
-// file is replaced as a whole, so whoever reads it meanwhile, and whoever pulls the
-// plug, finds the old one or the new one. What was the file's mode is 0600 then.
+// Add adds a host to the file at path, and makes the file if there is none. What was
+// the file's mode is 0600 then.
 func Add(path string, h Host, on Clash) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	// A file that is kept elsewhere, by a link to it, is replaced there.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	next, err := begin(path + ".new")
-	if err != nil {
-		return err
-	}
-	err = add(next, path, h, on)
-	if err != nil {
-		next.Close()
-		os.Remove(next.Name())
-	}
+	_, err := rewrite.File(path, rewrite.Private, func(text []byte) ([]byte, error) {
+		old, err := read(path, text)
+		if err != nil {
+			return nil, err
+		}
+		return old.With(h, on)
+	})
 	return err
 }
 
-// patience is how long to wait for another program that writes.
-const patience = 2 * time.Second
-
-// begin makes the file that is to take the old one's place. It can be made but
-// once, and so it is also the lock that keeps two writers apart.
-func begin(path string) (*os.File, error) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		switch {
-		case err == nil:
-			return f, nil
-		case !errors.Is(err, fs.ErrExist):
-			return nil, err
-		case time.Now().After(deadline):
-			return nil, &BusyError{path}
-		}
+// read reads what a hosts file holds. An empty one is as good as none.
+func read(path string, text []byte) (*File, error) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return &File{}, nil
 	}
-}
-
-func add(next *os.File, path string, h Host, on Clash) error {
-	old, err := Read(path)
-	if err != nil {
-		return err
-	}
-	text, err := old.With(h, on)
-	if err != nil {
-		return err
-	}
-	if _, err := next.Write(text); err != nil {
-		return err
-	}
-	if err := next.Sync(); err != nil {
-		return err
-	}
-	if err := next.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(next.Name(), path); err != nil {
-		return err
-	}
-	syncFolder(filepath.Dir(path))
-	return nil
-}
-
-// syncFolder makes sure that the new name outlives a power failure. Not every
-// system has a way to, and the file is whole without.
-func syncFolder(path string) {
-	if folder, err := os.Open(path); err == nil {
-		folder.Sync()
-		folder.Close()
-	}
+	return Parse(path, text)
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"postern/internal/rewrite"
 )
 
 // TestAdd writes a file that is its owner's alone, whatever it was before.
@@ -118,14 +120,14 @@ func TestAddAtOnce(t *testing.T) {
 func TestAddAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it waits, by the clock
 		path := filepath.Join(t.TempDir(), "hosts.yaml")
-		if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+		if err := os.WriteFile(path+".postern-new", nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		err := Add(path, newcomer("a"), Refuse)
-		if busy, ok := errors.AsType[*BusyError](err); !ok || busy.Path != path+".new" || !strings.Contains(err.Error(), "hosts.yaml.new") {
+		if busy, ok := errors.AsType[*rewrite.BusyError](err); !ok || busy.Path != path+".postern-new" || !strings.Contains(err.Error(), "hosts.yaml.postern-new") {
 			t.Errorf("got %v", err)
 		}
-		if _, err := os.Stat(path + ".new"); err != nil {
+		if _, err := os.Stat(path + ".postern-new"); err != nil {
 			t.Error("somebody else's file was removed")
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"postern/internal/rewrite"
 )
 
 func read(t *testing.T, path string) string {
@@ -113,7 +115,7 @@ func TestInstallFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		write(t, filepath.Join(folder, "postern.conf.postern-new"), "", 0o600)
 		_, err := Install(folder, home())
-		if _, ok := errors.AsType[*BusyError](err); !ok {
+		if _, ok := errors.AsType[*rewrite.BusyError](err); !ok {
 			t.Errorf("another one writes: %v", err)
 		}
 	})
