@@ -105,14 +105,14 @@ func (f *forwarded) interrupt(t *testing.T) {
 	}
 }
 
-// hidden is a policy with one door, to tcp/80 and tcp/81.
+// hidden is a policy with one door, to three ports.
 func hidden(admit string) string {
 	return fmt.Sprintf(`
 version: 1
 posture: closed
 log: {target: none}
 doors:
-  web: {service: [tcp/80, tcp/81], admit: %s, knock: {sequence: [1234, 2345, 3456]}}
+  web: {service: [tcp/80, tcp/81, tcp/82], admit: %s, knock: {sequence: [1234, 2345, 3456]}}
 `, admit)
 }
 
@@ -182,6 +182,12 @@ func TestForward(t *testing.T) {
 		c.Read(make([]byte, 1))
 		c.SetLinger(0)
 	})
+	end := make(chan string)
+	h.listen(t, 82, func(c *net.TCPConn) { // ends before it has heard all
+		c.CloseWrite()
+		heard, _ := io.ReadAll(c)
+		end <- string(heard)
+	})
 
 	t.Run("halves", func(t *testing.T) {
 		t.Parallel()
@@ -203,6 +209,19 @@ func TestForward(t *testing.T) {
 			}
 		}
 		f.interrupt(t)
+	})
+	t.Run("the service ends first", func(t *testing.T) {
+		t.Parallel()
+		f := h.forward(t, "web", "0::82")
+		conn := f.dial(t)
+		if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatalf("got %d bytes, %v; want the end", n, err)
+		}
+		io.WriteString(conn, "all the same")
+		conn.CloseWrite()
+		if heard := <-end; heard != "all the same" {
+			t.Errorf("the service heard %q", heard)
+		}
 	})
 	t.Run("the service breaks off", func(t *testing.T) {
 		t.Parallel()

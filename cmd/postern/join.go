@@ -48,10 +48,9 @@ func (q *queue) open(ctx context.Context, since time.Time, open func() (*opened,
 // client which breaks off is noticed. (One that merely says no more may be waiting for the
 // answer: whether it is gone cannot be told.)
 type early struct {
-	conn  *net.TCPConn
-	said  []byte
-	ended bool // it says no more
-	done  chan struct{}
+	conn *net.TCPConn
+	said []byte
+	done chan struct{}
 }
 
 // mostEarly is how much is read: a request, say. A client that says more before
@@ -68,10 +67,7 @@ func readEarly(conn *net.TCPConn, gone func()) *early {
 			e.said = e.said[:len(e.said)+n]
 			switch {
 			case err == nil:
-			case errors.Is(err, io.EOF):
-				e.ended = true
-				return
-			case errors.Is(err, os.ErrDeadlineExceeded):
+			case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded):
 				return
 			default:
 				gone()
@@ -106,7 +102,7 @@ func join(client, service *net.TCPConn, e *early) (sent, received int64, err err
 	both.Go(func() {
 		n, err := service.Write(e.said)
 		sent = int64(n)
-		if err == nil && !e.ended {
+		if err == nil {
 			var more int64
 			more, err = io.Copy(service, client)
 			sent += more
