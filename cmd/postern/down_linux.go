@@ -1,3 +1,5 @@
+//go:build !arm
+
 package main
 
 // removed is the answer of down to programs.

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || arm
 
 package main
 
@@ -13,7 +13,8 @@ import (
 
 // What takes a Linux kernel is in the *_linux.go; here is what other systems have in
 // their place. A policy means the same everywhere, and so does all that is made of it
-// but the rules of nftables, whose package compiles on Linux only.
+// but the rules of nftables, whose package compiles on Linux only. (And on Linux not
+// for 32-bit processors: a constant in github.com/google/nftables is too large for an int.)
 
 // A backend compiles policies for a host that runs Linux.
 type backend = *compiler

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || arm
 
 package main
 
@@ -9,8 +9,15 @@ import (
 
 // thisSystem is what its users call it.
 func thisSystem() string {
-	if name, ok := map[string]string{"darwin": "macOS", "freebsd": "FreeBSD", "windows": "Windows"}[runtime.GOOS]; ok {
-		return name
+	switch runtime.GOOS {
+	case "linux":
+		return "a 32-bit one"
+	case "darwin":
+		return "macOS"
+	case "freebsd":
+		return "FreeBSD"
+	case "windows":
+		return "Windows"
 	}
 	return runtime.GOOS
 }
@@ -19,17 +26,17 @@ func thisSystem() string {
 func notHere(verb string) *failure {
 	return &failure{
 		Code:    codeUnsupported,
-		Message: fmt.Sprintf("%q needs Linux, whose kernel does the work, and this is %s", verb, thisSystem()),
+		Message: fmt.Sprintf("%q needs 64-bit Linux, whose kernel does the work, and this is %s", verb, thisSystem()),
 		Hints: []string{
-			"run it on the host that is to hide its services",
-			"here a policy can be checked and shown (check, show, import, share), and hosts knocked at (add, hosts, knock, connect)",
+			"run it on such a host; what it hides are the services of the host that it runs on",
+			"here a policy can be checked and shown (check, show, import, share), and hosts come in to (add, hosts, knock, connect, ssh, forward)",
 		},
 	}
 }
 
 func leftOut() remark {
 	return remark{
-		Message: fmt.Sprintf("this host is left out: what there is to find is in a Linux kernel, and this is %s", thisSystem()),
+		Message: fmt.Sprintf("this host is left out: what there is to find is in the kernel of a 64-bit Linux, and this is %s", thisSystem()),
 		Hints:   []string{"run it on the host that is to hide its services as well"},
 	}
 }

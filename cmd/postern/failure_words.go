@@ -79,7 +79,7 @@ func namesOf(forms []form) []string {
 func notMade(format string) *failure {
 	made := slices.DeleteFunc(slices.Clone(forms), func(f form) bool { return !f.made() })
 	return &failure{
-		Code: codeUnsupported, Message: fmt.Sprintf("rules for %s are made on Linux only", format),
+		Code: codeUnsupported, Message: fmt.Sprintf("rules for %s are made on 64-bit Linux only", format),
 		Hints: []string{"--format makes other forms here: " + strings.Join(namesOf(made), ", ")},
 	}
 }

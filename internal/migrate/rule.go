@@ -271,7 +271,7 @@ func (r *rule) recentOption(option, value string, not bool) {
 		t.recent.name = value
 	case "seconds":
 		n, _ := strconv.Atoi(value)
-		t.recent.seconds = time.Duration(min(max(n, 0), 1<<31)) * time.Second
+		t.recent.seconds = time.Duration(min(max(int64(n), 0), 1<<31)) * time.Second
 	case "hitcount":
 		t.recent.hits, _ = strconv.Atoi(value)
 	case "rdest":

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !arm
 
 // Package neighbour looks at the other rule sets on this host, and finds those
 // that get in the way of a policy's doors.

@@ -22,8 +22,8 @@
 //
 // # Other systems
 //
-// All but Machine is Linux's alone: the expressions that rules are made of come from
-// a package that does not compile anywhere else.
+// All but Machine is Linux's alone, on any processor but a 32-bit one: the expressions
+// that rules are made of come from a package that does not compile anywhere else.
 package nftables
 
 import (
