@@ -22,7 +22,7 @@ import (
 
 func main() {
 	size := flag.Int64("size", 1<<30, "how many bytes to copy")
-	rounds := flag.Int("rounds", 9, "how often each copy is made")
+	rounds := flag.Int("rounds", 5, "how often each copy is made")
 	program := flag.String("postern", "", "a postern to measure, instead of building one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
