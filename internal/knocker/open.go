@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"postern/internal/policy"
@@ -138,7 +139,8 @@ func (d *Door) try(ctx context.Context, t *Try, patience time.Duration) net.Conn
 
 // sleep waits for a time, or until the context ends.
 func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
+	if d < time.Millisecond {
+		spin(d)
 		return ctx.Err()
 	}
 	timer := time.NewTimer(d)
@@ -148,5 +150,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	case <-timer.C:
 		return nil
+	}
+}
+
+// spin waits for less time than timers can: Go's are late by up to a millisecond
+// when a program is idle, and those of some systems by more.
+func spin(d time.Duration) {
+	for begun := time.Now(); time.Since(begun) < d; {
+		runtime.Gosched()
 	}
 }

@@ -19,10 +19,10 @@ func TestPace(t *testing.T) {
 		stepTimeout time.Duration
 		want        pace
 	}{
-		{"nothing known", 0, nil, time.Second, pace{250 * ms, 0}},
-		{"near", 1 * ms, nil, time.Second, pace{100 * ms, 0}},
-		{"across an ocean", 80 * ms, nil, time.Second, pace{210 * ms, 0}},
-		{"by satellite", 600 * ms, nil, time.Second, pace{1250 * ms, 0}},
+		{"nothing known", 0, nil, time.Second, pace{250 * ms, firstGap}},
+		{"near", 1 * ms, nil, time.Second, pace{100 * ms, firstGap}},
+		{"across an ocean", 80 * ms, nil, time.Second, pace{210 * ms, firstGap}},
+		{"by satellite", 600 * ms, nil, time.Second, pace{1250 * ms, firstGap}},
 		{"second round", 0, []Try{silent}, time.Second, pace{325 * ms, 12 * ms}},
 		{"third round", 0, []Try{silent, silent}, time.Second, pace{422500 * time.Microsecond, 18 * ms}},
 		{"refused by somebody near", 80 * ms, []Try{refused(2 * ms)}, time.Second, pace{210 * ms, 12 * ms}},
