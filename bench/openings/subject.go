@@ -31,7 +31,7 @@ type client struct {
 	// stands tells whether a line on its standard error says that the connection
 	// stands, and at which try.
 	stands func(line string) (tries int, ok bool)
-	// keeps what it has learned of the network, from one opening to the next.
+	// memory is what it has learned of the network, in openings before this one.
 	memory memory
 }
 
