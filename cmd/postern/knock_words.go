@@ -19,7 +19,6 @@ const (
 	sayNoDelay       = "give milliseconds, or a time such as 50ms or 1.5s"
 	sayNegativeDelay = "a delay cannot be negative"
 	hintPorts        = "to knock at a host that is not in the file, write its ports after it"
-	hintPing         = "as root: sysctl net.ipv4.ping_group_range=\"0 2147483647\", or run it as root"
 
 	flagUDP     = "knock by UDP, where a port is a number alone"
 	flagVerbose = "say each knock: knockd's client has this flag, and here it is done anyway"

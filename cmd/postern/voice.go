@@ -58,7 +58,7 @@ func colourful(f *os.File) bool {
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}
-	return terminal(f)
+	return takesColours(f)
 }
 
 // terminal tells whether a file is a terminal.
