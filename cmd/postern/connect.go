@@ -101,7 +101,7 @@ func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
 		carry(conn, s.stdin)
 		conn.CloseWrite()
 	}()
-	_, err := carry(s.out, conn)
+	_, err := bring(s.out, conn)
 	switch {
 	case ctx.Err() != nil:
 		return interrupted()
