@@ -44,23 +44,18 @@ func open(ctx context.Context, h *hosts.Host, to destination) (*opened, error) {
 	ways, err := waysTo(opening, h, to)
 	var conn net.Conn
 	tries := 0
-	var ping *knocker.PingError
 	if err == nil {
 		conn, err = knocker.Open(opening, knocker.Door{
 			Ways: ways, Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
-		}, func(t knocker.Try) {
-			tries++
-			if errors.As(t.Err, &ping) { // no round will do better
-				cancel()
-			}
-		})
+		}, func(knocker.Try) { tries++ })
 	}
+	var ping *knocker.PingError
 	var shut *knocker.OpenError
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, interrupted()
-	case ping != nil:
+	case errors.As(err, &ping):
 		return nil, ping
 	case errors.As(err, &shut):
 		return nil, staysShut(h, to, ways, shut)
@@ -138,7 +133,7 @@ func sights(tries []knocker.Try) []sight {
 		s := &all[i]
 		s.tries++
 		switch {
-		case t.Waited == 0:
+		case t.Unsent():
 			s.unsent++
 			s.err = t.Err
 		case t.Refused:

@@ -35,10 +35,13 @@ type Try struct {
 	Err     error         // nil if the connection stands
 }
 
-// An OpenError says that a door did not open in time.
+// Unsent tells whether not even all knocks could be sent.
+func (t *Try) Unsent() bool { return t.Waited == 0 }
+
+// An OpenError says that a door did not open.
 type OpenError struct {
 	Tries []Try // those that came to an end
-	Err   error // the context's
+	Err   error // the context's, or why nothing could be sent
 }
 
 func (e *OpenError) Error() string {
@@ -70,6 +73,9 @@ const breath = 100 * time.Millisecond
 // connection. It is given up before the next round begins: the SYN that the system would
 // send again is a stray packet to the server.
 //
+// Where nothing can be sent by any way, it ends at once: there is no network, or
+// no right to use it.
+//
 // Each try is told to tried, if that is not nil, when it is over.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	knocked := make([]netip.Addr, len(d.Ways))
@@ -87,6 +93,7 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	}
 	failed := &OpenError{}
 	for {
+		unsent := 0
 		for i, way := range d.Ways {
 			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
@@ -103,6 +110,13 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				return conn, nil
 			}
 			failed.Tries = append(failed.Tries, t)
+			if t.Unsent() {
+				if unsent++; unsent == len(d.Ways) {
+					failed.Err = t.Err
+					return nil, failed
+				}
+				continue
+			}
 			paces[i].slowDown(t, d.StepTimeout)
 			if failed.Err = sleep(ctx, breath-time.Since(begun)); failed.Err != nil {
 				return nil, failed

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,6 +191,24 @@ func TestOpenFails(t *testing.T) {
 				t.Errorf("%d tries, refused %t: %v", len(failed.Tries), failed.Refused(), err)
 			}
 		})
+	}
+}
+
+// TestOpenUnsent gives up at once where nothing can be sent, and not before the last way.
+func TestOpenUnsent(t *testing.T) {
+	l := lab.NewT(t)
+	client, server := l.Host("client"), l.Host("server")
+	_, gate := l.Connect(client, server, "192.0.2.0/24")
+	h := hide(t, client, server, gate.Addr4(), forgiving)
+	nowhere := []knocker.Way{way(netip.MustParseAddr("203.0.113.1")), way(netip.MustParseAddr("2001:db8::1"))}
+	h.door.Ways = append(nowhere, h.door.Ways...)
+	if tries, err := h.open(t.Context()); err != nil || tries != 3 {
+		t.Errorf("%d tries, %v; want the third to come in", tries, err)
+	}
+	h.door.Ways = nowhere
+	tries, err := h.open(t.Context())
+	if tries != 2 || !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("%d tries, %v; want two that find no way", tries, err)
 	}
 }
 
