@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -23,6 +24,23 @@ func (w *Walker) Fail(n *yaml.Node, message, hint string) {
 		f.plain = n.Value
 	}
 	w.found = append(w.found, f)
+}
+
+// Newer refuses a document that says of itself that it is of a later version than 1,
+// and tells whether it is one. What else is in it means what only later programs know,
+// so nothing else is said of it.
+func (w *Walker) Newer(root *yaml.Node) bool {
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		n, err := strconv.ParseUint(value.Value, 10, 32)
+		if key.Value != "version" || value.Style != 0 || err != nil || n < 2 {
+			continue
+		}
+		w.found = nil
+		w.Fail(value, fmt.Sprintf("this %s is of version %d, and this postern reads version 1", w.language.Name, n), "update postern here")
+		return true
+	}
+	return false
 }
 
 // A Shape is the kind of YAML that a key takes.

@@ -26,6 +26,9 @@ const (
 	linkVersion = 1
 )
 
+// hintReached is what to do about an address that is only the author's own.
+const hintReached = "give an address that others reach"
+
 // MaxLink is the length of the longest link that is read. Ours come not near it.
 const MaxLink = 1024
 
@@ -61,9 +64,8 @@ func (h *Host) Link() (string, *document.Fault) {
 	}
 	at := h.Address
 	if a, err := netip.ParseAddr(at); err == nil {
-		if a.Zone() != "" {
-			return "", document.Wrong(fmt.Sprintf("address %s means something on one network alone", document.Quoted(at)),
-				"give an address that others reach")
+		if a.Zone() != "" || needsZone(a) {
+			return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(at), local), hintReached)
 		}
 		if a.Is6() {
 			at = "[" + at + "]"
@@ -219,8 +221,11 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 		return document.Wrong("the link has no address", "it stands after postern://")
 	case open != closed, open && (err != nil || !a.Is6()), !open && strings.Contains(inner, ":"):
 		return document.Wrong(fmt.Sprintf("in the link, address %s is not in its brackets", document.Quoted(text)), "write an IPv6 address as in [2001:db8::1]:22")
-	case err == nil && a.Zone() != "":
-		return document.Wrong(fmt.Sprintf("in the link, address %s means something on one network alone", document.Quoted(inner)), "give an address that others reach")
+	case err == nil && (a.Zone() != "" || needsZone(a)):
+		return document.Wrong(fmt.Sprintf("in the link, address %s %s", document.Quoted(inner), local), hintReached)
+	}
+	if p := Apart(inner); p.User != "" {
+		return document.Wrong(fmt.Sprintf("in the link, address %s has a user", document.Quoted(inner)), "leave it out, and say with --user who logs in")
 	}
 	f := h.Set(KeyAddress, inner)
 	if f == nil && (number != "" || protocol != "") {

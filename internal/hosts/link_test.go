@@ -65,7 +65,8 @@ func TestLink(t *testing.T) {
 	}
 
 	for _, h := range []Host{with(func(h *Host) { h.Name = "" }), with(func(h *Host) { h.Address = "" }),
-		with(func(h *Host) { h.Knock = nil }), with(func(h *Host) { h.Address = "fe80::1%eth0" })} {
+		with(func(h *Host) { h.Knock = nil }), with(func(h *Host) { h.Address = "fe80::1%eth0" }),
+		with(func(h *Host) { h.Address = "fe80::1" })} {
 		if link, f := h.Link(); f == nil {
 			t.Errorf("%+v has the link %q", h, link)
 		}

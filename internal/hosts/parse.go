@@ -62,6 +62,9 @@ func (w *walker) readFile(n *yaml.Node) {
 		w.Fail(n, "a hosts file must be a mapping, not "+document.Kind(n), "write \"key: value\" lines, the first of them \"version: 1\"")
 		return
 	}
+	if w.Newer(n) {
+		return
+	}
 	entries := w.Fields("the hosts file", n, n, []document.Field{
 		{Key: "version", Shape: document.Word, Example: "1", Read: w.readVersion},
 		{Key: "hosts", Shape: document.Mapping, Example: "{home: {address: server.example, knock: [PORT, PORT, PORT]}}",

@@ -96,6 +96,8 @@ func address(text string) (string, *document.Fault) {
 			return wrong("is an IPv4 address in IPv6 form", "write "+a.Unmap().String())
 		case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			return wrong("is no host's address", "write the address of one host")
+		case needsZone(a) && a.Zone() == "":
+			return wrong(local, "name the interface after it, as in "+a.String()+"%eth0")
 		}
 		if f := zone(a); f != nil {
 			return "", f
@@ -103,9 +105,7 @@ func address(text string) (string, *document.Fault) {
 		return a.String(), nil
 	}
 	scheme, _, isURL := strings.Cut(text, "://")
-	name, host, hasUser := strings.Cut(text, "@")
-	colon := strings.LastIndexByte(text, ':')
-	inner, bracket := strings.CutPrefix(text, "[")
+	p := Apart(text)
 	switch {
 	case text == "":
 		return wrong("is empty", example)
@@ -113,17 +113,47 @@ func address(text string) (string, *document.Fault) {
 		return wrong("is a link", "file it with \"postern add LINK\"")
 	case isURL, strings.Contains(text, "/"):
 		return wrong("is no host", example)
-	case hasUser:
-		return wrong("has a user", fmt.Sprintf("write %s alone, and the user as \"user: %s\"", document.Short(host), document.Short(name)))
-	case bracket && strings.HasSuffix(inner, "]"):
-		return wrong("has brackets", "write it without: "+document.Short(strings.TrimSuffix(inner, "]")))
-	case bracket && colon > 0, strings.Count(text, ":") == 1:
-		return wrong("has a port", fmt.Sprintf("write %s alone, and the port as \"port: %s\"",
-			document.Short(strings.Trim(text[:colon], "[]")), document.Short(text[colon+1:])))
-	case colon >= 0, strings.Trim(text, "0123456789.") == "":
+	case p.User != "" && p.Port != "":
+		return wrong("has a user and a port", fmt.Sprintf("write %s alone, the user as \"user: %s\" and the port as \"port: %s\"",
+			document.Short(p.Host), document.Short(p.User), document.Short(p.Port)))
+	case p.User != "":
+		return wrong("has a user", fmt.Sprintf("write %s alone, and the user as \"user: %s\"", document.Short(p.Host), document.Short(p.User)))
+	case p.Port != "":
+		return wrong("has a port", fmt.Sprintf("write %s alone, and the port as \"port: %s\"", document.Short(p.Host), document.Short(p.Port)))
+	case strings.HasPrefix(text, "[") && p.Host != text:
+		return wrong("has brackets", "write it without: "+document.Short(p.Host))
+	case strings.Count(text, ":") > 1, strings.Trim(text, "0123456789.") == "":
 		return wrong("is not an IP address", "write one in numbers, as in 192.0.2.1 or 2001:db8::1")
 	}
 	return hostname(text)
+}
+
+// local is what is wrong with an address where it does not say all.
+const local = "means something on one network alone"
+
+// needsZone tells whether an address is one that each network has anew, so that it
+// leads nowhere without the interface.
+func needsZone(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
+
+// Parts are what people write in one word where an address is to be alone.
+type Parts struct{ User, Host, Port string }
+
+// Apart takes a text such as ann@home.example:22 apart. What it does not have is empty,
+// but for the host.
+func Apart(text string) Parts {
+	p := Parts{Host: text}
+	if user, host, found := strings.Cut(text, "@"); found && user != "" && host != "" {
+		p.User, p.Host = user, host
+	}
+	colon := strings.LastIndexByte(p.Host, ':')
+	inner, bracket := strings.CutPrefix(p.Host, "[")
+	switch closed := strings.HasSuffix(inner, "]"); {
+	case bracket && closed:
+		p.Host = strings.TrimSuffix(inner, "]")
+	case bracket && strings.Contains(inner, "]:"), strings.Count(p.Host, ":") == 1 && colon > 0:
+		p.Host, p.Port = strings.Trim(p.Host[:colon], "[]"), p.Host[colon+1:]
+	}
+	return p
 }
 
 // zone refuses the zones that no interface is named by.
@@ -188,6 +218,9 @@ func knocks(text string) ([]policy.Port, *document.Fault) {
 			return nil, document.Wrong(fmt.Sprintf("knock %s lacks a port", document.Quoted(text)), "write the ports with commas between them, as in 1234,2345:udp,3456")
 		}
 		p, f := port(policy.ParsePort(word))
+		if f != nil && strings.Contains(word, "-") { // where a policy has brackets
+			f = document.Wrong(f.Message, "write every port on its own, as in 1234,1235,1236")
+		}
 		if f != nil {
 			return nil, f
 		}

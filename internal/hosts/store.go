@@ -23,8 +23,12 @@ func Path() (string, error) {
 	return filepath.Join(config, "postern", "hosts.yaml"), nil
 }
 
-// Read reads a hosts file. One that is not there holds no hosts.
+// Read reads a hosts file. One that is not there holds no hosts; what is there and
+// no file is a *rewrite.PlaceError.
 func Read(path string) (*File, error) {
+	if err := rewrite.Look(path); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &File{}, nil
@@ -46,8 +50,9 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Windows has no such bits: what Go makes up for them says nothing.
-	hosts.Exposed = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
+	// Windows has no such bits: what Go makes up for them says nothing. Where there is
+	// no host there is no knock.
+	hosts.Exposed = len(hosts.Hosts) > 0 && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
 	return hosts, nil
 }
 

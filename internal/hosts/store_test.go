@@ -132,3 +132,41 @@ func TestAddAbandoned(t *testing.T) {
 		}
 	})
 }
+
+// TestOddPlaces: what is no file is neither read nor written over, and nobody waits
+// for it.
+func TestOddPlaces(t *testing.T) {
+	for name, make := range odd {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			path := filepath.Join(folder, "hosts.yaml")
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Read(path)
+			if _, ok := errors.AsType[*rewrite.PlaceError](err); !ok {
+				t.Errorf("reading: %v", err)
+			}
+			err = Add(path, newcomer("a"), Refuse)
+			if _, ok := errors.AsType[*rewrite.PlaceError](err); !ok {
+				t.Errorf("writing: %v", err)
+			}
+			if all, _ := os.ReadDir(folder); len(all) != 1 {
+				t.Errorf("%v", all)
+			}
+		})
+	}
+}
+
+// TestExposed: where no knock is, none is exposed.
+func TestExposed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts.yaml")
+	for _, text := range []string{"", "\n", "version: 1\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := Read(path); err != nil || f.Exposed {
+			t.Errorf("%q: %+v, %v", text, f, err)
+		}
+	}
+}

@@ -63,6 +63,9 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		w.Fail(n, "a policy must be a mapping, not "+document.Kind(n), "write \"key: value\" lines, the first of them \"version: 1\"")
 		return
 	}
+	if w.Newer(n) {
+		return
+	}
 	p := w.policy
 	p.Source = Source{IPv4: 32, IPv6: 128}
 	p.Log = Log{Target: LogKernel}

@@ -32,6 +32,33 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("%q is there: another postern is writing it, or was killed while it did", e.Path)
 }
 
+// A PlaceError says that something else is in the file's place: a folder, a pipe, a
+// link that leads nowhere.
+type PlaceError struct {
+	Path string
+	What string // "is …"
+}
+
+func (e *PlaceError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.What) }
+
+// Look says whether there is a file to open at path: nil means that there is one, or
+// nothing. To open what is no file may never end: a pipe waits for who writes to it.
+func Look(path string) error {
+	info, err := os.Stat(path)
+	if _, here := os.Lstat(path); here == nil && errors.Is(err, fs.ErrNotExist) {
+		return &PlaceError{path, "is a link that leads nowhere"}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return &PlaceError{path, "is no file"}
+	}
+	return nil
+}
+
 // maxSize keeps what is read small: nobody writes as much by hand.
 const maxSize = 16 << 20
 
@@ -54,19 +81,16 @@ func File(path string, mode Mode, change func(old []byte) ([]byte, error)) (chan
 	return changed, err
 }
 
-// behindLinks gives the file that is meant by a link to it.
+// behindLinks gives the file that is meant by a link to it, and refuses what is none.
 func behindLinks(path string) (string, error) {
+	if err := Look(path); err != nil {
+		return "", err
+	}
 	real, err := filepath.EvalSymlinks(path)
-	if err == nil {
-		return real, nil
-	}
-	if _, here := os.Lstat(path); here == nil && errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%q is a link that leads nowhere", path)
-	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return path, nil
 	}
-	return "", err
+	return real, err
 }
 
 // patience is how long to wait for another program that writes.
@@ -136,8 +160,6 @@ func read(path string) ([]byte, fs.FileMode, error) {
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case !info.Mode().IsRegular():
-		return nil, 0, fmt.Errorf("%q is no file", path)
 	case info.Size() > maxSize:
 		return nil, 0, fmt.Errorf("%q is too large for a configuration", path)
 	}
