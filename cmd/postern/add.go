@@ -39,24 +39,36 @@ func (s *session) addCommand() *cobra.Command {
 			switch {
 			case len(args) == 0:
 				return &usageError{err: errors.New(sayNothingToAdd), cmd: cmd}
-			case len(args) > 1 && byLink(args[0]) == byLink(args[1]):
+			case len(args) == 1 && unwrapped(args[0]) == "":
+				return &usageError{err: errors.New(sayNoName), cmd: cmd}
+			}
+			for _, arg := range args {
+				if !isLink(arg) && strings.Contains(arg, "/") {
+					return &usageError{err: neither(arg), cmd: cmd}
+				}
+			}
+			if len(args) > 1 && isLink(args[0]) == isLink(args[1]) {
 				return &usageError{err: surplus(args[1]), cmd: cmd}
 			}
 			return exactly(2)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := s.newcomer(args)
+			path, file, err := readHosts()
 			if err != nil {
 				return err
-			}
-			if err := settings(cmd, &h); err != nil {
-				return &usageError{err: err, cmd: cmd}
 			}
 			on := hosts.Refuse
 			if force {
 				on = hosts.Replace
 			}
-			return s.add(h, on)
+			n, err := s.newcomer(args, file, on)
+			if err != nil {
+				return err
+			}
+			if err := settings(cmd, &n.Host); err != nil {
+				return &usageError{err: err, cmd: cmd}
+			}
+			return s.add(n, path, file, on)
 		},
 	}
 	for _, f := range settingFlags {
@@ -67,37 +79,65 @@ func (s *session) addCommand() *cobra.Command {
 	return cmd
 }
 
-// byLink tells whether an argument stands for a link.
-func byLink(arg string) bool { return arg == "-" || hosts.IsLink(arg) }
+// isLink tells whether an argument stands for a link.
+func isLink(arg string) bool { return arg == "-" || hosts.IsLink(unwrapped(arg)) }
 
-// newcomer gives the host that the arguments name: what a link says of it, or
-// nothing but its name.
-func (s *session) newcomer(args []string) (hosts.Host, error) {
+// unwrapped takes off what comes along with a copied link: spaces, line ends and quotes.
+func unwrapped(text string) string {
+	text = strings.TrimSpace(text)
+	for _, quote := range []string{`"`, "'"} {
+		if inner, found := strings.CutPrefix(text, quote); found && strings.HasSuffix(inner, quote) {
+			return strings.TrimSpace(strings.TrimSuffix(inner, quote))
+		}
+	}
+	return text
+}
+
+// A newcomer is a host to be added, and what it was made from before the flags.
+type newcomer struct {
+	hosts.Host
+	from origin
+}
+
+type origin int
+
+const (
+	fromNothing origin = iota
+	fromLink
+	fromEntry // the one that has its name
+)
+
+// newcomer gives the host that the arguments name: what a link says of it, or, if it is
+// to replace one, that one; or nothing but its name.
+func (s *session) newcomer(args []string, file *hosts.File, on hosts.Clash) (newcomer, error) {
 	name, link := "", ""
 	for _, arg := range args { // in either order
-		if byLink(arg) {
-			link = arg
+		if isLink(arg) {
+			link = unwrapped(arg)
 		} else {
 			name = arg
 		}
 	}
 	if link == "" {
-		return hosts.New(name), nil
+		if old := file.Find(name); old != nil && on == hosts.Replace {
+			return newcomer{*old, fromEntry}, nil
+		}
+		return newcomer{hosts.New(name), fromNothing}, nil
 	}
 	if link == "-" {
 		// One byte more than any link has; a link that is too long is not read whole.
 		text, err := io.ReadAll(io.LimitReader(s.stdin, hosts.MaxLink+1))
 		if err != nil {
-			return hosts.Host{}, notRead("stdin", err)
+			return newcomer{}, notRead("stdin", err)
 		}
-		link = strings.TrimSpace(string(text))
+		link = unwrapped(string(text))
 	}
 	h, err := hosts.ParseLink(link)
 	if err != nil {
-		return hosts.Host{}, badLink(err)
+		return newcomer{}, badLink(err)
 	}
 	h.Name = cmp.Or(name, h.Name)
-	return h, nil
+	return newcomer{h, fromLink}, nil
 }
 
 // settings has the flags change a host, and checks that it is whole.
@@ -107,17 +147,46 @@ func settings(cmd *cobra.Command, h *hosts.Host) error {
 	}
 	for _, flag := range settingFlags {
 		given := cmd.Flags().Lookup(flagOf(flag.key))
-		if !given.Changed {
-			continue
-		}
-		if f := h.Set(flag.key, given.Value.String()); f != nil {
-			return fmt.Errorf("--%s: %w", given.Name, f)
+		if text := given.Value.String(); given.Changed && (text != "" || !h.Unset(flag.key)) {
+			if f := setting(h, flag.key, text); f != nil {
+				return fmt.Errorf("--%s: %w", given.Name, f)
+			}
 		}
 	}
 	if key, f := h.Check(); f != nil {
+		if name := flagOf(key); key == hosts.KeyFamily && !cmd.Flags().Changed(name) {
+			f = document.Wrong(f.Message, hintNoFamily)
+		}
 		return fmt.Errorf("--%s: %w", flagOf(key), f)
 	}
 	return nil
+}
+
+// setting sets one setting as the command line has it, where knocks can be parted by
+// spaces, and what does not belong to an address has flags of its own.
+func setting(h *hosts.Host, key, text string) *document.Fault {
+	if key == hosts.KeyKnock {
+		text = withCommas(text)
+	}
+	f := h.Set(key, text)
+	if p := hosts.Apart(text); f != nil && key == hosts.KeyAddress && (p.User != "" || p.Port != "") {
+		f = document.Wrong(f.Message, inFlags(p))
+	}
+	return f
+}
+
+// withCommas writes knocks with commas between them that have spaces, or the brackets of
+// the hosts file. A comma too many stays, for somebody to ask what was meant.
+func withCommas(text string) string {
+	text = strings.TrimSpace(text)
+	if inner, found := strings.CutPrefix(text, "["); found && strings.HasSuffix(inner, "]") {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	var words []string
+	for part := range strings.SplitSeq(text, ",") {
+		words = append(words, strings.Join(strings.Fields(part), ","))
+	}
+	return strings.Join(words, ",")
 }
 
 // added is the answer of add to programs.
@@ -128,19 +197,21 @@ type added struct {
 	Warnings []remark `json:"warnings"`
 }
 
-func (s *session) add(h hosts.Host, on hosts.Clash) error {
-	path, file, err := s.hostsFile()
-	if err != nil {
-		return err
+func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.Clash) error {
+	if err := hosts.Add(path, n.Host, on); err != nil {
+		if file.Exposed {
+			s.warn(exposed(path))
+		}
+		return notAdded(n.from, path, err)
 	}
-	answer := added{File: path, Replaced: file.Find(h.Name) != nil, Host: asJSON(&h, counted), Warnings: s.remarks}
-	if err := hosts.Add(path, h, on); err != nil {
-		return notAdded(path, err)
+	if file.Exposed {
+		s.warn(wasExposed(path))
 	}
+	replaced := file.Find(n.Name) != nil
 	if s.json {
-		return s.answer(answer)
+		return s.answer(added{File: path, Replaced: replaced, Host: asJSON(&n.Host, counted), Warnings: s.remarks})
 	}
-	s.sayAdded(&h, &answer)
+	s.sayAdded(&n, path, replaced)
 	return nil
 }
 
@@ -157,13 +228,17 @@ func badLink(err error) *failure {
 }
 
 // notAdded explains why a host was not added.
-func notAdded(path string, err error) error {
+func notAdded(from origin, path string, err error) error {
 	exists, _ := errors.AsType[*hosts.ExistsError](err)
 	uneditable, _ := errors.AsType[*hosts.UneditableError](err)
 	busy, _ := errors.AsType[*rewrite.BusyError](err)
 	switch {
 	case exists != nil:
-		return &failure{Code: codeFailed, Message: sayExists(exists, path), Hints: []string{hintExists}, err: err}
+		hints := []string{hintExists}
+		if from == fromLink {
+			hints = []string{hintOtherName, hintReplace}
+		}
+		return &failure{Code: codeFailed, Message: sayExists(exists, path), Hints: hints, err: err}
 	case uneditable != nil:
 		return &failure{Code: codeFailed, Message: sayUneditable(path), Hints: []string{hintByHand + uneditable.Entry}, err: err}
 	case busy != nil:

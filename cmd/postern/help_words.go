@@ -77,7 +77,7 @@ What is written for knockd's client works as it is: -u, -d, -v, -4 and -6.`
 	shortHosts = "list the hosts that a name is enough to knock at"
 	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
 user's folder for settings. Of the knocks, which are a secret, it says how many
-they are.`
+they are. To take a host out, delete its lines from the file.`
 	exampleHosts = `  postern hosts
   postern hosts --secrets`
 
@@ -85,7 +85,9 @@ they are.`
 	longAdd  = `Writes an entry into the hosts file, so that a name is enough to knock. What to
 write is in the flags, or in a LINK that "postern share" printed on the server;
 the link - is read from standard input, where no history of commands keeps it.
-Flags change what a link says.
+Flags change what a link says. With --force they change the host of that name, and
+leave the rest of it as it is; an empty one, as in --user "", takes a setting out. A link
+with --force takes the whole place of the old one.
 
 The file holds the knocks, and is readable by you alone. Its comments and the
 order in it stay as they are; an entry can as well be written by hand:
@@ -100,6 +102,7 @@ order in it stay as they are; an entry can as well be written by hand:
       user: ann               # to log in as, over ssh`
 	exampleAdd = `  postern add home --address home.example --knock 20914,7061:udp,41230
   postern add - <link.txt
+  postern add --force home --port 2222
   postern add postern://home.example:22/v1/name=ssh/knock=20914,41230/ home`
 
 	shortShare = "print a door's link, for a client to come in by"
@@ -155,7 +158,7 @@ would take postern's own rules out as well, if they are there by --backend iptab
 	flagSecrets  = "show the knocks themselves"
 	flagRate     = "take a scan to send `N` probes a second"
 	flagCPUs     = "take a host to judge `N` packets at the same moment"
-	flagForce    = "replace the host of that name"
+	flagForce    = "change the host of that name, or replace it by a link"
 	flagHost     = "how clients reach the door: a name or an `ADDRESS`"
 	flagService  = "the `PORT` of the service, where the door has several"
 	flagName     = "what the client calls the host, if not by the door's `NAME`"

@@ -9,6 +9,7 @@ import (
 
 	"postern/internal/document"
 	"postern/internal/hosts"
+	"postern/internal/rewrite"
 )
 
 // Whether the knocks themselves are shown, or how many they are.
@@ -103,30 +104,42 @@ func (s *session) listHosts(show secrecy) error {
 	return err
 }
 
-// hostsFile reads this user's hosts file.
-func (s *session) hostsFile() (path string, file *hosts.File, err error) {
+// readHosts reads this user's hosts file.
+func readHosts() (path string, file *hosts.File, err error) {
 	if path, err = hosts.Path(); err != nil {
 		return "", nil, noHome(err)
 	}
 	if file, err = hosts.Read(path); err != nil {
 		return path, nil, hostsTrouble(sayHostsUnread, path, err)
 	}
-	if file.Exposed {
+	return path, file, nil
+}
+
+// hostsFile reads this user's hosts file, and warns if others can.
+func (s *session) hostsFile() (path string, file *hosts.File, err error) {
+	path, file, err = readHosts()
+	if err == nil && file.Exposed {
 		s.warn(exposed(path))
 	}
-	return path, file, nil
+	return path, file, err
 }
 
 // host gives the host of that name.
 func (s *session) host(name string) (*hosts.Host, error) {
+	h, _, err := s.hostAmong(name)
+	return h, err
+}
+
+// hostAmong gives the host of that name, and the file that has it.
+func (s *session) hostAmong(name string) (*hosts.Host, *hosts.File, error) {
 	path, file, err := s.hostsFile()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if h := file.Find(name); h != nil {
-		return h, nil
+		return h, file, nil
 	}
-	return nil, noSuchHost(name, path, file.Nearest(name))
+	return nil, nil, noSuchHost(name, path, file.Nearest(name))
 }
 
 // hostsTrouble explains why the hosts file cannot be read or written. What is wrong
@@ -136,8 +149,13 @@ func hostsTrouble(say func(path string, err error) string, path string, err erro
 		return err
 	}
 	f := &failure{Code: codeFailed, err: err}
+	// The path is named once, by us.
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err // the path is named once, by us
+		err = path.Err
+	}
+	if place, ok := errors.AsType[*rewrite.PlaceError](err); ok {
+		err = oddPlace(place)
+		f.Hints = []string{hintMoveHosts}
 	}
 	f.Message = say(path, err)
 	if errors.Is(err, fs.ErrPermission) {

@@ -41,8 +41,15 @@ func TestSessionLasts(t *testing.T) {
 	alive("with the grant")
 
 	// hidden tells whether somebody who has not knocked is kept out.
+	// To fail otherwise than by silence is something else.
 	hidden := func() bool {
-		return h.finish(t, h.command(t, h.ssh("ssh", "-o", "ProxyCommand=none", "-o", "ConnectTimeout=1", "home", "true")...)).status != 0
+		t.Helper()
+		got := h.finish(t, h.command(t, h.ssh("ssh", "-o", "ProxyCommand=none", "-o", "ConnectTimeout=1", "home", "true")...))
+		timedOut := strings.Contains(got.talk, "Connection timed out")
+		if got.status != 0 && !timedOut {
+			t.Fatalf("without a knock ssh ends with %d: %s", got.status, got.talk)
+		}
+		return timedOut
 	}
 	for deadline := time.Now().Add(soon); !hidden(); {
 		if time.Now().After(deadline) {

@@ -23,6 +23,7 @@ type session struct {
 	stdin    io.Reader
 	backends []backend // the first one is used unless another is asked for
 	file     string    // the policy file
+	args     []string  // as they were given
 }
 
 func main() {
@@ -40,6 +41,7 @@ func (s *session) run(args []string) (code int) {
 	ctx, stop := interruptible(func() { os.Exit(s.fail(interrupted())) })
 	defer stop()
 
+	s.args = args
 	root := s.root()
 	root.SetArgs(args)
 	s.json = slices.Contains(args, "--json") // also where the arguments cannot be parsed

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,7 +31,11 @@ func (s *session) shareCommand() *cobra.Command {
 			if len(args) > 0 {
 				to.door = args[0]
 			}
-			if f := hosts.CheckName(to.name); cmd.Flags().Changed("name") && f != nil {
+			switch f := hosts.CheckName(to.name); {
+			case f == nil || !cmd.Flags().Changed("name"):
+			case to.name == "":
+				return &usageError{err: errors.New(sayEmptyName), cmd: cmd}
+			default:
 				return &usageError{err: fmt.Errorf("--name: %w", f), cmd: cmd}
 			}
 			if !cmd.Flags().Changed("qr") {
@@ -91,6 +96,9 @@ func (s *session) share(what sharing) error {
 		return err
 	}
 	s.sayShared(&h)
+	if out, ok := s.out.(*os.File); ok && terminal(out) { // and nobody pipes it on
+		s.sayFiled(&h)
+	}
 	return nil
 }
 
@@ -119,7 +127,7 @@ func (s *session) reach(d *policy.Door, h *hosts.Host, host string) error {
 	switch {
 	case host != "":
 		if f := h.Set(hosts.KeyAddress, host); f != nil {
-			return &failure{Code: codeUsage, Message: "--host: " + f.Message, Hints: []string{f.Hint}}
+			return &failure{Code: codeUsage, Message: "--host: " + f.Message, Hints: []string{otherHost(host, f.Hint)}}
 		}
 	case d.Address.IsValid():
 		h.Address = d.Address.String()
@@ -146,6 +154,19 @@ func (s *session) reach(d *policy.Door, h *hosts.Host, host string) error {
 		h.Family = hosts.IPv6
 	}
 	return nil
+}
+
+// otherHost is what to do about an address that cannot be shared.
+func otherHost(text, hint string) string {
+	p := hosts.Apart(text)
+	a, err := netip.ParseAddr(text)
+	switch {
+	case p.User != "" || p.Port != "":
+		return alone(p.Host)
+	case err == nil && a.IsLinkLocalUnicast():
+		return hintOthers
+	}
+	return hint
 }
 
 // carrierNAT is what providers put between their customers and the internet.

@@ -99,6 +99,10 @@ func TestQRAtTerminal(t *testing.T) {
 		if strings.Contains(seen.String(), "postern://home.example") == test.piped {
 			t.Errorf("piped %v: the terminal shows %s", test.piped, seen.String())
 		}
+		// Where another program files the link, to say how is to say it twice.
+		if strings.Contains(seen.String(), "a client files it") == test.piped {
+			t.Errorf("piped %v: the hints are %s", test.piped, seen.String())
+		}
 	}
 }
 

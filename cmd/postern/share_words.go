@@ -5,12 +5,15 @@ import (
 	"net/netip"
 	"strings"
 
+	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/policy"
 )
 
 const (
 	hintNameDoor = "name one: "
+	hintOthers   = "give an address that others reach"
+	sayEmptyName = "--name: it is empty: write one, as in --name home"
 	hintHost     = "say how clients reach it, as in --host server.example"
 )
 
@@ -18,6 +21,10 @@ const (
 func (v *voice) sayShared(h *hosts.Host) {
 	v.say("the link holds the knocks: give it to nobody else, by a way that nobody reads")
 	v.say("it opens the door, and is no substitute for the service's authentication")
+}
+
+// sayFiled is what the other side does with it.
+func (v *voice) sayFiled(h *hosts.Host) {
 	v.hint("a client files it with \"postern add -\" or \"postern add LINK\"")
 	v.hint("then it comes in with " + wayIn(h))
 }
@@ -32,6 +39,10 @@ func (v *voice) sayQR(lines []string) {
 
 func (v *voice) sayPublic(a netip.Addr) {
 	v.say("the link leads to %s, this host's only public address: --host says otherwise", a)
+}
+
+func alone(host string) string {
+	return fmt.Sprintf("write %s alone: the port is the service's, and the user the client's affair", document.Short(host))
 }
 
 func serviceNames(d *policy.Door) string {

@@ -25,6 +25,9 @@ func (s *session) sshCommand() *cobra.Command {
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.json = false // it is the other side's --json, if anybody's
+			if ours := firstFlag(s.args, cmd.Name()); ours != "" {
+				return &usageError{err: wrongPlace(ours, cmd.Name()), cmd: cmd}
+			}
 			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 				return cmd.Help()
 			}
@@ -41,6 +44,8 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	switch {
 	case err != nil:
 		return &usageError{err: err, cmd: cmd}
+	case line.Asks():
+		return runSSH(args)
 	case line.Destination == "":
 		return &usageError{err: errors.New(sayNobodyToReach), cmd: cmd}
 	}
@@ -53,16 +58,59 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if c := way.Clash(line); c != nil {
-		return clashes(h, c)
+		return clashes(h, c, remedy(h, c.Option))
 	}
 	if line.Verbose() {
 		way.Command = proxyCommand(h)
 	}
+	return runSSH(append(way.Arguments(line), args...))
+}
+
+// runSSH runs ssh in our place.
+func runSSH(args []string) error {
 	program, err := exec.LookPath("ssh")
 	if err != nil {
 		return noSSH(err)
 	}
-	return become(program, append(append([]string{"ssh"}, way.Arguments(line)...), args...))
+	return become(program, append([]string{"ssh"}, args...))
+}
+
+// firstFlag gives the flag that a command line begins with, before the verb: one of ours,
+// even where the verb's flags are another program's.
+func firstFlag(line []string, verb string) string {
+	if len(line) == 0 || line[0] == verb || !strings.HasPrefix(line[0], "-") {
+		return ""
+	}
+	flag, _, _ := strings.Cut(line[0], "=")
+	switch {
+	case flag == "-h", flag == "--help":
+		return ""
+	case strings.HasPrefix(flag, "-f"):
+		return "--file"
+	}
+	return flag
+}
+
+// remedy gives the flags by which the hosts file comes to say what an option of ssh's
+// does; or "", if it cannot.
+func remedy(h *hosts.Host, o sshconfig.Option) string {
+	key, text := "", o.Value
+	switch strings.ToLower(o.Name) {
+	case "port":
+		key = hosts.KeyPort
+	case "hostname":
+		key = hosts.KeyAddress
+	case "addressfamily":
+		key, text = hosts.KeyFamily, map[string]string{"inet": "4", "inet6": "6"}[strings.ToLower(text)]
+	}
+	changed := *h
+	if f := changed.Set(key, text); f != nil {
+		return ""
+	}
+	if _, f := changed.Check(); f != nil {
+		return ""
+	}
+	return "--" + flagOf(key) + " " + text
 }
 
 // wayOfSSH is how ssh comes to a host. Where all goes well it does not hear of us.

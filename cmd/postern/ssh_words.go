@@ -17,6 +17,9 @@ Address, port and user are the hosts file's, unless ssh is told another user. Th
 your own ssh configuration's for NAME, and the key of the host is known by its
 address, as ever.
 
+Where the door stays shut, ssh adds lines of its own to the error, with "mm_receive_fd"
+and "proxy dialer" in them: they mean nothing more.
+
 What ssh would do by connecting itself is not to be had: -J, -4, -6, -b, -p. To go on
 from there to another host, see "postern ssh-config --install".`
 	exampleSSH = `  postern ssh home
@@ -42,8 +45,9 @@ func notSSH(h *hosts.Host) *failure {
 	}
 }
 
-// clashes says why an option of ssh's cannot be heeded, and what to do instead.
-func clashes(h *hosts.Host, c *sshconfig.Clash) *failure {
+// clashes says why an option of ssh's cannot be heeded, and what to do instead: with those
+// flags the hosts file says the same, if there are any.
+func clashes(h *hosts.Host, c *sshconfig.Clash, flags string) *failure {
 	f := &failure{Code: codeUsage}
 	switch c.Kind {
 	case sshconfig.OtherWay:
@@ -53,7 +57,10 @@ func clashes(h *hosts.Host, c *sshconfig.Clash) *failure {
 		}
 	case sshconfig.OtherPlace:
 		f.Message = fmt.Sprintf("%s asks for another place than the hosts file's: %s of %s", c.Option.Written, h.Service, h.Address)
-		f.Hints = []string{fmt.Sprintf("leave it out, or write it there: \"postern add --force %s ...\", with --port, --address or --family", h.Name)}
+		f.Hints = []string{"leave it out"}
+		if flags != "" {
+			f.Hints[0] += fmt.Sprintf(", or change the hosts file: \"postern add --force %s %s\"", h.Name, flags)
+		}
 	default:
 		f.Message = fmt.Sprintf("%s has no effect where ssh does not connect by itself", c.Option.Written)
 		f.Hints = []string{"leave it out: a connection starts from the address that the knocks came from"}

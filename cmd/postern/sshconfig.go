@@ -26,13 +26,9 @@ func (s *session) sshConfigCommand() *cobra.Command {
 			return exactly(1)(cmd, args)
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			path, known, err := s.hostsFile()
+			h, known, err := s.hostAmong(args[0])
 			if err != nil {
 				return err
-			}
-			h := known.Find(args[0])
-			if h == nil {
-				return noSuchHost(args[0], path, known.Nearest(args[0]))
 			}
 			way, err := wayOfSSH(h)
 			if err != nil {
@@ -98,6 +94,9 @@ func notInstalled(folder string, err error) *failure {
 	f := &failure{Code: codeFailed, Message: sayNotInstalled(folder, err), err: err}
 	if _, ok := errors.AsType[*rewrite.BusyError](err); ok {
 		f.Hints = []string{hintBusySSH}
+	}
+	if _, ok := errors.AsType[*rewrite.PlaceError](err); ok {
+		f.Hints = []string{hintMoveSSH}
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		f.Hints = []string{hintSSHOwner}

@@ -49,6 +49,28 @@ func (h *Host) Set(key, text string) *document.Fault {
 	return document.Wrong("there is no setting "+document.Quoted(key), "leave it out")
 }
 
+// Unset takes a setting back to what is meant where nothing is written, and tells
+// whether there is such a thing.
+func (h *Host) Unset(key string) bool {
+	switch usual := New(h.Name); key {
+	case KeyPort:
+		h.Service = usual.Service
+	case KeyStepTimeout:
+		h.StepTimeout = usual.StepTimeout
+	case KeyGap:
+		h.Gap = usual.Gap
+	case KeyTimeout:
+		h.Timeout = usual.Timeout
+	case KeyFamily:
+		h.Family = usual.Family
+	case KeyUser:
+		h.User = usual.User
+	default:
+		return false
+	}
+	return true
+}
+
 func set[T any](to *T, text string, read func(string) (T, *document.Fault)) *document.Fault {
 	value, f := read(text)
 	if f == nil {
@@ -142,6 +164,9 @@ type Parts struct{ User, Host, Port string }
 // but for the host.
 func Apart(text string) Parts {
 	p := Parts{Host: text}
+	if strings.Contains(text, "/") { // a URL, or a network
+		return p
+	}
 	if user, host, found := strings.Cut(text, "@"); found && user != "" && host != "" {
 		p.User, p.Host = user, host
 	}

@@ -2,6 +2,7 @@ package sshconfig
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -118,6 +119,12 @@ func (l *Line) names(option string) bool {
 // Host is the name of the host in the destination.
 func (l *Line) Host() string {
 	return l.Destination[strings.LastIndexByte(l.Destination, '@')+1:]
+}
+
+// Asks tells whether ssh is asked about itself, and goes nowhere: for its version, or what it
+// is able to do.
+func (l *Line) Asks() bool {
+	return slices.ContainsFunc(l.Options, func(o Option) bool { return o.Name == "V" || o.Name == "Q" })
 }
 
 // Verbose tells whether ssh is to say what it does.

@@ -137,3 +137,14 @@ func TestVerbose(t *testing.T) {
 		}
 	}
 }
+
+func TestAsks(t *testing.T) {
+	for line, want := range map[string]bool{
+		"-V": true, "-vV": true, "-Q cipher": true, "-Qmac": true, "-V home": true,
+		"home": false, "-v home": false, "-q home": false, "home ls -V": false, "-i -V home": false, "": false,
+	} {
+		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Asks() != want {
+			t.Errorf("%s: %v, want %v (%v)", line, l.Asks(), want, err)
+		}
+	}
+}
