@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -45,17 +44,21 @@ func bring(to io.Writer, conn *net.TCPConn) (int64, error) {
 	}
 	total := int64(0)
 	pipe := false
-	err = errors.Join(raw.Control(func(fd uintptr) {
+	var broken error
+	err = raw.Control(func(fd uintptr) {
 		var info unix.Stat_t
 		if pipe = unix.Fstat(int(fd), &info) == nil && info.Mode&unix.S_IFMT == unix.S_IFIFO; pipe {
 			unix.FcntlInt(fd, unix.F_SETPIPE_SZ, wide)
-			total, err = splice(int(fd), conn)
+			total, broken = splice(int(fd), conn)
 		}
-	}), err)
-	if !pipe {
+	})
+	switch {
+	case err != nil:
+		return total, err
+	case !pipe:
 		return carry(to, conn)
 	}
-	return total, err
+	return total, broken
 }
 
 // splice has the kernel move what comes from a connection into a pipe, until it has

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,7 +19,7 @@ import (
 )
 
 func (s *session) connectCommand() *cobra.Command {
-	var timeout time.Duration
+	var patience timeout
 	var quiet, pass bool
 	cmd := &cobra.Command{
 		Use:     "connect NAME",
@@ -32,7 +35,7 @@ func (s *session) connectCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Standard output is the service's.
 			return s.answerLines(s.err, func() error {
-				h, err := s.hostFor(cmd, args[0], timeout)
+				h, err := s.hostFor(args[0], patience)
 				if err != nil {
 					return err
 				}
@@ -47,25 +50,47 @@ func (s *session) connectCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, timeoutFlag, hosts.DefaultTimeout, flagPatience)
+	cmd.Flags().Var(&patience, timeoutFlag, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
 	passFlag(cmd, &pass)
 	withoutPolicy(cmd)
 	return cmd
 }
 
-const timeoutFlag = "timeout"
-
 // hostFor gives the host of that name, with the timeout of the command line if there is one.
-func (s *session) hostFor(cmd *cobra.Command, name string, timeout time.Duration) (*hosts.Host, error) {
-	if timeout <= 0 {
-		return nil, &usageError{err: errors.New(sayNoTime), cmd: cmd}
-	}
+func (s *session) hostFor(name string, patience timeout) (*hosts.Host, error) {
 	h, err := s.host(name)
-	if err == nil && cmd.Flags().Changed(timeoutFlag) {
-		h.Timeout = timeout
+	if err != nil {
+		return nil, s.meant(name, err)
 	}
-	return h, err
+	if patience != 0 {
+		h.Timeout = time.Duration(patience)
+	}
+	return h, nil
+}
+
+// meant says what a name that no host has stands for, maybe.
+func (s *session) meant(name string, err error) error {
+	f, ok := errors.AsType[*failure](err)
+	if !ok || f.Code != codeUsage {
+		return err
+	}
+	if _, host, found := strings.Cut(name, "@"); found && known(host) {
+		f.Hints = []string{hintLogin(host)}
+	} else if _, err := netip.ParseAddr(name); err == nil {
+		f.Hints = []string{hintEntry(name)}
+	}
+	return err
+}
+
+// known tells whether the hosts file has a host of that name.
+func known(name string) bool {
+	path, err := hosts.Path()
+	if err != nil {
+		return false
+	}
+	file, err := hosts.Read(path)
+	return err == nil && file.Find(name) != nil
 }
 
 // connect opens a host's door, and delivers the connection to whoever is to speak.
@@ -73,7 +98,12 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool, delive
 	if h.Service.Protocol != policy.TCP {
 		return notTCP(h)
 	}
-	o, err := open(ctx, h, destination{port: h.Service})
+	to := destination{port: h.Service}
+	o, err := open(ctx, h, to, func(seen sight) {
+		if !quiet {
+			s.sayKnockingOn(h, to, seen)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -105,10 +135,19 @@ func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
 	switch {
 	case ctx.Err() != nil:
 		return interrupted()
-	case errors.Is(err, syscall.EPIPE), errors.Is(err, os.ErrClosed):
+	case readerGone(err), errors.Is(err, os.ErrClosed):
 		return nil
+	case isWrite(err):
+		return notWritten(err)
 	case err != nil:
 		return brokenOff(err)
 	}
 	return nil
+}
+
+// isWrite tells errors of standard output from those of the connection: what is no
+// socket is a file with a name.
+func isWrite(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
 }

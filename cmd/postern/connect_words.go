@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
+	"postern/internal/document"
 	"postern/internal/hosts"
 )
 
@@ -19,15 +21,46 @@ it took, or one with what went wrong.`
 	exampleConnect = `  ssh -o ProxyCommand="postern connect home" home.example
   postern connect web < request`
 
-	flagPatience = "how much `TIME` to give an opening, in place of what the hosts file says"
+	flagPatience = "how much `TIME` to give an opening, in place of what the hosts file says: 5s, or 5"
 	flagQuiet    = "say nothing but what went wrong"
 
 	sayNobodyToReach = "which host? \"postern hosts\" lists them"
-	sayNoTime        = "--timeout must be greater than 0"
+	sayNoTimeout     = "write 5s, or 5 for seconds"
+	sayNoTime        = "it must be more than 0"
 )
+
+// hintLogin is for "root@home".
+func hintLogin(host string) string {
+	return fmt.Sprintf("did you mean %q? the user is ssh's affair", host)
+}
+
+// hintEntry is for an address in a name's place.
+func hintEntry(address string) string {
+	return fmt.Sprintf("\"postern add NAME --address %s --knock …\" files it under a name", address)
+}
 
 func (v *voice) sayOpened(o *opened) {
 	v.say("%s is open, %s: %s", o.Host, howOpened(o), o.Address)
+}
+
+// sayKnockingOn is what to say when the first round was in vain.
+func (v *voice) sayKnockingOn(h *hosts.Host, to destination, seen sight) {
+	v.say("%s", knockingOn(h, to, seen))
+}
+
+func knockingOn(h *hosts.Host, to destination, seen sight) string {
+	so := "cannot be reached yet"
+	switch {
+	case seen.refused > 0:
+		so = "refuses so far"
+	case seen.silent > 0:
+		so = "does not answer yet"
+	}
+	return fmt.Sprintf("%s %s: knocking on, for up to %s", cmp.Or(to.host, h.Name), so, document.Brief(h.Timeout))
+}
+
+func notWritten(err error) *failure {
+	return &failure{Code: codeFailed, Message: "cannot write to standard output: " + cause(err), err: err}
 }
 
 func notTCP(h *hosts.Host) *failure {

@@ -37,8 +37,13 @@ type failure struct {
 	Hints       []string            `json:"hints,omitempty"`
 	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
 
-	quiet    bool // everything has been said to a person
-	answered bool // and to a program
+	// Of an opening: how many rounds it took, and how long.
+	Tries        int   `json:"tries,omitempty"`
+	Milliseconds int64 `json:"milliseconds,omitempty"`
+
+	gist     string // the message without its numbers, where it has any
+	quiet    bool   // everything has been said to a person
+	answered bool   // and to a program
 	err      error
 }
 

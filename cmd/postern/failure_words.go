@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postern/internal/firewall"
@@ -91,6 +93,15 @@ func whichDoor(name string, all []string) *failure {
 		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + strings.Join(all, ", ")}
 	}
 	return f
+}
+
+// wrongFlag is about a flag's value. Of numbers the standard library says more than
+// anybody wants to know.
+func wrongFlag(flag, value string, err error) error {
+	if number, ok := errors.AsType[*strconv.NumError](err); ok {
+		err = number.Err
+	}
+	return fmt.Errorf("--%s %q: %w", flag, value, err)
 }
 
 func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -16,7 +17,7 @@ import (
 )
 
 func (s *session) forwardCommand() *cobra.Command {
-	var timeout time.Duration
+	var patience timeout
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:     "forward NAME LOCAL...",
@@ -34,9 +35,9 @@ func (s *session) forwardCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.answerLines(s.out, func() error {
-				h, err := s.hostFor(cmd, args[0], timeout)
+				h, err := s.hostFor(args[0], patience)
 				if err != nil {
-					return err
+					return order(args, err)
 				}
 				locals := make([]local, len(args)-1)
 				for i, text := range args[1:] {
@@ -46,17 +47,29 @@ func (s *session) forwardCommand() *cobra.Command {
 					if locals[i].to.port.Protocol != policy.TCP {
 						return notTCP(h)
 					}
+					for j := range i {
+						if locals[j].meets(&locals[i]) {
+							return &usageError{err: givenTwice(args[1+j], text), cmd: cmd}
+						}
+					}
 				}
-				f := &forwarder{session: s, host: h, quiet: quiet, waiting: make(chan struct{}, mostWaiting)}
-				f.queue.turn = make(chan struct{}, 1)
+				f := &forwarder{session: s, host: h, quiet: quiet, queue: newQueue(), waiting: make(chan struct{}, mostWaiting)}
 				return f.run(cmd.Context(), locals)
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, timeoutFlag, hosts.DefaultTimeout, flagPatience)
+	cmd.Flags().Var(&patience, timeoutFlag, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
 	withoutPolicy(cmd)
 	return cmd
+}
+
+// order says that the host comes first, if that is what is wrong.
+func order(args []string, err error) error {
+	if f, ok := errors.AsType[*failure](err); ok && f.Code == codeUsage && known(args[1]) {
+		f.Hints = []string{hintNameFirst(args[0], args[1])}
+	}
+	return err
 }
 
 // mostWaiting is how many connections may wait for the door at a time. More wait in the
@@ -72,12 +85,26 @@ type forwarder struct {
 	waiting chan struct{} // a place for each connection that waits
 	count   atomic.Int64  // of connections so far
 
-	talk  sync.Mutex
-	hints []string // said last
+	talk   sync.Mutex
+	hints  []string  // said last
+	gist   string    // of the error that was said last
+	shutAt time.Time // when anybody was last told of it
 }
 
 // run listens until the context ends.
 func (f *forwarder) run(ctx context.Context, locals []local) error {
+	if err := f.listen(ctx, locals); err != nil {
+		return err
+	}
+	if f.json {
+		f.line(f.out, event{Event: "ended"})
+	}
+	// To a person, who has ended it, that is no news.
+	return &failure{Code: codeInterrupted, Message: sayInterrupted, quiet: true, answered: true}
+}
+
+// listen listens until the context ends, and the last connection with it.
+func (f *forwarder) listen(ctx context.Context, locals []local) error {
 	type listening struct {
 		net.Listener
 		to destination
@@ -107,7 +134,7 @@ func (f *forwarder) run(ctx context.Context, locals []local) error {
 		connections.Go(func() { f.accept(ctx, ln, ln.to, &connections) })
 	}
 	<-ctx.Done()
-	return interrupted()
+	return nil
 }
 
 // accept takes connections until the listener is closed.
@@ -125,7 +152,7 @@ func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination,
 				return
 			}
 			// There are too many files, or a connection ended before it was taken.
-			f.tellShut(caller{from: ln.Addr().String()}, explain(err))
+			f.tellShut(caller{from: ln.Addr().String(), to: to, came: time.Now()}, explain(err))
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
@@ -139,11 +166,13 @@ func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination,
 // serve opens the door for one connection, and passes on what comes and goes.
 func (f *forwarder) serve(ctx context.Context, client *net.TCPConn, to destination) {
 	defer client.Close()
-	c := caller{number: f.count.Add(1), from: client.RemoteAddr().String()}
+	c := caller{number: f.count.Add(1), from: client.RemoteAddr().String(), to: to, came: time.Now()}
 	opening, gone := context.WithCancel(ctx)
 	defer gone()
 	early := readEarly(client, gone)
-	o, err := f.queue.open(opening, time.Now(), func() (*opened, error) { return open(opening, f.host, to) })
+	o, err := f.queue.open(opening, c.came, to, func() (*opened, error) {
+		return open(opening, f.host, to, func(seen sight) { f.tellStillShut(c, seen) })
+	})
 	<-f.waiting
 	early.stop()
 	switch {
@@ -172,6 +201,8 @@ func (f *forwarder) serve(ctx context.Context, client *net.TCPConn, to destinati
 type caller struct {
 	number int64
 	from   string
+	to     destination
+	came   time.Time
 }
 
 // An event is a line for programs.
@@ -179,6 +210,7 @@ type event struct {
 	Event      string   `json:"event"`
 	Connection int64    `json:"connection,omitempty"`
 	From       string   `json:"from,omitempty"`
+	To         string   `json:"to,omitempty"`
 	Addresses  []string `json:"addresses,omitempty"`
 	*opened
 	*transfer
@@ -197,7 +229,7 @@ func (f *forwarder) tellListening(l *local, at []string) {
 		warnings = []remark{exposedListener(f.host, at)}
 	}
 	if f.json {
-		f.line(f.out, event{Event: "listening", Addresses: at, Warnings: append(warnings, f.remarks...)})
+		f.line(f.out, event{Event: "listening", To: l.to.hostPort(f.host), Addresses: at, Warnings: append(warnings, f.remarks...)})
 		return
 	}
 	if !f.quiet {
@@ -220,9 +252,15 @@ func (f *forwarder) tellShut(c caller, why *failure) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
 	if f.json {
-		f.line(f.out, event{Event: "shut", Connection: c.number, From: c.from, Error: why})
+		f.line(f.out, event{Event: "shut", Connection: c.number, From: c.from, To: c.to.hostPort(f.host), Error: why})
 		return
 	}
+	gist, again := cmp.Or(why.gist, why.Message), f.again(c)
+	f.shutAt = time.Now()
+	if again && gist == f.gist {
+		return
+	}
+	f.gist = gist
 	said := about(c.from, why)
 	if slices.Equal(f.hints, said.Hints) { // once is enough for many
 		said.Hints = nil
@@ -230,6 +268,22 @@ func (f *forwarder) tellShut(c caller, why *failure) {
 		f.hints = said.Hints
 	}
 	f.fail(said)
+}
+
+// burst is how soon after a shut door a client tries its next address, or an impatient
+// one the same again.
+const burst = time.Second
+
+// again tells whether a connection is of the burst that the last error was told to. The
+// caller must hold talk.
+func (f *forwarder) again(c caller) bool { return c.came.Before(f.shutAt.Add(burst)) }
+
+func (f *forwarder) tellStillShut(c caller, seen sight) {
+	f.talk.Lock()
+	defer f.talk.Unlock()
+	if !f.quiet && !f.again(c) {
+		f.sayStillShut(c.from, f.host, c.to, seen)
+	}
 }
 
 func (f *forwarder) tellGone(c caller) {

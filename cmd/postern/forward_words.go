@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"syscall"
+	"runtime"
 
 	"postern/internal/hosts"
 )
@@ -28,8 +28,9 @@ Connections knock one after another, or they would spoil each other's knocks. On
 whose door stays shut is reset. The rest goes on until Ctrl-C.
 
 With --json each event is a line on standard output: "listening" with its
-addresses, "opened", "shut" with the error, "gone" if the client did not wait,
-"closed" with the bytes sent and received (and the error, if it broke off).`
+addresses and where they lead to, "opened", "shut" with the error, "gone" if the
+client broke off before the door was open, "closed" with the bytes sent and
+received (and the error, if it broke off). After Ctrl-C the last line is "ended".`
 	exampleForward = `  postern forward web 8080        # then http://localhost:8080
   postern forward office 3389::3389 4430:wiki.example:443`
 
@@ -40,6 +41,7 @@ addresses, "opened", "shut" with the error, "gone" if the client did not wait,
 	sayNoAddress       = "is no address of this machine's"
 	sayNotUnderstood   = "is not understood"
 	hintPrivileged     = "ports below 1024 are for root: take one above"
+	hintReserved       = "the system keeps it: \"netsh interface ipv4 show excludedportrange tcp\" lists such ports"
 	hintTaken          = "another program listens there: take another port, or 0 for any that is free"
 	hintHere           = "it must be an address of this machine's"
 )
@@ -54,6 +56,19 @@ func wrongLocal(text, part, why string) error {
 
 func loopbackThere(text, host string) error {
 	return fmt.Errorf("%q leads to this machine, as there is no tunnel: to connect to the host that is knocked at, leave %q out", text, host)
+}
+
+// givenTwice is about two LOCALs at one place.
+func givenTwice(one, other string) error {
+	if one == other {
+		return fmt.Errorf("%q is given twice", one)
+	}
+	return fmt.Errorf("%q and %q are to listen at one place", one, other)
+}
+
+// hintNameFirst is for "forward 8080 home".
+func hintNameFirst(local, name string) string {
+	return fmt.Sprintf("the host comes first: \"postern forward %s %s\"", name, local)
 }
 
 func (v *voice) sayListening(h *hosts.Host, l *local, at []string) {
@@ -72,6 +87,10 @@ func (v *voice) sayThrough(from string, o *opened) {
 	v.say("%s: connected to %s, %s", from, o.Address, howOpened(o))
 }
 
+func (v *voice) sayStillShut(from string, h *hosts.Host, to destination, seen sight) {
+	v.say("%s: %s", from, knockingOn(h, to, seen))
+}
+
 func (v *voice) sayGone(from string) {
 	v.say("%s: gone, before the door was open", from)
 }
@@ -86,12 +105,14 @@ func about(from string, f *failure) *failure {
 // notListening explains why an address cannot be listened on.
 func notListening(address string, err error) *failure {
 	f := &failure{Code: codeFailed, Message: fmt.Sprintf("cannot listen on %s: %s", address, cause(err)), err: err}
-	switch cause(err) {
-	case syscall.EACCES.Error():
+	switch {
+	case forbidden(err) && runtime.GOOS == "windows":
+		f.Hints = []string{hintReserved}
+	case forbidden(err):
 		f.Code, f.Hints = codePrivilege, []string{hintPrivileged}
-	case syscall.EADDRINUSE.Error():
+	case taken(err):
 		f.Hints = []string{hintTaken}
-	case syscall.EADDRNOTAVAIL.Error():
+	case notOurs(err):
 		f.Hints = []string{hintHere}
 	}
 	return f

@@ -13,33 +13,36 @@ import (
 // A queue lets openings in one after another. (Those of other processes it knows
 // nothing of: Open itself waits for them. But that wait is part of an opening's time.)
 type queue struct {
-	turn chan struct{} // holds something while an opening is under way
-
-	mu     sync.Mutex
-	shut   error     // how the last opening failed
-	shutAt time.Time // and when
+	turn chan struct{}          // holds something while an opening is under way
+	shut map[destination]answer // the last one, to whose turn it is
 }
 
-// open waits for its turn, and opens. Whoever waited while the door stayed shut
-// has waited for the same answer: many would otherwise wait for as many timeouts.
-func (q *queue) open(ctx context.Context, since time.Time, open func() (*opened, error)) (*opened, error) {
+// An answer is how an opening failed, and when.
+type answer struct {
+	err error
+	at  time.Time
+}
+
+func newQueue() queue {
+	return queue{turn: make(chan struct{}, 1), shut: map[destination]answer{}}
+}
+
+// open waits for its turn, and opens. Whoever waited while the way to the same
+// destination stayed shut has waited for the same answer: many would otherwise wait for as
+// many timeouts.
+func (q *queue) open(ctx context.Context, since time.Time, to destination, open func() (*opened, error)) (*opened, error) {
 	select {
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	q.mu.Lock()
-	shut, shutAt := q.shut, q.shutAt
-	q.mu.Unlock()
-	if shut != nil && since.Before(shutAt) {
-		return nil, shut
+	if last := q.shut[to]; since.Before(last.at) {
+		return nil, last.err
 	}
 	o, err := open()
 	if err != nil && ctx.Err() == nil {
-		q.mu.Lock()
-		q.shut, q.shutAt = err, time.Now()
-		q.mu.Unlock()
+		q.shut[to] = answer{err, time.Now()}
 	}
 	return o, err
 }

@@ -63,7 +63,7 @@ func (s *session) knockCommand() *cobra.Command {
 			} else {
 				h, err := s.host(args[0])
 				if err != nil {
-					return orPorts(err)
+					return orPorts(s.meant(args[0], err))
 				}
 				k.host, k.entry, k.ports, k.family = h.Address, h, h.Knock, familyOf(h)
 				if h.Gap > 0 && !cmd.Flags().Changed(delayFlag) {
@@ -123,6 +123,14 @@ func orPorts(err error) error {
 	return err
 }
 
+// orEntry says what else was meant, maybe, by a name that nobody knows.
+func (k *knocking) orEntry(err error) error {
+	if f, ok := errors.AsType[*failure](err); ok && k.entry == nil && known(k.host) {
+		f.Hints = []string{hintAlone(k.host)}
+	}
+	return err
+}
+
 // portsOf reads the ports of a command line, each an argument or several with commas, as
 // "postern add" has them. A number alone is of the given protocol.
 func portsOf(args []string, protocol policy.Protocol) ([]policy.Port, error) {
@@ -169,7 +177,7 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	defer cancel()
 	addresses, err := lookUp(looking, k.host, k.family)
 	if err != nil {
-		return err
+		return k.orEntry(err)
 	}
 	// All knocks go to one address, and what follows them must, too.
 	to := addresses[0]

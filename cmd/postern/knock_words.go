@@ -24,6 +24,11 @@ const (
 	flagVerbose = "say each knock: knockd's client has this flag, and here it is done anyway"
 )
 
+// hintAlone is for ports after a name of the hosts file.
+func hintAlone(name string) string {
+	return fmt.Sprintf("\"postern knock %s\" alone knocks as the hosts file says", name)
+}
+
 func (v *voice) sayKnock(n, of int, p policy.Port, to netip.Addr) {
 	v.say("knock %d of %d: %s of %s", n, of, p, to)
 }
@@ -52,6 +57,9 @@ func severalAddresses(host string, all []netip.Addr) remark {
 func notSent(to netip.Addr, err error) error {
 	if _, ok := errors.AsType[*knocker.PingError](err); ok || errors.Is(err, context.Canceled) {
 		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return noTurn(to.String())
 	}
 	return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{unsentHint(to, err)}, err: err}
 }

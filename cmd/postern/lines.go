@@ -25,7 +25,9 @@ func (v *voice) answerLines(w io.Writer, do func() error) error {
 		return err
 	}
 	f := explain(err)
-	v.line(w, troubleLine{f})
-	f.answered = true
+	if !f.answered {
+		v.line(w, troubleLine{f})
+		f.answered = true
+	}
 	return f
 }

@@ -104,6 +104,27 @@ func (b bind) exposed() bool {
 	return b != thisMachine && (err != nil || !a.IsLoopback())
 }
 
+// meets tells whether two are to listen at one address and port.
+func (l *local) meets(other *local) bool {
+	return l.port == other.port && l.port != 0 && (l.bind.covers(other.bind) || other.bind.covers(l.bind))
+}
+
+// covers tells whether one bind is the other, or is it among others. (Whether an
+// address may be listened on beside all of them depends on the system.)
+func (b bind) covers(other bind) bool {
+	one, failed := netip.ParseAddr(string(b))
+	two, err := netip.ParseAddr(string(other))
+	if b == thisMachine && err == nil {
+		return two == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || two == netip.IPv6Loopback()
+	}
+	return b == other || failed == nil && err == nil && one == two
+}
+
+// hostPort is where a destination is, and its port.
+func (d destination) hostPort(h *hosts.Host) string {
+	return net.JoinHostPort(d.at(h), fmt.Sprint(d.port.Number))
+}
+
 // at names where a destination is.
 func (d destination) at(h *hosts.Host) string {
 	if d.host != "" {

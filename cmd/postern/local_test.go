@@ -44,3 +44,36 @@ func TestLocal(t *testing.T) {
 		}
 	}
 }
+
+// TestMeets tells which LOCALs are to listen at one place.
+func TestMeets(t *testing.T) {
+	h := hosts.New("web")
+	for _, test := range []struct {
+		one, other string
+		want       bool
+	}{
+		{"8080", "8080", true},
+		{"8080", "8080::443", true},
+		{"8080", "8081", false},
+		{"0", "0", false},
+		{"8080", "localhost:8080", true},
+		{"8080", "127.0.0.1:8080", true},
+		{"[::1]:8080", "8080", true},
+		{"[::1]:8080", "[0:0::1]:8080", true},
+		{"[::1]:8080", "127.0.0.1:8080", false},
+		{"8080", "192.0.2.5:8080", false},
+		{"*:8080", ":8080", true},
+	} {
+		one, err := parseLocal(test.one, &h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := parseLocal(test.other, &h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := one.meets(&other); got != test.want {
+			t.Errorf("%s and %s: %t", test.one, test.other, got)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // A session is one run of the program: what it reads from, speaks to and acts on.
@@ -120,6 +121,9 @@ func (s *session) root() *cobra.Command {
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { help(cmd, s.out) })
 	root.SetUsageFunc(func(cmd *cobra.Command) error { help(cmd, s.err); return nil })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			err = wrongFlag(wrong.GetFlag().Name, wrong.GetValue(), wrong.Unwrap())
+		}
 		return &usageError{err: err, cmd: cmd}
 	})
 	root.SetHelpCommand(s.helpCommand())

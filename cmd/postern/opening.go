@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"postern/internal/hosts"
@@ -23,32 +24,49 @@ type destination struct {
 // opened is a connection through a door, and what it took. As JSON it is the answer
 // to programs.
 type opened struct {
-	Host         string `json:"host"`
-	Address      string `json:"address"`
-	Service      string `json:"service"`
-	Tries        int    `json:"tries"`
-	Milliseconds int64  `json:"milliseconds"`
+	Host    string `json:"host"`
+	Address string `json:"address"`
+	Service string `json:"service"`
+	effort
 
 	Warnings []remark `json:"warnings,omitempty"`
 
-	took time.Duration
 	conn *net.TCPConn
 }
 
+// An effort is what an opening took, whatever came of it.
+type effort struct {
+	Tries        int   `json:"tries"`
+	Milliseconds int64 `json:"milliseconds"`
+
+	took time.Duration
+}
+
 // open opens a host's door. Names are looked up each time: the machine may be on another
-// network than before.
-func open(ctx context.Context, h *hosts.Host, to destination) (*opened, error) {
+// network than before. If the first round is in vain, and others follow, slow is told what was
+// seen in it.
+func open(ctx context.Context, h *hosts.Host, to destination, slow func(sight)) (*opened, error) {
 	begun := time.Now()
 	opening, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	ways, err := waysTo(opening, h, to)
 	var conn net.Conn
-	tries := 0
+	var tries []knocker.Try
 	if err == nil {
 		conn, err = knocker.Open(opening, knocker.Door{
 			Ways: ways, Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
-		}, func(knocker.Try) { tries++ })
+		}, func(t knocker.Try) {
+			tries = append(tries, t)
+			if t.Err == nil || len(tries) != len(ways) {
+				return
+			}
+			if seen := total(sights(tries)); seen.unsent < seen.tries {
+				slow(seen)
+			}
+		})
 	}
+	e := effort{Tries: len(tries), took: time.Since(begun)}
+	e.Milliseconds = e.took.Milliseconds()
 	var ping *knocker.PingError
 	var shut *knocker.OpenError
 	switch {
@@ -58,16 +76,14 @@ func open(ctx context.Context, h *hosts.Host, to destination) (*opened, error) {
 	case errors.As(err, &ping):
 		return nil, ping
 	case errors.As(err, &shut):
-		return nil, staysShut(h, to, ways, shut)
+		return nil, staysShut(h, to, ways, shut, e)
 	case len(ways) > 0 && errors.Is(err, context.DeadlineExceeded):
-		return nil, noTurn(h)
+		return nil, noTurn(h.Address)
 	default:
 		return nil, err
 	}
-	took := time.Since(begun)
 	return &opened{
-		Host: h.Name, Address: conn.RemoteAddr().String(), Service: to.port.String(), Tries: tries,
-		Milliseconds: took.Milliseconds(), took: took, conn: conn.(*net.TCPConn),
+		Host: h.Name, Address: conn.RemoteAddr().String(), Service: to.port.String(), effort: e, conn: conn.(*net.TCPConn),
 	}, nil
 }
 
@@ -103,11 +119,42 @@ func waysTo(ctx context.Context, h *hosts.Host, to destination) ([]knocker.Way, 
 
 // lookUp gives all addresses of a host.
 func lookUp(ctx context.Context, host string, family knocker.Family) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		if f := checkZone(a); f != nil {
+			return nil, f
+		}
+	}
 	addresses, err := knocker.ResolveAll(ctx, host, family)
 	if lookup, ok := errors.AsType[*knocker.LookupError](err); ok {
 		return nil, unknownAddress(lookup)
 	}
 	return addresses, err
+}
+
+// checkZone looks whether an address can be meant from here at all: a link-local
+// one is another machine's on each network.
+func checkZone(a netip.Addr) error {
+	zone := a.Zone()
+	if zone == "" {
+		if a.Is6() && a.IsLinkLocalUnicast() {
+			return noZone(a)
+		}
+		return nil
+	}
+	if _, err := net.InterfaceByName(zone); err == nil {
+		return nil
+	}
+	if _, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return nil // by its number, as Windows has them
+	}
+	var names []string
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 {
+			names = append(names, i.Name)
+		}
+	}
+	return noInterface(a, names)
 }
 
 // A sight is what became of all tries at one address.
@@ -145,6 +192,18 @@ func sights(tries []knocker.Try) []sight {
 		}
 	}
 	return all
+}
+
+// total is what became of all tries at all addresses.
+func total(all []sight) sight {
+	var sum sight
+	for _, s := range all {
+		sum.tries += s.tries
+		sum.unsent += s.unsent
+		sum.refused += s.refused
+		sum.silent += s.silent
+	}
+	return sum
 }
 
 // isTimeout tells whether an error is that nothing was heard in time.

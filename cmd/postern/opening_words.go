@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/knocker"
 )
@@ -94,11 +95,26 @@ func noCommonFamily(h *hosts.Host, there string) *failure {
 	}
 }
 
-func noTurn(h *hosts.Host) *failure {
+func noTurn(address string) *failure {
 	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("other openings at %s have not come to an end: this one had no turn", h.Address),
+		Code: codeFailed, Message: fmt.Sprintf("other openings at %s have not come to an end: this one had no turn", address),
 		Hints: []string{"openings at one address take turns, so as not to spoil each other's knocks: give it more --timeout"},
 	}
+}
+
+func noZone(a netip.Addr) *failure {
+	return &failure{
+		Code: codeFailed, Message: fmt.Sprintf("address %q means something on one network alone", a),
+		Hints: []string{fmt.Sprintf("name the interface after it, as in %s%%eth0", a)},
+	}
+}
+
+func noInterface(a netip.Addr, names []string) *failure {
+	f := &failure{Code: codeFailed, Message: fmt.Sprintf("%q: this machine has no interface %q", a, a.Zone())}
+	if len(names) > 0 {
+		f.Hints = []string{"its interfaces are " + list(names)}
+	}
+	return f
 }
 
 // whereAt names a destination: "tcp/22 of home.example (192.0.2.1)".
@@ -123,27 +139,34 @@ func oneAddress(ways []knocker.Way) bool {
 	return true
 }
 
+// knockedFor is "after 8 rounds of 3 knocks in 2s".
+func knockedFor(h *hosts.Host, e effort) string {
+	took := brief(e.took)
+	if e.took >= time.Second {
+		took = document.Brief(e.took.Round(100 * time.Millisecond))
+	}
+	return fmt.Sprintf("after %s of %s in %s", count(e.Tries, "round"), count(len(h.Knock), "knock"), took)
+}
+
 // staysShut says which of the likely causes fits what was seen.
-func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.OpenError) *failure {
-	f := &failure{Code: codeShut, err: shut}
+func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.OpenError, e effort) *failure {
+	f := &failure{Code: codeShut, Tries: e.Tries, Milliseconds: e.Milliseconds, err: shut}
 	where, all := whereAt(h, to, ways), sights(shut.Tries)
-	rounds := "after " + count(len(shut.Tries), "round") + " of knocks"
+	rounds := knockedFor(h, e)
 	if len(all) == 0 {
 		f.Message = fmt.Sprintf("%s: no time for a round of knocks", where)
 		f.Hints = []string{"give it more --timeout"}
 		return f
 	}
-	var sum sight
-	unsent := 0
+	sum, unsent := total(all), 0
 	parts := make([]string, len(all))
 	for i, s := range all {
 		parts[i] = s.address.String() + " " + s.String()
-		sum.refused += s.refused
-		sum.silent += s.silent
 		if s.unsent == s.tries {
 			unsent++
 		}
 	}
+	f.gist = where + " " + strings.Join(parts, ", ")
 	switch {
 	case len(all) > 1:
 		f.Message = fmt.Sprintf("%s does not open, %s: %s", where, rounds, strings.Join(parts, ", "))
@@ -190,7 +213,7 @@ func (s *sight) String() string {
 // unsentHint says what to do about packets that do not leave.
 func unsentHint(to netip.Addr, err error) string {
 	switch {
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+	case forbidden(err):
 		return hintOwnRules
 	case to.Is6():
 		return hintIPv6
