@@ -3,7 +3,9 @@
 package knocker
 
 import (
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +32,10 @@ func sendEcho(to netip.Addr) error {
 	defer unix.Close(fd)
 	// Type, code, checksum, identifier, sequence number, and nothing to echo. The
 	// kernel fills in the checksum of any ICMPv6, and Linux that of a ping socket's
-	// messages, and their identifier.
-	message := []byte{kind, 0, 0, 0, 'p', 'n', 0, 1}
+	// messages, and their identifier. It must be another one each time: the server takes an
+	// echo of the same as part of the same flow for half a minute, and for no knock.
+	message := []byte{kind, 0, 0, 0, 0, 0, 0, 1}
+	binary.BigEndian.PutUint16(message[4:], uint16(rand.Uint32()))
 	if to.Is4() {
 		sum := uint32(message[0])<<8 + uint32(message[4])<<8 + uint32(message[5]) + uint32(message[7])
 		sum = ^(sum&0xffff + sum>>16)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"postern/internal/policy"
@@ -66,17 +67,9 @@ type PingError struct{ Err error }
 func (e *PingError) Error() string { return "this user may not send pings" }
 func (e *PingError) Unwrap() error { return e.Err }
 
-// Resolve gives the one address that all knocks, and what follows them, must go
-// to: a grant is for one source address, and that depends on the destination.
-func Resolve(ctx context.Context, host string, family Family) (netip.Addr, error) {
-	all, err := ResolveAll(ctx, host, family)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	return all[0], nil
-}
-
-// ResolveAll gives all addresses of a host, the best first.
+// ResolveAll gives all addresses of a host, the best first. All knocks and what
+// follows them must go to one of them: a grant is for one source address, and that depends
+// on the destination.
 func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
 	var found []netip.Addr
 	literal, err := netip.ParseAddr(host)
@@ -98,11 +91,17 @@ func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, 
 	return all, nil
 }
 
+// turnPatience is how long Knock waits for others. They take turns by the round, and
+// rounds are shorter.
+const turnPatience = 15 * time.Second
+
 // Knock sends the knocks in order, with a pause between one and the next, and
 // calls sent after each. It ends early only if one cannot be sent at all, or the
 // context ends.
 func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, pause time.Duration, sent func(policy.Port)) error {
-	turn, err := takeTurn(ctx, []netip.Addr{to})
+	waiting, cancel := context.WithTimeout(ctx, turnPatience)
+	defer cancel()
+	turn, err := takeTurn(waiting, to)
 	if err != nil {
 		return err
 	}
@@ -142,6 +141,10 @@ func zone(a netip.Addr) (uint32, error) {
 	}
 	i, err := net.InterfaceByName(name)
 	if err != nil {
+		// Windows has no other way to write it, and elsewhere it does as well.
+		if number, err := strconv.ParseUint(name, 10, 32); err == nil {
+			return uint32(number), nil
+		}
 		return 0, fmt.Errorf("there is no interface %q", name)
 	}
 	return uint32(i.Index), nil

@@ -3,6 +3,7 @@ package knocker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -131,16 +132,16 @@ func TestResolve(t *testing.T) {
 		family knocker.Family
 		want   string
 	}{
-		{"192.0.2.1", knocker.AnyFamily, "192.0.2.1"},
-		{"192.0.2.1", knocker.IPv4, "192.0.2.1"},
-		{"::ffff:192.0.2.1", knocker.IPv4, "192.0.2.1"},
-		{"2001:db8::1", knocker.IPv6, "2001:db8::1"},
-		{"fe80::1%eth0", knocker.AnyFamily, "fe80::1%eth0"},
+		{"192.0.2.1", knocker.AnyFamily, "[192.0.2.1]"},
+		{"192.0.2.1", knocker.IPv4, "[192.0.2.1]"},
+		{"::ffff:192.0.2.1", knocker.IPv4, "[192.0.2.1]"},
+		{"2001:db8::1", knocker.IPv6, "[2001:db8::1]"},
+		{"fe80::1%eth0", knocker.AnyFamily, "[fe80::1%eth0]"},
 		{"192.0.2.1", knocker.IPv6, `"192.0.2.1" has no IPv6 address`},
 		{"2001:db8::1", knocker.IPv4, `"2001:db8::1" has no IPv4 address`},
 	} {
-		a, err := knocker.Resolve(t.Context(), test.host, test.family)
-		got := a.String()
+		all, err := knocker.ResolveAll(t.Context(), test.host, test.family)
+		got := fmt.Sprint(all)
 		if err != nil {
 			got = err.Error()
 		}

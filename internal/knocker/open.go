@@ -29,8 +29,8 @@ type Way struct {
 // A Try is one round of knocks, and the connection after it.
 type Try struct {
 	Way     Way
-	Gap     time.Duration // between two packets
-	Waited  time.Duration // for the connection
+	Gap     time.Duration // between two knocks
+	Waited  time.Duration // for the connection; 0 if it was not come to
 	Refused bool          // it was answered, by a refusal
 	Err     error         // nil if the connection stands
 }
@@ -78,26 +78,29 @@ const breath = 100 * time.Millisecond
 //
 // Each try is told to tried, if that is not nil, when it is over.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
-	knocked := make([]netip.Addr, len(d.Ways))
-	for i, w := range d.Ways {
-		knocked[i] = w.Knock
-	}
-	turn, err := takeTurn(ctx, knocked)
-	if err != nil {
-		return nil, err
-	}
-	defer turn.end()
 	paces := make([]pace, len(d.Ways))
-	for i := range paces {
-		paces[i] = newPace(turn.roundTrip(knocked[i]))
-	}
 	failed := &OpenError{}
-	for {
+	for round := 0; ; round++ {
 		unsent := 0
 		for i, way := range d.Ways {
+			// A round at a time: somebody else's door may open sooner than this one.
+			turn, err := takeTurn(ctx, way.Knock)
+			if err != nil && len(failed.Tries) == 0 {
+				return nil, err
+			}
+			if failed.Err = err; err != nil {
+				return nil, failed
+			}
+			if round == 0 {
+				paces[i] = newPace(turn.roundTrip())
+			}
 			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
-			conn := d.try(ctx, &t, paces[i].patience)
+			conn := d.try(ctx, &t, paces[i])
+			if t.Err == nil {
+				turn.remember(t.Waited)
+			}
+			turn.end()
 			if t.Err != nil && ctx.Err() != nil { // it was broken off, and tells nothing
 				failed.Err = ctx.Err()
 				return nil, failed
@@ -106,7 +109,6 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				tried(t)
 			}
 			if t.Err == nil {
-				turn.remember(way.Knock, t.Waited)
 				return conn, nil
 			}
 			failed.Tries = append(failed.Tries, t)
@@ -118,7 +120,9 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				continue
 			}
 			paces[i].slowDown(t, d.StepTimeout)
-			if failed.Err = sleep(ctx, breath-time.Since(begun)); failed.Err != nil {
+			// Whoever waits for a turn must see that it is free.
+			rest := max(breath-time.Since(begun), 2*poll) + paces[i].rest
+			if failed.Err = sleep(ctx, rest); failed.Err != nil {
 				return nil, failed
 			}
 		}
@@ -131,23 +135,27 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
 
 // try makes one round.
-func (d *Door) try(ctx context.Context, t *Try, patience time.Duration) net.Conn {
-	for _, port := range d.Knocks {
+func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
+	for i, port := range d.Knocks {
 		if err := send(t.Way.Knock, port); err != nil {
 			t.Err = fmt.Errorf("knocking at %s of %s: %w", port, t.Way.Knock, err)
 			return nil
 		}
-		if t.Err = sleep(ctx, t.Gap); t.Err != nil {
+		gap := t.Gap
+		if i == len(d.Knocks)-1 {
+			gap = p.gap // d.Gap is between knocks, and the door may be open for less
+		}
+		if t.Err = sleep(ctx, gap); t.Err != nil {
 			return nil
 		}
 	}
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
 	// No second address and no fallback: the grant is for this one.
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
-	t.Waited, t.Err, t.Refused = time.Since(begun), err, refused(err)
+	t.Waited, t.Err, t.Refused = max(time.Since(begun), 1), err, refused(err) // a clock may be too coarse to tell
 	return conn
 }
 

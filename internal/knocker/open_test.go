@@ -29,7 +29,12 @@ const greeting = "hello\n"
 // hide runs a policy with one door, `tcp/22` behind three knocks, on the server.
 func hide(t *testing.T, client, server *lab.Host, to netip.Addr, rest string) *hideout {
 	t.Helper()
-	text := "version: 1\nposture: closed\nlog: {target: none}\n" + rest
+	return guard(t, client, server, to, "version: 1\nposture: closed\nlog: {target: none}\n"+rest)
+}
+
+// guard runs a whole policy.
+func guard(t *testing.T, client, server *lab.Host, to netip.Addr, text string) *hideout {
+	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +142,67 @@ func TestOpenAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestOpenBesideShut comes in soon, while another opening at the same host goes on in vain.
+func TestOpenBesideShut(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l := lab.NewT(t)
+	client, server := l.Host("client"), l.Host("server")
+	_, gate := l.Connect(client, server, "192.0.2.0/24")
+	h := hide(t, client, server, address(gate), strict)
+	shut := *h
+	shut.door.Knocks = h.door.Knocks[:2]
+	inVain, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	begun := make(chan struct{}, 1)
+	go func() {
+		ended <- client.Do(func() error {
+			_, err := knocker.Open(inVain, shut.door, func(knocker.Try) {
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+			})
+			return err
+		})
+	}()
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 3 {
+		if tries, err := h.open(ctx); err != nil {
+			t.Errorf("%d tries, %v", tries, err)
+		}
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the shut door: %v", err)
+	}
+}
+
+// TestOpenByEcho knocks by pings, three times in a row, also where they are raw ones: an
+// answered echo is a flow, and one that looks like it is part of it and no knock.
+func TestOpenByEcho(t *testing.T) {
+	for _, sockets := range []string{"0 2147483647", "1 0"} {
+		for _, family := range []string{"192.0.2.0/24", "2001:db8::/64"} {
+			t.Run(sockets+" "+family, func(t *testing.T) {
+				l := lab.NewT(t)
+				client, server := l.Host("client"), l.Host("server")
+				_, gate := l.Connect(client, server, family)
+				client.Sysctl("net/ipv4/ping_group_range", sockets)
+				h := guard(t, client, server, address(gate), "version: 1\nposture: guard\nlog: {target: none}\ndoors:\n"+
+					"  ssh: {service: tcp/22, knock: {sequence: [1234, icmp/echo, 3456]}}\n")
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				for range 3 {
+					if tries, err := h.open(ctx); err != nil || tries != 1 {
+						t.Fatalf("%d tries, %v; want one that comes in", tries, err)
+					}
+				}
+			})
+		}
+	}
 }
 
 // TestOpenBadNetwork comes in whatever the network does.

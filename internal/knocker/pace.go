@@ -1,12 +1,18 @@
 package knocker
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
-// A pace is how much time a round takes: between its packets, and for the
-// connection.
+// A pace is how much time a round takes: between its packets, for the connection,
+// and after it.
 type pace struct {
 	patience time.Duration
 	gap      time.Duration
+	rest     time.Duration
+	wide     time.Duration // the gap, if it is not left to chance
+	tries    int
 }
 
 const (
@@ -22,6 +28,10 @@ const (
 	// Packets that overtake one another on the internet come within a few
 	// milliseconds.
 	secondGap = 12 * time.Millisecond
+	// crowded is how many tries make it likely that others knock from the same address,
+	// whom we cannot take turns with, and each spoils the other's rounds. Those who do the same thing
+	// at the same time must begin to differ then.
+	crowded = 5
 )
 
 // newPace is the pace of the first round. roundTrip is 0 if it is not known.
@@ -52,5 +62,11 @@ func (p *pace) slowDown(t Try, stepTimeout time.Duration) {
 	case t.Err != nil:
 		p.patience = min(p.patience*13/10, maxPatience)
 	}
-	p.gap = min(max(p.gap*3/2, secondGap), stepTimeout/2)
+	p.tries++
+	p.wide = min(max(p.wide*3/2, secondGap), stepTimeout/2)
+	p.gap = p.wide
+	if p.tries >= crowded {
+		p.gap = min(secondGap, p.wide) + rand.N(max(p.wide-secondGap, 0)+1)
+		p.rest = rand.N(p.patience)
+	}
 }

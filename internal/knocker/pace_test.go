@@ -19,29 +19,37 @@ func TestPace(t *testing.T) {
 		stepTimeout time.Duration
 		want        pace
 	}{
-		{"nothing known", 0, nil, time.Second, pace{250 * ms, firstGap}},
-		{"near", 1 * ms, nil, time.Second, pace{100 * ms, firstGap}},
-		{"across an ocean", 80 * ms, nil, time.Second, pace{210 * ms, firstGap}},
-		{"by satellite", 600 * ms, nil, time.Second, pace{1250 * ms, firstGap}},
-		{"second round", 0, []Try{silent}, time.Second, pace{325 * ms, 12 * ms}},
-		{"third round", 0, []Try{silent, silent}, time.Second, pace{422500 * time.Microsecond, 18 * ms}},
-		{"refused by somebody near", 80 * ms, []Try{refused(2 * ms)}, time.Second, pace{210 * ms, 12 * ms}},
-		{"refused from afar", 0, []Try{refused(200 * ms)}, time.Second, pace{450 * ms, 12 * ms}},
-		{"a short memory", 0, []Try{silent, silent}, 20 * ms, pace{422500 * time.Microsecond, 10 * ms}},
+		{"nothing known", 0, nil, time.Second, pace{patience: 250 * ms, gap: firstGap}},
+		{"near", 1 * ms, nil, time.Second, pace{patience: 100 * ms, gap: firstGap}},
+		{"across an ocean", 80 * ms, nil, time.Second, pace{patience: 210 * ms, gap: firstGap}},
+		{"by satellite", 600 * ms, nil, time.Second, pace{patience: 1250 * ms, gap: firstGap}},
+		{"second round", 0, []Try{silent}, time.Second, pace{patience: 325 * ms, gap: 12 * ms}},
+		{"third round", 0, []Try{silent, silent}, time.Second, pace{patience: 422500 * time.Microsecond, gap: 18 * ms}},
+		{"refused by somebody near", 80 * ms, []Try{refused(2 * ms)}, time.Second, pace{patience: 210 * ms, gap: 12 * ms}},
+		{"refused from afar", 0, []Try{refused(200 * ms)}, time.Second, pace{patience: 450 * ms, gap: 12 * ms}},
+		{"a short memory", 0, []Try{silent, silent}, 20 * ms, pace{patience: 422500 * time.Microsecond, gap: 10 * ms}},
 	} {
 		got := newPace(test.roundTrip)
 		for _, try := range test.tries {
 			got.slowDown(try, test.stepTimeout)
 		}
-		if got != test.want {
+		if got.patience != test.want.patience || got.gap != test.want.gap || got.rest != 0 {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
 	p := newPace(0)
+	gaps, rests := map[time.Duration]bool{}, map[time.Duration]bool{}
 	for range 100 {
 		p.slowDown(silent, time.Minute)
+		if p.gap < secondGap || p.gap > 30*time.Second || p.rest < 0 || p.rest > maxPatience {
+			t.Fatalf("out of bounds: %+v", p)
+		}
+		gaps[p.gap], rests[p.rest] = true, true
 	}
-	if want := (pace{maxPatience, 30 * time.Second}); p != want {
-		t.Errorf("after many rounds: %+v, want %+v", p, want)
+	if p.patience != maxPatience || p.wide != 30*time.Second {
+		t.Errorf("after many rounds: %+v", p)
+	}
+	if len(gaps) < 90 || len(rests) < 90 { // there is chance in it
+		t.Errorf("%d gaps and %d rests", len(gaps), len(rests))
 	}
 }

@@ -15,35 +15,41 @@ func TestTurn(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", folder)
 	t.Setenv("HOME", folder) // where the other systems look
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")
-	first, err := takeTurn(t.Context(), []netip.Addr{b, a, a})
+	first, err := takeTurn(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := first.roundTrip(a); got != 0 {
+	if got := first.roundTrip(); got != 0 {
 		t.Errorf("a round trip of %v is remembered from nowhere", got)
 	}
-	first.remember(a, 83*time.Millisecond)
-	first.remember(a, 7*time.Millisecond)
-	first.remember(a, time.Second) // may be the second SYN's
-	if got := first.roundTrip(a); got != 7*time.Millisecond {
+	first.remember(83 * time.Millisecond)
+	first.remember(7 * time.Millisecond)
+	first.remember(time.Second) // may be the second SYN's
+	if got := first.roundTrip(); got != 7*time.Millisecond {
 		t.Errorf("remembers %v", got)
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := takeTurn(ctx, []netip.Addr{a}); !errors.Is(err, context.DeadlineExceeded) {
+	_, err = takeTurn(ctx, a)
+	if _, ok := errors.AsType[*TurnError](err); !ok || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second turn at once: %v", err)
 	}
 	first.end()
-	second, err := takeTurn(t.Context(), []netip.Addr{a, b})
+	second, err := takeTurn(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.end()
-	if got := second.roundTrip(a); got != 7*time.Millisecond {
+	if got := second.roundTrip(); got != 7*time.Millisecond {
 		t.Errorf("remembers %v later", got)
 	}
-	if got := second.roundTrip(b); got != 0 {
+	other, err := takeTurn(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.end()
+	if got := other.roundTrip(); got != 0 {
 		t.Errorf("remembers %v of another address", got)
 	}
 }
@@ -62,14 +68,14 @@ func TestTurnUnremembered(t *testing.T) {
 	}
 	look := func(what string) {
 		t.Helper()
-		held, err := takeTurn(t.Context(), []netip.Addr{a})
+		held, err := takeTurn(t.Context(), a)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if got := held.roundTrip(a); got != 0 {
+		if got := held.roundTrip(); got != 0 {
 			t.Errorf("%s: a round trip of %v", what, got)
 		}
-		held.remember(a, time.Millisecond)
+		held.remember(time.Millisecond)
 		held.end()
 	}
 	if err := os.Mkdir(filepath.Join(folder, "postern"), 0o700); err != nil {
