@@ -71,6 +71,7 @@ func explain(err error) *failure {
 		busy        *firewall.BusyError
 		unavailable *lab.UnavailableError
 		ping        *knocker.PingError
+		family      *knocker.FamilyError
 		unfit       *handout.UnfitError
 	)
 	switch {
@@ -95,6 +96,8 @@ func explain(err error) *failure {
 		return &failure{Code: codeUnsupported, Message: sayUnavailable(unavailable), Hints: []string{unavailable.Remedy}}
 	case errors.As(err, &ping):
 		return &failure{Code: codePrivilege, Message: err.Error(), Hints: []string{hintPing}}
+	case errors.As(err, &family):
+		return &failure{Code: codeFailed, Message: err.Error(), Hints: anyFamily(family)}
 	case errors.As(err, &busy):
 		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintBusy}}
 	}

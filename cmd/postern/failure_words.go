@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"postern/internal/firewall"
+	"postern/internal/knocker"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -107,3 +108,12 @@ func wrongFlag(flag, value string, err error) error {
 func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }
 
 func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
+
+// anyFamily is what to do where a host has no address of the family asked for.
+func anyFamily(e *knocker.FamilyError) []string {
+	digit := map[knocker.Family]string{knocker.IPv4: "4", knocker.IPv6: "6"}[e.Family]
+	if digit == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("leave out -%s, or \"family: %s\" in the hosts file, to come by any address", digit, digit)}
+}

@@ -86,8 +86,8 @@ they are. To take a host out, delete its lines from the file.`
 write is in the flags, or in a LINK that "postern share" printed on the server;
 the link - is read from standard input, where no history of commands keeps it.
 Flags change what a link says. With --force they change the host of that name, and
-leave the rest of it as it is; an empty one, as in --user "", takes a setting out. A link
-with --force takes the whole place of the old one.
+leave the rest of it as it is; --user "", and likewise others, takes a setting out. A
+link with --force takes the whole place of the old one.
 
 The file holds the knocks, and is readable by you alone. Its comments and the
 order in it stay as they are; an entry can as well be written by hand:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -246,6 +247,17 @@ func TestSSHConfig(t *testing.T) {
 	}
 	compare("home", map[string]string{"hostname": "new.example", "port": "22", "user": "bob"})
 	compare("work", map[string]string{"hostname": "192.0.2.9"})
+
+	// What is no file is not waited for.
+	file := h.path(".ssh/postern.conf")
+	if err := errors.Join(os.Remove(file), unix.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	got = h.finish(t, h.atHome(t, "postern", "ssh-config", "home", "--install"))
+	said = fmt.Sprintf("postern: error: cannot change ssh's configuration in %q: %q is no file\npostern: hint: move it away, and try again\n", h.path(".ssh"), file)
+	if got.status != codeFailed || got.talk != said {
+		t.Errorf("%+v", got)
+	}
 }
 
 // TestFdpass takes a connection as ssh does, and it is one as ssh would have made.
