@@ -287,8 +287,8 @@ func TestForwardShut(t *testing.T) {
 				t.Errorf("got %v, want a reset", err)
 			}
 			e := f.next(t, "shut")
-			if e.Error.Code != codeShut {
-				t.Errorf("shut: %+v", e.Error)
+			if e.Error.Code != codeShut || e.To != f.hideout.at.Addr4().String()+":80" {
+				t.Errorf("shut: %+v", e)
 			}
 			numbers = append(numbers, e.Connection)
 			answers = append(answers, e.Error)

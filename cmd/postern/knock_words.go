@@ -19,6 +19,7 @@ const (
 	sayNoDelay       = "give milliseconds, or a time such as 50ms or 1.5s"
 	sayNegativeDelay = "a delay cannot be negative"
 	hintPorts        = "to knock at a host that is not in the file, write its ports after it"
+	hintTurn         = "openings at one address take turns, so as not to spoil each other's knocks: try again soon"
 
 	flagUDP     = "knock by UDP, where a port is a number alone"
 	flagVerbose = "say each knock: knockd's client has this flag, and here it is done anyway"
@@ -59,7 +60,9 @@ func notSent(to netip.Addr, err error) error {
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return noTurn(to.String())
+		f := noTurn(to.String())
+		f.Hints = []string{hintTurn}
+		return f
 	}
 	return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{unsentHint(to, err)}, err: err}
 }
