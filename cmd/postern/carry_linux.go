@@ -49,7 +49,7 @@ func bring(to io.Writer, conn *net.TCPConn) (int64, error) {
 		var info unix.Stat_t
 		if pipe = unix.Fstat(int(fd), &info) == nil && info.Mode&unix.S_IFMT == unix.S_IFIFO; pipe {
 			unix.FcntlInt(fd, unix.F_SETPIPE_SZ, wide)
-			total, broken = splice(int(fd), conn)
+			total, broken = splice(out, int(fd), conn)
 		}
 	})
 	switch {
@@ -63,37 +63,51 @@ func bring(to io.Writer, conn *net.TCPConn) (int64, error) {
 
 // splice has the kernel move what comes from a connection into a pipe, until it has
 // ended. While there is nothing, Go's poller waits; while the pipe is full, this thread.
-func splice(pipe int, conn *net.TCPConn) (total int64, err error) {
+//
+// A splice goes no further than an urgent byte (RFC 9293, 3.8.5), behind which it says that
+// there is nothing, or even that the connection has ended. So where it moves nothing, though there is
+// something and room for it, one reading has the last word: it skips the byte.
+func splice(out *os.File, pipe int, conn *net.TCPConn) (total int64, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
+	var buffer []byte
 	for {
-		var n int64
+		var moved int64
 		var failed error
-		full := false
 		err := raw.Read(func(fd uintptr) bool {
-			n, failed = unix.Splice(int(fd), nil, pipe, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-			switch {
-			case failed == unix.EINTR:
-				full = true // or as good as: try again
-			case failed == unix.EAGAIN:
-				full = await(int(fd), unix.POLLIN, atOnce) // there is something, and no room for it
-				return full
-			}
-			return true
+			moved, failed = unix.Splice(int(fd), nil, pipe, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+			return failed != unix.EAGAIN || await(int(fd), unix.POLLIN, atOnce)
 		})
 		switch {
 		case err != nil:
 			return total, err
-		case full:
+		case failed == unix.EINTR:
+			continue
+		case failed == unix.EAGAIN && !await(pipe, unix.POLLOUT, atOnce):
 			await(pipe, unix.POLLOUT, forever)
-		case failed != nil:
+			continue
+		case failed != nil && failed != unix.EAGAIN:
 			return total, os.NewSyscallError("splice", failed)
-		case n == 0:
+		case moved > 0:
+			total += moved
+			continue
+		}
+		if buffer == nil {
+			buffer = make([]byte, 64<<10)
+		}
+		n, ended := conn.Read(buffer)
+		if _, err := out.Write(buffer[:n]); err != nil {
+			return total, err
+		}
+		total += int64(n)
+		if ended == io.EOF {
 			return total, nil
 		}
-		total += max(n, 0)
+		if ended != nil {
+			return total, ended
+		}
 	}
 }
 

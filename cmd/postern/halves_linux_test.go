@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestHalves connects to services that end a connection in each way that there is.
@@ -22,7 +24,7 @@ posture: closed
 log: {target: none}
 doors:
   plain:
-    service: [tcp/7001, tcp/7002, tcp/7003, tcp/7004, tcp/7005, tcp/7006]
+    service: [tcp/7001, tcp/7002, tcp/7003, tcp/7004, tcp/7005, tcp/7006, tcp/7007]
     knock: {sequence: [1234, 2345, 3456]}
 `)
 	many := pattern(10 << 20) // far more than all buffers on the way hold
@@ -51,6 +53,11 @@ doors:
 			c.SetLinger(0)
 		}},
 		{"echoing", func(c *net.TCPConn) { io.Copy(c, c) }},
+		{"urging", func(c *net.TCPConn) { // an urgent byte, which is no part of the stream
+			io.WriteString(c, "first")
+			urge(c)
+			io.WriteString(c, "second")
+		}},
 	} {
 		port := 7001 + i
 		h.listen(t, port, service.serve)
@@ -71,6 +78,7 @@ doors:
 		{"the last bytes, when the client has ended first", "giving", strings.NewReader(""), string(many)},
 		{"the last bytes, to a service that heeds no end", "deaf", strings.NewReader("x"), string(many)},
 		{"everything comes back", "echoing", bytes.NewReader(many), string(many)},
+		{"what follows an urgent byte", "urging", strings.NewReader(""), "firstsecond"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -147,6 +155,14 @@ func pattern(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{}).Read(b)
 	return b
+}
+
+// urge sends a byte out of band.
+func urge(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { unix.Sendto(int(fd), []byte{'!'}, unix.MSG_OOB, nil) })
+	}
 }
 
 type endless struct{}

@@ -107,7 +107,7 @@ func join(client, service *net.TCPConn, e *early) (sent, received int64, err err
 		sent = int64(n)
 		if err == nil {
 			var more int64
-			more, err = io.Copy(service, client)
+			more, err = carry(service, client)
 			sent += more
 		}
 		if err != nil {
@@ -117,7 +117,7 @@ func join(client, service *net.TCPConn, e *early) (sent, received int64, err err
 		service.CloseWrite()
 	})
 	both.Go(func() {
-		n, err := io.Copy(client, service)
+		n, err := carry(client, service)
 		received = n
 		if err != nil {
 			broken(err)
