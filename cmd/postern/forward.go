@@ -137,20 +137,15 @@ func (f *forwarder) listen(ctx context.Context, locals []local) error {
 	return nil
 }
 
-// accept takes connections until the listener is closed.
+// accept takes connections until the listener is closed. It takes no more while too
+// many wait.
 func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination, connections *sync.WaitGroup) {
 	for {
-		select {
-		case f.waiting <- struct{}{}:
-		case <-ctx.Done():
+		conn, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		conn, err := ln.Accept()
 		if err != nil {
-			<-f.waiting
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
 			// There are too many files, or a connection ended before it was taken.
 			f.tellShut(caller{from: ln.Addr().String(), to: to, came: time.Now()}, explain(err))
 			select {
@@ -159,7 +154,13 @@ func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination,
 			}
 			continue
 		}
-		connections.Go(func() { f.serve(ctx, conn.(*net.TCPConn), to) })
+		select {
+		case f.waiting <- struct{}{}:
+			connections.Go(func() { f.serve(ctx, conn.(*net.TCPConn), to) })
+		case <-ctx.Done():
+			conn.Close()
+			return
+		}
 	}
 }
 
