@@ -37,7 +37,7 @@ type Host struct {
 	Knock       []policy.Port // at least one
 	StepTimeout time.Duration // the door forgets a knock after this
 	Gap         time.Duration // the least time between two knocks; 0 leaves it to the client
-	Timeout     time.Duration // of an opening, from the first knock on
+	Timeout     time.Duration // of an opening, the look-up of the name and the wait for others included
 	Family      Family
 	User        string // to log in as; empty is the client's choice
 
