@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -109,6 +111,28 @@ func (h *hideout) finish(t *testing.T, cmd *lab.Cmd) outcome {
 		t.Fatal(err)
 	}
 	return outcome{out.String(), talk.String(), cmd.ProcessState.ExitCode()}
+}
+
+// startReady starts a session that says "ready" first, and gives both ends of what is said
+// after it.
+func startReady(t *testing.T, session *lab.Cmd) (in io.WriteCloser, out *bufio.Reader) {
+	t.Helper()
+	in, err := session.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := session.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out = bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the session says %q (%v)", line, err)
+	}
+	return in, out
 }
 
 // listen has the server do something with each connection to a port, which it closes

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"strings"
@@ -16,19 +15,8 @@ func TestSessionLasts(t *testing.T) {
 	h := newSSH(t)
 	// A grant that others from there could use, while it lasts.
 	h.up(t, strings.Replace(hiddenSSH, "tcp/22,", "tcp/22, admit: any, open_for: 500ms,", 1))
-	session := h.command(t, h.ssh("ssh", "home", "cat")...)
-	in, err := session.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := session.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := session.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(out)
+	session := h.command(t, h.ssh("ssh", "home", "echo ready; cat")...)
+	in, lines := startReady(t, session)
 	alive := func(when string) {
 		t.Helper()
 		if _, err := fmt.Fprintln(in, when); err != nil {

@@ -119,20 +119,7 @@ func TestSSHVerb(t *testing.T) {
 	// Nothing of ours is left between ssh and the server.
 	t.Run("alone", func(t *testing.T) {
 		cmd := h.atHome(t, "postern", "ssh", "home", "echo ready; cat")
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-			t.Fatalf("the session says %q (%v)", line, err)
-		}
+		in, _ := startReady(t, cmd)
 		proc := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
 		if program, err := os.Readlink(filepath.Join(proc, "exe")); err != nil || filepath.Base(program) != "ssh" {
 			t.Errorf("the process is %q (%v)", program, err)

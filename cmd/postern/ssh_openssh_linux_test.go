@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -189,20 +188,7 @@ func (h *hideout) forwards(t *testing.T) {
 		}
 	}()
 	session := h.command(t, h.ssh("ssh", "-o", "ExitOnForwardFailure=yes", "-L", "127.0.0.1:8007:127.0.0.1:7", "home", "echo ready; cat")...)
-	stdin, err := session.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := session.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := session.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("the session says %q (%v)", line, err)
-	}
+	stdin, _ := startReady(t, session)
 	conn, err := h.client.Dial(within(t, soon), "tcp", netip.MustParseAddrPort("127.0.0.1:8007"))
 	if err != nil {
 		t.Fatal(err)
