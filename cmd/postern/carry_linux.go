@@ -77,7 +77,8 @@ func splice(out *os.File, pipe int, conn *net.TCPConn) (total int64, err error) 
 		var moved int64
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
-			moved, failed = unix.Splice(int(fd), nil, pipe, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+			n, err := unix.Splice(int(fd), nil, pipe, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+			moved, failed = int64(n), err // n is an int where that has 32 bits
 			return failed != unix.EAGAIN || await(int(fd), unix.POLLIN, atOnce)
 		})
 		switch {
