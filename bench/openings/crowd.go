@@ -71,6 +71,9 @@ func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, loa
 					if err != nil {
 						return err
 					}
+					if c.subject.client != loop && !o.in { // of the loop it is expected
+						fmt.Fprintf(os.Stderr, "\n%s: %s\n", c.subject.name, o.why)
+					}
 					progress(fmt.Sprintf("%s %s", n, c.subject.name), t.add(o), openings)
 				}
 				return st.check()

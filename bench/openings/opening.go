@@ -26,6 +26,7 @@ type outcome struct {
 	in     bool          // the connection stood in time, and the greeting came
 	stood  time.Duration // from before the process was started
 	atOnce bool          // by the first try
+	why    string        // it is not in
 }
 
 // open runs a client once. It must be called on the client's host, on a thread
@@ -68,13 +69,20 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	}
 	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	stop := context.AfterFunc(ctx, kill)
-	defer cmd.Wait()
-	defer kill() // before it is waited for, as its number is another's then
-	defer stop()
+	ended := false
+	defer func() {
+		stop()
+		if !ended {
+			kill() // before it is waited for, as its number is another's then
+			cmd.Wait()
+		}
+	}()
 
 	stderr.SetReadDeadline(begun.Add(limit))
 	said := bufio.NewScanner(stderr)
+	last := "it says nothing"
 	for said.Scan() {
+		last = said.Text()
 		tries, ok := c.stands(said.Text())
 		if !ok {
 			continue
@@ -85,14 +93,23 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	if ctx.Err() != nil {
 		return o, ctx.Err()
 	}
+	if o.stood == 0 && said.Err() == nil {
+		stop()
+		ended = true
+		err := cmd.Wait()
+		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+			return o, fmt.Errorf("somebody has ended %s: %w", c.command[0], err)
+		}
+		return outcome{why: fmt.Sprintf("gives up: %v: %s", err, last)}, nil
+	}
 	if o.stood == 0 || o.stood > limit {
-		return outcome{}, nil
+		return outcome{why: fmt.Sprintf("not within %v: %s", limit, last)}, nil
 	}
 	stdout.SetReadDeadline(time.Now().Add(limit))
 	said = bufio.NewScanner(stdout)
 	o.in = said.Scan() && said.Text() == strings.TrimSpace(greeting)
 	if !o.in {
-		return outcome{}, ctx.Err()
+		return outcome{why: fmt.Sprintf("not greeted: %s", last)}, ctx.Err()
 	}
 	return o, nil
 }
