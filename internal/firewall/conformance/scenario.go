@@ -158,43 +158,41 @@ func (w *writer) wait(d time.Duration) {
 
 // next adds one packet of the source.
 func (w *writer) next(src netip.Addr) {
-	if chance(w.Rand, w.skill) && w.useful(src) {
-		return
+	if !chance(w.Rand, w.skill) || !w.useful(src) {
+		w.add(w.aimless(src))
 	}
-	switch w.IntN(8) {
-	case 0, 1: // sent again, or almost
-		if len(w.events) > 0 {
-			s := pick(w.Rand, w.events).shot
-			if chance(w.Rand, 0.3) {
-				s.seq++
-			}
-			if chance(w.Rand, 0.05) {
-				s.link = 1 - s.link
-			}
-			w.add(s)
+}
+
+// aimless makes a packet that leads somewhere by chance only.
+func (w *writer) aimless(src netip.Addr) shot {
+	port := pick(w.Rand, w.ports)
+	switch x := w.IntN(8); {
+	case x < 2 && len(w.events) > 0: // sent again, or almost
+		s := pick(w.Rand, w.events).shot
+		if chance(w.Rand, 0.3) {
+			s.seq++
 		}
-	case 2, 3:
-		w.send(src, pick(w.Rand, w.ports))
-	case 4:
-		w.send(src, pick(w.Rand, ports(strayPorts)))
-	case 5: // the right number of the wrong protocol
-		port := pick(w.Rand, w.ports)
+		if chance(w.Rand, 0.05) {
+			s.link = 1 - s.link
+		}
+		return s
+	case x == 2:
+		port = pick(w.Rand, ports(strayPorts))
+	case x == 3:
+		port = pick(w.Rand, ports(allowPorts))
+	case x == 4: // the right number of the wrong protocol
 		switch port.Protocol {
 		case policy.TCP:
 			port.Protocol = policy.UDP
 		case policy.UDP:
 			port.Protocol = policy.TCP
 		}
-		w.send(src, port)
-	case 6:
-		w.send(src, pick(w.Rand, ports(allowPorts)))
-	case 7: // no input at all
-		if port := pick(w.Rand, w.ports); port.Protocol == policy.TCP {
-			s := w.shot(src, port)
-			s.flags = packet.ACK
-			w.add(s)
-		}
+	case x == 5 && port.Protocol == policy.TCP: // no input at all
+		s := w.shot(src, port)
+		s.flags = packet.ACK
+		return s
 	}
+	return w.shot(src, port)
 }
 
 // useful sends what brings the source on: it uses a grant or makes the next
