@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"postern/bench/machine"
 	"postern/internal/lab"
 )
 
@@ -29,9 +30,9 @@ func overCable(l *lab.Lab) layer {
 
 // alone makes openings one after the other, each beside a plain connection, whose
 // time it gives too, and tells how busy the processors were meanwhile.
-func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, load int, err error) {
+func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, load machine.Load, err error) {
 	opened, plain = &tally{}, &tally{}
-	before := wholeMachine()
+	since := machine.Watch()
 	err = st.asClient(certs, func() error {
 		for range openings {
 			if err := st.renew(c); err != nil {
@@ -51,7 +52,7 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 		return st.check()
 	})
 	fmt.Fprintln(os.Stderr)
-	return opened, plain, wholeMachine().since(before), err
+	return opened, plain, since(), err
 }
 
 // clean measures openings one at a time, where nothing is lost.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"postern/bench/machine"
 	"postern/internal/lab"
 )
 
@@ -47,17 +48,17 @@ func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) 
 
 // run makes a number of openings over a network, and tells how busy the processors
 // were meanwhile.
-func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, load int, err error) {
+func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, load machine.Load, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for i, st := range c.stands {
 		if err := st.relay.Impair(n.impairment(i)); err != nil {
-			return nil, 0, err
+			return nil, load, err
 		}
 	}
 	c.left, c.begun, c.since = openings, 0, processorTime()
 	t = &tally{}
-	before := wholeMachine()
+	since := machine.Watch()
 	started := time.Now()
 	var all sync.WaitGroup
 	for _, st := range c.stands {
@@ -84,8 +85,8 @@ func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, loa
 		})
 	}
 	all.Wait()
-	load = wholeMachine().since(before)
-	fmt.Fprintf(os.Stderr, " in %.0f s, processors %d %% busy\n", time.Since(started).Seconds(), load)
+	load = since()
+	fmt.Fprintf(os.Stderr, " in %.0f s, processors %d %% busy, %d %% stolen\n", time.Since(started).Seconds(), load.Busy, load.Stolen)
 	return t, load, context.Cause(ctx)
 }
 

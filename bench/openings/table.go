@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"postern/bench/machine"
 	"postern/internal/lab"
 )
 
@@ -34,24 +35,24 @@ loss reord. dupl.       in    median       p99  1st try        in    median     
 		crowds = append(crowds, c)
 	}
 	for _, n := range b.networks {
-		busiest := 0
+		var worst machine.Load
 		row := fmt.Sprintf("%4d %6d %5d", n.loss, n.reorder, n.duplicate)
 		for _, c := range crowds {
 			t := &tally{}
 			if b.measures(c.subject) {
-				var load int
+				var load machine.Load
 				var err error
 				if t, load, err = c.run(ctx, n, b.openings); err != nil {
 					return err
 				}
-				busiest = max(busiest, load)
+				worst = machine.Load{Busy: max(worst.Busy, load.Busy), Stolen: max(worst.Stolen, load.Stolen)}
 			}
 			row += fmt.Sprintf("  %7s %9s %9s", t.in(), t.percentile(50), t.percentile(99))
 			if c.subject == ours {
 				row += fmt.Sprintf("  %7s", t.atOnce())
 			}
 		}
-		fmt.Println(row + mark(busiest))
+		fmt.Println(row + mark(worst))
 	}
 	return nil
 }
