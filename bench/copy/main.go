@@ -23,13 +23,14 @@ import (
 func main() {
 	size := flag.Int64("size", 1<<30, "how many bytes to copy")
 	rounds := flag.Int("rounds", 5, "how often each copy is made")
+	megabits := flag.Int("mbit", 0, "how many megabits a second the network carries; 0: as many as the machine does")
 	program := flag.String("postern", "", "a postern to measure, instead of building one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
-		err = run(ctx, *size, *rounds, *program)
+		err = run(ctx, *size, *rounds, *megabits, *program)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)

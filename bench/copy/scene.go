@@ -39,8 +39,9 @@ const (
 
 var hosts = []string{open, netcat, hidden, passed}
 
-// newScene builds the network. All that is written goes below the folder.
-func newScene(ctx context.Context, l *lab.Lab, folder, program string) (*scene, error) {
+// newScene builds the network, of so many megabits a second, or as fast as it goes if 0.
+// All that is written goes below the folder.
+func newScene(ctx context.Context, l *lab.Lab, folder, program string, megabits int) (*scene, error) {
 	if program == "" {
 		program = filepath.Join(folder, "bin", "postern")
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "postern/cmd/postern")
@@ -51,10 +52,17 @@ func newScene(ctx context.Context, l *lab.Lab, folder, program string) (*scene, 
 	}
 	s := &scene{client: l.Host("client"), folder: folder}
 	openServer, hiddenServer := l.Host("open"), l.Host("hidden")
-	_, atOpen := l.Connect(s.client, openServer, "192.0.2.0/24")
-	_, atHidden := l.Connect(s.client, hiddenServer, "198.51.100.0/24")
+	toOpen, atOpen := l.Connect(s.client, openServer, "192.0.2.0/24")
+	toHidden, atHidden := l.Connect(s.client, hiddenServer, "198.51.100.0/24")
 	if err := l.Err(); err != nil {
 		return nil, err
+	}
+	if megabits > 0 {
+		for _, end := range []*lab.Link{toOpen, atOpen, toHidden, atHidden} {
+			if err := slowDown(ctx, end, megabits); err != nil {
+				return nil, err
+			}
+		}
 	}
 	var config strings.Builder
 	for _, at := range []*lab.Link{atOpen, atHidden} {
@@ -86,6 +94,16 @@ func newScene(ctx context.Context, l *lab.Lab, folder, program string) (*scene, 
 		}
 	}
 	return s, nil
+}
+
+// slowDown has an end of a cable send no more than that (tc-tbf(8)).
+func slowDown(ctx context.Context, end *lab.Link, megabits int) error {
+	cmd := end.Host.Command(ctx, "tc", "qdisc", "add", "dev", end.Name, "root",
+		"tbf", "rate", fmt.Sprintf("%dmbit", megabits), "burst", "256kb", "latency", "20ms")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%q: %w\n%s", cmd.Args, err, out)
+	}
+	return nil
 }
 
 func (s *scene) path(name string) string { return filepath.Join(s.folder, name) }
