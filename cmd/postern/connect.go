@@ -121,17 +121,18 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool, delive
 // standard output, until the service has said all that it will. The end of standard
 // input is passed on, too: many a service answers only then.
 func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	// Closing it would wait for whoever polls it. Its end wakes those up, and the deadline all
+	// others.
+	stop := context.AfterFunc(ctx, func() {
+		conn.SetDeadline(time.Unix(1, 0))
+		conn.CloseRead()
+		conn.CloseWrite()
+	})
 	defer stop()
 	// Whoever reads us may have had enough. That is no failure, and nothing to be
 	// killed for.
 	signal.Ignore(syscall.SIGPIPE)
-	widen(s.stdin)
-	go func() {
-		carry(conn, s.stdin)
-		conn.CloseWrite()
-	}()
-	_, err := bring(s.out, conn)
+	err := exchange(ctx, s.stdin, s.out, conn)
 	switch {
 	case ctx.Err() != nil:
 		return interrupted()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,11 +25,12 @@ posture: closed
 log: {target: none}
 doors:
   plain:
-    service: [tcp/7001, tcp/7002, tcp/7003, tcp/7004, tcp/7005, tcp/7006, tcp/7007]
+    service: [tcp/7001, tcp/7002, tcp/7003, tcp/7004, tcp/7005, tcp/7006, tcp/7007, tcp/7008, tcp/7009, tcp/7010]
     knock: {sequence: [1234, 2345, 3456]}
 `)
 	many := pattern(10 << 20) // far more than all buffers on the way hold
 	flooded := make(chan error, 1)
+	stuck := make(chan struct{})
 	for i, service := range []struct {
 		name  string
 		serve func(*net.TCPConn)
@@ -58,6 +60,25 @@ doors:
 			urge(c)
 			io.WriteString(c, "second")
 		}},
+		{"talking", func(c *net.TCPConn) { // hears nothing until it has said all
+			c.Write(many)
+			sum := sha256.New()
+			io.Copy(sum, c)
+			fmt.Fprintf(c, "%x\n", sum.Sum(nil))
+		}},
+		{"waiting", func(c *net.TCPConn) {
+			io.WriteString(c, "ready\n")
+			io.Copy(io.Discard, c)
+		}},
+		{"stuffing", func(c *net.TCPConn) { // until nobody takes more of it
+			io.WriteString(c, "ready\n")
+			for err := error(nil); err == nil; {
+				c.SetWriteDeadline(time.Now().Add(time.Second))
+				_, err = c.Write(many)
+			}
+			close(stuck)
+			io.Copy(io.Discard, c)
+		}},
 	} {
 		port := 7001 + i
 		h.listen(t, port, service.serve)
@@ -79,6 +100,7 @@ doors:
 		{"the last bytes, to a service that heeds no end", "deaf", strings.NewReader("x"), string(many)},
 		{"everything comes back", "echoing", bytes.NewReader(many), string(many)},
 		{"what follows an urgent byte", "urging", strings.NewReader(""), "firstsecond"},
+		{"both talk at once", "talking", bytes.NewReader(many), string(many) + sum(many)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,6 +147,32 @@ doors:
 			io.WriteString(to, test.first)
 			cmd.Stdin = stdin
 			expect(t, h.finish(t, cmd), test.want)
+		})
+	}
+
+	for _, test := range []struct {
+		name, service string
+		until         func()
+	}{
+		{"an interrupt while nothing is said", "waiting", func() { time.Sleep(2 * time.Second) }},
+		{"an interrupt while nobody reads", "stuffing", func() { <-stuck }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := h.command(t, connect(test.service)...)
+			startReady(t, cmd)
+			test.until()
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != codeInterrupted {
+				t.Errorf("exit status %d, want %d", code, codeInterrupted)
+			}
+			// Of a second and more in which there was nothing to do.
+			if used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); used > 700*time.Millisecond {
+				t.Errorf("it used %v of the processor", used)
+			}
 		})
 	}
 
