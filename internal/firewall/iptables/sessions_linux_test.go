@@ -122,12 +122,14 @@ func TestUntold(t *testing.T) {
 // end.
 func (s *scene) called(f Family) *session {
 	s.t.Helper()
-	ln, err := s.client.Listen(s.t.Context(), "tcp", ":81")
+	// Any port: one that was just closed stays in use while a child of this process, between
+	// fork and exec, still has it.
+	ln, err := s.client.Listen(s.t.Context(), "tcp", ":0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer ln.Close()
-	near, err := s.gw.Dial(s.t.Context(), "tcp", netip.AddrPortFrom(on(s.outside, f), 81))
+	near, err := s.gw.Dial(s.t.Context(), "tcp", netip.AddrPortFrom(on(s.outside, f), uint16(ln.Addr().(*net.TCPAddr).Port)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
