@@ -176,15 +176,19 @@ doors:
 		})
 	}
 
-	t.Run("a reader that goes away", func(t *testing.T) {
-		t.Parallel()
-		cmd := h.command(t, "bash", "-c", "postern connect -q flooding </dev/null | head -c 10; exit ${PIPESTATUS[0]}")
-		got := h.finish(t, cmd)
-		expect(t, got, outcome{strings.Repeat("\x00", 10), "", 0})
-		if err := <-flooded; err == nil {
-			t.Error("the service was not told")
-		}
-	})
+	for what, script := range map[string]string{
+		"stays open": "postern connect -q flooding < <(exec sleep 3 2>/dev/null) | head -c 10; exit ${PIPESTATUS[0]}",
+		"is empty":   "postern connect -q flooding </dev/null | head -c 10; exit ${PIPESTATUS[0]}",
+	} {
+		t.Run("a reader that goes away, while the input "+what, func(t *testing.T) {
+			t.Parallel()
+			got := h.finish(t, h.command(t, "bash", "-c", script))
+			expect(t, got, outcome{strings.Repeat("\x00", 10), "", 0})
+			if err := <-flooded; err == nil {
+				t.Error("the service was not told")
+			}
+		})
+	}
 }
 
 // expect compares, but for what is said: that must hold the words given, or be nothing.

@@ -6,7 +6,7 @@ import (
 )
 
 // exchangeStreams passes on what a connection and two streams say to each other, until
-// the connection has ended. The end of in is passed on, too.
+// the service says no more. The end of in is passed on, too.
 func exchangeStreams(in io.Reader, out io.Writer, conn *net.TCPConn) error {
 	go func() {
 		carry(conn, in)

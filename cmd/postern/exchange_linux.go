@@ -13,32 +13,27 @@ import (
 )
 
 // exchange passes on what a connection and two streams say to each other, until
-// the connection has ended, or the context. The end of in is passed on, too.
+// the service says no more, or the context ends. The end of in is passed on, too.
 func exchange(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPConn) error {
-	from, to := pipe(in), pipe(out)
-	if from == nil || to == nil {
+	from, isFile := in.(*os.File)
+	to, _ := out.(*os.File)
+	if !isFile || !isPipe(to) {
 		return exchangeStreams(in, out, conn)
 	}
-	return withDescriptor(from, func(in int) error {
-		return withDescriptor(to, func(out int) error {
-			return withDescriptor(conn, func(conn int) error {
-				p := &pump{in: in, out: out, conn: conn, name: to.Name()}
+	return withDescriptor(from, func(inFD int) error {
+		return withDescriptor(to, func(outFD int) error {
+			return withDescriptor(conn, func(connFD int) error {
+				p := &pump{in: end{fd: inFD}, out: end{fd: outFD}, conn: connFD, name: to.Name()}
 				return p.run(ctx)
 			})
 		})
 	})
 }
 
-// pipe gives the file if it is a pipe, which is what ssh gives to its ProxyCommand; or nil.
-func pipe(stream any) *os.File {
-	f, ok := stream.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := f.Stat(); err != nil || info.Mode().Type() != fs.ModeNamedPipe {
-		return nil
-	}
-	return f
+// isPipe tells whether a file is a pipe, which is what ssh gives to its ProxyCommand.
+func isPipe(f *os.File) bool {
+	info, err := f.Stat() // of no file it is an error
+	return err == nil && info.Mode().Type() == fs.ModeNamedPipe
 }
 
 // withDescriptor calls f with a file's descriptor, which stays open meanwhile. (Fd would
@@ -57,30 +52,36 @@ func withDescriptor(file interface {
 	return failed
 }
 
-// A pump passes on what comes through two pipes and a connection, on one thread.
+// A pump passes on what comes from a file and a connection, on one thread: from the
+// file to the connection, and from there into a pipe.
 //
 // It is for copies of gigabytes, where ssh needs all of the processor that there is. A
 // goroutine for each direction would be shorter, but what is expensive is to wake up at every
 // packet, and then ssh and the Go runtime's own threads do so, too (docs/design.md).
 type pump struct {
-	in, out, conn   int // descriptors; those of pipes may block
-	inSize, outSize int // how much the pipes hold
-	name            string
+	in, out end // they may block
+	conn    int // a descriptor, which does not
+	name    string
 
-	read   [load]byte
-	unsent []byte // of what was read
-	ended  bool   // in has, or nobody takes more of it
-	full   bool   // out is
-	failed error  // to send
+	read    [load]byte
+	unsent  []byte // of what was read
+	inEnded bool   // or nobody takes more of it
+	outFull bool
+	failed  error // to send
 }
 
+// An end is a file, and how much it holds if it is a pipe; 0 if that is not known yet.
+type end struct{ fd, size int }
+
 const (
-	// wide is how much a pipe is to hold: as much as a connection's own buffers. One of
-	// the usual 64 KB has a writer and a reader wait for each other all the time. It is what
-	// every user may have (fs.pipe-max-size), for some dozens of pipes at once.
+	// wide is how much a pipe is to hold while much is passed on: as much as a connection's
+	// own buffers. One of the usual 64 KB has a writer and a reader wait for each other all
+	// the time. A user may have that (fs.pipe-max-size) for 64 pipes, and all others are
+	// small then (fs.pipe-user-pages-soft): so it is not for sessions in which little is said.
 	wide = 1 << 20
-	// page is how much a pipe that is not full takes without waiting.
-	page = 4096
+	// pipeBuf is how much a pipe that is not full takes as a whole and without waiting, if
+	// nobody else writes to it (PIPE_BUF, pipe(7)).
+	pipeBuf = 4096
 	// much in one go is the sign of a copy, rather than of somebody at a keyboard. What
 	// comes then is left to gather for a while: each time that something is passed on, others
 	// must wake up, and all that they do is done less often. It is what network cards do, too.
@@ -92,7 +93,6 @@ const (
 )
 
 func (p *pump) run(ctx context.Context) error {
-	p.inSize, p.outSize = widen(p.in), widen(p.out)
 	for ctx.Err() == nil {
 		comes, goes, err := p.wait()
 		if err != nil {
@@ -107,7 +107,7 @@ func (p *pump) run(ctx context.Context) error {
 			if ended || err != nil {
 				return err
 			}
-			more = more || gathers(n, p.outSize)
+			more = more || p.out.gathers(n)
 		}
 		if more {
 			pause := unix.NsecToTimespec(int64(gather))
@@ -117,22 +117,33 @@ func (p *pump) run(ctx context.Context) error {
 	return nil
 }
 
-// gathers tells whether a copy is going on of which more should be left to gather in a pipe
-// of that size.
-func gathers(n, size int) bool { return much <= n && n < size/2 }
+// gathers tells whether a copy is going on of which more should be left to gather in a
+// pipe, when n bytes of it have been passed on at once.
+func (e *end) gathers(n int) bool {
+	if n < much {
+		return false
+	}
+	if e.size == 0 {
+		e.size = widen(e.fd)
+	}
+	return n < e.size/2
+}
 
 // wait waits until receive or send has something to do.
 func (p *pump) wait() (comes, goes bool, err error) {
 	const in, out, conn = 0, 1, 2
 	fds := [3]unix.PollFd{{Fd: -1}, {Fd: -1}, {Fd: -1}}
 	timeout := forever
-	if !p.ended && len(p.unsent) == 0 {
-		fds[in] = unix.PollFd{Fd: int32(p.in), Events: unix.POLLIN}
+	if !p.inEnded && len(p.unsent) == 0 {
+		fds[in] = unix.PollFd{Fd: int32(p.in.fd), Events: unix.POLLIN}
 	}
-	if p.full {
-		fds[out] = unix.PollFd{Fd: int32(p.out), Events: unix.POLLOUT}
-		timeout = glance // the connection may have ended already, and would wake it up all the time
+	if p.outFull {
+		fds[out] = unix.PollFd{Fd: int32(p.out.fd), Events: unix.POLLOUT}
+		// A connection that has ended would wake it up at once, again and again. So it is not
+		// looked at, and does not tell either that the context has ended.
+		timeout = glance
 	} else {
+		// That the pipe's reader has gone shows when there is something for it, as ever.
 		fds[conn] = unix.PollFd{Fd: int32(p.conn), Events: unix.POLLIN}
 	}
 	if len(p.unsent) > 0 {
@@ -143,26 +154,25 @@ func (p *pump) wait() (comes, goes bool, err error) {
 		return false, false, os.NewSyscallError("poll", err)
 	}
 	if fds[out].Revents != 0 {
-		p.full = false
+		p.outFull = false
 	}
 	const broken = unix.POLLHUP | unix.POLLERR
-	comes = !p.full && (fds[out].Revents != 0 || fds[conn].Revents&(unix.POLLIN|broken) != 0)
+	comes = !p.outFull && (fds[out].Revents != 0 || fds[conn].Revents&(unix.POLLIN|broken) != 0)
 	goes = fds[in].Revents != 0 || len(p.unsent) > 0 && fds[conn].Revents&(unix.POLLOUT|broken) != 0
 	return comes, goes, nil
 }
 
 // send passes on what comes from in, and tells whether more should be left to gather.
 //
-// It reads and writes: a splice takes longer, as it goes page by page, and from Linux 6.5 to 6.7
-// it waits, with the pipe locked, where the connection takes no more.
+// It reads and writes: a splice takes longer, as it goes page by page.
 func (p *pump) send() (more bool) {
 	if len(p.unsent) == 0 {
-		n, err := unix.Read(p.in, p.read[:])
+		n, err := unix.Read(p.in.fd, p.read[:])
 		if again(err) {
 			return false
 		}
-		p.unsent, p.ended = p.read[:max(n, 0)], n <= 0
-		more = gathers(n, p.inSize)
+		p.unsent, p.inEnded = p.read[:max(n, 0)], n <= 0
+		more = n < len(p.read)/2 && p.in.gathers(n) // else much is there already
 	}
 	if len(p.unsent) > 0 {
 		n, err := unix.Write(p.conn, p.unsent)
@@ -171,10 +181,10 @@ func (p *pump) send() (more bool) {
 		}
 		p.unsent = p.unsent[max(n, 0):]
 		if err != nil {
-			p.unsent, p.ended, p.failed = nil, true, err
+			p.unsent, p.inEnded, p.failed = nil, true, err
 		}
 	}
-	if p.ended && len(p.unsent) == 0 {
+	if p.inEnded && len(p.unsent) == 0 {
 		unix.Shutdown(p.conn, unix.SHUT_WR)
 	}
 	return more
@@ -187,19 +197,19 @@ func (p *pump) send() (more bool) {
 // there is nothing, or even that the connection has ended. So where it moves nothing, though there is
 // something and room for it, one reading has the last word: it skips the byte.
 func (p *pump) receive() (n int, ended bool, err error) {
-	moved, err := unix.Splice(p.conn, nil, p.out, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	moved, err := unix.Splice(p.conn, nil, p.out.fd, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 	switch {
 	case moved > 0:
 		return int(moved), false, nil // it is an int where that has 32 bits
 	case err == unix.EINTR:
 		return 0, false, nil
 	case err == unix.EAGAIN && !p.room():
-		p.full = true
+		p.outFull = true
 		return 0, false, nil
 	case err != nil && err != unix.EAGAIN:
 		return 0, false, os.NewSyscallError("splice", err)
 	}
-	var buffer [page]byte
+	var buffer [pipeBuf]byte
 	n, err = unix.Read(p.conn, buffer[:])
 	switch {
 	case again(err):
@@ -210,7 +220,7 @@ func (p *pump) receive() (n int, ended bool, err error) {
 		return 0, true, p.reset()
 	}
 	for {
-		_, err := unix.Write(p.out, buffer[:n])
+		_, err := unix.Write(p.out.fd, buffer[:n])
 		if err == unix.EINTR {
 			continue
 		}
@@ -229,9 +239,9 @@ func (p *pump) reset() error {
 	return os.NewSyscallError("write", p.failed)
 }
 
-// room tells whether the pipe out takes a page, or is broken.
+// room tells whether the pipe takes pipeBuf bytes, or is broken.
 func (p *pump) room() bool {
-	fds := []unix.PollFd{{Fd: int32(p.out), Events: unix.POLLOUT}}
+	fds := []unix.PollFd{{Fd: int32(p.out.fd), Events: unix.POLLOUT}}
 	for {
 		n, err := unix.Poll(fds, 0)
 		if err != unix.EINTR {
@@ -243,12 +253,17 @@ func (p *pump) room() bool {
 // again tells whether an error says no more than that there is nothing to be done now.
 func again(err error) bool { return err == unix.EAGAIN || err == unix.EINTR }
 
-// widen makes a pipe wide, if the user may have that, and tells how much it holds.
-func widen(pipe int) int {
-	unix.FcntlInt(uintptr(pipe), unix.F_SETPIPE_SZ, wide)
-	size, err := unix.FcntlInt(uintptr(pipe), unix.F_GETPIPE_SZ, 0)
+// widen makes a pipe wide, if the user may have that, and tells how much it holds. It does
+// nothing to what is no pipe.
+func widen(fd int) int {
+	size, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
 	if err != nil {
 		return 0
+	}
+	if size < wide {
+		if now, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, wide); err == nil {
+			size = now
+		}
 	}
 	return size
 }
