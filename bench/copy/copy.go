@@ -107,18 +107,13 @@ func run(ctx context.Context, size int64, rounds, megabits int, program string) 
 	}
 	if disturbed > 0 {
 		fmt.Fprintf(w, "\n%d of the %d copies are of times when the host gave more than %d %% of the processors\nto others, however often they were made again.\n",
-			disturbed, rounds*len(hosts)*len(directions), muchStolen)
+			disturbed, rounds*len(hosts)*len(directions), machine.MuchStolen)
 	}
 	return w.Flush()
 }
 
-const (
-	// muchStolen is the percentage of the processors' time from which on a copy says
-	// more of the machine's host than of what is measured.
-	muchStolen = 5
-	// repeats is how often such a copy is made again.
-	repeats = 4
-)
+// repeats is how often a copy is made again of whose time much was stolen.
+const repeats = 4
 
 // copyCalmly copies as copy does, but again where the machine was disturbed; and tells if
 // that helped.
@@ -128,7 +123,7 @@ func (s *scene) copyCalmly(ctx context.Context, words []string, sum []byte) (too
 		if took, err = s.copy(ctx, words, sum); err != nil {
 			return 0, false, err
 		}
-		if since().Stolen <= muchStolen {
+		if since().Stolen <= machine.MuchStolen {
 			return took, true, nil
 		}
 	}

@@ -16,6 +16,10 @@ type Load struct {
 	Stolen int // the machine is a virtual one, and its host gave that time to another
 }
 
+// MuchStolen is the percentage of stolen time above which a measurement says more of the
+// machine's host than of what is measured.
+const MuchStolen = 5
+
 // Watch begins to look at all processors. What it gives tells their load from then
 // on.
 func Watch() func() Load {

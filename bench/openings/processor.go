@@ -30,17 +30,14 @@ func pause(used time.Duration, openings int) time.Duration {
 	return time.Duration(float64(used) / float64(openings) / busy / float64(runtime.NumCPU()))
 }
 
-// Where the processors have no more time to spare, or not as much as they believe,
-// openings wait for them as much as for the network.
-const (
-	tooBusy    = 80 // percent
-	muchStolen = 5  // percent
-)
+// tooBusy is a percentage: where the processors have no more time to spare, openings
+// wait for them as much as for the network.
+const tooBusy = 80
 
 // mark is what a row of a table ends with.
 func mark(l machine.Load) string {
 	switch {
-	case l.Stolen > muchStolen:
+	case l.Stolen > machine.MuchStolen:
 		return fmt.Sprintf("  (others had %d %% of the processors, so the times are too long)", l.Stolen)
 	case l.Busy > tooBusy:
 		return fmt.Sprintf("  (processors %d %% busy, so the times are too long)", l.Busy)

@@ -85,11 +85,7 @@ func (s *session) meant(name string, err error) error {
 
 // known tells whether the hosts file has a host of that name.
 func known(name string) bool {
-	path, err := hosts.Path()
-	if err != nil {
-		return false
-	}
-	file, err := hosts.Read(path)
+	_, file, err := readHosts()
 	return err == nil && file.Find(name) != nil
 }
 

@@ -139,7 +139,12 @@ func startReady(t *testing.T, session *lab.Cmd) (in io.WriteCloser, out *bufio.R
 // then.
 func (h *hideout) listen(t *testing.T, port int, serve func(*net.TCPConn)) {
 	t.Helper()
-	ln, err := h.server.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
+	h.listenAt(t, fmt.Sprintf(":%d", port), serve)
+}
+
+func (h *hideout) listenAt(t *testing.T, address string, serve func(*net.TCPConn)) {
+	t.Helper()
+	ln, err := h.server.Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,27 +47,18 @@ func (h *hideout) runAtHome(t *testing.T, words ...string) outcome {
 // the server's by the server's address. The ways there are ours to make.
 func newLogin(t *testing.T) *hideout {
 	t.Helper()
-	if !lab.RealRoot() {
-		t.Skip("sshd cannot become another user in a user namespace: run this as root")
-	}
-	h := newHideout(t, hiddenSSH)
-	inner := h.lab.Host("inner")
-	_, atInner := h.lab.Connect(h.server, inner, "198.51.100.0/24")
+	h, atInner := newInner(t)
 	known := ""
-	for name, host := range map[string]*lab.Host{"home": h.server, "inner": inner} {
+	for name, at := range map[string]*lab.Link{"home": h.at, "inner": atInner} {
 		if err := os.Mkdir(h.path(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openssh.Start(t.Context(), host, 22, h.path(name)); err != nil {
+		if _, err := openssh.Start(t.Context(), at.Host, 22, h.path(name)); err != nil {
 			t.Fatal(err)
 		}
 		public, err := os.ReadFile(h.path(name + "/host.pub"))
 		if err != nil {
 			t.Fatal(err)
-		}
-		at := h.at
-		if host == inner {
-			at = atInner
 		}
 		known += at.Addr4().String() + " " + string(public)
 	}

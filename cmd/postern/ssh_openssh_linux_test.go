@@ -25,17 +25,23 @@ doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
 `
 
-// newSSH has sshd behind the door, and ssh go through it to the host "home": or to "handed", which
-// is the same, and has postern hand the connection over. Behind the server is another
-// host with an sshd, "inner".
-func newSSH(t *testing.T) *hideout {
+// newInner has another host behind the server, for an sshd on each, and gives its link.
+func newInner(t *testing.T) (*hideout, *lab.Link) {
 	t.Helper()
 	if !lab.RealRoot() {
 		t.Skip("sshd cannot become another user in a user namespace: run this as root")
 	}
 	h := newHideout(t, hiddenSSH)
-	inner := h.lab.Host("inner")
-	_, atInner := h.lab.Connect(h.server, inner, "198.51.100.0/24")
+	_, atInner := h.lab.Connect(h.server, h.lab.Host("inner"), "198.51.100.0/24")
+	return h, atInner
+}
+
+// newSSH has sshd behind the door, and ssh go through it to the host "home": or to "handed", which
+// is the same, and has postern hand the connection over. Behind the server is another
+// host with an sshd, "inner".
+func newSSH(t *testing.T) *hideout {
+	t.Helper()
+	h, atInner := newInner(t)
 	config := "Host home\n\tProxyCommand postern connect -q home\n" +
 		"Host handed\n\tProxyCommand postern connect -q --fdpass home\n\tProxyUseFdpass yes\n"
 	for _, s := range []struct {
@@ -170,23 +176,7 @@ func (h *hideout) same(t *testing.T, name string, want []byte) {
 // ssh -L.
 func (h *hideout) forwards(t *testing.T) {
 	t.Helper()
-	ln, err := h.server.Listen(t.Context(), "tcp", "127.0.0.1:7")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				io.Copy(conn, conn)
-			}()
-		}
-	}()
+	h.listenAt(t, "127.0.0.1:7", func(c *net.TCPConn) { io.Copy(c, c) })
 	session := h.command(t, h.ssh("ssh", "-o", "ExitOnForwardFailure=yes", "-L", "127.0.0.1:8007:127.0.0.1:7", "home", "echo ready; cat")...)
 	stdin, _ := startReady(t, session)
 	conn, err := h.client.Dial(within(t, soon), "tcp", netip.MustParseAddrPort("127.0.0.1:8007"))
