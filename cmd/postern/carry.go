@@ -2,7 +2,7 @@ package main
 
 import "io"
 
-// load is how much carry takes at a time.
+// load is how much of a stream is taken at a time.
 const load = 256 << 10
 
 // carry copies from one stream to another until the first has ended.

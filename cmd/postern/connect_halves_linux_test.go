@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/descriptor"
 )
 
 // TestHalves connects to services that end a connection in each way that there is.
@@ -211,10 +213,7 @@ func pattern(n int) []byte {
 
 // urge sends a byte out of band.
 func urge(c *net.TCPConn) {
-	raw, err := c.SyscallConn()
-	if err == nil {
-		raw.Control(func(fd uintptr) { unix.Sendto(int(fd), []byte{'!'}, unix.MSG_OOB, nil) })
-	}
+	descriptor.Use(c, func(fd int) error { return unix.Sendto(fd, []byte{'!'}, unix.MSG_OOB, nil) })
 }
 
 type endless struct{}

@@ -6,10 +6,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/descriptor"
 )
 
 // exchange passes on what a connection and two streams say to each other, until
@@ -20,9 +21,9 @@ func exchange(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPCon
 	if !isFile || !isPipe(to) {
 		return exchangeStreams(in, out, conn)
 	}
-	return withDescriptor(from, func(inFD int) error {
-		return withDescriptor(to, func(outFD int) error {
-			return withDescriptor(conn, func(connFD int) error {
+	return descriptor.Use(from, func(inFD int) error {
+		return descriptor.Use(to, func(outFD int) error {
+			return descriptor.Use(conn, func(connFD int) error {
 				p := &pump{in: end{fd: inFD}, out: end{fd: outFD}, conn: connFD, name: to.Name()}
 				return p.run(ctx)
 			})
@@ -34,22 +35,6 @@ func exchange(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPCon
 func isPipe(f *os.File) bool {
 	info, err := f.Stat() // of no file it is an error
 	return err == nil && info.Mode().Type() == fs.ModeNamedPipe
-}
-
-// withDescriptor calls f with a file's descriptor, which stays open meanwhile. (Fd would
-// make it a blocking one.)
-func withDescriptor(file interface {
-	SyscallConn() (raw syscall.RawConn, err error)
-}, f func(int) error) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
 }
 
 // A pump passes on what comes from a file and a connection, on one thread: from the

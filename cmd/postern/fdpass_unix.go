@@ -4,11 +4,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"postern/internal/descriptor"
 )
 
 // canPassSocket: a connection can be handed to the process that asked for it.
@@ -37,23 +38,18 @@ func canReceive() error {
 // as one of its own making would be: blocking, and not in a hurry with small packets.
 func handOver(_ context.Context, conn *net.TCPConn) error {
 	conn.SetNoDelay(false)
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return notHandedOver(err)
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		if failed = unix.SetNonblock(int(fd), false); failed != nil {
-			return
+	err := descriptor.Use(conn, func(fd int) error {
+		if err := unix.SetNonblock(fd, false); err != nil {
+			return err
 		}
 		for {
-			failed = unix.Sendmsg(receiver, []byte{0}, unix.UnixRights(int(fd)), nil, 0)
-			if failed != unix.EINTR {
-				return
+			err := unix.Sendmsg(receiver, []byte{0}, unix.UnixRights(fd), nil, 0)
+			if err != unix.EINTR {
+				return err
 			}
 		}
 	})
-	if err = errors.Join(err, failed); err != nil {
+	if err != nil {
 		return notHandedOver(err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/descriptor"
 	"postern/internal/packet"
 )
 
@@ -92,7 +93,7 @@ func newRawSocket(family int, proto packet.Protocol) (*rawSocket, error) {
 func (s *rawSocket) file() *os.File { return s.f }
 
 func (s *rawSocket) read(keep func(raw []byte, at time.Time, out bool)) error {
-	return s.with(func(fd int) error {
+	return descriptor.Use(s.f, func(fd int) error {
 		for {
 			n, cn, _, from, err := unix.Recvmsg(fd, s.octets, s.control, unix.MSG_DONTWAIT)
 			switch {
@@ -138,7 +139,7 @@ func (s *rawSocket) read(keep func(raw []byte, at time.Time, out bool)) error {
 
 func (s *rawSocket) lost() (uint32, error) {
 	var info [unix.SK_MEMINFO_VARS]uint32
-	err := s.with(func(fd int) error {
+	err := descriptor.Use(s.f, func(fd int) error {
 		size := uint32(unsafe.Sizeof(info))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
@@ -148,19 +149,6 @@ func (s *rawSocket) lost() (uint32, error) {
 		return nil
 	})
 	return info[unix.SK_MEMINFO_DROPS], err
-}
-
-// with calls f with the socket's descriptor, which stays open meanwhile.
-func (s *rawSocket) with(f func(fd int) error) error {
-	conn, err := s.f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := conn.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
 }
 
 func (s *rawSocket) close() error { return nil }

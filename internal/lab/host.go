@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"postern/internal/descriptor"
 )
 
 // A Host is one machine of the lab: a network namespace with a network stack,
@@ -168,15 +170,8 @@ func newNetNS() (*os.File, error) {
 // inNetNS calls f on a thread in the namespace.
 func inNetNS(ns *os.File, f func() error) error {
 	return awayFromHome(func() error {
-		// Through Control, so that a Close meanwhile cannot make the number
-		// another file's.
-		conn, err := ns.SyscallConn()
+		err := descriptor.Use(ns, func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWNET) })
 		if err != nil {
-			return err
-		}
-		var entered error
-		err = conn.Control(func(fd uintptr) { entered = unix.Setns(int(fd), unix.CLONE_NEWNET) })
-		if err = errors.Join(err, entered); err != nil {
 			return fmt.Errorf("enter a network namespace: %w", err)
 		}
 		return f()

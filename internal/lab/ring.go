@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/descriptor"
 )
 
 // A ring is a packet socket that shares memory with the kernel (TPACKET_V2).
@@ -104,21 +106,15 @@ func (r *ring) read(keep func(raw []byte, at time.Time, out bool)) error {
 }
 
 func (r *ring) lost() (uint32, error) {
-	conn, err := r.f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var stats *unix.TpacketStats
-	if controlErr := conn.Control(func(fd uintptr) {
-		stats, err = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	}); controlErr != nil {
-		return 0, controlErr
-	}
-	if err != nil {
-		return 0, err
-	}
-	r.missed += stats.Drops // reading them sets them back
-	return r.missed, nil
+	err := descriptor.Use(r.f, func(fd int) error {
+		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err != nil {
+			return err
+		}
+		r.missed += stats.Drops // reading them sets them back
+		return nil
+	})
+	return r.missed, err
 }
 
 func (r *ring) close() error {
