@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/document"
+	"postern/internal/hosts"
+	"postern/internal/rewrite"
+)
+
+// settingFlags are the flags that are settings of a host.
+var settingFlags = []struct{ key, usage string }{
+	{hosts.KeyAddress, flagAddress},
+	{hosts.KeyPort, flagPort},
+	{hosts.KeyKnock, flagKnock},
+	{hosts.KeyStepTimeout, flagStepTimeout},
+	{hosts.KeyGap, flagGap},
+	{hosts.KeyTimeout, flagTimeout},
+	{hosts.KeyFamily, flagFamily},
+	{hosts.KeyUser, flagUser},
+}
+
+func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+func (s *session) addCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:     "add NAME | [NAME] LINK",
+		Short:   shortAdd,
+		Long:    longAdd,
+		Example: exampleAdd,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return &usageError{err: errors.New(sayNothingToAdd), cmd: cmd}
+			case len(args) == 1 && unwrapped(args[0]) == "":
+				return &usageError{err: errors.New(sayNoName), cmd: cmd}
+			}
+			for _, arg := range args {
+				if !isLink(arg) && strings.Contains(arg, "/") {
+					return &usageError{err: neither(arg), cmd: cmd}
+				}
+			}
+			if len(args) > 1 && isLink(args[0]) == isLink(args[1]) {
+				return &usageError{err: surplus(args[1]), cmd: cmd}
+			}
+			return exactly(2)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, file, err := readHosts()
+			if err != nil {
+				return err
+			}
+			on := hosts.Refuse
+			if force {
+				on = hosts.Replace
+			}
+			n, err := s.newcomer(args, file, on)
+			if err != nil {
+				return err
+			}
+			if err := settings(cmd, &n.Host); err != nil {
+				return &usageError{err: err, cmd: cmd}
+			}
+			return s.add(n, path, file, on)
+		},
+	}
+	for _, f := range settingFlags {
+		cmd.Flags().String(flagOf(f.key), "", f.usage)
+	}
+	cmd.Flags().BoolVar(&force, "force", false, flagForce)
+	withoutPolicy(cmd)
+	return cmd
+}
+
+// isLink tells whether an argument stands for a link.
+func isLink(arg string) bool { return arg == "-" || hosts.IsLink(unwrapped(arg)) }
+
+// unwrapped takes off what comes along with a copied link: spaces, line ends and quotes.
+func unwrapped(text string) string {
+	text = strings.TrimSpace(text)
+	for _, quote := range []string{`"`, "'"} {
+		if inner, found := strings.CutPrefix(text, quote); found && strings.HasSuffix(inner, quote) {
+			return strings.TrimSpace(strings.TrimSuffix(inner, quote))
+		}
+	}
+	return text
+}
+
+// A newcomer is a host to be added, and what it was made from before the flags.
+type newcomer struct {
+	hosts.Host
+	from origin
+}
+
+type origin int
+
+const (
+	fromNothing origin = iota
+	fromLink
+	fromEntry // the one that has its name
+)
+
+// newcomer gives the host that the arguments name: what a link says of it, or, if it is
+// to replace one, that one; or nothing but its name.
+func (s *session) newcomer(args []string, file *hosts.File, on hosts.Clash) (newcomer, error) {
+	name, link := "", ""
+	for _, arg := range args { // in either order
+		if isLink(arg) {
+			link = unwrapped(arg)
+		} else {
+			name = arg
+		}
+	}
+	if link == "" {
+		if old := file.Find(name); old != nil && on == hosts.Replace {
+			return newcomer{*old, fromEntry}, nil
+		}
+		return newcomer{hosts.New(name), fromNothing}, nil
+	}
+	if link == "-" {
+		// One byte more than any link has; a link that is too long is not read whole.
+		text, err := io.ReadAll(io.LimitReader(s.stdin, hosts.MaxLink+1))
+		if err != nil {
+			return newcomer{}, notRead("stdin", err)
+		}
+		link = unwrapped(string(text))
+	}
+	h, err := hosts.ParseLink(link)
+	if err != nil {
+		return newcomer{}, badLink(err)
+	}
+	h.Name = cmp.Or(name, h.Name)
+	return newcomer{h, fromLink}, nil
+}
+
+// settings has the flags change a host, and checks that it is whole.
+func settings(cmd *cobra.Command, h *hosts.Host) error {
+	if f := hosts.CheckName(h.Name); f != nil {
+		return f
+	}
+	for _, flag := range settingFlags {
+		given := cmd.Flags().Lookup(flagOf(flag.key))
+		if text := given.Value.String(); given.Changed && (text != "" || !h.Unset(flag.key)) {
+			if f := setting(h, flag.key, text); f != nil {
+				return fmt.Errorf("--%s: %w", given.Name, f)
+			}
+		}
+	}
+	if key, f := h.Check(); f != nil {
+		if name := flagOf(key); key == hosts.KeyFamily && !cmd.Flags().Changed(name) {
+			f = document.Wrong(f.Message, hintNoFamily)
+		}
+		return fmt.Errorf("--%s: %w", flagOf(key), f)
+	}
+	return nil
+}
+
+// setting sets one setting as the command line has it, where knocks can be parted by
+// spaces, and what does not belong to an address has flags of its own.
+func setting(h *hosts.Host, key, text string) *document.Fault {
+	if key == hosts.KeyKnock {
+		text = withCommas(text)
+	}
+	f := h.Set(key, text)
+	if p := hosts.Apart(text); f != nil && key == hosts.KeyAddress && (p.User != "" || p.Port != "") {
+		f = document.Wrong(f.Message, inFlags(p))
+	}
+	return f
+}
+
+// withCommas writes knocks with commas between them that have spaces, or the brackets of
+// the hosts file. A comma too many stays, for somebody to ask what was meant.
+func withCommas(text string) string {
+	text = strings.TrimSpace(text)
+	if inner, found := strings.CutPrefix(text, "["); found && strings.HasSuffix(inner, "]") {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	var words []string
+	for part := range strings.SplitSeq(text, ",") {
+		words = append(words, strings.Join(strings.Fields(part), ","))
+	}
+	return strings.Join(words, ",")
+}
+
+// added is the answer of add to programs.
+type added struct {
+	File     string   `json:"file"`
+	Replaced bool     `json:"replaced"`
+	Host     hostJSON `json:"host"`
+	Warnings []remark `json:"warnings"`
+}
+
+func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.Clash) error {
+	if err := hosts.Add(path, n.Host, on); err != nil {
+		if file.Exposed {
+			s.warn(exposed(path))
+		}
+		return notAdded(n.from, path, err)
+	}
+	if file.Exposed {
+		s.warn(wasExposed(path))
+	}
+	replaced := file.Find(n.Name) != nil
+	if s.json {
+		return s.answer(added{File: path, Replaced: replaced, Host: asJSON(&n.Host, counted), Warnings: s.remarks})
+	}
+	s.sayAdded(&n, path, replaced)
+	return nil
+}
+
+// badLink explains what is wrong with a link.
+func badLink(err error) *failure {
+	if _, ok := errors.AsType[*hosts.NewerError](err); ok {
+		return &failure{Code: codeUnsupported, Message: err.Error(), Hints: []string{hintNewerLink}, err: err}
+	}
+	f := &failure{Code: codeUsage, Message: err.Error(), err: err}
+	if fault, ok := errors.AsType[*document.Fault](err); ok {
+		f.Message, f.Hints = fault.Message, []string{fault.Hint}
+	}
+	return f
+}
+
+// notAdded explains why a host was not added.
+func notAdded(from origin, path string, err error) error {
+	exists, _ := errors.AsType[*hosts.ExistsError](err)
+	uneditable, _ := errors.AsType[*hosts.UneditableError](err)
+	busy, _ := errors.AsType[*rewrite.BusyError](err)
+	switch {
+	case exists != nil:
+		hints := []string{hintExists}
+		if from == fromLink {
+			hints = []string{hintOtherName, hintReplace}
+		}
+		return &failure{Code: codeFailed, Message: sayExists(exists, path), Hints: hints, err: err}
+	case uneditable != nil:
+		return &failure{Code: codeFailed, Message: sayUneditable(path), Hints: []string{hintByHand + uneditable.Entry}, err: err}
+	case busy != nil:
+		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintBusyHosts}, err: err}
+	}
+	return hostsTrouble(sayHostsUnwritten, path, err)
+}

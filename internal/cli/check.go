@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/automaton"
+)
+
+func (s *session) checkCommand() *cobra.Command {
+	scan := automaton.Scan{}
+	var here bool
+	var backend *string
+	cmd := &cobra.Command{
+		Use:     "check",
+		Short:   shortCheck,
+		Long:    longCheck,
+		Example: exampleCheck,
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case !(scan.Rate > 0) || math.IsInf(scan.Rate, 0):
+				return &usageError{err: errors.New(sayBadRate), cmd: cmd}
+			case scan.CPUs < 1:
+				return &usageError{err: errors.New(sayBadCPUs), cmd: cmd}
+			}
+			look := lookHere
+			if !here {
+				look = lookNowhere
+			}
+			b, err := s.chosen(*backend, cmd)
+			if err != nil {
+				return err
+			}
+			return s.check(b, scan, look)
+		},
+	}
+	cmd.Flags().Float64Var(&scan.Rate, "rate", 10_000, flagRate)
+	cmd.Flags().IntVar(&scan.CPUs, "cpus", runtime.NumCPU(), flagCPUs)
+	cmd.Flags().BoolVar(&here, "here", looksAround, flagHere)
+	backend = s.backendFlag(cmd)
+	return cmd
+}
+
+// What check looks at besides the policy.
+type look int
+
+const (
+	lookHere look = iota // this host
+	lookNowhere
+)
+
+// checked is the answer of check to programs.
+type checked struct {
+	File     string        `json:"file"`
+	Backend  string        `json:"backend"`
+	Rate     float64       `json:"rate"`
+	CPUs     int           `json:"cpus"`
+	Doors    []checkedDoor `json:"doors"`
+	Warnings []remark      `json:"warnings"`
+}
+
+// A checkedDoor tells after how many probes each scan opens a door: null if it
+// never does.
+type checkedDoor struct {
+	Name       string   `json:"name"`
+	Services   []string `json:"services"`
+	Knocks     int      `json:"knocks"`
+	Ascending  *float64 `json:"ascending"`
+	Descending *float64 `json:"descending"`
+	Random     *float64 `json:"random"` // on average
+}
+
+func (s *session) check(b backend, scan automaton.Scan, at look) error {
+	m, err := s.machine(b)
+	if err != nil {
+		return err
+	}
+	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
+	if !s.json {
+		if _, err := io.WriteString(s.out, s.checkedText(answer)); err != nil {
+			return err
+		}
+		s.sayScan(answer)
+	}
+	for _, d := range m.Lint() {
+		s.warn(aboutLine(d))
+	}
+	if at == lookHere {
+		s.lookAround(m, b)
+	}
+	answer.Warnings = s.remarks
+	if s.json {
+		return s.answer(answer)
+	}
+	s.sayValid(len(s.remarks))
+	return nil
+}
+
+// scanned has the machine scanned in every order.
+func scanned(m *automaton.Machine, scan automaton.Scan) []checkedDoor {
+	results := func(order automaton.Order) []automaton.Result {
+		scan.Order = order
+		return m.Scan(scan)
+	}
+	ascending, descending, random := results(automaton.Ascending), results(automaton.Descending), results(automaton.Random)
+	probes := func(r automaton.Result) *float64 {
+		if !r.Opens || math.IsInf(r.Probes, 0) || math.IsNaN(r.Probes) {
+			return nil
+		}
+		return &r.Probes
+	}
+	var doors []checkedDoor
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		doors = append(doors, checkedDoor{
+			d.Name, services(m, d), len(d.Knock.Sequence),
+			probes(ascending[i]), probes(descending[i]), probes(random[i]),
+		})
+	}
+	return doors
+}
+
+// checkedText says what scans do.
+func (s *session) checkedText(c checked) string {
+	t := table{headCheck}
+	for _, d := range c.Doors {
+		t = append(t, []string{
+			d.Name, strconv.Itoa(d.Knocks), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
+		})
+	}
+	var b strings.Builder
+	t.write(&b, s.outTTY)
+	return b.String()
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+var headCheck = []string{"DOOR", "KNOCKS", "ASCENDING SCAN", "DESCENDING SCAN", "RANDOM PROBES, ON AVERAGE"}
+
+const (
+	sayBadRate = "--rate must be a number greater than 0"
+	sayBadCPUs = "--cpus must be 1 or more"
+)
+
+func (v *voice) sayScan(c checked) {
+	v.say("a scan sends %s probes a second, and %d may be judged at once",
+		strconv.FormatFloat(c.Rate, 'f', -1, 64), c.CPUs)
+}
+
+func (v *voice) sayValid(warnings int) {
+	if warnings == 0 {
+		v.say("the policy is valid")
+		return
+	}
+	v.say("the policy is valid, with %s", count(warnings, "warning"))
+}
+
+// opensText tells when a scan in order opens a door.
+func opensText(probes *float64) string {
+	if probes == nil {
+		return "stays shut"
+	}
+	return fmt.Sprintf("OPENS after %.0f", *probes)
+}
+
+// averageText tells how long a random scan takes.
+func averageText(probes *float64, rate float64) string {
+	if probes == nil {
+		return "never opens"
+	}
+	return fmt.Sprintf("%s (%s)", largeText(*probes), longText(*probes/rate))
+}
+
+func largeText(n float64) string {
+	for _, size := range []struct {
+		name string
+		n    float64
+	}{{"trillion", 1e12}, {"billion", 1e9}, {"million", 1e6}} {
+		switch {
+		case n >= 1e15:
+			return strings.Replace(fmt.Sprintf("%.0e", n), "e+", "e", 1)
+		case n >= size.n:
+			return fmt.Sprintf("%.3g %s", n/size.n, size.name)
+		}
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+func longText(seconds float64) string {
+	const day, year = 86400, 365.25 * 86400
+	switch {
+	case seconds >= 1e6*year:
+		return "over a million years"
+	case seconds >= 2*year:
+		return fmt.Sprintf("%.0f years", seconds/year)
+	case seconds >= 2*day:
+		return fmt.Sprintf("%.0f days", seconds/day)
+	case seconds >= 2*3600:
+		return fmt.Sprintf("%.0f hours", seconds/3600)
+	case seconds >= 2*60:
+		return fmt.Sprintf("%.0f minutes", seconds/60)
+	}
+	return fmt.Sprintf("%.2g seconds", seconds)
+}

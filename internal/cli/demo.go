@@ -1,0 +1,26 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+const (
+	shortDemo = "show knocking in a network of its own"
+	longDemo  = `Builds two clients, a gateway with a hidden service and a host behind it out of
+network namespaces, and has them scan, knock and connect. Everything it says is
+checked with packets; it exits with 1 if anything is not so. It takes up to half
+a minute, needs no privilege and no other program, touches no network of this
+machine, and leaves nothing behind.`
+)
+
+// demoCommand tells the demo's story. Unlike the other verbs it acts on no
+// policy file and on no kernel rules of this host.
+func demoCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: shortDemo,
+		Long:  longDemo,
+		Args:  exactly(0),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return tellStory(cmd) },
+	}
+	withoutPolicy(cmd) // it brings its own
+	return cmd
+}

@@ -1,0 +1,44 @@
+//go:build !arm
+
+package cli
+
+import (
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/demo"
+	"postern/internal/lab"
+)
+
+func tellStory(cmd *cobra.Command) error {
+	// It may run the program again, so nothing may have been said yet.
+	if err := lab.Enter(); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	asJSON, err := cmd.Flags().GetBool("json")
+	if err != nil {
+		return err
+	}
+	screen := demoScreen(out)
+	if asJSON {
+		screen = &demo.Screen{Out: io.Discard}
+	}
+	report, err := demo.Run(cmd.Context(), screen, demo.Policy())
+	if err != nil || !asJSON {
+		return err
+	}
+	v := voice{out: out, json: true}
+	return v.answer(report)
+}
+
+// demoScreen is what the story is told on: somebody reads along on a terminal.
+func demoScreen(out io.Writer) *demo.Screen {
+	screen := &demo.Screen{Out: out}
+	if f, ok := out.(*os.File); ok {
+		screen.Paced, screen.Colour = terminal(f), colourful(f)
+	}
+	return screen
+}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// TestQueue has a queue of whom one destination is dead.
+func TestQueue(t *testing.T) {
+	q := newQueue()
+	dead := destination{port: policy.Port{Protocol: policy.TCP, Number: 80}}
+	alive := destination{host: "inner", port: dead.port}
+	came := time.Now()
+	var tries []destination
+	open := func(since time.Time, to destination) error {
+		_, err := q.open(t.Context(), since, to, func() (*opened, error) {
+			tries = append(tries, to)
+			if to == dead {
+				return nil, errors.New("dead")
+			}
+			return &opened{}, nil
+		})
+		return err
+	}
+	for range 2 {
+		if open(came, dead) == nil || len(tries) != 1 {
+			t.Errorf("whoever waited did not get the same answer: tried %v", tries)
+		}
+	}
+	if err := open(came, alive); err != nil || len(tries) != 2 {
+		t.Errorf("whoever goes elsewhere is told %v: tried %v", err, tries)
+	}
+	if open(time.Now().Add(time.Hour), dead) == nil || len(tries) != 3 {
+		t.Errorf("whoever came later was told what is past: tried %v", tries)
+	}
+}

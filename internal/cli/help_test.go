@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// TestHelpFits: no line of any verb's help is wider than the narrowest screen.
+func TestHelpFits(t *testing.T) {
+	var look func(*cobra.Command)
+	look = func(cmd *cobra.Command) {
+		var b strings.Builder
+		help(cmd, &b)
+		for line := range strings.Lines(b.String()) {
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > screen {
+				t.Errorf("%s: wider than %d: %q", cmd.CommandPath(), screen, line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	root := (&session{}).root()
+	if len(root.Commands()) < 10 {
+		t.Fatalf("there are but %d verbs", len(root.Commands()))
+	}
+	look(root)
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package cli
+
+const hintPing = "run it as root"

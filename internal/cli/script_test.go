@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/lab"
+)
+
+// The scripts in testdata run the real main, as a process of its own, on the
+// hosts of a lab. This binary plays postern when it is called so.
+func TestMain(m *testing.M) {
+	if name := filepath.Base(os.Args[0]); name != "postern" && name != "powerless" {
+		if err := lab.Enter(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(codeUnsupported)
+		}
+	}
+	// Where nft lives, which an ordinary user's PATH lacks.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
+	testscript.Main(m, map[string]func(){"postern": func() { os.Exit(Main()) }, "powerless": powerless})
+}
+
+// powerless runs another program without the right to change the network, as
+// an ordinary user has none.
+func powerless() {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "powerless:", err)
+		os.Exit(99)
+	}
+	path, err := exec.LookPath(os.Args[1])
+	if err == nil {
+		err = unix.Exec(path, os.Args[1:], os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, "powerless:", err)
+	os.Exit(99)
+}
+
+// TestScripts runs each script on a server of its own, at 192.0.2.1 and
+// 2001:db8::1, with a client beside it. On the server something listens on
+// 22/tcp that says "hello" to who connects.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: onServer,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"client":  onClient,
+			"connect": connect,
+			"refused": refused,
+			"sysctl":  sysctl,
+		},
+		RequireUniqueNames: true,
+	})
+}
+
+type networkKey struct{}
+
+type network struct{ server, client *lab.Host }
+
+// onServer builds the network, and moves the script to the server: a script
+// has a goroutine of its own, and what it starts is where its thread is. The
+// thread is never given back.
+func onServer(env *testscript.Env) error {
+	l := lab.New()
+	env.Defer(func() { l.Close() })
+	n := network{l.Host("server"), l.Host("client")}
+	l.Connect(n.server, n.client, "192.0.2.0/24", "2001:db8::/64")
+	if err := l.Err(); err != nil {
+		return err
+	}
+	env.Values[networkKey{}] = n
+	ln, err := n.server.Listen(context.Background(), "tcp", ":22")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { ln.Close() })
+	go greet(ln)
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
+	env.Setenv("NO_COLOR", "1")
+	runtime.LockOSThread()
+	return unix.Setns(n.server.NetNS(), unix.CLONE_NEWNET)
+}
+
+func greet(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		c.Write([]byte("hello\n"))
+		c.Close()
+	}
+}
+
+// exits runs a command that must end with a code: exits 3 postern up.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command args...")
+	}
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if want := args[0]; strconv.Itoa(got) != want {
+		ts.Fatalf("exits with %d, want %s", got, want)
+	}
+}
+
+// onClient runs a command on the client.
+func onClient(ts *testscript.TestScript, neg bool, args []string) {
+	var failed error
+	ts.Check(ts.Value(networkKey{}).(network).client.Do(func() error {
+		failed = ts.Exec(args[0], args[1:]...)
+		return nil
+	}))
+	if neg != (failed != nil) {
+		ts.Fatalf("on the client: %v", failed)
+	}
+}
+
+// connect connects from the client, and expects to be greeted.
+func connect(ts *testscript.TestScript, neg bool, args []string) {
+	address, err := netip.ParseAddrPort(args[0])
+	ts.Check(err)
+	patience := 10 * time.Second
+	if neg { // long enough: nobody answers
+		patience = 300 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := ts.Value(networkKey{}).(network).client.Dial(ctx, "tcp", address)
+	if err == nil {
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		var greeting []byte
+		if greeting, err = io.ReadAll(conn); err == nil && string(greeting) != "hello\n" {
+			err = fmt.Errorf("greeted with %q", greeting)
+		}
+	}
+	if neg != (err != nil) {
+		ts.Fatalf("connecting to %s: %v", address, err)
+	}
+}
+
+// refused knocks at a port from the client, and expects a RST or port unreachable;
+// or, negated, to hear nothing: refused tcp 192.0.2.1:23.
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: refused tcp|udp address:port")
+	}
+	address, err := netip.ParseAddrPort(args[1])
+	ts.Check(err)
+	patience := 10 * time.Second
+	if neg { // long enough
+		patience = 300 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := ts.Value(networkKey{}).(network).client.Dial(ctx, args[0], address)
+	if err == nil {
+		defer conn.Close()
+		if args[0] == "udp" {
+			conn.SetDeadline(time.Now().Add(patience))
+			conn.Write([]byte("hello\n"))
+			_, err = conn.Read(make([]byte, 1))
+		}
+	}
+	silent := false
+	if e, ok := errors.AsType[net.Error](err); ok {
+		silent = e.Timeout()
+	}
+	if neg && !silent || !neg && !errors.Is(err, unix.ECONNREFUSED) {
+		ts.Fatalf("%s to %s: %v", args[0], address, err)
+	}
+}
+
+// sysctl sets one of the server's settings.
+func sysctl(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Value(networkKey{}).(network).server.Sysctl(args[0], args[1])
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestDrawing looks at a drawing as a phone does: there are the three corners by
+// which it finds a code, and the quiet zone around it, as dark on light.
+func TestDrawing(t *testing.T) {
+	lines := drawing("postern://home.example:22/v1/name=ssh/knock=20914,7061:udp,41230/")
+	var light [][]bool
+	for _, line := range lines {
+		var upper, lower []bool
+		for _, r := range line {
+			upper = append(upper, r == '█' || r == '▀')
+			lower = append(lower, r == '█' || r == '▄')
+			if !strings.ContainsRune("█▀▄ ", r) {
+				t.Fatalf("%q in %q", r, line)
+			}
+		}
+		light = append(light, upper, lower)
+	}
+	const quiet = 4
+	size := len(light[0]) - 2*quiet
+	if size < 21 || (size-17)%4 != 0 || len(light) < size+2*quiet-1 {
+		t.Fatalf("%d wide, %d high", len(light[0]), len(light))
+	}
+	for y, row := range light[:size+quiet] {
+		if len(row) != size+2*quiet {
+			t.Fatalf("row %d is %d wide", y, len(row))
+		}
+		for x, is := range row {
+			if (y < quiet || x < quiet || x >= quiet+size) && !is {
+				t.Errorf("the quiet zone is dark at %d,%d", x, y)
+			}
+		}
+	}
+	finder := func(left, top int) {
+		for y := range 7 {
+			for x := range 7 {
+				ring := min(x, y, 6-x, 6-y) // the second ring of four is light
+				if got := light[quiet+top+y][quiet+left+x]; got != (ring == 1) {
+					t.Fatalf("no corner at %d,%d", left, top)
+				}
+			}
+		}
+	}
+	finder(0, 0)
+	finder(size-7, 0)
+	finder(0, size-7)
+}
+
+// TestQRAtTerminal: the code is drawn where a person sees it, and not where the
+// link goes on to another program.
+func TestQRAtTerminal(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\nposture: closed\ndoors: {ssh: {service: 22, knock: {sequence: [1234, 2345, 3456]}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	for _, test := range []struct {
+		piped bool
+		args  []string
+		drawn bool
+	}{
+		{false, nil, true},
+		{false, []string{"--qr=false"}, false},
+		{true, nil, false},
+		{true, []string{"--qr"}, true},
+	} {
+		screen, terminal := newTerminal(t)
+		out := terminal
+		if test.piped {
+			out, _ = os.Create(filepath.Join(t.TempDir(), "out"))
+		}
+		s := &session{voice: newVoice(out, terminal)}
+		if code := s.run(append([]string{"share", "-f", file, "--host", "home.example"}, test.args...)); code != codeDone {
+			t.Fatalf("exit code %d", code)
+		}
+		fmt.Fprint(terminal, "\x04")
+		var seen strings.Builder
+		for b := make([]byte, 4096); !strings.Contains(seen.String(), "\x04"); {
+			n, err := screen.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen.Write(b[:n])
+		}
+		if drawn := strings.Contains(seen.String(), whiteOnBlack+"█████"); drawn != test.drawn {
+			t.Errorf("piped %v, %q: drawn %v\n%s", test.piped, test.args, drawn, seen.String())
+		}
+		if strings.Contains(seen.String(), "postern://home.example") == test.piped {
+			t.Errorf("piped %v: the terminal shows %s", test.piped, seen.String())
+		}
+		// Where another program files the link, to say how is to say it twice.
+		if strings.Contains(seen.String(), "a client files it") == test.piped {
+			t.Errorf("piped %v: the hints are %s", test.piped, seen.String())
+		}
+	}
+}
+
+// newTerminal makes a terminal, and gives what its screen would show.
+func newTerminal(t *testing.T) (screen, terminal *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	return screen, terminal
+}

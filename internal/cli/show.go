@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/firewall/iptables"
+	"postern/internal/handout"
+	"postern/internal/policy"
+)
+
+func (s *session) showCommand() *cobra.Command {
+	var format, door string
+	var comments bool
+	cmd := &cobra.Command{
+		Use:     "show",
+		Short:   shortShow,
+		Long:    longShow,
+		Example: exampleShow,
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			i := slices.IndexFunc(forms, func(f form) bool { return f.name == format })
+			switch {
+			case i < 0:
+				return &usageError{err: unknownFormat(format), cmd: cmd}
+			case !forms[i].made():
+				return notMade(format)
+			case cmd.Flags().Changed("door") && forms[i].client == nil:
+				return &usageError{err: wrongPlace("--door", "--format "+format), cmd: cmd}
+			case cmd.Flags().Changed("comments") && forms[i].rules == nil:
+				return &usageError{err: wrongPlace("--comments", "--format "+format), cmd: cmd}
+			}
+			say := bare
+			if comments {
+				say = commented
+			}
+			return s.show(forms[i], say, door)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", forms[0].name, flagFormat())
+	cmd.Flags().BoolVar(&comments, "comments", true, flagComments)
+	cmd.Flags().StringVar(&door, "door", "", flagDoor)
+	return cmd
+}
+
+// How much a text says besides the rules.
+type style int
+
+const (
+	bare style = iota
+	commented
+)
+
+// A form is what a policy can be shown as: rules, what a client runs, or another
+// text about the policy; none of them if it cannot be made on this system.
+type form struct {
+	name   string
+	rules  func(*policy.Policy, style) (text, ruleSet string, err error)
+	client func(*policy.Door) (string, error)
+	text   func(*policy.Policy) string
+}
+
+func (f form) made() bool { return f.rules != nil || f.client != nil || f.text != nil }
+
+var forms = []form{
+	{name: "nft", rules: nftRules},
+	{name: "iptables-save", rules: iptablesRules((*iptables.Ruleset).Save, iptables.IPv4)},
+	{name: "ip6tables-save", rules: iptablesRules((*iptables.Ruleset).Save, iptables.IPv6)},
+	{name: "iptables-script", rules: iptablesRules((*iptables.Ruleset).Script, iptables.IPv4)},
+	{name: "ip6tables-script", rules: iptablesRules((*iptables.Ruleset).Script, iptables.IPv6)},
+	{name: "client-sh", client: handout.ClientSh},
+	{name: "client-ps1", client: handout.ClientPowerShell},
+	{name: "ports", text: handout.Ports},
+}
+
+func iptablesRules(
+	write func(*iptables.Ruleset, iptables.Family, iptables.Style) string, f iptables.Family,
+) func(*policy.Policy, style) (text, ruleSet string, err error) {
+	return func(p *policy.Policy, say style) (text, ruleSet string, err error) {
+		m, err := iptables.Machine(p)
+		if err != nil {
+			return "", "", err
+		}
+		r := iptables.Compile(m)
+		if say == commented {
+			return write(r, f, iptables.Commented), r.Digest(), nil
+		}
+		return write(r, f, iptables.Plain), r.Digest(), nil
+	}
+}
+
+// shown is the answer of show to programs.
+type shown struct {
+	File    string `json:"file"`
+	Format  string `json:"format"`
+	RuleSet string `json:"rule_set,omitempty"` // of rules
+	Door    string `json:"door,omitempty"`     // of what a client runs
+	Text    string `json:"text"`
+}
+
+func (s *session) show(as form, say style, door string) error {
+	p, err := s.policy()
+	if err != nil {
+		return err
+	}
+	answer := shown{File: s.file, Format: as.name}
+	switch {
+	case as.rules != nil:
+		answer.Text, answer.RuleSet, err = as.rules(p, say)
+	case as.client != nil:
+		var d *policy.Door
+		if d, err = doorNamed(p, door); err == nil {
+			answer.Door = d.Name
+			answer.Text, err = as.client(d)
+		}
+	default:
+		answer.Text = as.text(p)
+	}
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.answer(answer)
+	}
+	_, err = fmt.Fprint(s.out, answer.Text)
+	return err
+}
+
+// doorNamed gives a door; where there is but one, it need not be named.
+func doorNamed(p *policy.Policy, name string) (*policy.Door, error) {
+	var names []string
+	for i := range p.Doors {
+		if d := &p.Doors[i]; d.Name == name || name == "" && len(p.Doors) == 1 {
+			return d, nil
+		}
+		names = append(names, p.Doors[i].Name)
+	}
+	return nil, whichDoor(name, names)
+}

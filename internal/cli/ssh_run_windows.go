@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+)
+
+// become runs another program to its end, and ends as it does. (A process of Windows
+// cannot become another program.) Ctrl-C is that one's.
+func become(program string, args []string) error {
+	signal.Ignore(os.Interrupt)
+	cmd := exec.Command(program, args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &failure{Code: exit.ExitCode(), quiet: true, err: err}
+	}
+	if err != nil {
+		return notRun(program, err)
+	}
+	return nil
+}

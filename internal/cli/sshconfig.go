@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/hosts"
+	"postern/internal/rewrite"
+	"postern/internal/sshconfig"
+)
+
+func (s *session) sshConfigCommand() *cobra.Command {
+	var install bool
+	cmd := &cobra.Command{
+		Use:     "ssh-config NAME",
+		Short:   shortSSHConfig,
+		Long:    longSSHConfig,
+		Example: exampleSSHConfig,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{err: errors.New(sayNobodyToReach), cmd: cmd}
+			}
+			return exactly(1)(cmd, args)
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			h, known, err := s.hostAmong(args[0])
+			if err != nil {
+				return err
+			}
+			way, err := wayOfSSH(h)
+			if err != nil {
+				return err
+			}
+			if install {
+				return s.installInSSH(way, known)
+			}
+			if s.json {
+				return s.answer(sshBlock{Host: way.Name, Block: way.Block(), Warnings: s.remarks})
+			}
+			_, err = fmt.Fprint(s.out, way.Block())
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&install, "install", false, flagInstall)
+	withoutPolicy(cmd)
+	return cmd
+}
+
+// sshBlock is the answer of ssh-config to programs. Where nothing was to be
+// installed, there are no files.
+type sshBlock struct {
+	Host     string   `json:"host"`
+	Block    string   `json:"block"`
+	File     string   `json:"file,omitempty"`
+	Config   string   `json:"config,omitempty"`
+	Changed  *bool    `json:"changed,omitempty"`
+	Warnings []remark `json:"warnings"`
+}
+
+// installInSSH has ssh know the host by its name.
+func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
+	folder, err := sshconfig.Folder()
+	if err != nil {
+		return noSSHFolder(err)
+	}
+	done, err := sshconfig.Install(folder, way)
+	if err != nil {
+		return notInstalled(folder, err)
+	}
+	if done.Rival > 0 {
+		s.warn(rivalBlock(way.Name, done))
+	}
+	for _, name := range done.Blocks {
+		if known.Find(name) == nil {
+			s.warn(leftBlock(name, done.File))
+		}
+	}
+	if s.json {
+		changed := done.Changed || done.Included
+		return s.answer(sshBlock{
+			Host: way.Name, Block: way.Block(), File: done.File, Config: done.Config, Changed: &changed, Warnings: s.remarks,
+		})
+	}
+	s.sayInstalled(way.Name, done)
+	return nil
+}
+
+// notInstalled explains why ssh's files cannot be changed. What each error is about
+// it says itself.
+func notInstalled(folder string, err error) *failure {
+	f := &failure{Code: codeFailed, Message: sayNotInstalled(folder, err), err: err}
+	if _, ok := errors.AsType[*rewrite.BusyError](err); ok {
+		f.Hints = []string{hintBusySSH}
+	}
+	if _, ok := errors.AsType[*rewrite.PlaceError](err); ok {
+		f.Hints = []string{hintMoveSSH}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		f.Hints = []string{hintSSHOwner}
+	}
+	return f
+}

@@ -1,0 +1,50 @@
+//go:build !arm
+
+package cli
+
+import (
+	"slices"
+
+	"postern/internal/policy"
+	"postern/internal/preflight/otherrules"
+)
+
+// conspicuous warns of rule sets that refuse the ports beside the hidden ones in
+// another way than these are refused, by which they can be told. (In closed all
+// ports are covered alike, and before the others' rules. A guard whose cover is
+// drop is known to show where idle ports answer.)
+func conspicuous(p *policy.Policy, idle []otherrules.Idle) []remark {
+	if p.Posture != policy.Guard || p.Cover == policy.CoverDrop {
+		return nil
+	}
+	var fitting *policy.Cover
+	for _, c := range []policy.Cover{policy.CoverReset, policy.CoverUnreachable, policy.CoverDrop} {
+		if !slices.ContainsFunc(idle, func(i otherrules.Idle) bool { return !fits(c, i) }) {
+			fitting = &c
+			break
+		}
+	}
+	var remarks []remark
+	type chain struct{ table, chain string }
+	said := map[chain]bool{}
+	for _, i := range idle {
+		at := chain{i.Table, i.Chain}
+		if i.Table == "" || fits(p.Cover, i) || said[at] {
+			continue
+		}
+		said[at] = true
+		remarks = append(remarks, aboutConspicuous(i, p.Cover, fitting))
+	}
+	return remarks
+}
+
+// fits tells whether a cover refuses as idle ports are refused.
+func fits(c policy.Cover, i otherrules.Idle) bool {
+	switch {
+	case c == policy.CoverDrop:
+		return i.Refusal == otherrules.Silence
+	case c == policy.CoverReset && i.Protocol == policy.TCP:
+		return i.Refusal == otherrules.Reset
+	}
+	return i.Refusal == otherrules.Unreachable
+}

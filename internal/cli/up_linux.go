@@ -1,0 +1,153 @@
+//go:build !arm
+
+package cli
+
+import (
+	nft "github.com/google/nftables"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/iptables"
+	"postern/internal/firewall/nftables"
+	"postern/internal/host"
+	"postern/internal/preflight/otherrules"
+)
+
+// loaded is the answer of up to programs.
+type loaded struct {
+	File     string       `json:"file"`
+	Backend  string       `json:"backend"`
+	With     string       `json:"with,omitempty"` // the program that loaded the rules, and its version
+	RuleSet  string       `json:"rule_set"`
+	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
+	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
+	Doors    []loadedDoor `json:"doors"`
+	Warnings []remark     `json:"warnings"`
+}
+
+type loadedDoor struct {
+	Name     string   `json:"name"`
+	Services []string `json:"services"`
+}
+
+func (s *session) up(b firewall.Backend, risk risk) error {
+	m, err := s.machine(b)
+	if err != nil {
+		return err
+	}
+	digest := b.Digest(m)
+	before, err := b.Inspect()
+	if err != nil {
+		return err
+	}
+	all, err := s.beside(before)
+	if err != nil {
+		return err
+	}
+	for _, d := range m.Lint() {
+		s.warn(aboutLine(d))
+	}
+	if err := forwarding(m); err != nil {
+		return err
+	}
+	s.warn(absentInterfaces(m.Policy)...)
+	port, err := enslavedInterface(m.Policy)
+	switch {
+	case err != nil:
+		return err
+	case port != nil && risk == refuseRisk:
+		return port.failure()
+	case port != nil:
+		s.warn(port.remark())
+	}
+	s.warn(neighbours(m, b)...)
+	replaced := replaces(before, digest)
+	if replaced != "same" { // or it is no news
+		s.warn(cutOff(m)...)
+	}
+	if out := shutsCallerOut(m); out != nil && replaced != "same" { // or it is too late
+		if risk == refuseRisk {
+			return wouldShutOut(out)
+		}
+		s.warn(doesShutOut(out))
+	}
+	if err := b.Apply(m); err != nil {
+		return err
+	}
+	answer := loaded{File: s.file, Backend: b.Name(), With: with(b), RuleSet: digest, Replaced: replaced, Warnings: s.remarks}
+	// What another backend has loaded hides until now: there is no moment without.
+	for _, r := range others(all, b) {
+		if err := r.Remove(); err != nil {
+			return stillThere(r.Name(), err)
+		}
+		answer.TakenOut = append(answer.TakenOut, r.Name())
+	}
+	for i := range m.Doors {
+		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
+	}
+	if s.json {
+		return s.answer(answer)
+	}
+	s.sayLoaded(answer)
+	return nil
+}
+
+// replaces tells what a rule set takes the place of.
+func replaces(before *firewall.Status, digest string) string {
+	switch {
+	case !before.Loaded:
+		return "nothing"
+	case before.Digest != digest:
+		return "other"
+	case before.Altered:
+		return "altered"
+	}
+	return "same"
+}
+
+// forwarding wants this host to forward packets, if a door does.
+func forwarding(m *automaton.Machine) error {
+	if missing := notForwarding(m); missing != nil {
+		return missing.failure()
+	}
+	return nil
+}
+
+// notForwarding gives the first door that cannot work as the host is set.
+func notForwarding(m *automaton.Machine) *stuckDoor {
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		if !d.Forward.IsValid() {
+			continue
+		}
+		if missing, ok := host.Forwarding(d.Forward.Addr()); !ok {
+			return &stuckDoor{d.Name, d.Forward, missing}
+		}
+	}
+	return nil
+}
+
+// ours tells the chains that any backend has made.
+func ours(family nft.TableFamily, table, chain string) bool {
+	return family == nft.TableFamilyINet && table == nftables.Table || iptables.Ours(chain)
+}
+
+// neighbours looks for other rules that get in the way of the doors, or that make
+// what is hidden show.
+func neighbours(m *automaton.Machine, b firewall.Backend) []remark {
+	rules, err := otherrules.Read(ours)
+	if err != nil {
+		return []remark{{Message: err.Error()}}
+	}
+	var remarks []remark
+	for _, o := range rules.Obstacles(m) {
+		diverts := o.Kind == otherrules.Diverts || o.Kind == otherrules.MayDivert
+		switch {
+		case !diverts || b.Name() != iptables.Name:
+			remarks = append(remarks, aboutObstacle(o))
+		case !iptables.Keeps(m, o.Table):
+			remarks = append(remarks, aboutEscape(o))
+		}
+	}
+	return append(remarks, conspicuous(m.Policy, rules.Idle(m))...)
+}

@@ -1,0 +1,203 @@
+//go:build linux && !arm
+
+package otherrules
+
+import (
+	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// An end is what becomes of the packet in a chain.
+type end int
+
+const (
+	goesOn end = iota // to the chain's caller, or to its policy
+	accepted
+	dropped
+	diverted
+)
+
+// A verdict is what a base chain does to the packet.
+type verdict struct {
+	end       end
+	refusal   Refusal // of what is dropped
+	excepted  bool    // a rule that names the port may accept it after all
+	diverts   bool    // a rule that names the port may divert it
+	untracked bool
+}
+
+// maxDepth and maxRules bound the walk: other people's rules may be many, and
+// every jump takes them again.
+const (
+	maxDepth = 16 // the kernel's own limit (NFT_JUMP_STACK_SIZE)
+	maxRules = 200_000
+)
+
+type walker struct {
+	*Rules
+	packet packet
+	verdict
+	rules int
+}
+
+// walk sends the packet through a base chain.
+func (r *Rules) walk(c *chain, p packet) verdict {
+	w := &walker{Rules: r, packet: p}
+	w.end = w.chain(c, condition{}, 0)
+	if w.end == goesOn && c.Policy != nil && *c.Policy == nft.ChainPolicyDrop {
+		w.end = dropped
+	}
+	return w.verdict
+}
+
+// A condition is what led to a rule.
+type condition struct {
+	maybe bool // something in it is unknown
+	named bool // something in it is about the packet's port
+}
+
+// chain sends the packet through a chain. In one that it may not even reach,
+// nothing ends; only exceptions count.
+func (w *walker) chain(c *chain, under condition, depth int) end {
+	if depth > maxDepth {
+		return goesOn
+	}
+	for _, rule := range c.rules {
+		if w.rules++; w.rules > maxRules {
+			return accepted
+		}
+		end, returns := w.rule(c, rule, under, depth)
+		if end != goesOn || returns {
+			return end
+		}
+	}
+	return goesOn
+}
+
+// rule judges the packet by a rule.
+func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) (e end, returns bool) {
+	var r registers
+	maybe := under.maybe
+	here := func() condition { return condition{maybe, under.named || r.named} }
+	for _, one := range rule {
+		if w.packet.load(&r, one) {
+			continue
+		}
+		a := yes
+		switch one := one.(type) {
+		case *expr.Cmp:
+			a = r.compare(one)
+		case *expr.Range:
+			a = r.within(one)
+		case *expr.Bitwise:
+			r.mask(one)
+		case *expr.Match:
+			a = w.packet.extension(&r, one)
+		case *expr.Limit, *expr.Quota, *expr.Connlimit, *expr.Dynset:
+			a = unknown
+		case *expr.Lookup:
+			set := w.sets(c.Table, one.SetName)
+			element, found := set.find(&r, one.SourceRegister)
+			if a = found; one.Invert {
+				a = a.not()
+			}
+			switch {
+			case !one.IsDestRegSet:
+			case one.DestRegister != unix.NFT_REG_VERDICT: // a map to values
+				r.unknown(one.DestRegister, 16)
+			case a == yes && element.VerdictData != nil:
+				return w.follow(c, element.VerdictData, here(), depth)
+			case a == unknown:
+				w.any(c, set, here(), depth)
+				return goesOn, false
+			}
+		case *expr.Immediate:
+			r.put(one.Register, one.Data)
+		case *expr.Verdict:
+			return w.follow(c, one, here(), depth)
+		case *expr.Reject:
+			return w.refuses(rejects(one, w.packet.is6), here()), false
+		case *expr.Queue:
+			return w.ends(accepted, here()), false
+		case *expr.Notrack:
+			w.untracked = w.untracked || !maybe
+		case *expr.NAT:
+			if one.Type == expr.NATTypeDestNAT {
+				return w.ends(diverted, here()), false
+			}
+			return w.ends(accepted, here()), false
+		case *expr.Redir:
+			return w.ends(diverted, here()), false
+		case *expr.Target:
+			switch {
+			case isReject(one.Name):
+				return w.refuses(rejectsLegacy(one, w.packet.is6), here()), false
+			case isDivert(one.Name):
+				return w.ends(diverted, here()), false
+			case one.Name == "CT" || one.Name == "NOTRACK":
+				w.untracked = w.untracked || !maybe && one.Name == "NOTRACK"
+			}
+		}
+		switch a {
+		case no:
+			return goesOn, false
+		case unknown:
+			maybe = true
+		}
+	}
+	return goesOn, false
+}
+
+// any follows every verdict of a map in which who knows which one it is: by the
+// interface, say.
+func (w *walker) any(c *chain, s *set, how condition, depth int) {
+	how.maybe = true
+	for i := range s.all() {
+		if v := s.elements[i].VerdictData; v != nil && w.rules < maxRules {
+			w.rules++
+			w.follow(c, v, how, depth)
+		}
+	}
+}
+
+// ends gives an end, unless it is unknown whether the packet gets there.
+func (w *walker) ends(e end, how condition) end {
+	switch {
+	case !how.maybe:
+		return e
+	case e == accepted && how.named:
+		w.excepted = true
+	case e == diverted && how.named:
+		w.diverts = true
+	}
+	return goesOn
+}
+
+// refuses ends the packet with an answer.
+func (w *walker) refuses(as Refusal, how condition) end {
+	if !how.maybe {
+		w.refusal = as
+	}
+	return w.ends(dropped, how)
+}
+
+// follow does what a verdict says.
+func (w *walker) follow(c *chain, v *expr.Verdict, how condition, depth int) (e end, returns bool) {
+	switch v.Kind {
+	case expr.VerdictAccept, expr.VerdictStop, expr.VerdictQueue, expr.VerdictStolen:
+		return w.ends(accepted, how), false
+	case expr.VerdictDrop:
+		return w.ends(dropped, how), false
+	case expr.VerdictReturn:
+		return goesOn, !how.maybe
+	case expr.VerdictJump, expr.VerdictGoto:
+		to := w.chains[chainKey{c.Table.Family, c.Table.Name, v.Chain}]
+		if to == nil {
+			return goesOn, false
+		}
+		e = w.chain(to, how, depth+1)
+		return e, v.Kind == expr.VerdictGoto && !how.maybe
+	}
+	return goesOn, false
+}
