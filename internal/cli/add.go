@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"cmp"
 	"errors"
 	"fmt"
@@ -38,17 +40,17 @@ func (s *session) addCommand() *cobra.Command {
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
-				return &usageError{err: errors.New(sayNothingToAdd), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNothingToAdd), Cmd: cmd}
 			case len(args) == 1 && unwrapped(args[0]) == "":
-				return &usageError{err: errors.New(sayNoName), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNoName), Cmd: cmd}
 			}
 			for _, arg := range args {
 				if !isLink(arg) && strings.Contains(arg, "/") {
-					return &usageError{err: neither(arg), cmd: cmd}
+					return &ui.UsageError{Err: neither(arg), Cmd: cmd}
 				}
 			}
 			if len(args) > 1 && isLink(args[0]) == isLink(args[1]) {
-				return &usageError{err: surplus(args[1]), cmd: cmd}
+				return &ui.UsageError{Err: surplus(args[1]), Cmd: cmd}
 			}
 			return exactly(2)(cmd, args)
 		},
@@ -66,7 +68,7 @@ func (s *session) addCommand() *cobra.Command {
 				return err
 			}
 			if err := settings(cmd, &n.Host); err != nil {
-				return &usageError{err: err, cmd: cmd}
+				return &ui.UsageError{Err: err, Cmd: cmd}
 			}
 			return s.add(n, path, file, on)
 		},
@@ -75,7 +77,7 @@ func (s *session) addCommand() *cobra.Command {
 		cmd.Flags().String(flagOf(f.key), "", f.usage)
 	}
 	cmd.Flags().BoolVar(&force, "force", false, flagForce)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
@@ -191,36 +193,36 @@ func withCommas(text string) string {
 
 // added is the answer of add to programs.
 type added struct {
-	File     string   `json:"file"`
-	Replaced bool     `json:"replaced"`
-	Host     hostJSON `json:"host"`
-	Warnings []remark `json:"warnings"`
+	File     string      `json:"file"`
+	Replaced bool        `json:"replaced"`
+	Host     hostJSON    `json:"host"`
+	Warnings []ui.Remark `json:"warnings"`
 }
 
 func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.Clash) error {
 	if err := hosts.Add(path, n.Host, on); err != nil {
 		if file.Exposed {
-			s.warn(exposed(path))
+			s.Warn(exposed(path))
 		}
 		return notAdded(n.from, path, err)
 	}
 	if file.Exposed {
-		s.warn(wasExposed(path))
+		s.Warn(wasExposed(path))
 	}
 	replaced := file.Find(n.Name) != nil
-	if s.json {
-		return s.answer(added{File: path, Replaced: replaced, Host: asJSON(&n.Host, counted), Warnings: s.remarks})
+	if s.JSON {
+		return s.Answer(added{File: path, Replaced: replaced, Host: asJSON(&n.Host, counted), Warnings: s.Remarks})
 	}
 	s.sayAdded(&n, path, replaced)
 	return nil
 }
 
 // badLink explains what is wrong with a link.
-func badLink(err error) *failure {
+func badLink(err error) *ui.Failure {
 	if _, ok := errors.AsType[*hosts.NewerError](err); ok {
-		return &failure{Code: codeUnsupported, Message: err.Error(), Hints: []string{hintNewerLink}, err: err}
+		return &ui.Failure{Code: ui.CodeUnsupported, Message: err.Error(), Hints: []string{hintNewerLink}, Err: err}
 	}
-	f := &failure{Code: codeUsage, Message: err.Error(), err: err}
+	f := &ui.Failure{Code: ui.CodeUsage, Message: err.Error(), Err: err}
 	if fault, ok := errors.AsType[*document.Fault](err); ok {
 		f.Message, f.Hints = fault.Message, []string{fault.Hint}
 	}
@@ -238,11 +240,11 @@ func notAdded(from origin, path string, err error) error {
 		if from == fromLink {
 			hints = []string{hintOtherName, hintReplace}
 		}
-		return &failure{Code: codeFailed, Message: sayExists(exists, path), Hints: hints, err: err}
+		return &ui.Failure{Code: ui.CodeFailed, Message: sayExists(exists, path), Hints: hints, Err: err}
 	case uneditable != nil:
-		return &failure{Code: codeFailed, Message: sayUneditable(path), Hints: []string{hintByHand + uneditable.Entry}, err: err}
+		return &ui.Failure{Code: ui.CodeFailed, Message: sayUneditable(path), Hints: []string{hintByHand + uneditable.Entry}, Err: err}
 	case busy != nil:
-		return &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintBusyHosts}, err: err}
+		return &ui.Failure{Code: ui.CodeFailed, Message: err.Error(), Hints: []string{hintBusyHosts}, Err: err}
 	}
 	return hostsTrouble(sayHostsUnwritten, path, err)
 }

@@ -9,6 +9,41 @@ import (
 )
 
 const (
+	shortAdd = "add a host to the hosts file, by its settings or by a link"
+	longAdd  = `Writes an entry into the hosts file, so that a name is enough to knock. What to
+write is in the flags, or in a LINK that "postern share" printed on the server;
+the link - is read from standard input, where no history of commands keeps it.
+Flags change what a link says. With --force they change the host of that name, and
+leave the rest of it as it is; --user "", and likewise others, takes a setting out. A
+link with --force takes the whole place of the old one.
+
+The file holds the knocks, and is readable by you alone. Its comments and the
+order in it stay as they are; an entry can as well be written by hand:
+
+  version: 1
+  hosts:
+    home:
+      address: home.example
+      port: 22                # of the service; udp/51820 is a UDP one
+      knock: [20914, udp/7061, 41230]
+      step_timeout: 3s        # the door's
+      user: ann               # to log in as, over ssh`
+	exampleAdd = `  postern add home --address home.example --knock 20914,7061:udp,41230
+  postern add - <link.txt
+  postern add --force home --port 2222
+  postern add postern://home.example:22/v1/name=ssh/knock=20914,41230/ home`
+	flagForce       = "change the host of that name, or replace it by a link"
+	flagAddress     = "where the host is: a name or an IP `ADDRESS`"
+	flagPort        = "the service's `PORT`, tcp unless written 51820:udp; 22 if left out"
+	flagKnock       = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
+	flagStepTimeout = "the door's step_timeout, the longest `TIME` between two knocks; 3s if left out"
+	flagGap         = "the least `TIME` between two knocks"
+	flagTimeout     = "how much `TIME` to give an opening; 15s if left out"
+	flagFamily      = "`4` to come by IPv4 only, 6 by IPv6"
+	flagUser        = "the `USER` to log in as, over ssh"
+)
+
+const (
 	sayNothingToAdd = "which host, or which link?"
 	hintNewerLink   = "update postern here, or ask for a link from an older one"
 	sayNoName       = "the name is empty: write one, as in \"postern add home\""
@@ -42,7 +77,7 @@ func inFlags(p hosts.Parts) string {
 	return text
 }
 
-func (v *voice) sayAdded(n *newcomer, path string, replaced bool) {
+func (s *session) sayAdded(n *newcomer, path string, replaced bool) {
 	done := "added"
 	switch {
 	case n.from == fromEntry:
@@ -50,8 +85,8 @@ func (v *voice) sayAdded(n *newcomer, path string, replaced bool) {
 	case replaced:
 		done = "replaced"
 	}
-	v.say("%s %q in %q", done, n.Name, path)
-	v.hint("come in with " + wayIn(&n.Host))
+	s.Say("%s %q in %q", done, n.Name, path)
+	s.Hint("come in with " + wayIn(&n.Host))
 }
 
 // wayIn is the verb to come in by: one that sees whether the door has opened, if there

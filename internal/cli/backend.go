@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"postern/internal/cli/ui"
+)
 
 // backendFlag lets a verb choose the backend.
 func (s *session) backendFlag(cmd *cobra.Command) *string {
@@ -19,5 +23,5 @@ func (s *session) chosen(name string, cmd *cobra.Command) (backend, error) {
 		}
 		names = append(names, b.Name())
 	}
-	return nil, &usageError{err: unknownBackend(name, names), cmd: cmd}
+	return nil, &ui.UsageError{Err: unknownBackend(name, names), Cmd: cmd}
 }

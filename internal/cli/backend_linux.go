@@ -72,7 +72,7 @@ func (s *session) inspect() ([]running, error) {
 	case len(loaded) == 0:
 		return all[:1], nil
 	case unread != nil: // no reason not to tell of what is loaded
-		s.warn(notInspected(unread))
+		s.Warn(notInspected(unread))
 	}
 	return loaded, nil
 }
@@ -89,7 +89,7 @@ func (s *session) beside(before *firewall.Status) ([]running, error) {
 	if errors.As(unread, &unreadable) && !before.Loaded {
 		return nil, unread
 	}
-	s.warn(notInspected(unread))
+	s.Warn(notInspected(unread))
 	return all, nil
 }
 

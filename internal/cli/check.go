@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"io"
 	"math"
@@ -26,9 +28,9 @@ func (s *session) checkCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case !(scan.Rate > 0) || math.IsInf(scan.Rate, 0):
-				return &usageError{err: errors.New(sayBadRate), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayBadRate), Cmd: cmd}
 			case scan.CPUs < 1:
-				return &usageError{err: errors.New(sayBadCPUs), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayBadCPUs), Cmd: cmd}
 			}
 			look := lookHere
 			if !here {
@@ -63,7 +65,7 @@ type checked struct {
 	Rate     float64       `json:"rate"`
 	CPUs     int           `json:"cpus"`
 	Doors    []checkedDoor `json:"doors"`
-	Warnings []remark      `json:"warnings"`
+	Warnings []ui.Remark   `json:"warnings"`
 }
 
 // A checkedDoor tells after how many probes each scan opens a door: null if it
@@ -83,23 +85,23 @@ func (s *session) check(b backend, scan automaton.Scan, at look) error {
 		return err
 	}
 	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
-	if !s.json {
-		if _, err := io.WriteString(s.out, s.checkedText(answer)); err != nil {
+	if !s.JSON {
+		if _, err := io.WriteString(s.Out, s.checkedText(answer)); err != nil {
 			return err
 		}
 		s.sayScan(answer)
 	}
 	for _, d := range m.Lint() {
-		s.warn(aboutLine(d))
+		s.Warn(ui.AboutLine(d))
 	}
 	if at == lookHere {
 		s.lookAround(m, b)
 	}
-	answer.Warnings = s.remarks
-	if s.json {
-		return s.answer(answer)
+	answer.Warnings = s.Remarks
+	if s.JSON {
+		return s.Answer(answer)
 	}
-	s.sayValid(len(s.remarks))
+	s.sayValid(len(s.Remarks))
 	return nil
 }
 
@@ -129,13 +131,13 @@ func scanned(m *automaton.Machine, scan automaton.Scan) []checkedDoor {
 
 // checkedText says what scans do.
 func (s *session) checkedText(c checked) string {
-	t := table{headCheck}
+	t := ui.Table{headCheck}
 	for _, d := range c.Doors {
 		t = append(t, []string{
 			d.Name, strconv.Itoa(d.Knocks), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
 		})
 	}
 	var b strings.Builder
-	t.write(&b, s.outTTY)
+	t.Write(&b, s.OutTTY)
 	return b.String()
 }

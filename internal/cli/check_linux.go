@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"io/fs"
 	"slices"
@@ -20,24 +22,24 @@ const looksAround = true
 func (s *session) lookAround(m *automaton.Machine, b backend) {
 	s.lookAtHost(m)
 	if tables, ok := b.(iptables.Backend); ok {
-		s.warn(memory(tables)...)
+		s.Warn(memory(tables)...)
 	}
 }
 
 func (s *session) lookAtHost(m *automaton.Machine) {
-	s.warn(absentInterfaces(m.Policy)...)
+	s.Warn(absentInterfaces(m.Policy)...)
 	switch port, err := enslavedInterface(m.Policy); {
 	case err != nil:
-		s.warn(remark{Message: err.Error()})
+		s.Warn(ui.Remark{Message: err.Error()})
 	case port != nil:
-		s.warn(port.remark())
+		s.Warn(port.remark())
 	}
 	if stuck := notForwarding(m); stuck != nil {
-		s.warn(stuck.remark())
+		s.Warn(stuck.remark())
 	}
 	listening, err := host.Listening()
 	if err != nil {
-		s.warn(remark{Message: err.Error()})
+		s.Warn(ui.Remark{Message: err.Error()})
 		return
 	}
 	knocks := map[policy.Port]bool{}
@@ -45,7 +47,7 @@ func (s *session) lookAtHost(m *automaton.Machine) {
 		d := &m.Doors[i]
 		for n, port := range d.Knock.Sequence {
 			if !knocks[port] && slices.Contains(listening, port) {
-				s.warn(aboutLine(m.Policy.Diagnose(d.Knock.SequencePos[n], sayKnockInUse(port), hintKnockInUse)))
+				s.Warn(ui.AboutLine(m.Policy.Diagnose(d.Knock.SequencePos[n], sayKnockInUse(port), hintKnockInUse)))
 			}
 			knocks[port] = true
 		}
@@ -64,7 +66,7 @@ func (s *session) lookAtHost(m *automaton.Machine) {
 		}
 	}
 	if len(unlisted) > 0 {
-		s.warn(aboutUnlisted(unlisted))
+		s.Warn(aboutUnlisted(unlisted))
 	}
 }
 
@@ -73,21 +75,21 @@ func (s *session) lookAtHost(m *automaton.Machine) {
 const enough = 65536
 
 // memory tells how many forged knocks it takes to have xt_recent forget a client.
-func memory(b iptables.Backend) []remark {
+func memory(b iptables.Backend) []ui.Remark {
 	if _, err := b.Version(); err != nil {
-		f := explain(err)
-		return []remark{{Message: f.Message, Hints: f.Hints}}
+		f := ui.Explain(err)
+		return []ui.Remark{{Message: f.Message, Hints: f.Hints}}
 	}
 	c, err := iptables.ReadCapacity()
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return []remark{unknownCapacity()}
+		return []ui.Remark{unknownCapacity()}
 	case err != nil:
-		return []remark{{Message: err.Error()}}
+		return []ui.Remark{{Message: err.Error()}}
 	case c.Senders >= enough:
 		return nil
 	}
-	return []remark{aboutCapacity(c)}
+	return []ui.Remark{aboutCapacity(c)}
 }
 
 // dhcpClient tells a port that only answers come to, from servers that were asked.

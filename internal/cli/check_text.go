@@ -1,9 +1,23 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"strconv"
 	"strings"
+)
+
+const (
+	shortCheck = "find mistakes in the policy, and what scans do to it"
+	longCheck  = `Says what is wrong with the policy. If nothing is: for each door, whether a scan
+of all ports in order would open it, and how many random probes it takes on
+average. Then what is likely a mistake, in the policy or on this host.`
+	exampleCheck = `  postern check -f policy.yaml
+  postern check --rate 100000 --here=false`
+	flagRate = "take a scan to send `N` probes a second"
+	flagCPUs = "take a host to judge `N` packets at the same moment"
+	flagHere = "look at this host as well: who listens, what is forwarded"
 )
 
 var headCheck = []string{"DOOR", "KNOCKS", "ASCENDING SCAN", "DESCENDING SCAN", "RANDOM PROBES, ON AVERAGE"}
@@ -13,17 +27,17 @@ const (
 	sayBadCPUs = "--cpus must be 1 or more"
 )
 
-func (v *voice) sayScan(c checked) {
-	v.say("a scan sends %s probes a second, and %d may be judged at once",
+func (s *session) sayScan(c checked) {
+	s.Say("a scan sends %s probes a second, and %d may be judged at once",
 		strconv.FormatFloat(c.Rate, 'f', -1, 64), c.CPUs)
 }
 
-func (v *voice) sayValid(warnings int) {
+func (s *session) sayValid(warnings int) {
 	if warnings == 0 {
-		v.say("the policy is valid")
+		s.Say("the policy is valid")
 		return
 	}
-	v.say("the policy is valid, with %s", count(warnings, "warning"))
+	s.Say("the policy is valid, with %s", ui.Count(warnings, "warning"))
 }
 
 // opensText tells when a scan in order opens a door.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
 	"io/fs"
@@ -28,13 +30,13 @@ func (s *session) connectCommand() *cobra.Command {
 		Example: exampleConnect,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New(sayNobodyToReach), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
 			}
 			return exactly(1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Standard output is the service's.
-			return s.answerLines(s.err, func() error {
+			return s.AnswerLines(s.Err, func() error {
 				h, err := s.hostFor(args[0], patience)
 				if err != nil {
 					return err
@@ -53,7 +55,7 @@ func (s *session) connectCommand() *cobra.Command {
 	cmd.Flags().Var(&patience, timeoutFlag, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
 	passFlag(cmd, &pass)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
@@ -71,8 +73,8 @@ func (s *session) hostFor(name string, patience timeout) (*hosts.Host, error) {
 
 // meant says what a name that no host has stands for, maybe.
 func (s *session) meant(name string, err error) error {
-	f, ok := errors.AsType[*failure](err)
-	if !ok || f.Code != codeUsage {
+	f, ok := errors.AsType[*ui.Failure](err)
+	if !ok || f.Code != ui.CodeUsage {
 		return err
 	}
 	if _, host, found := strings.Cut(name, "@"); found && known(host) {
@@ -104,9 +106,9 @@ func (s *session) connect(ctx context.Context, h *hosts.Host, quiet bool, delive
 		return err
 	}
 	defer o.conn.Close()
-	if s.json {
-		o.Warnings = s.remarks
-		s.line(s.err, o)
+	if s.JSON {
+		o.Warnings = s.Remarks
+		s.Line(s.Err, o)
 	} else if !quiet {
 		s.sayOpened(o)
 	}
@@ -128,10 +130,10 @@ func (s *session) passOn(ctx context.Context, conn *net.TCPConn) error {
 	// Whoever reads us may have had enough. That is no failure, and nothing to be
 	// killed for.
 	signal.Ignore(syscall.SIGPIPE)
-	err := exchange(ctx, s.stdin, s.out, conn)
+	err := exchange(ctx, s.stdin, s.Out, conn)
 	switch {
 	case ctx.Err() != nil:
-		return interrupted()
+		return ui.Interrupted()
 	case readerGone(err), errors.Is(err, os.ErrClosed):
 		return nil
 	case isWrite(err):

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -135,7 +137,7 @@ doors:
 	}{
 		{"the last bytes, while the input stays open", "giving", "", outcome{string(many), "", 0}},
 		{"the last bytes of one that hears no more", "deaf", "x", outcome{string(many), "", 0}},
-		{"a reset", "resetting", "x", outcome{"", "broke off", codeFailed}},
+		{"a reset", "resetting", "x", outcome{"", "broke off", ui.CodeFailed}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -168,8 +170,8 @@ doors:
 				t.Fatal(err)
 			}
 			cmd.Wait()
-			if code := cmd.ProcessState.ExitCode(); code != codeInterrupted {
-				t.Errorf("exit status %d, want %d", code, codeInterrupted)
+			if code := cmd.ProcessState.ExitCode(); code != ui.CodeInterrupted {
+				t.Errorf("exit status %d, want %d", code, ui.CodeInterrupted)
 			}
 			// Of a second and more in which there was nothing to do.
 			if used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); used > 700*time.Millisecond {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"cmp"
 	"fmt"
 
@@ -39,13 +41,13 @@ func hintEntry(address string) string {
 	return fmt.Sprintf("\"postern add NAME --address %s --knock …\" files it under a name", address)
 }
 
-func (v *voice) sayOpened(o *opened) {
-	v.say("%s is open, %s: %s", o.Host, howOpened(o), o.Address)
+func (s *session) sayOpened(o *opened) {
+	s.Say("%s is open, %s: %s", o.Host, howOpened(o), o.Address)
 }
 
 // sayKnockingOn is what to say when the first round was in vain.
-func (v *voice) sayKnockingOn(h *hosts.Host, to destination, seen sight) {
-	v.say("%s", knockingOn(h, to, seen))
+func (s *session) sayKnockingOn(h *hosts.Host, to destination, seen sight) {
+	s.Say("%s", knockingOn(h, to, seen))
 }
 
 func knockingOn(h *hosts.Host, to destination, seen sight) string {
@@ -59,13 +61,13 @@ func knockingOn(h *hosts.Host, to destination, seen sight) string {
 	return fmt.Sprintf("%s %s: knocking on, for up to %s", cmp.Or(to.host, h.Name), so, document.Brief(h.Timeout))
 }
 
-func notWritten(err error) *failure {
-	return &failure{Code: codeFailed, Message: "cannot write to standard output: " + cause(err), err: err}
+func notWritten(err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: "cannot write to standard output: " + cause(err), Err: err}
 }
 
-func notTCP(h *hosts.Host) *failure {
-	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("%s is %s, and only TCP can be connected to", h.Name, h.Service),
+func notTCP(h *hosts.Host) *ui.Failure {
+	return &ui.Failure{
+		Code: ui.CodeFailed, Message: fmt.Sprintf("%s is %s, and only TCP can be connected to", h.Name, h.Service),
 		Hints: []string{fmt.Sprintf("\"postern knock %s\", and then its own client", h.Name)},
 	}
 }

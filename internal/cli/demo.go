@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"postern/internal/cli/ui"
+)
 
 const (
 	shortDemo = "show knocking in a network of its own"
@@ -21,6 +25,6 @@ func demoCommand() *cobra.Command {
 		Args:  exactly(0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return tellStory(cmd) },
 	}
-	withoutPolicy(cmd) // it brings its own
+	ui.WithoutPolicy(cmd) // it brings its own
 	return cmd
 }

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"io"
 	"os"
 
@@ -30,15 +32,15 @@ func tellStory(cmd *cobra.Command) error {
 	if err != nil || !asJSON {
 		return err
 	}
-	v := voice{out: out, json: true}
-	return v.answer(report)
+	v := ui.Voice{Out: out, JSON: true}
+	return v.Answer(report)
 }
 
 // demoScreen is what the story is told on: somebody reads along on a terminal.
 func demoScreen(out io.Writer) *demo.Screen {
 	screen := &demo.Screen{Out: out}
 	if f, ok := out.(*os.File); ok {
-		screen.Paced, screen.Colour = terminal(f), colourful(f)
+		screen.Paced, screen.Colour = ui.IsTerminal(f), ui.TakesColour(f)
 	}
 	return screen
 }

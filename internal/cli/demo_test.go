@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bufio"
 	"bytes"
 	"encoding/json"
@@ -34,7 +36,7 @@ func buildDemo(t *testing.T) (path string) {
 		t.Fatal(err)
 	}
 	path = filepath.Join(dir, "postern")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "postern/cmd/postern").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return path
@@ -173,8 +175,8 @@ func demoInterrupted(t *testing.T, path string, user *syscall.Credential) {
 	for lines.Scan() {
 	}
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != codeInterrupted || talk.String() != "postern: error: interrupted\n" {
-		t.Errorf("exit code %d, want %d: %s", code, codeInterrupted, &talk)
+	if code := cmd.ProcessState.ExitCode(); code != ui.CodeInterrupted || talk.String() != "postern: error: interrupted\n" {
+		t.Errorf("exit code %d, want %d: %s", code, ui.CodeInterrupted, &talk)
 	}
 	if left := marked(t, mark); len(left) > 0 {
 		t.Errorf("still running: %q", left)
@@ -195,9 +197,9 @@ func demoUnavailable(t *testing.T, path string) {
 	var out, talk bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &talk
 	cmd.Run()
-	if code := cmd.ProcessState.ExitCode(); code != codeUnsupported || out.Len() > 0 ||
+	if code := cmd.ProcessState.ExitCode(); code != ui.CodeUnsupported || out.Len() > 0 ||
 		!strings.Contains(talk.String(), "postern: hint: as root: sysctl user.max_net_namespaces=") {
-		t.Errorf("exit code %d, want %d\n%s%s", code, codeUnsupported, &talk, &out)
+		t.Errorf("exit code %d, want %d\n%s%s", code, ui.CodeUnsupported, &talk, &out)
 	}
 }
 
@@ -207,8 +209,8 @@ func demoUsage(t *testing.T, path string) {
 	for _, args := range [][]string{{"-f", "policy.yaml"}, {"ssh"}} {
 		cmd, _ := demoCmd(t, path, nil, args...)
 		out, err := cmd.CombinedOutput()
-		if code := cmd.ProcessState.ExitCode(); code != codeUsage {
-			t.Errorf("%q: %v, want exit code %d\n%s", args, err, codeUsage, out)
+		if code := cmd.ProcessState.ExitCode(); code != ui.CodeUsage {
+			t.Errorf("%q: %v, want exit code %d\n%s", args, err, ui.CodeUsage, out)
 		}
 	}
 }

@@ -31,8 +31,8 @@ func (s *session) down() error {
 			}
 		}
 	}
-	if s.json {
-		return s.answer(answer)
+	if s.JSON {
+		return s.Answer(answer)
 	}
 	s.sayRemoved(answer)
 	return nil

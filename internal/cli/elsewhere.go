@@ -46,4 +46,4 @@ var nftRules func(*policy.Policy, style) (text, ruleSet string, err error)
 // looksAround tells whether check looks at this host unless told otherwise.
 const looksAround = false
 
-func (s *session) lookAround(*automaton.Machine, backend) { s.warn(leftOut()) }
+func (s *session) lookAround(*automaton.Machine, backend) { s.Warn(leftOut()) }

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"runtime"
 )
@@ -23,9 +25,9 @@ func thisSystem() string {
 }
 
 // notHere says that a verb takes a Linux kernel.
-func notHere(verb string) *failure {
-	return &failure{
-		Code:    codeUnsupported,
+func notHere(verb string) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeUnsupported,
 		Message: fmt.Sprintf("%q needs 64-bit Linux, whose kernel does the work, and this is %s", verb, thisSystem()),
 		Hints: []string{
 			"run it on such a host; what it hides are the services of the host that it runs on",
@@ -34,8 +36,8 @@ func notHere(verb string) *failure {
 	}
 }
 
-func leftOut() remark {
-	return remark{
+func leftOut() ui.Remark {
+	return ui.Remark{
 		Message: fmt.Sprintf("this host is left out: what there is to find is in the kernel of a 64-bit Linux, and this is %s", thisSystem()),
 		Hints:   []string{"run it on the host that is to hide its services as well"},
 	}

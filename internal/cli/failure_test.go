@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -44,7 +46,7 @@ func (r refusal) refuse() error {
 func run(backend firewall.Backend, args ...string) (code int, out, err string) {
 	var stdout, stderr bytes.Buffer
 	s := &session{
-		voice:    voice{out: &stdout, err: &stderr, remarks: []remark{}},
+		Voice:    ui.Voice{Out: &stdout, Err: &stderr, Remarks: []ui.Remark{}},
 		stdin:    strings.NewReader(""),
 		backends: []firewall.Backend{backend},
 	}
@@ -105,7 +107,7 @@ func TestRefusals(t *testing.T) {
 // A bug in the program is told as one, in one line.
 func TestPanic(t *testing.T) {
 	code, out, err := run(refusal{panics: true}, "status")
-	if code != codeFailed || out != "" {
+	if code != ui.CodeFailed || out != "" {
 		t.Errorf("exits with %d, prints %q", code, out)
 	}
 	if !strings.HasPrefix(err, "postern: error: this is a bug in postern: runtime error: ") ||
@@ -134,7 +136,7 @@ func TestStatusIsWhole(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if code != codeDone || len(answer.Progress) != 100 || answer.Progress[99].State != "1:2" || answer.Current == nil || *answer.Current {
+	if code != ui.CodeDone || len(answer.Progress) != 100 || answer.Progress[99].State != "1:2" || answer.Current == nil || *answer.Current {
 		t.Errorf("exits with %d, %d sources, current %v", code, len(answer.Progress), answer.Current)
 	}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"cmp"
 	"context"
 	"errors"
@@ -27,14 +29,14 @@ func (s *session) forwardCommand() *cobra.Command {
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
-				return &usageError{err: errors.New(sayNobodyToForward), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNobodyToForward), Cmd: cmd}
 			case 1:
-				return &usageError{err: errors.New(sayNoLocal), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNoLocal), Cmd: cmd}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.answerLines(s.out, func() error {
+			return s.AnswerLines(s.Out, func() error {
 				h, err := s.hostFor(args[0], patience)
 				if err != nil {
 					return order(args, err)
@@ -42,14 +44,14 @@ func (s *session) forwardCommand() *cobra.Command {
 				locals := make([]local, len(args)-1)
 				for i, text := range args[1:] {
 					if locals[i], err = parseLocal(text, h); err != nil {
-						return &usageError{err: err, cmd: cmd}
+						return &ui.UsageError{Err: err, Cmd: cmd}
 					}
 					if locals[i].to.port.Protocol != policy.TCP {
 						return notTCP(h)
 					}
 					for j := range i {
 						if locals[j].meets(&locals[i]) {
-							return &usageError{err: givenTwice(args[1+j], text), cmd: cmd}
+							return &ui.UsageError{Err: givenTwice(args[1+j], text), Cmd: cmd}
 						}
 					}
 				}
@@ -60,13 +62,13 @@ func (s *session) forwardCommand() *cobra.Command {
 	}
 	cmd.Flags().Var(&patience, timeoutFlag, flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
 // order says that the host comes first, if that is what is wrong.
 func order(args []string, err error) error {
-	if f, ok := errors.AsType[*failure](err); ok && f.Code == codeUsage && known(args[1]) {
+	if f, ok := errors.AsType[*ui.Failure](err); ok && f.Code == ui.CodeUsage && known(args[1]) {
 		f.Hints = []string{hintNameFirst(args[0], args[1])}
 	}
 	return err
@@ -96,11 +98,11 @@ func (f *forwarder) run(ctx context.Context, locals []local) error {
 	if err := f.listen(ctx, locals); err != nil {
 		return err
 	}
-	if f.json {
-		f.line(f.out, event{Event: "ended"})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "ended"})
 	}
 	// To a person, who has ended it, that is no news.
-	return &failure{Code: codeInterrupted, Message: sayInterrupted, quiet: true, answered: true}
+	return &ui.Failure{Code: ui.CodeInterrupted, Message: ui.SayInterrupted, Quiet: true, Answered: true}
 }
 
 // listen listens until the context ends, and the last connection with it.
@@ -147,7 +149,7 @@ func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination,
 		}
 		if err != nil {
 			// There are too many files, or a connection ended before it was taken.
-			f.tellShut(caller{from: ln.Addr().String(), to: to, came: time.Now()}, explain(err))
+			f.tellShut(caller{from: ln.Addr().String(), to: to, came: time.Now()}, ui.Explain(err))
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
@@ -185,7 +187,7 @@ func (f *forwarder) serve(ctx context.Context, client *net.TCPConn, to destinati
 		return
 	default:
 		client.SetLinger(0) // a reset: there is no service
-		f.tellShut(c, explain(err))
+		f.tellShut(c, ui.Explain(err))
 		return
 	}
 	defer o.conn.Close()
@@ -215,8 +217,8 @@ type event struct {
 	Addresses  []string `json:"addresses,omitempty"`
 	*opened
 	*transfer
-	Error    *failure `json:"error,omitempty"`
-	Warnings []remark `json:"warnings,omitempty"`
+	Error    *ui.Failure `json:"error,omitempty"`
+	Warnings []ui.Remark `json:"warnings,omitempty"`
 }
 
 type transfer struct {
@@ -225,38 +227,38 @@ type transfer struct {
 }
 
 func (f *forwarder) tellListening(l *local, at []string) {
-	var warnings []remark
+	var warnings []ui.Remark
 	if l.bind.exposed() {
-		warnings = []remark{exposedListener(f.host, at)}
+		warnings = []ui.Remark{exposedListener(f.host, at)}
 	}
-	if f.json {
-		f.line(f.out, event{Event: "listening", To: l.to.hostPort(f.host), Addresses: at, Warnings: append(warnings, f.remarks...)})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "listening", To: l.to.hostPort(f.host), Addresses: at, Warnings: append(warnings, f.Remarks...)})
 		return
 	}
 	if !f.quiet {
 		f.sayListening(f.host, l, at)
 	}
-	f.warn(warnings...)
+	f.Warn(warnings...)
 }
 
 func (f *forwarder) tellOpened(c caller, o *opened) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
-	if f.json {
-		f.line(f.out, event{Event: "opened", Connection: c.number, From: c.from, opened: o})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "opened", Connection: c.number, From: c.from, opened: o})
 	} else if !f.quiet {
 		f.sayThrough(c.from, o)
 	}
 }
 
-func (f *forwarder) tellShut(c caller, why *failure) {
+func (f *forwarder) tellShut(c caller, why *ui.Failure) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
-	if f.json {
-		f.line(f.out, event{Event: "shut", Connection: c.number, From: c.from, To: c.to.hostPort(f.host), Error: why})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "shut", Connection: c.number, From: c.from, To: c.to.hostPort(f.host), Error: why})
 		return
 	}
-	gist, again := cmp.Or(why.gist, why.Message), f.again(c)
+	gist, again := cmp.Or(why.Gist, why.Message), f.again(c)
 	f.shutAt = time.Now()
 	if again && gist == f.gist {
 		return
@@ -268,7 +270,7 @@ func (f *forwarder) tellShut(c caller, why *failure) {
 	} else {
 		f.hints = said.Hints
 	}
-	f.fail(said)
+	f.Fail(said)
 }
 
 // burst is how soon after a shut door a client tries its next address, or an impatient
@@ -290,8 +292,8 @@ func (f *forwarder) tellStillShut(c caller, seen sight) {
 func (f *forwarder) tellGone(c caller) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
-	if f.json {
-		f.line(f.out, event{Event: "gone", Connection: c.number, From: c.from})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "gone", Connection: c.number, From: c.from})
 	} else if !f.quiet {
 		f.sayGone(c.from)
 	}
@@ -300,13 +302,13 @@ func (f *forwarder) tellGone(c caller) {
 func (f *forwarder) tellClosed(c caller, sent, received int64, err error) {
 	f.talk.Lock()
 	defer f.talk.Unlock()
-	var why *failure
+	var why *ui.Failure
 	if err != nil {
 		why = brokenOff(err)
 	}
-	if f.json {
-		f.line(f.out, event{Event: "closed", Connection: c.number, From: c.from, transfer: &transfer{sent, received}, Error: why})
+	if f.JSON {
+		f.Line(f.Out, event{Event: "closed", Connection: c.number, From: c.from, transfer: &transfer{sent, received}, Error: why})
 	} else if why != nil { // to a person the end of a connection is no news
-		f.fail(about(c.from, why))
+		f.Fail(about(c.from, why))
 	}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -63,7 +65,7 @@ type heard struct {
 	Service        string
 	Tries          int
 	Sent, Received int64
-	Error          *failure
+	Error          *ui.Failure
 }
 
 // next is the next event, which must be of that kind.
@@ -106,7 +108,7 @@ func (f *forwarded) interrupt(t *testing.T) {
 		}
 	}
 	f.cmd.Wait()
-	if code := f.cmd.ProcessState.ExitCode(); code != codeInterrupted || last.Event != "ended" {
+	if code := f.cmd.ProcessState.ExitCode(); code != ui.CodeInterrupted || last.Event != "ended" {
 		t.Errorf("it ends with %d and %+v", code, last)
 	}
 	if f.talk.Len() > 0 {
@@ -281,13 +283,13 @@ func TestForwardShut(t *testing.T) {
 		f := shut(t, "1s")
 		waiting := []*net.TCPConn{f.dial(t), f.dial(t), f.dial(t), f.dial(t)}
 		var numbers []int64
-		var answers []*failure
+		var answers []*ui.Failure
 		for _, conn := range waiting {
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("got %v, want a reset", err)
 			}
 			e := f.next(t, "shut")
-			if e.Error.Code != codeShut || e.To != f.hideout.at.Addr4().String()+":80" {
+			if e.Error.Code != ui.CodeShut || e.To != f.hideout.at.Addr4().String()+":80" {
 				t.Errorf("shut: %+v", e)
 			}
 			numbers = append(numbers, e.Connection)
@@ -357,16 +359,16 @@ func TestForwardListens(t *testing.T) {
 	}{
 		{[]string{"postern", "forward", "web", taken}, outcome{talk: "postern: error: cannot listen on 127.0.0.1:" + taken + ": " + syscall.EADDRINUSE.Error() + `
 postern: hint: another program listens there: take another port, or 0 for any that is free
-`, status: codeFailed}},
+`, status: ui.CodeFailed}},
 		{[]string{"postern", "forward", "web", "[::1]:" + taken}, outcome{talk: "postern: error: cannot listen on [::1]:" + taken + ": " + syscall.EADDRINUSE.Error() + `
 postern: hint: another program listens there: take another port, or 0 for any that is free
-`, status: codeFailed}},
+`, status: ui.CodeFailed}},
 		{[]string{"postern", "forward", "web", "203.0.113.9:8080"}, outcome{talk: `postern: error: cannot listen on 203.0.113.9:8080: ` + syscall.EADDRNOTAVAIL.Error() + `
 postern: hint: it must be an address of this machine's
-`, status: codeFailed}},
+`, status: ui.CodeFailed}},
 		{append(powerless, "postern", "forward", "web", "80"), outcome{talk: `postern: error: cannot listen on 127.0.0.1:80: ` + syscall.EACCES.Error() + `
 postern: hint: ports below 1024 are for root: take one above
-`, status: codePrivilege}},
+`, status: ui.CodePrivilege}},
 	} {
 		expect(t, h.finish(t, h.command(t, test.words...)), test.want)
 	}

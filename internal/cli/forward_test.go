@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"strings"
 	"testing"
 	"time"
@@ -12,19 +14,19 @@ import (
 func TestForwardBurst(t *testing.T) {
 	var said strings.Builder
 	h := hosts.New("web")
-	f := &forwarder{session: &session{voice: voice{err: &said}}, host: &h}
+	f := &forwarder{session: &session{Voice: ui.Voice{Err: &said}}, host: &h}
 	begun := time.Now()
 	first := caller{from: "first", came: begun}
 	second := caller{from: "second", came: begun}
 	much := caller{from: "third", came: begun.Add(time.Hour)}
-	shut := func(times string) *failure {
-		return &failure{Message: "shut, after " + times, gist: "shut", Hints: []string{"knock"}}
+	shut := func(times string) *ui.Failure {
+		return &ui.Failure{Message: "shut, after " + times, Gist: "shut", Hints: []string{"knock"}}
 	}
 	f.tellStillShut(first, sight{silent: 1})
 	f.tellShut(first, shut("8 rounds"))
 	f.tellStillShut(second, sight{silent: 1})
 	f.tellShut(second, shut("9 rounds"))
-	f.tellShut(second, &failure{Message: "another"})
+	f.tellShut(second, &ui.Failure{Message: "another"})
 	f.tellStillShut(much, sight{refused: 1})
 	f.tellShut(much, shut("7 rounds"))
 	const want = `postern: first: web does not answer yet: knocking on, for up to 15s

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"runtime"
 
@@ -71,45 +73,45 @@ func hintNameFirst(local, name string) string {
 	return fmt.Sprintf("the host comes first: \"postern forward %s %s\"", name, local)
 }
 
-func (v *voice) sayListening(h *hosts.Host, l *local, at []string) {
-	v.say("listening on %s, for %s of %s", list(at), l.to.port, l.to.at(h))
+func (s *session) sayListening(h *hosts.Host, l *local, at []string) {
+	s.Say("listening on %s, for %s of %s", ui.List(at), l.to.port, l.to.at(h))
 }
 
 // exposedListener is about a listener that others can reach.
-func exposedListener(h *hosts.Host, at []string) remark {
-	return remark{
-		Message: fmt.Sprintf("whoever can reach %s comes in at %s by the knocks of this machine", list(at), h.Name),
+func exposedListener(h *hosts.Host, at []string) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("whoever can reach %s comes in at %s by the knocks of this machine", ui.List(at), h.Name),
 		Hints:   []string{"a port alone listens for this machine only"},
 	}
 }
 
-func (v *voice) sayThrough(from string, o *opened) {
-	v.say("%s: connected to %s, %s", from, o.Address, howOpened(o))
+func (s *session) sayThrough(from string, o *opened) {
+	s.Say("%s: connected to %s, %s", from, o.Address, howOpened(o))
 }
 
-func (v *voice) sayStillShut(from string, h *hosts.Host, to destination, seen sight) {
-	v.say("%s: %s", from, knockingOn(h, to, seen))
+func (s *session) sayStillShut(from string, h *hosts.Host, to destination, seen sight) {
+	s.Say("%s: %s", from, knockingOn(h, to, seen))
 }
 
-func (v *voice) sayGone(from string) {
-	v.say("%s: gone, before the door was open", from)
+func (s *session) sayGone(from string) {
+	s.Say("%s: gone, before the door was open", from)
 }
 
 // about is a failure that concerns one connection of several.
-func about(from string, f *failure) *failure {
+func about(from string, f *ui.Failure) *ui.Failure {
 	g := *f
 	g.Message = from + ": " + f.Message
 	return &g
 }
 
 // notListening explains why an address cannot be listened on.
-func notListening(address string, err error) *failure {
-	f := &failure{Code: codeFailed, Message: fmt.Sprintf("cannot listen on %s: %s", address, cause(err)), err: err}
+func notListening(address string, err error) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("cannot listen on %s: %s", address, cause(err)), Err: err}
 	switch {
 	case forbidden(err) && runtime.GOOS == "windows":
 		f.Hints = []string{hintReserved}
 	case forbidden(err):
-		f.Code, f.Hints = codePrivilege, []string{hintPrivileged}
+		f.Code, f.Hints = ui.CodePrivilege, []string{hintPrivileged}
 	case taken(err):
 		f.Hints = []string{hintTaken}
 	case notOurs(err):
@@ -118,6 +120,6 @@ func notListening(address string, err error) *failure {
 	return f
 }
 
-func noLoopback() *failure {
-	return &failure{Code: codeFailed, Message: "this machine has no loopback address to listen on", Hints: []string{"name another one, as in 192.0.2.5:8080"}}
+func noLoopback() *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: "this machine has no loopback address to listen on", Hints: []string{"name another one, as in 192.0.2.5:8080"}}
 }

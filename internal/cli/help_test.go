@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -13,10 +15,10 @@ func TestHelpFits(t *testing.T) {
 	var look func(*cobra.Command)
 	look = func(cmd *cobra.Command) {
 		var b strings.Builder
-		help(cmd, &b)
+		ui.Help(cmd, &b)
 		for line := range strings.Lines(b.String()) {
-			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > screen {
-				t.Errorf("%s: wider than %d: %q", cmd.CommandPath(), screen, line)
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > ui.Screen {
+				t.Errorf("%s: wider than %d: %q", cmd.CommandPath(), ui.Screen, line)
 			}
 		}
 		for _, sub := range cmd.Commands() {

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"time"
 
@@ -18,9 +20,9 @@ func sayKnockInUse(p policy.Port) string {
 	return fmt.Sprintf("a program on this host listens on %s: whoever uses it knocks", p)
 }
 
-func aboutUnlisted(ports []string) remark {
-	return remark{
-		Message: fmt.Sprintf("programs on this host listen on %s, which allow does not list", list(ports)),
+func aboutUnlisted(ports []string) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("programs on this host listen on %s, which allow does not list", ui.List(ports)),
 		Hints:   []string{"list what clients use, or a connection to it spoils the knock that its sender is at"},
 	}
 }
@@ -30,8 +32,8 @@ func aboutUnlisted(ports []string) remark {
 const unhurried = 50 * time.Millisecond
 
 // aboutCapacity tells what xt_recent cannot do.
-func aboutCapacity(c iptables.Capacity) remark {
-	r := remark{
+func aboutCapacity(c iptables.Capacity) ui.Remark {
+	r := ui.Remark{
 		Message: fmt.Sprintf("xt_recent remembers %d senders at each knock: %d forged first knocks a second keep out everybody whose knocks are %v apart",
 			c.Senders, c.Senders*int(time.Second/unhurried), unhurried),
 		Hints: []string{
@@ -45,8 +47,8 @@ func aboutCapacity(c iptables.Capacity) remark {
 	return r
 }
 
-func unknownCapacity() remark {
-	return remark{
+func unknownCapacity() ui.Remark {
+	return ui.Remark{
 		Message: "how many senders xt_recent remembers at each knock can be read by root only: 100, if nobody has changed it",
 		Hints:   []string{"run it as root to see"},
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"io/fs"
 	"strings"
@@ -36,15 +38,15 @@ func (s *session) hostsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&secrets, "secrets", false, flagSecrets)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
 // listing is the answer of hosts to programs.
 type listing struct {
-	File     string     `json:"file"`
-	Hosts    []hostJSON `json:"hosts"`
-	Warnings []remark   `json:"warnings"`
+	File     string      `json:"file"`
+	Hosts    []hostJSON  `json:"hosts"`
+	Warnings []ui.Remark `json:"warnings"`
 }
 
 // hostJSON is an entry of the hosts file.
@@ -83,24 +85,24 @@ func (s *session) listHosts(show secrecy) error {
 	if err != nil {
 		return err
 	}
-	if s.json {
-		answer := listing{File: path, Hosts: []hostJSON{}, Warnings: s.remarks}
+	if s.JSON {
+		answer := listing{File: path, Hosts: []hostJSON{}, Warnings: s.Remarks}
 		for i := range file.Hosts {
 			answer.Hosts = append(answer.Hosts, asJSON(&file.Hosts[i], show))
 		}
-		return s.answer(answer)
+		return s.Answer(answer)
 	}
 	if len(file.Hosts) == 0 {
 		s.sayNoHosts(path)
 		return nil
 	}
-	rows := table{headHosts}
+	rows := ui.Table{headHosts}
 	for i := range file.Hosts {
 		rows = append(rows, hostRow(&file.Hosts[i], show))
 	}
 	var b strings.Builder
-	rows.write(&b, s.outTTY)
-	_, err = s.out.Write([]byte(b.String()))
+	rows.Write(&b, s.OutTTY)
+	_, err = s.Out.Write([]byte(b.String()))
 	return err
 }
 
@@ -119,7 +121,7 @@ func readHosts() (path string, file *hosts.File, err error) {
 func (s *session) hostsFile() (path string, file *hosts.File, err error) {
 	path, file, err = readHosts()
 	if err == nil && file.Exposed {
-		s.warn(exposed(path))
+		s.Warn(exposed(path))
 	}
 	return path, file, err
 }
@@ -148,7 +150,7 @@ func hostsTrouble(say func(path string, err error) string, path string, err erro
 	if _, ok := errors.AsType[*document.InvalidError](err); ok {
 		return err
 	}
-	f := &failure{Code: codeFailed, err: err}
+	f := &ui.Failure{Code: ui.CodeFailed, Err: err}
 	// The path is named once, by us.
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err

@@ -1,12 +1,24 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"fmt"
 	"strconv"
 
 	"postern/internal/hosts"
 	"postern/internal/rewrite"
+)
+
+const (
+	shortHosts = "list the hosts that a name is enough to knock at"
+	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
+user's folder for settings. Of the knocks, which are a secret, it says how many
+they are. To take a host out, delete its lines from the file.`
+	exampleHosts = `  postern hosts
+  postern hosts --secrets`
+	flagSecrets = "show the knocks themselves"
 )
 
 const (
@@ -28,9 +40,9 @@ func hostRow(h *hosts.Host, show secrecy) []string {
 	return []string{h.Name, h.Address, h.Service.String(), knocks, user}
 }
 
-func (v *voice) sayNoHosts(path string) {
-	v.say("no hosts yet, in %q", path)
-	v.hint("\"postern add\" puts one there")
+func (s *session) sayNoHosts(path string) {
+	s.Say("no hosts yet, in %q", path)
+	s.Hint("\"postern add\" puts one there")
 }
 
 func sayHostsUnread(path string, err error) string {
@@ -43,20 +55,20 @@ func sayHostsUnwritten(path string, err error) string {
 
 func oddPlace(e *rewrite.PlaceError) error { return errors.New("it " + e.What) }
 
-func noHome(err error) *failure {
-	return &failure{Code: codeFailed, Message: "this user has no folder for settings: " + err.Error(), Hints: []string{hintNoHome}, err: err}
+func noHome(err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: "this user has no folder for settings: " + err.Error(), Hints: []string{hintNoHome}, Err: err}
 }
 
-func exposed(path string) remark {
-	return remark{Message: fmt.Sprintf("others can read %q, and the knocks in it", path), Hints: []string{fmt.Sprintf("chmod 600 %q", path)}}
+func exposed(path string) ui.Remark {
+	return ui.Remark{Message: fmt.Sprintf("others can read %q, and the knocks in it", path), Hints: []string{fmt.Sprintf("chmod 600 %q", path)}}
 }
 
-func wasExposed(path string) remark {
-	return remark{Note: true, Message: fmt.Sprintf("others could read %q until now, and the knocks in it: it is yours alone again", path)}
+func wasExposed(path string) ui.Remark {
+	return ui.Remark{Note: true, Message: fmt.Sprintf("others could read %q until now, and the knocks in it: it is yours alone again", path)}
 }
 
-func noSuchHost(name, path, near string) *failure {
-	f := &failure{Code: codeUsage, Message: fmt.Sprintf("there is no host %q in %q", name, path)}
+func noSuchHost(name, path, near string) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("there is no host %q in %q", name, path)}
 	if near != "" {
 		f.Hints = []string{fmt.Sprintf("did you mean %q?", near)}
 	} else {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"io"
 	"io/fs"
@@ -20,16 +22,16 @@ func (s *session) importCommand() *cobra.Command {
 		Example: exampleImport,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("file") {
-				return &usageError{err: importTakesNoFlag(), cmd: cmd}
+				return &ui.UsageError{Err: importTakesNoFlag(), Cmd: cmd}
 			}
 			if len(args) == 0 {
-				return &usageError{err: errors.New(sayNoImport), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNoImport), Cmd: cmd}
 			}
 			return exactly(1)(cmd, args)
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return s.importFile(args[0]) },
 	}
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
@@ -50,10 +52,10 @@ func (s *session) importFile(name string) error {
 	if err != nil {
 		return s.notImported(name, err)
 	}
-	if s.json {
-		return s.answer(imported{name, result.Kind, result.Policy, append([]migrate.Left{}, result.Left...)})
+	if s.JSON {
+		return s.Answer(imported{name, result.Kind, result.Policy, append([]migrate.Left{}, result.Left...)})
 	}
-	if _, err := io.WriteString(s.out, result.Policy); err != nil {
+	if _, err := io.WriteString(s.Out, result.Policy); err != nil {
 		return err
 	}
 	s.sayLeft(name, result.Left)
@@ -82,21 +84,21 @@ func (s *session) configuration(name string) (string, []byte, error) {
 	return name, text, nil
 }
 
-func notRead(name string, err error) *failure {
+func notRead(name string, err error) *ui.Failure {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
-	f := &failure{Code: codeFailed, Message: sayNotRead(name, err), err: err}
+	f := &ui.Failure{Code: ui.CodeFailed, Message: sayNotRead(name, err), Err: err}
 	if errors.Is(err, fs.ErrPermission) {
-		f.Code, f.Hints = codePrivilege, []string{hintReadPolicy}
+		f.Code, f.Hints = ui.CodePrivilege, []string{hintReadPolicy}
 	}
 	return f
 }
 
 // notImported explains what is wrong with a configuration. Programs get what
 // was left out as diagnostics; a person has read it by then.
-func (s *session) notImported(name string, err error) *failure {
-	f := &failure{Code: codePolicy, Message: err.Error(), Hints: []string{migrate.Understood}, err: err}
+func (s *session) notImported(name string, err error) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodePolicy, Message: err.Error(), Hints: []string{migrate.Understood}, Err: err}
 	if unknown, ok := errors.AsType[*migrate.UnknownError](err); ok && unknown.Remedy != "" {
 		f.Hints = []string{unknown.Remedy}
 	}
@@ -106,7 +108,7 @@ func (s *session) notImported(name string, err error) *failure {
 	}
 	f.Hints = []string{hintNothingLeft}
 	s.sayLeft(name, empty.Left)
-	if s.json {
+	if s.JSON {
 		for _, l := range empty.Left {
 			f.Diagnostics = append(f.Diagnostics, policy.Diagnostic{File: name, Line: l.Line, Column: 1, Width: len([]rune(l.Text)), Message: l.Why, Source: l.Text})
 		}

@@ -1,9 +1,36 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 
 	"postern/internal/migrate"
+)
+
+const (
+	shortImport = "make a policy of iptables rules that knock, or of a knockd.conf"
+	longImport  = `Reads what another port knocker is set up with, and prints a policy that means
+the same. FILE is what iptables-save lists, or a script of iptables commands, if
+their knocks are remembered by "-m recent"; or a knockd.conf; - is standard input.
+Chains and lists may have any names: the doors are read off what the rules do.
+
+What the policy does not hold, or holds otherwise, is listed on standard error,
+line by line. The rest of the other firewall (what goes out, what is
+forwarded, translation of addresses) stays where it is.
+
+It reads FILE and nothing else, and changes nothing on this host: the old rules,
+or knockd, go on working, and go on refusing what a door of postern lets in. Read
+the policy, write it to a file, and go on with "postern check". Then, with a
+second session open: "postern up"; stop knockd, or take the old rules out; and
+knock your way in from elsewhere.
+
+Of the old rules set the policy back ("iptables -P INPUT ACCEPT"), then take out
+the jump to their chains ("iptables -D INPUT -j ...") and these chains ("iptables
+-F NAME", "iptables -X NAME"), and nothing else. To flush INPUT or a whole table
+would take postern's own rules out as well, if they are there by --backend iptables.`
+	exampleImport = `  iptables-save | postern import - > policy.yaml
+  postern import /etc/knockd.conf > policy.yaml && postern check -f policy.yaml`
 )
 
 const (
@@ -20,24 +47,24 @@ func sayNotRead(name string, err error) string {
 }
 
 // sayLeft lists what is not in a policy that was made.
-func (v *voice) sayLeft(name string, left []migrate.Left) {
-	if v.json {
+func (s *session) sayLeft(name string, left []migrate.Left) {
+	if s.JSON {
 		return
 	}
 	for _, l := range left {
-		fmt.Fprintf(v.err, "%s: %s: %s\n", colour(v.errTTY, bold, fmt.Sprintf("%s:%d", name, l.Line)), l.Text, l.Why)
+		fmt.Fprintf(s.Err, "%s: %s: %s\n", ui.Colour(s.ErrTTY, ui.Bold, fmt.Sprintf("%s:%d", name, l.Line)), l.Text, l.Why)
 	}
 }
 
-func (v *voice) sayImported(kind migrate.Kind, left int) {
+func (s *session) sayImported(kind migrate.Kind, left int) {
 	if left == 0 {
-		v.say("the policy holds all of it")
+		s.Say("the policy holds all of it")
 	} else {
-		v.say("%s above, on what the policy does not hold, or holds otherwise", count(left, "remark"))
+		s.Say("%s above, on what the policy does not hold, or holds otherwise", ui.Count(left, "remark"))
 	}
 	before := "the old rules are still there"
 	if kind == migrate.Knockd {
 		before = "knockd, if it runs, goes on opening by its own rules"
 	}
-	v.hint(before + ": \"postern import --help\" says what to do next")
+	s.Hint(before + ": \"postern import --help\" says what to do next")
 }

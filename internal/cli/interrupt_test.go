@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bufio"
 	"bytes"
 	"errors"
@@ -68,7 +70,7 @@ func TestInterrupt(t *testing.T) {
 			for lines.Scan() {
 				t.Errorf("and says %q", lines.Text())
 			}
-			if exit, ok := errors.AsType[*exec.ExitError](cmd.Wait()); !ok || exit.ExitCode() != codeInterrupted {
+			if exit, ok := errors.AsType[*exec.ExitError](cmd.Wait()); !ok || exit.ExitCode() != ui.CodeInterrupted {
 				t.Errorf("ends with %v", exit)
 			}
 		})

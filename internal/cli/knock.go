@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
 	"strconv"
@@ -47,7 +49,7 @@ func (s *session) knockCommand() *cobra.Command {
 			default:
 				return nil
 			}
-			return &usageError{err: errors.New(wrong), cmd: cmd}
+			return &ui.UsageError{Err: errors.New(wrong), Cmd: cmd}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k.host = args[0]
@@ -58,7 +60,7 @@ func (s *session) knockCommand() *cobra.Command {
 				}
 				var err error
 				if k.ports, err = portsOf(args[1:], protocol); err != nil {
-					return &usageError{err: err, cmd: cmd}
+					return &ui.UsageError{Err: err, Cmd: cmd}
 				}
 			} else {
 				h, err := s.host(args[0])
@@ -84,7 +86,7 @@ func (s *session) knockCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&udp, "udp", "u", false, flagUDP)
 	cmd.Flags().BoolVarP(&k.quiet, "quiet", "q", false, flagQuiet)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, flagVerbose)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
@@ -117,7 +119,7 @@ func (p *pause) Set(text string) error {
 
 // orPorts says what else was meant, maybe, by a name that no host has.
 func orPorts(err error) error {
-	if f, ok := errors.AsType[*failure](err); ok && f.Code == codeUsage {
+	if f, ok := errors.AsType[*ui.Failure](err); ok && f.Code == ui.CodeUsage {
 		f.Hints = append(f.Hints, hintPorts)
 	}
 	return err
@@ -125,7 +127,7 @@ func orPorts(err error) error {
 
 // orEntry says what else was meant, maybe, by a name that nobody knows.
 func (k *knocking) orEntry(err error) error {
-	if f, ok := errors.AsType[*failure](err); ok && k.entry == nil && known(k.host) {
+	if f, ok := errors.AsType[*ui.Failure](err); ok && k.entry == nil && known(k.host) {
 		f.Hints = []string{hintAlone(k.host)}
 	}
 	return err
@@ -161,11 +163,11 @@ func familyOf(h *hosts.Host) knocker.Family {
 
 // knocked is the answer of knock to programs.
 type knocked struct {
-	Host         string   `json:"host"`
-	Address      string   `json:"address"`
-	Knocks       []string `json:"knocks"`
-	Milliseconds int64    `json:"milliseconds"`
-	Warnings     []remark `json:"warnings"`
+	Host         string      `json:"host"`
+	Address      string      `json:"address"`
+	Knocks       []string    `json:"knocks"`
+	Milliseconds int64       `json:"milliseconds"`
+	Warnings     []ui.Remark `json:"warnings"`
 }
 
 func (s *session) knock(ctx context.Context, k knocking) error {
@@ -182,7 +184,7 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	// All knocks go to one address, and what follows them must, too.
 	to := addresses[0]
 	if len(addresses) > 1 && !k.quiet {
-		s.warn(severalAddresses(k.host, addresses))
+		s.Warn(severalAddresses(k.host, addresses))
 	}
 	answer := knocked{Host: k.host, Address: to.String()}
 	begun := time.Now()
@@ -196,9 +198,9 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 		return notSent(to, err)
 	}
 	took := time.Since(begun)
-	if s.json {
-		answer.Milliseconds, answer.Warnings = took.Milliseconds(), s.remarks
-		return s.answer(answer)
+	if s.JSON {
+		answer.Milliseconds, answer.Warnings = took.Milliseconds(), s.Remarks
+		return s.Answer(answer)
 	}
 	if !k.quiet {
 		s.sayKnocked(k, to, took)

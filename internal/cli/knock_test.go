@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +22,7 @@ func TestNotSent(t *testing.T) {
 		{fmt.Errorf("knocking: %w", syscall.ENETUNREACH), hintNetwork},
 		{fmt.Errorf("knocking: %w", syscall.EPERM), hintOwnRules},
 	} {
-		f, ok := errors.AsType[*failure](notSent(to, test.err))
+		f, ok := errors.AsType[*ui.Failure](notSent(to, test.err))
 		if !ok || len(f.Hints) != 1 || f.Hints[0] != test.want {
 			t.Errorf("%v: got %+v, want the hint %q", test.err, f, test.want)
 		}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
 	"net"
@@ -29,7 +31,7 @@ type opened struct {
 	Service string `json:"service"`
 	effort
 
-	Warnings []remark `json:"warnings,omitempty"`
+	Warnings []ui.Remark `json:"warnings,omitempty"`
 
 	conn *net.TCPConn
 }
@@ -72,7 +74,7 @@ func open(ctx context.Context, h *hosts.Host, to destination, slow func(sight)) 
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return nil, interrupted()
+		return nil, ui.Interrupted()
 	case errors.As(err, &ping):
 		return nil, ping
 	case errors.As(err, &shut):

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"fmt"
 	"net"
@@ -50,27 +52,27 @@ func TestStaysShut(t *testing.T) {
 		want  string
 		hint  string // how the first one begins
 	}{
-		{"no time", []string{v4}, nil, codeShut,
+		{"no time", []string{v4}, nil, ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1): no time for a round of knocks", "give it more --timeout"},
-		{"silence", []string{v4}, at(v4, silent, silent), codeShut,
+		{"silence", []string{v4}, at(v4, silent, silent), ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1) does not answer, after 2 rounds of 3 knocks in 1.9s", outOfDate + "the host be off"},
-		{"refusals", []string{v4}, at(v4, refused), codeShut,
+		{"refusals", []string{v4}, at(v4, refused), ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1) refuses, after 1 round of 3 knocks in 1.9s", outOfDate + "the service not running"},
-		{"now and then a refusal", []string{v4}, at(v4, silent, refused, silent), codeShut,
+		{"now and then a refusal", []string{v4}, at(v4, silent, refused, silent), ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1) refuses, or does not answer, after 3 rounds of 3 knocks in 1.9s", outOfDate + "the service not running"},
-		{"a router's word", []string{v4}, at(v4, told), codeShut,
+		{"a router's word", []string{v4}, at(v4, told), ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1) cannot be reached: no route to host, after 1 round of 3 knocks in 1.9s", "the host may be off"},
-		{"no network", []string{v4}, at(v4, unsent, unsent), codeFailed,
+		{"no network", []string{v4}, at(v4, unsent, unsent), ui.CodeFailed,
 			"tcp/22 of home.example (192.0.2.1) cannot be reached from here: network is unreachable", hintNetwork},
-		{"no IPv6", []string{v6}, at(v6, unsent), codeFailed,
+		{"no IPv6", []string{v6}, at(v6, unsent), ui.CodeFailed,
 			"tcp/22 of home.example (2001:db8::1) cannot be reached from here: network is unreachable", hintIPv6},
-		{"forbidden", []string{v4}, at(v4, forbidden), codeFailed,
+		{"forbidden", []string{v4}, at(v4, forbidden), ui.CodeFailed,
 			"tcp/22 of home.example (192.0.2.1) cannot be reached from here: operation not permitted", hintOwnRules},
-		{"a network that went", []string{v4}, at(v4, silent, unsent), codeShut,
+		{"a network that went", []string{v4}, at(v4, silent, unsent), ui.CodeShut,
 			"tcp/22 of home.example (192.0.2.1) does not answer, after 2 rounds of 3 knocks in 1.9s", outOfDate + "the host be off"},
-		{"two addresses", []string{v6, v4}, append(at(v6, unsent, unsent), at(v4, refused)...), codeShut,
+		{"two addresses", []string{v6, v4}, append(at(v6, unsent, unsent), at(v4, refused)...), ui.CodeShut,
 			"tcp/22 of home.example does not open, after 3 rounds of 3 knocks in 1.9s: 2001:db8::1 cannot be reached from here: network is unreachable, 192.0.2.1 refuses", outOfDate + "the service not running"},
-		{"two addresses, and no network", []string{v6, v4}, append(at(v6, unsent), at(v4, unsent)...), codeFailed,
+		{"two addresses, and no network", []string{v6, v4}, append(at(v6, unsent), at(v4, unsent)...), ui.CodeFailed,
 			"tcp/22 of home.example does not open, after 2 rounds of 3 knocks in 1.9s: 2001:db8::1 cannot be reached from here: network is unreachable, 192.0.2.1 cannot be reached from here: network is unreachable", hintNetwork},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"fmt"
 	"net"
@@ -64,8 +66,8 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func unknownAddress(err *knocker.LookupError) *failure {
-	f := &failure{Code: codeFailed, Message: err.Error(), Hints: []string{hintNameServer}, err: err}
+func unknownAddress(err *knocker.LookupError) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeFailed, Message: err.Error(), Hints: []string{hintNameServer}, Err: err}
 	errno, spoken := errors.AsType[syscall.Errno](err)
 	switch {
 	case err.Unknown() && strings.ContainsAny(err.Host, ":[]/@"):
@@ -89,30 +91,30 @@ func refusedToTell(err error) bool {
 	return ok && dns.Err == "server misbehaving"
 }
 
-func noCommonFamily(h *hosts.Host, there string) *failure {
-	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("%q and %q have no addresses of one family, and a door opens for the address that knocks", h.Address, there),
+func noCommonFamily(h *hosts.Host, there string) *ui.Failure {
+	return &ui.Failure{
+		Code: ui.CodeFailed, Message: fmt.Sprintf("%q and %q have no addresses of one family, and a door opens for the address that knocks", h.Address, there),
 	}
 }
 
-func noTurn(address string) *failure {
-	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("other openings at %s have not come to an end: this one had no turn", address),
+func noTurn(address string) *ui.Failure {
+	return &ui.Failure{
+		Code: ui.CodeFailed, Message: fmt.Sprintf("other openings at %s have not come to an end: this one had no turn", address),
 		Hints: []string{"openings at one address take turns, so as not to spoil each other's knocks: give it more --timeout"},
 	}
 }
 
-func noZone(a netip.Addr) *failure {
-	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("address %q means something on one network alone", a),
+func noZone(a netip.Addr) *ui.Failure {
+	return &ui.Failure{
+		Code: ui.CodeFailed, Message: fmt.Sprintf("address %q means something on one network alone", a),
 		Hints: []string{fmt.Sprintf("name the interface after it, as in %s%%eth0", a)},
 	}
 }
 
-func noInterface(a netip.Addr, names []string) *failure {
-	f := &failure{Code: codeFailed, Message: fmt.Sprintf("%q: this machine has no interface %q", a, a.Zone())}
+func noInterface(a netip.Addr, names []string) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("%q: this machine has no interface %q", a, a.Zone())}
 	if len(names) > 0 {
-		f.Hints = []string{"its interfaces are " + list(names)}
+		f.Hints = []string{"its interfaces are " + ui.List(names)}
 	}
 	return f
 }
@@ -145,12 +147,12 @@ func knockedFor(h *hosts.Host, e effort) string {
 	if e.took >= time.Second {
 		took = document.Brief(e.took.Round(100 * time.Millisecond))
 	}
-	return fmt.Sprintf("after %s of %s in %s", count(e.Tries, "round"), count(len(h.Knock), "knock"), took)
+	return fmt.Sprintf("after %s of %s in %s", ui.Count(e.Tries, "round"), ui.Count(len(h.Knock), "knock"), took)
 }
 
 // staysShut says which of the likely causes fits what was seen.
-func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.OpenError, e effort) *failure {
-	f := &failure{Code: codeShut, Tries: e.Tries, Milliseconds: e.Milliseconds, err: shut}
+func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.OpenError, e effort) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeShut, Tries: e.Tries, Milliseconds: e.Milliseconds, Err: shut}
 	where, all := whereAt(h, to, ways), sights(shut.Tries)
 	rounds := knockedFor(h, e)
 	if len(all) == 0 {
@@ -166,7 +168,7 @@ func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.
 			unsent++
 		}
 	}
-	f.gist = where + " " + strings.Join(parts, ", ")
+	f.Gist = where + " " + strings.Join(parts, ", ")
 	switch {
 	case len(all) > 1:
 		f.Message = fmt.Sprintf("%s does not open, %s: %s", where, rounds, strings.Join(parts, ", "))
@@ -177,7 +179,7 @@ func staysShut(h *hosts.Host, to destination, ways []knocker.Way, shut *knocker.
 	}
 	switch {
 	case unsent == len(all):
-		f.Code = codeFailed
+		f.Code = ui.CodeFailed
 		f.Hints = []string{unsentHint(all[len(all)-1].address, all[len(all)-1].err)}
 	case sum.refused > 0:
 		f.Hints = []string{
@@ -221,6 +223,6 @@ func unsentHint(to netip.Addr, err error) string {
 	return hintNetwork
 }
 
-func brokenOff(err error) *failure {
-	return &failure{Code: codeFailed, Message: "the connection broke off: " + cause(err), err: err}
+func brokenOff(err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: "the connection broke off: " + cause(err), Err: err}
 }

@@ -1,7 +1,11 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 
 	"postern/internal/automaton"
@@ -49,4 +53,21 @@ func services(m *automaton.Machine, d *automaton.Door) []string {
 		names = append(names, m.Services[i].String())
 	}
 	return names
+}
+
+// unreadable explains why a policy file could not be read.
+func unreadable(file string, err error) *ui.Failure {
+	// The path is named once, by us.
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	f := &ui.Failure{Code: ui.CodeFailed, Message: sayUnreadable(file, err), Err: err}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Hints = []string{hintNoPolicy}
+	case errors.Is(err, fs.ErrPermission):
+		f.Code, f.Hints = ui.CodePrivilege, []string{hintReadPolicy}
+	}
+	return f
 }

@@ -6,11 +6,15 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -20,7 +24,7 @@ import (
 
 // A session is one run of the program: what it reads from, speaks to and acts on.
 type session struct {
-	voice
+	ui.Voice
 	stdin    io.Reader
 	backends []backend // the first one is used unless another is asked for
 	file     string    // the policy file
@@ -30,7 +34,7 @@ type session struct {
 // Main runs the program with the arguments it was called with, and returns its
 // exit code.
 func Main() int {
-	s := &session{voice: newVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends()}
+	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends()}
 	return s.run(os.Args[1:])
 }
 
@@ -38,25 +42,25 @@ func Main() int {
 func (s *session) run(args []string) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
-			code = s.fail(bug(r))
+			code = s.Fail(ui.Bug(r))
 		}
 	}()
-	ctx, stop := interruptible(func() { os.Exit(s.fail(interrupted())) })
+	ctx, stop := interruptible(func() { os.Exit(s.Fail(ui.Interrupted())) })
 	defer stop()
 
 	s.args = args
 	root := s.root()
 	root.SetArgs(args)
-	s.json = slices.Contains(args, "--json") // also where the arguments cannot be parsed
+	s.JSON = slices.Contains(args, "--json") // also where the arguments cannot be parsed
 	err := root.ExecuteContext(ctx)
-	told, ok := errors.AsType[*failure](err)
+	told, ok := errors.AsType[*ui.Failure](err)
 	switch {
 	case err == nil:
-		return codeDone
-	case ctx.Err() != nil && !(ok && told.answered):
-		return s.fail(interrupted())
+		return ui.CodeDone
+	case ctx.Err() != nil && !(ok && told.Answered):
+		return s.Fail(ui.Interrupted())
 	}
-	return s.fail(explain(err))
+	return s.Fail(ui.Explain(err))
 }
 
 // patience is how long a verb may take to end by itself after Ctrl-C.
@@ -103,30 +107,30 @@ func (s *session) root() *cobra.Command {
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			for _, flag := range []string{"file", "json"} {
-				if cmd.Annotations[without+flag] != "" && cmd.Flags().Changed(flag) {
-					return &usageError{err: wrongPlace("--"+flag, cmd.Name()), cmd: cmd}
+				if cmd.Annotations[ui.Without+flag] != "" && cmd.Flags().Changed(flag) {
+					return &ui.UsageError{Err: wrongPlace("--"+flag, cmd.Name()), Cmd: cmd}
 				}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			help(cmd, s.err)
-			return &usageError{quiet: true}
+			ui.Help(cmd, s.Err)
+			return &ui.UsageError{Quiet: true}
 		},
 	}
 	root.PersistentFlags().StringVarP(&s.file, "file", "f", defaultFile, flagFile)
-	root.PersistentFlags().BoolVar(&s.json, "json", false, flagJSON)
+	root.PersistentFlags().BoolVar(&s.JSON, "json", false, flagJSON)
 	root.PersistentFlags().BoolP("help", "h", false, flagHelp)
 	root.Flags().Bool("version", false, flagVersion)
-	root.SetOut(s.out)
-	root.SetErr(s.err)
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { help(cmd, s.out) })
-	root.SetUsageFunc(func(cmd *cobra.Command) error { help(cmd, s.err); return nil })
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { ui.Help(cmd, s.Out) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error { ui.Help(cmd, s.Err); return nil })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			err = wrongFlag(wrong.GetFlag().Name, wrong.GetValue(), wrong.Unwrap())
 		}
-		return &usageError{err: err, cmd: cmd}
+		return &ui.UsageError{Err: err, Cmd: cmd}
 	})
 	root.SetHelpCommand(s.helpCommand())
 	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
@@ -136,24 +140,13 @@ func (s *session) root() *cobra.Command {
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {
 			cmd.Short = shortCompletion
-			withoutAny(cmd)
+			ui.WithoutAny(cmd)
 			for _, shell := range cmd.Commands() {
-				withoutAny(shell)
+				ui.WithoutAny(shell)
 			}
 		}
 	}
 	return root
-}
-
-// without marks a verb that has no use for a flag that the others share.
-const without = "without "
-
-func withoutPolicy(cmd *cobra.Command) {
-	cmd.Annotations = map[string]string{without + "file": "yes"}
-}
-
-func withoutAny(cmd *cobra.Command) {
-	cmd.Annotations = map[string]string{without + "file": "yes", without + "json": "yes"}
 }
 
 // knownVerb refuses what is no verb.
@@ -162,32 +155,30 @@ func (s *session) knownVerb(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	return &usageError{err: unknownVerb(args[0], cmd.SuggestionsFor(args[0])), cmd: cmd}
+	return &ui.UsageError{Err: unknownVerb(args[0], cmd.SuggestionsFor(args[0])), Cmd: cmd}
 }
 
 // exactly takes so many arguments.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
-			return &usageError{err: surplus(args[n]), cmd: cmd}
+			return &ui.UsageError{Err: surplus(args[n]), Cmd: cmd}
 		}
 		return nil
 	}
 }
 
-func (s *session) helpCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "help [VERB]",
-		Short: shortHelp,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			found, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				return &usageError{err: unknownVerb(args[len(args)-1], nil), cmd: cmd.Root()}
-			}
-			help(found, s.out)
-			return nil
-		},
+// version tells which build this is.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
 	}
-	withoutAny(cmd)
-	return cmd
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (text == "" || text == "(devel)") {
+			text = s.Value
+		}
+	}
+	return fmt.Sprintf("%s (%s)", text, info.GoVersion)
 }

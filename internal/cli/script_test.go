@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 	if name := filepath.Base(os.Args[0]); name != "postern" && name != "powerless" {
 		if err := lab.Enter(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(codeUnsupported)
+			os.Exit(ui.CodeUnsupported)
 		}
 	}
 	// Where nft lives, which an ordinary user's PATH lacks.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bytes"
 	"cmp"
 	"errors"
@@ -34,9 +36,9 @@ func (s *session) shareCommand() *cobra.Command {
 			switch f := hosts.CheckName(to.name); {
 			case f == nil || !cmd.Flags().Changed("name"):
 			case to.name == "":
-				return &usageError{err: errors.New(sayEmptyName), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayEmptyName), Cmd: cmd}
 			default:
-				return &usageError{err: fmt.Errorf("--name: %w", f), cmd: cmd}
+				return &ui.UsageError{Err: fmt.Errorf("--name: %w", f), Cmd: cmd}
 			}
 			if !cmd.Flags().Changed("qr") {
 				to.qr = s.atTerminal()
@@ -84,19 +86,19 @@ func (s *session) share(what sharing) error {
 	}
 	link, f := h.Link()
 	if f != nil {
-		return &failure{Code: codeUsage, Message: f.Message, Hints: []string{f.Hint}}
+		return &ui.Failure{Code: ui.CodeUsage, Message: f.Message, Hints: []string{f.Hint}}
 	}
-	if s.json {
-		return s.answer(shared{File: s.file, Door: d.Name, Link: link, Host: asJSON(&h, disclosed)})
+	if s.JSON {
+		return s.Answer(shared{File: s.file, Door: d.Name, Link: link, Host: asJSON(&h, disclosed)})
 	}
 	if what.qr {
 		s.sayQR(drawing(link))
 	}
-	if _, err := fmt.Fprintln(s.out, link); err != nil {
+	if _, err := fmt.Fprintln(s.Out, link); err != nil {
 		return err
 	}
 	s.sayShared(&h)
-	if out, ok := s.out.(*os.File); ok && terminal(out) { // and nobody pipes it on
+	if out, ok := s.Out.(*os.File); ok && ui.IsTerminal(out) { // and nobody pipes it on
 		s.sayFiled(&h)
 	}
 	return nil
@@ -113,7 +115,7 @@ func serviceOf(d *policy.Door, text string) (policy.Port, error) {
 	}
 	service, err := policy.ParseService(text)
 	if err != nil {
-		return service, &failure{Code: codeUsage, Message: "--service: " + err.Error()}
+		return service, &ui.Failure{Code: ui.CodeUsage, Message: "--service: " + err.Error()}
 	}
 	if !slices.Contains(d.Services, service) {
 		return service, noSuchService(d, service)
@@ -127,7 +129,7 @@ func (s *session) reach(d *policy.Door, h *hosts.Host, host string) error {
 	switch {
 	case host != "":
 		if f := h.Set(hosts.KeyAddress, host); f != nil {
-			return &failure{Code: codeUsage, Message: "--host: " + f.Message, Hints: []string{otherHost(host, f.Hint)}}
+			return &ui.Failure{Code: ui.CodeUsage, Message: "--host: " + f.Message, Hints: []string{otherHost(host, f.Hint)}}
 		}
 	case d.Address.IsValid():
 		h.Address = d.Address.String()
@@ -194,10 +196,10 @@ func publicAddresses(d *policy.Door) ([]netip.Addr, error) {
 }
 
 // atTerminal tells whether a person sees both what is data and what is talk.
-func (v *voice) atTerminal() bool {
-	out, _ := v.out.(*os.File)
-	err, _ := v.err.(*os.File)
-	return out != nil && err != nil && terminal(out) && terminal(err)
+func (s *session) atTerminal() bool {
+	out, _ := s.Out.(*os.File)
+	err, _ := s.Err.(*os.File)
+	return out != nil && err != nil && ui.IsTerminal(out) && ui.IsTerminal(err)
 }
 
 // drawing gives a text as a QR code, line by line, in white on black: two rows of
@@ -210,12 +212,12 @@ func drawing(text string) []string {
 
 // aboutArgument says how share names a door.
 func aboutArgument(err error, name string, p *policy.Policy) error {
-	if f, ok := err.(*failure); ok && name == "" {
+	if f, ok := err.(*ui.Failure); ok && name == "" {
 		names := make([]string, len(p.Doors))
 		for i := range p.Doors {
 			names[i] = document.Short(p.Doors[i].Name)
 		}
-		f.Hints = []string{hintNameDoor + list(names)}
+		f.Hints = []string{hintNameDoor + ui.List(names)}
 	}
 	return err
 }

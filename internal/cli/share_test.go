@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,8 +82,8 @@ func TestQRAtTerminal(t *testing.T) {
 		if test.piped {
 			out, _ = os.Create(filepath.Join(t.TempDir(), "out"))
 		}
-		s := &session{voice: newVoice(out, terminal)}
-		if code := s.run(append([]string{"share", "-f", file, "--host", "home.example"}, test.args...)); code != codeDone {
+		s := &session{Voice: ui.NewVoice(out, terminal)}
+		if code := s.run(append([]string{"share", "-f", file, "--host", "home.example"}, test.args...)); code != ui.CodeDone {
 			t.Fatalf("exit code %d", code)
 		}
 		fmt.Fprint(terminal, "\x04")
@@ -93,7 +95,7 @@ func TestQRAtTerminal(t *testing.T) {
 			}
 			seen.Write(b[:n])
 		}
-		if drawn := strings.Contains(seen.String(), whiteOnBlack+"█████"); drawn != test.drawn {
+		if drawn := strings.Contains(seen.String(), ui.WhiteOnBlack+"█████"); drawn != test.drawn {
 			t.Errorf("piped %v, %q: drawn %v\n%s", test.piped, test.args, drawn, seen.String())
 		}
 		if strings.Contains(seen.String(), "postern://home.example") == test.piped {

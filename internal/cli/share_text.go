@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"net/netip"
 	"strings"
@@ -11,6 +13,24 @@ import (
 )
 
 const (
+	shortShare = "print a door's link, for a client to come in by"
+	longShare  = `Prints a link that holds all that a client must know to come in by a door: for
+"postern add". On a terminal it is drawn as a QR code as well. Without --host
+the link leads to the door's address, or to this host's public one if it has
+exactly one.
+
+The link holds the knocks. Whoever has it can knock, so give it to nobody else,
+and by a way that nobody else reads. It opens the door, and is no substitute
+for the authentication of the service behind it.`
+	exampleShare = `  postern share ssh --host home.example
+  ssh home.example sudo postern share --host home.example | postern add - home`
+	flagHost    = "how clients reach the door: a name or an `ADDRESS`"
+	flagService = "the `PORT` of the service, where the door has several"
+	flagName    = "what the client calls the host, if not by the door's `NAME`"
+	flagQR      = "draw the link as a QR code, on standard error; left out: if a terminal shows both"
+)
+
+const (
 	hintNameDoor = "name one: "
 	hintOthers   = "give an address that others reach"
 	sayEmptyName = "--name: it is empty: write one, as in --name home"
@@ -18,27 +38,27 @@ const (
 )
 
 // sayShared comes after a link, which holds a secret.
-func (v *voice) sayShared(h *hosts.Host) {
-	v.say("the link holds the knocks: give it to nobody else, by a way that nobody reads")
-	v.say("it opens the door, and is no substitute for the service's authentication")
+func (s *session) sayShared(h *hosts.Host) {
+	s.Say("the link holds the knocks: give it to nobody else, by a way that nobody reads")
+	s.Say("it opens the door, and is no substitute for the service's authentication")
 }
 
 // sayFiled is what the other side does with it.
-func (v *voice) sayFiled(h *hosts.Host) {
-	v.hint("a client files it with \"postern add -\" or \"postern add LINK\"")
-	v.hint("then it comes in with " + wayIn(h))
+func (s *session) sayFiled(h *hosts.Host) {
+	s.Hint("a client files it with \"postern add -\" or \"postern add LINK\"")
+	s.Hint("then it comes in with " + wayIn(h))
 }
 
 // sayQR draws a QR code. Phones read dark on light, so the terminal's own colours
 // are put aside where it has any.
-func (v *voice) sayQR(lines []string) {
+func (s *session) sayQR(lines []string) {
 	for _, line := range lines {
-		fmt.Fprintln(v.err, colour(v.errTTY, whiteOnBlack, line))
+		fmt.Fprintln(s.Err, ui.Colour(s.ErrTTY, ui.WhiteOnBlack, line))
 	}
 }
 
-func (v *voice) sayPublic(a netip.Addr) {
-	v.say("the link leads to %s, this host's only public address: --host says otherwise", a)
+func (s *session) sayPublic(a netip.Addr) {
+	s.Say("the link leads to %s, this host's only public address: --host says otherwise", a)
 }
 
 func alone(host string) string {
@@ -50,32 +70,32 @@ func serviceNames(d *policy.Door) string {
 	for i, s := range d.Services {
 		names[i] = s.String()
 	}
-	return list(names)
+	return ui.List(names)
 }
 
-func whichService(d *policy.Door) *failure {
-	return &failure{Code: codeUsage, Message: fmt.Sprintf("door %q has several services", d.Name),
+func whichService(d *policy.Door) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q has several services", d.Name),
 		Hints: []string{"pick one with --service: " + serviceNames(d)}}
 }
 
-func noSuchService(d *policy.Door, s policy.Port) *failure {
-	return &failure{Code: codeUsage, Message: fmt.Sprintf("door %q does not open %s", d.Name, s),
+func noSuchService(d *policy.Door, s policy.Port) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q does not open %s", d.Name, s),
 		Hints: []string{"it opens " + serviceNames(d)}}
 }
 
-func whichAddress(public []netip.Addr) *failure {
-	f := &failure{Code: codeFailed, Message: "this host has no public address that the door is at", Hints: []string{hintHost}}
+func whichAddress(public []netip.Addr) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeFailed, Message: "this host has no public address that the door is at", Hints: []string{hintHost}}
 	if len(public) > 0 {
 		names := make([]string, len(public))
 		for i, a := range public {
 			names[i] = a.String()
 		}
-		f.Message = "this host has several public addresses: " + list(names)
+		f.Message = "this host has several public addresses: " + ui.List(names)
 	}
 	return f
 }
 
-func notServed(d *policy.Door, a netip.Addr) *failure {
+func notServed(d *policy.Door, a netip.Addr) *ui.Failure {
 	at := []string{}
 	if d.Address.IsValid() {
 		at = append(at, "its address is "+d.Address.String())
@@ -83,6 +103,6 @@ func notServed(d *policy.Door, a netip.Addr) *failure {
 	if d.Forward.IsValid() {
 		at = append(at, "it forwards to "+d.Forward.String())
 	}
-	return &failure{Code: codeUsage, Message: fmt.Sprintf("door %q cannot be reached by %s: %s", d.Name, a, strings.Join(at, ", and ")),
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q cannot be reached by %s: %s", d.Name, a, strings.Join(at, ", and ")),
 		Hints: []string{"name an address of the same family"}}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 	"slices"
 
@@ -24,13 +26,13 @@ func (s *session) showCommand() *cobra.Command {
 			i := slices.IndexFunc(forms, func(f form) bool { return f.name == format })
 			switch {
 			case i < 0:
-				return &usageError{err: unknownFormat(format), cmd: cmd}
+				return &ui.UsageError{Err: unknownFormat(format), Cmd: cmd}
 			case !forms[i].made():
 				return notMade(format)
 			case cmd.Flags().Changed("door") && forms[i].client == nil:
-				return &usageError{err: wrongPlace("--door", "--format "+format), cmd: cmd}
+				return &ui.UsageError{Err: wrongPlace("--door", "--format "+format), Cmd: cmd}
 			case cmd.Flags().Changed("comments") && forms[i].rules == nil:
-				return &usageError{err: wrongPlace("--comments", "--format "+format), cmd: cmd}
+				return &ui.UsageError{Err: wrongPlace("--comments", "--format "+format), Cmd: cmd}
 			}
 			say := bare
 			if comments {
@@ -121,10 +123,10 @@ func (s *session) show(as form, say style, door string) error {
 	if err != nil {
 		return err
 	}
-	if s.json {
-		return s.answer(answer)
+	if s.JSON {
+		return s.Answer(answer)
 	}
-	_, err = fmt.Fprint(s.out, answer.Text)
+	_, err = fmt.Fprint(s.Out, answer.Text)
 	return err
 }
 

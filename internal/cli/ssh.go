@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"os"
 	"os/exec"
@@ -24,9 +26,9 @@ func (s *session) sshCommand() *cobra.Command {
 		// The flags are ssh's.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s.json = false // it is the other side's --json, if anybody's
+			s.JSON = false // it is the other side's --json, if anybody's
 			if ours := firstFlag(s.args, cmd.Name()); ours != "" {
-				return &usageError{err: wrongPlace(ours, cmd.Name()), cmd: cmd}
+				return &ui.UsageError{Err: wrongPlace(ours, cmd.Name()), Cmd: cmd}
 			}
 			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 				return cmd.Help()
@@ -34,7 +36,7 @@ func (s *session) sshCommand() *cobra.Command {
 			return s.ssh(cmd, args)
 		},
 	}
-	withoutAny(cmd)
+	ui.WithoutAny(cmd)
 	return cmd
 }
 
@@ -43,11 +45,11 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	line, err := sshconfig.ParseLine(args)
 	switch {
 	case err != nil:
-		return &usageError{err: err, cmd: cmd}
+		return &ui.UsageError{Err: err, Cmd: cmd}
 	case line.Asks():
 		return runSSH(args)
 	case line.Destination == "":
-		return &usageError{err: errors.New(sayNobodyToReach), cmd: cmd}
+		return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
 	}
 	h, err := s.host(line.Host())
 	if err != nil {

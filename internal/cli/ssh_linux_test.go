@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"bufio"
 	"errors"
 	"fmt"
@@ -233,7 +235,7 @@ func TestSSHConfig(t *testing.T) {
 	}
 	got = h.finish(t, h.atHome(t, "postern", "ssh-config", "home", "--install"))
 	said = fmt.Sprintf("postern: error: cannot change ssh's configuration in %q: %q is no file\npostern: hint: move it away, and try again\n", h.path(".ssh"), file)
-	if got.status != codeFailed || got.talk != said {
+	if got.status != ui.CodeFailed || got.talk != said {
 		t.Errorf("%+v", got)
 	}
 }

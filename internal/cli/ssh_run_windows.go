@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"os"
 	"os/exec"
@@ -15,7 +17,7 @@ func become(program string, args []string) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return &failure{Code: exit.ExitCode(), quiet: true, err: err}
+		return &ui.Failure{Code: exit.ExitCode(), Quiet: true, Err: err}
 	}
 	if err != nil {
 		return notRun(program, err)

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 
 	"postern/internal/hosts"
@@ -30,25 +32,25 @@ from there to another host, see "postern ssh-config --install".`
 	hintInstallSSH = "install OpenSSH's client: the package openssh-client, openssh-clients or openssh, by the system's name for it"
 )
 
-func noSSH(err error) *failure {
-	return &failure{Code: codeUnsupported, Message: "there is no ssh to run", Hints: []string{hintInstallSSH}, err: err}
+func noSSH(err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUnsupported, Message: "there is no ssh to run", Hints: []string{hintInstallSSH}, Err: err}
 }
 
-func notRun(program string, err error) *failure {
-	return &failure{Code: codeFailed, Message: fmt.Sprintf("cannot run %q: %v", program, err), err: err}
+func notRun(program string, err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("cannot run %q: %v", program, err), Err: err}
 }
 
-func notSSH(h *hosts.Host) *failure {
-	return &failure{
-		Code: codeFailed, Message: fmt.Sprintf("%s is %s, and ssh speaks TCP", h.Name, h.Service),
+func notSSH(h *hosts.Host) *ui.Failure {
+	return &ui.Failure{
+		Code: ui.CodeFailed, Message: fmt.Sprintf("%s is %s, and ssh speaks TCP", h.Name, h.Service),
 		Hints: []string{fmt.Sprintf("\"postern knock %s\", and then its own client", h.Name)},
 	}
 }
 
 // clashes says why an option of ssh's cannot be heeded, and what to do instead: with those
 // flags the hosts file says the same, if there are any.
-func clashes(h *hosts.Host, c *sshconfig.Clash, flags string) *failure {
-	f := &failure{Code: codeUsage}
+func clashes(h *hosts.Host, c *sshconfig.Clash, flags string) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeUsage}
 	switch c.Kind {
 	case sshconfig.OtherWay:
 		f.Message = fmt.Sprintf("with %s nothing knocks at %s", c.Option.Written, h.Name)

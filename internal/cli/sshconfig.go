@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +23,7 @@ func (s *session) sshConfigCommand() *cobra.Command {
 		Example: exampleSSHConfig,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New(sayNobodyToReach), cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
 			}
 			return exactly(1)(cmd, args)
 		},
@@ -37,27 +39,27 @@ func (s *session) sshConfigCommand() *cobra.Command {
 			if install {
 				return s.installInSSH(way, known)
 			}
-			if s.json {
-				return s.answer(sshBlock{Host: way.Name, Block: way.Block(), Warnings: s.remarks})
+			if s.JSON {
+				return s.Answer(sshBlock{Host: way.Name, Block: way.Block(), Warnings: s.Remarks})
 			}
-			_, err = fmt.Fprint(s.out, way.Block())
+			_, err = fmt.Fprint(s.Out, way.Block())
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&install, "install", false, flagInstall)
-	withoutPolicy(cmd)
+	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
 // sshBlock is the answer of ssh-config to programs. Where nothing was to be
 // installed, there are no files.
 type sshBlock struct {
-	Host     string   `json:"host"`
-	Block    string   `json:"block"`
-	File     string   `json:"file,omitempty"`
-	Config   string   `json:"config,omitempty"`
-	Changed  *bool    `json:"changed,omitempty"`
-	Warnings []remark `json:"warnings"`
+	Host     string      `json:"host"`
+	Block    string      `json:"block"`
+	File     string      `json:"file,omitempty"`
+	Config   string      `json:"config,omitempty"`
+	Changed  *bool       `json:"changed,omitempty"`
+	Warnings []ui.Remark `json:"warnings"`
 }
 
 // installInSSH has ssh know the host by its name.
@@ -71,17 +73,17 @@ func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
 		return notInstalled(folder, err)
 	}
 	if done.Rival > 0 {
-		s.warn(rivalBlock(way.Name, done))
+		s.Warn(rivalBlock(way.Name, done))
 	}
 	for _, name := range done.Blocks {
 		if known.Find(name) == nil {
-			s.warn(leftBlock(name, done.File))
+			s.Warn(leftBlock(name, done.File))
 		}
 	}
-	if s.json {
+	if s.JSON {
 		changed := done.Changed || done.Included
-		return s.answer(sshBlock{
-			Host: way.Name, Block: way.Block(), File: done.File, Config: done.Config, Changed: &changed, Warnings: s.remarks,
+		return s.Answer(sshBlock{
+			Host: way.Name, Block: way.Block(), File: done.File, Config: done.Config, Changed: &changed, Warnings: s.Remarks,
 		})
 	}
 	s.sayInstalled(way.Name, done)
@@ -90,8 +92,8 @@ func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
 
 // notInstalled explains why ssh's files cannot be changed. What each error is about
 // it says itself.
-func notInstalled(folder string, err error) *failure {
-	f := &failure{Code: codeFailed, Message: sayNotInstalled(folder, err), err: err}
+func notInstalled(folder string, err error) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeFailed, Message: sayNotInstalled(folder, err), Err: err}
 	if _, ok := errors.AsType[*rewrite.BusyError](err); ok {
 		f.Hints = []string{hintBusySSH}
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"fmt"
 
 	"postern/internal/sshconfig"
@@ -29,36 +31,36 @@ To undo it, delete the block. To undo all, delete ~/.ssh/postern.conf and the li
 	hintSSHOwner = "the folder and what is in it must belong to the user that runs ssh: see who owns them"
 )
 
-func (v *voice) sayInstalled(name string, done *sshconfig.Installed) {
+func (s *session) sayInstalled(name string, done *sshconfig.Installed) {
 	switch {
 	case done.Changed && done.Included:
-		v.say("wrote %q, and included it in %q", done.File, done.Config)
+		s.Say("wrote %q, and included it in %q", done.File, done.Config)
 	case done.Changed:
-		v.say("wrote %q", done.File)
+		s.Say("wrote %q", done.File)
 	case done.Included:
-		v.say("included %q in %q", done.File, done.Config)
+		s.Say("included %q in %q", done.File, done.Config)
 	default:
-		v.say("ssh knows %s already: nothing has changed", name)
+		s.Say("ssh knows %s already: nothing has changed", name)
 		return
 	}
-	v.hint(fmt.Sprintf("now \"ssh %s\" knocks", name))
+	s.Hint(fmt.Sprintf("now \"ssh %s\" knocks", name))
 }
 
-func rivalBlock(name string, done *sshconfig.Installed) remark {
-	return remark{
+func rivalBlock(name string, done *sshconfig.Installed) ui.Remark {
+	return ui.Remark{
 		Message: fmt.Sprintf("there is another block for %s in line %d of %q: it holds only where %q is silent", name, done.Rival, done.Config, done.File),
 	}
 }
 
-func leftBlock(name, file string) remark {
-	return remark{
+func leftBlock(name, file string) ui.Remark {
+	return ui.Remark{
 		Message: fmt.Sprintf("%q has a block for %s, which is not in the hosts file any more", file, name),
 		Hints:   []string{"delete the block, or add the host again: \"ssh " + name + "\" fails as it is"},
 	}
 }
 
-func noSSHFolder(err error) *failure {
-	return &failure{Code: codeFailed, Message: fmt.Sprintf("cannot tell where this user's ssh is configured: %v", err), err: err}
+func noSSHFolder(err error) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("cannot tell where this user's ssh is configured: %v", err), Err: err}
 }
 
 func sayNotInstalled(folder string, err error) string {

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +29,7 @@ type state struct {
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
 	Counters []stateCounter  `json:"counters"`
-	Warnings []remark        `json:"warnings"`
+	Warnings []ui.Remark     `json:"warnings"`
 }
 
 type stateProgress struct {
@@ -66,19 +68,19 @@ func (s *session) status(most int) error {
 	}
 	backend, status := all[0].Backend, all[0].status
 	if len(all) > 1 {
-		s.warn(twoBackends(all))
+		s.Warn(twoBackends(all))
 	}
 	m, err := s.machine(backend)
 	nameless := len(status.Progress)+len(status.Grants) > 0
 	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
-		s.warn(namesUnknown(s.file, err))
+		s.Warn(namesUnknown(s.file, err))
 	}
 	answer := describe(backend, status, m)
-	answer.File, answer.Warnings = s.file, s.remarks
-	if s.json {
-		err = s.answer(answer)
+	answer.File, answer.Warnings = s.file, s.Remarks
+	if s.JSON {
+		err = s.Answer(answer)
 	} else {
-		_, err = io.WriteString(s.out, s.statusText(answer, most))
+		_, err = io.WriteString(s.Out, s.statusText(answer, most))
 	}
 	if err == nil && status.Altered {
 		return altered()
@@ -153,7 +155,7 @@ func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 // all for 0.
 func (s *session) statusText(st state, most int) string {
 	var b strings.Builder
-	b.WriteString(colour(s.outTTY, bold, loadedText(st)) + "\n")
+	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
 	if !st.Loaded {
 		return b.String()
 	}
@@ -163,28 +165,28 @@ func (s *session) statusText(st state, most int) string {
 		}
 		return n
 	}
-	section := func(t table, more int) {
+	section := func(t ui.Table, more int) {
 		b.WriteString("\n")
-		t.write(&b, s.outTTY)
+		t.Write(&b, s.OutTTY)
 		if more > 0 {
 			b.WriteString(moreText(more) + "\n")
 		}
 	}
 	if n := len(st.Progress); n > 0 {
-		t := table{headProgress}
+		t := ui.Table{headProgress}
 		for _, p := range st.Progress[:cut(n)] {
 			t = append(t, []string{p.Source, p.text(), leftText(p.left)})
 		}
 		section(t, n-cut(n))
 	}
 	if n := len(st.Grants); n > 0 {
-		t := table{headGrants}
+		t := ui.Table{headGrants}
 		for _, g := range st.Grants[:cut(n)] {
 			t = append(t, []string{g.Source, g.Service, leftText(g.left)})
 		}
 		section(t, n-cut(n))
 	}
-	t := table{headCounters}
+	t := ui.Table{headCounters}
 	for _, c := range st.Counters {
 		t = append(t, []string{counterText(c.Name), fmt.Sprint(c.Packets)})
 	}

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"slices"
 
 	"postern/internal/policy"
@@ -13,7 +15,7 @@ import (
 // another way than these are refused, by which they can be told. (In closed all
 // ports are covered alike, and before the others' rules. A guard whose cover is
 // drop is known to show where idle ports answer.)
-func conspicuous(p *policy.Policy, idle []otherrules.Idle) []remark {
+func conspicuous(p *policy.Policy, idle []otherrules.Idle) []ui.Remark {
 	if p.Posture != policy.Guard || p.Cover == policy.CoverDrop {
 		return nil
 	}
@@ -24,7 +26,7 @@ func conspicuous(p *policy.Policy, idle []otherrules.Idle) []remark {
 			break
 		}
 	}
-	var remarks []remark
+	var remarks []ui.Remark
 	type chain struct{ table, chain string }
 	said := map[chain]bool{}
 	for _, i := range idle {

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"slices"
 
 	"postern/internal/automaton"
@@ -14,17 +16,17 @@ import (
 // policy says nothing. In closed nobody reaches them any more unless they speak
 // first; and the kernel does not tell of their flows, as it does of TCP connections,
 // so that those that are there stall as well.
-func cutOff(m *automaton.Machine) []remark {
+func cutOff(m *automaton.Machine) []ui.Remark {
 	if m.Policy.Posture != policy.Closed {
 		return nil
 	}
 	receivers, err := host.Receiving()
 	if err != nil {
-		return []remark{{Message: err.Error()}}
+		return []ui.Remark{{Message: err.Error()}}
 	}
 	masters, err := host.Masters()
 	if err != nil {
-		return []remark{{Message: err.Error()}}
+		return []ui.Remark{{Message: err.Error()}}
 	}
 	through := func(r host.Receiver) string {
 		name := r.Interface
@@ -37,7 +39,7 @@ func cutOff(m *automaton.Machine) []remark {
 		return name
 	}
 	if ports := unnamed(m, receivers, through); len(ports) > 0 {
-		return []remark{aboutCutOff(ports)}
+		return []ui.Remark{aboutCutOff(ports)}
 	}
 	return nil
 }

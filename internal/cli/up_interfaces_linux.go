@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	"net"
 	"slices"
 
@@ -12,7 +14,7 @@ import (
 
 // absentInterfaces warns of a policy that holds on interfaces which this host
 // does not have: it would hide nothing.
-func absentInterfaces(p *policy.Policy) []remark {
+func absentInterfaces(p *policy.Policy) []ui.Remark {
 	var absent []string
 	for _, name := range p.Interfaces {
 		if _, err := net.InterfaceByName(name); err != nil {
@@ -22,7 +24,7 @@ func absentInterfaces(p *policy.Policy) []remark {
 	if len(absent) == 0 {
 		return nil
 	}
-	return []remark{aboutAbsent(absent, len(absent) == len(p.Interfaces))}
+	return []ui.Remark{aboutAbsent(absent, len(absent) == len(p.Interfaces))}
 }
 
 // An enslaved is an interface that a policy names and no packet comes in by: its

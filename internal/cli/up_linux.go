@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"postern/internal/cli/ui"
+
 	nft "github.com/google/nftables"
 
 	"postern/internal/automaton"
@@ -22,7 +24,7 @@ type loaded struct {
 	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
 	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
 	Doors    []loadedDoor `json:"doors"`
-	Warnings []remark     `json:"warnings"`
+	Warnings []ui.Remark  `json:"warnings"`
 }
 
 type loadedDoor struct {
@@ -45,12 +47,12 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 		return err
 	}
 	for _, d := range m.Lint() {
-		s.warn(aboutLine(d))
+		s.Warn(ui.AboutLine(d))
 	}
 	if err := forwarding(m); err != nil {
 		return err
 	}
-	s.warn(absentInterfaces(m.Policy)...)
+	s.Warn(absentInterfaces(m.Policy)...)
 	port, err := enslavedInterface(m.Policy)
 	switch {
 	case err != nil:
@@ -58,23 +60,23 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 	case port != nil && risk == refuseRisk:
 		return port.failure()
 	case port != nil:
-		s.warn(port.remark())
+		s.Warn(port.remark())
 	}
-	s.warn(neighbours(m, b)...)
+	s.Warn(neighbours(m, b)...)
 	replaced := replaces(before, digest)
 	if replaced != "same" { // or it is no news
-		s.warn(cutOff(m)...)
+		s.Warn(cutOff(m)...)
 	}
 	if out := shutsCallerOut(m); out != nil && replaced != "same" { // or it is too late
 		if risk == refuseRisk {
 			return wouldShutOut(out)
 		}
-		s.warn(doesShutOut(out))
+		s.Warn(doesShutOut(out))
 	}
 	if err := b.Apply(m); err != nil {
 		return err
 	}
-	answer := loaded{File: s.file, Backend: b.Name(), With: with(b), RuleSet: digest, Replaced: replaced, Warnings: s.remarks}
+	answer := loaded{File: s.file, Backend: b.Name(), With: with(b), RuleSet: digest, Replaced: replaced, Warnings: s.Remarks}
 	// What another backend has loaded hides until now: there is no moment without.
 	for _, r := range others(all, b) {
 		if err := r.Remove(); err != nil {
@@ -85,8 +87,8 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 	for i := range m.Doors {
 		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
 	}
-	if s.json {
-		return s.answer(answer)
+	if s.JSON {
+		return s.Answer(answer)
 	}
 	s.sayLoaded(answer)
 	return nil
@@ -134,12 +136,12 @@ func ours(family nft.TableFamily, table, chain string) bool {
 
 // neighbours looks for other rules that get in the way of the doors, or that make
 // what is hidden show.
-func neighbours(m *automaton.Machine, b firewall.Backend) []remark {
+func neighbours(m *automaton.Machine, b firewall.Backend) []ui.Remark {
 	rules, err := otherrules.Read(ours)
 	if err != nil {
-		return []remark{{Message: err.Error()}}
+		return []ui.Remark{{Message: err.Error()}}
 	}
-	var remarks []remark
+	var remarks []ui.Remark
 	for _, o := range rules.Obstacles(m) {
 		diverts := o.Kind == otherrules.Diverts || o.Kind == otherrules.MayDivert
 		switch {

@@ -1,5 +1,5 @@
 //go:build !linux
 
-package cli
+package ui
 
 const hintPing = "run it as root"

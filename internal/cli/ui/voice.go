@@ -1,4 +1,4 @@
-package cli
+package ui
 
 // This file holds the voice, and those named *_text.go what it says: what a person
 // reads comes from there, and from nowhere else in this package. (Diagnostics and
@@ -28,17 +28,17 @@ import (
 	"postern/internal/policy"
 )
 
-// A voice speaks to the person, or the program, that runs us.
-type voice struct {
-	out, err io.Writer
-	outTTY   bool // may be coloured
-	errTTY   bool
-	json     bool
-	remarks  []remark // the warnings so far
+// A Voice speaks to the person, or the program, that runs us.
+type Voice struct {
+	Out, Err io.Writer
+	OutTTY   bool // may be coloured
+	ErrTTY   bool
+	JSON     bool
+	Remarks  []Remark // the warnings so far
 }
 
-// A remark is a warning, or a note of what is as it should be.
-type remark struct {
+// A Remark is a warning, or a note of what is as it should be.
+type Remark struct {
 	Message string   `json:"message"`
 	Note    bool     `json:"note,omitempty"`
 	Hints   []string `json:"hints,omitempty"`
@@ -49,76 +49,76 @@ type remark struct {
 	text string // a diagnostic's, which shows the line
 }
 
-func newVoice(out, err *os.File) voice {
-	return voice{remarks: []remark{}, out: out, err: err, outTTY: colourful(out), errTTY: colourful(err)}
+func NewVoice(out, err *os.File) Voice {
+	return Voice{Remarks: []Remark{}, Out: out, Err: err, OutTTY: TakesColour(out), ErrTTY: TakesColour(err)}
 }
 
-// colourful tells whether a file is a terminal that may be written to in colour.
-func colourful(f *os.File) bool {
+// TakesColour tells whether a file is a terminal that may be written to in colour.
+func TakesColour(f *os.File) bool {
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	return takesColours(f)
 }
 
-// terminal tells whether a file is a terminal.
-func terminal(f *os.File) bool {
+// IsTerminal tells whether a file is a terminal.
+func IsTerminal(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd()))
 }
 
 // The colours, as terminals take them.
 const (
 	plain  = "\x1b[0m"
-	bold   = "\x1b[1m"
+	Bold   = "\x1b[1m"
 	red    = "\x1b[1;31m"
 	yellow = "\x1b[1;33m"
 	faint  = "\x1b[2m"
 
-	whiteOnBlack = "\x1b[97;40m"
+	WhiteOnBlack = "\x1b[97;40m"
 )
 
-// colour puts text into a colour where the terminal has any.
-func colour(tty bool, how, text string) string {
+// Colour puts text into a colour where the terminal has any.
+func Colour(tty bool, how, text string) string {
 	if !tty {
 		return text
 	}
 	return how + text + plain
 }
 
-// say talks.
-func (v *voice) say(format string, args ...any) {
-	if !v.json {
-		fmt.Fprintf(v.err, "postern: "+format+"\n", args...)
+// Say talks.
+func (v *Voice) Say(format string, args ...any) {
+	if !v.JSON {
+		fmt.Fprintf(v.Err, "postern: "+format+"\n", args...)
 	}
 }
 
-func (v *voice) hint(text string) { v.say("%s %s", colour(v.errTTY, bold, "hint:"), text) }
+func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:"), text) }
 
-// warn gives remarks: at once to a person, with the answer to a program.
-func (v *voice) warn(remarks ...remark) {
-	v.remarks = append(v.remarks, remarks...)
-	if v.json {
+// Warn gives remarks: at once to a person, with the answer to a program.
+func (v *Voice) Warn(remarks ...Remark) {
+	v.Remarks = append(v.Remarks, remarks...)
+	if v.JSON {
 		return
 	}
 	for _, r := range remarks {
-		label := colour(v.errTTY, yellow, "warning:")
+		label := Colour(v.ErrTTY, yellow, "warning:")
 		if r.Note {
-			label = colour(v.errTTY, faint, "note:")
+			label = Colour(v.ErrTTY, faint, "note:")
 		}
 		if r.text != "" {
-			fmt.Fprintln(v.err, r.text)
+			fmt.Fprintln(v.Err, r.text)
 			continue
 		}
-		v.say("%s %s", label, r.Message)
+		v.Say("%s %s", label, r.Message)
 		for _, h := range r.Hints {
-			v.hint(h)
+			v.Hint(h)
 		}
 	}
 }
 
-// aboutLine makes a remark of a diagnostic.
-func aboutLine(d policy.Diagnostic) remark {
-	r := remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column}
+// AboutLine makes a remark of a diagnostic.
+func AboutLine(d policy.Diagnostic) Remark {
+	r := Remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column}
 	if d.Hint != "" {
 		r.Hints = []string{d.Hint}
 	}
@@ -127,45 +127,45 @@ func aboutLine(d policy.Diagnostic) remark {
 	return r
 }
 
-// fail says what went wrong, and gives the exit code.
-func (v *voice) fail(f *failure) int {
-	if v.json && !f.answered {
-		v.answer(struct {
-			Error *failure `json:"error"`
+// Fail says what went wrong, and gives the exit code.
+func (v *Voice) Fail(f *Failure) int {
+	if v.JSON && !f.Answered {
+		v.Answer(struct {
+			Error *Failure `json:"error"`
 		}{f})
 		return f.Code
 	}
-	if v.json || f.quiet {
+	if v.JSON || f.Quiet {
 		return f.Code
 	}
 	for _, d := range f.Diagnostics {
-		fmt.Fprintln(v.err, d)
+		fmt.Fprintln(v.Err, d)
 	}
-	v.say("%s %s", colour(v.errTTY, red, "error:"), f.Message)
+	v.Say("%s %s", Colour(v.ErrTTY, red, "error:"), f.Message)
 	for _, h := range f.Hints {
-		v.hint(h)
+		v.Hint(h)
 	}
 	return f.Code
 }
 
-// answer writes an answer as JSON.
-func (v *voice) answer(value any) error {
-	e := json.NewEncoder(v.out)
+// Answer writes an answer as JSON.
+func (v *Voice) Answer(value any) error {
+	e := json.NewEncoder(v.Out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(value)
 }
 
-// count is a number of things: "1 door", "2 doors".
-func count(n int, thing string) string {
+// Count is a number of things: "1 door", "2 doors".
+func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// list is "a", "a and b", "a, b and c"; of many, the first few.
-func list(all []string) string {
+// List is "a", "a and b", "a, b and c"; of many, the first few.
+func List(all []string) string {
 	const most = 8
 	if len(all) > most {
 		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)

@@ -1,0 +1,124 @@
+package ui
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/client/knocker"
+	"postern/internal/firewall"
+	"postern/internal/handout"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// The exit codes. They are part of what the program promises: scripts rely on
+// them.
+const (
+	CodeDone        = 0
+	CodeFailed      = 1
+	CodeUsage       = 2
+	CodePolicy      = 3 // the policy is invalid
+	CodePrivilege   = 4 // no privilege
+	CodeUnsupported = 5 // not supported here
+	CodeShut        = 6 // a door stays shut
+	CodeInterrupted = 130
+)
+
+// A Failure is why a verb did not do its work, as a person is told. It is an
+// error, so that a verb which knows its words best returns one itself.
+type Failure struct {
+	Code        int                 `json:"code"`
+	Message     string              `json:"message"`
+	Hints       []string            `json:"hints,omitempty"`
+	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
+
+	// Of an opening: how many rounds it took, and how long.
+	Tries        int   `json:"tries,omitempty"`
+	Milliseconds int64 `json:"milliseconds,omitempty"`
+
+	Gist     string `json:"-"` // the message without its numbers, where it has any
+	Quiet    bool   `json:"-"` // everything has been said to a person
+	Answered bool   `json:"-"` // and to a program
+	Err      error  `json:"-"`
+}
+
+func (f *Failure) Error() string { return f.Message }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// A UsageError is a command line that cannot be understood.
+type UsageError struct {
+	Err   error
+	Cmd   *cobra.Command
+	Quiet bool // the help has been shown
+}
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Explain makes any error a failure.
+func Explain(err error) *Failure {
+	var (
+		f           *Failure
+		usage       *UsageError
+		invalid     *policy.InvalidError
+		beyond      *firewall.InexpressibleError
+		permission  *firewall.PermissionError
+		unsupported *firewall.UnsupportedError
+		busy        *firewall.BusyError
+		unavailable *lab.UnavailableError
+		ping        *knocker.PingError
+		family      *knocker.FamilyError
+		unfit       *handout.UnfitError
+	)
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &usage):
+		if usage.Quiet {
+			return &Failure{Code: CodeUsage, Message: sayNoVerb, Quiet: true}
+		}
+		return &Failure{Code: CodeUsage, Message: usage.Error(), Hints: []string{seeHelp(usage.Cmd.CommandPath())}}
+	case errors.As(err, &invalid):
+		return &Failure{Code: CodePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
+	case errors.As(err, &beyond):
+		return &Failure{Code: CodePolicy, Message: sayBeyond(beyond), Diagnostics: beyond.Diagnostics}
+	case errors.As(err, &unfit):
+		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{unfit.Hint}}
+	case errors.As(err, &permission):
+		return &Failure{Code: CodePrivilege, Message: err.Error(), Hints: []string{hintPrivilege}}
+	case errors.As(err, &unsupported):
+		return &Failure{Code: CodeUnsupported, Message: err.Error(), Hints: []string{unsupported.Hint}}
+	case errors.As(err, &unavailable):
+		return &Failure{Code: CodeUnsupported, Message: sayUnavailable(unavailable), Hints: []string{unavailable.Remedy}}
+	case errors.As(err, &ping):
+		return &Failure{Code: CodePrivilege, Message: err.Error(), Hints: []string{hintPing}}
+	case errors.As(err, &family):
+		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: anyFamily(family)}
+	case errors.As(err, &busy):
+		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{hintBusy}}
+	}
+	return &Failure{Code: CodeFailed, Message: err.Error()}
+}
+
+func Interrupted() *Failure {
+	return &Failure{Code: CodeInterrupted, Message: SayInterrupted}
+}
+
+// Bug explains a panic, with the place in our code where it came from.
+func Bug(value any) *Failure {
+	place := "?"
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if strings.HasPrefix(frame.Function, "postern/") {
+			place = fmt.Sprintf("%s:%d", frame.Function, frame.Line)
+			break
+		}
+	}
+	return &Failure{Code: CodeFailed, Message: sayBug(value, place), Hints: []string{hintBug}}
+}

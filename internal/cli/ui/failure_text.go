@@ -1,0 +1,51 @@
+package ui
+
+import (
+	"fmt"
+
+	"postern/internal/client/knocker"
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// Errors and their remedies.
+const (
+	sayNoVerb      = "no verb given"
+	SayInterrupted = "interrupted"
+	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
+	hintBusy       = "try again; if it stays so, see which other program keeps changing the firewall"
+	hintBug        = "no rules were left half done; please report it, with the policy if you can"
+)
+
+func sayBug(value any, place string) string {
+	return fmt.Sprintf("this is a bug in postern: %v (in %s)", value, place)
+}
+
+func sayInvalid(e *policy.InvalidError) string {
+	n := len(e.Diagnostics) + e.More
+	file := e.Diagnostics[0].File
+	if e.More > 0 {
+		return fmt.Sprintf("%q is no valid %s: %d mistakes, the first %d of them above", file, e.Kind, n, len(e.Diagnostics))
+	}
+	return fmt.Sprintf("%q is no valid %s: %s", file, e.Kind, Count(n, "mistake"))
+}
+
+func sayBeyond(e *firewall.InexpressibleError) string {
+	return fmt.Sprintf("the %s backend cannot do %s that the policy asks for", e.Backend, Count(len(e.Diagnostics), "thing"))
+}
+
+func sayUnavailable(e *lab.UnavailableError) string {
+	return "this needs network namespaces, and there are none here: " + e.Reason
+}
+
+func seeHelp(command string) string { return fmt.Sprintf("see %q", command+" --help") }
+
+// anyFamily is what to do where a host has no address of the family asked for.
+func anyFamily(e *knocker.FamilyError) []string {
+	digit := map[knocker.Family]string{knocker.IPv4: "4", knocker.IPv6: "6"}[e.Family]
+	if digit == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("leave out -%s, or \"family: %s\" in the hosts file, to come by any address", digit, digit)}
+}

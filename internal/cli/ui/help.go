@@ -1,0 +1,125 @@
+package ui
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"postern/internal/paragraph"
+)
+
+// Help writes what a verb does and how it is called. (Cobra's own way, by a
+// template, would double the size of the program.)
+func Help(cmd *cobra.Command, w io.Writer) {
+	var b strings.Builder
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	fmt.Fprintf(&b, "%s\n\nusage: %s\n", set(text), usageLine(cmd))
+	if cmd.Example != "" {
+		fmt.Fprintf(&b, "\nfor example:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
+	}
+	var verbs [][2]string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			verbs = append(verbs, [2]string{sub.Name(), sub.Short})
+		}
+	}
+	columns(&b, "verbs:", verbs)
+	columns(&b, "flags:", flags(cmd))
+	io.WriteString(w, b.String())
+}
+
+// set fits the paragraphs of a text to the screen. One with an indented line, which is
+// a list or an example, is as it should be.
+func set(text string) string {
+	all := strings.Split(strings.TrimSpace(text), "\n\n")
+	for i, p := range all {
+		if !strings.Contains("\n"+p, "\n ") {
+			all[i] = strings.Join(paragraph.Wrap(p, Screen), "\n")
+		}
+	}
+	return strings.Join(all, "\n\n")
+}
+
+func usageLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	if cmd.HasAvailableSubCommands() {
+		line += " VERB"
+	}
+	if _, args, found := strings.Cut(cmd.Use, " "); found {
+		line += " " + args
+	}
+	if cmd.DisableFlagParsing {
+		return line
+	}
+	return line + " [flags]"
+}
+
+// flags gives the flags of a command, its own before those that others have.
+func flags(cmd *cobra.Command) [][2]string {
+	var all [][2]string
+	add := func(f *pflag.Flag) {
+		if f.Hidden || cmd.Annotations[Without+f.Name] != "" {
+			return
+		}
+		value, text := pflag.UnquoteUsage(f)
+		name := "    --" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", --" + f.Name
+		}
+		if value != "" && f.DefValue != "true" {
+			name += " " + value
+		}
+		switch f.DefValue {
+		case "", "false":
+		case "true":
+			name += "=false"
+			text += " (on unless turned off)"
+		default:
+			text += " (default " + f.DefValue + ")"
+		}
+		all = append(all, [2]string{name, text})
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	cmd.PersistentFlags().VisitAll(add)
+	return all
+}
+
+// columns writes a heading and two columns.
+func columns(b *strings.Builder, heading string, rows [][2]string) {
+	if len(rows) == 0 {
+		return
+	}
+	width := 0
+	for _, row := range rows {
+		width = max(width, len(row[0]))
+	}
+	fmt.Fprintf(b, "\n%s\n", heading)
+	for _, row := range rows {
+		name := row[0]
+		for _, line := range paragraph.Wrap(row[1], Screen-width-4) {
+			fmt.Fprintf(b, "  %-*s  %s\n", width, name, line)
+			name = ""
+		}
+	}
+}
+
+// Screen is how wide a terminal is at least.
+const Screen = 79
+
+// Without marks a verb that has no use for a flag that the others share.
+const Without = "without "
+
+func WithoutPolicy(cmd *cobra.Command) {
+	cmd.Annotations = map[string]string{Without + "file": "yes"}
+}
+
+func WithoutAny(cmd *cobra.Command) {
+	cmd.Annotations = map[string]string{Without + "file": "yes", Without + "json": "yes"}
+}
