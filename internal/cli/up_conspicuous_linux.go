@@ -16,11 +16,11 @@ import (
 // ports are covered alike, and before the others' rules. A guard whose cover is
 // drop is known to show where idle ports answer.)
 func conspicuous(p *policy.Policy, idle []otherrules.Idle) []ui.Remark {
-	if p.Posture != policy.Guard || p.Cover == policy.CoverDrop {
+	if p.Posture != policy.Guard || !p.Cover.Answers() {
 		return nil
 	}
 	var fitting *policy.Cover
-	for _, c := range []policy.Cover{policy.CoverReset, policy.CoverUnreachable, policy.CoverDrop} {
+	for _, c := range policy.Covers() {
 		if !slices.ContainsFunc(idle, func(i otherrules.Idle) bool { return !fits(c, i) }) {
 			fitting = &c
 			break
@@ -40,13 +40,5 @@ func conspicuous(p *policy.Policy, idle []otherrules.Idle) []ui.Remark {
 	return remarks
 }
 
-// fits tells whether a cover refuses as idle ports are refused.
-func fits(c policy.Cover, i otherrules.Idle) bool {
-	switch {
-	case c == policy.CoverDrop:
-		return i.Refusal == otherrules.Silence
-	case c == policy.CoverReset && i.Protocol == policy.TCP:
-		return i.Refusal == otherrules.Reset
-	}
-	return i.Refusal == otherrules.Unreachable
-}
+// fits reports whether a cover refuses as idle ports are refused.
+func fits(c policy.Cover, i otherrules.Idle) bool { return c.Answer(i.Protocol) == i.Answer }

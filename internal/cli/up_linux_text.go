@@ -224,12 +224,12 @@ func aboutCutOff(ports []string) ui.Remark {
 // aboutConspicuous warns of a rule set that refuses what is not hidden, otherwise
 // than the cover refuses what is.
 func aboutConspicuous(i otherrules.Idle, cover policy.Cover, fitting *policy.Cover) ui.Remark {
-	how := map[otherrules.Refusal]string{
-		otherrules.Silence:     "drops",
-		otherrules.Reset:       "answers with a RST to",
-		otherrules.Unreachable: "answers with port unreachable to",
-		otherrules.Otherwise:   "answers with an ICMP error of its own to",
-	}[i.Refusal]
+	how := map[policy.Answer]string{
+		policy.NoAnswer:          "drops",
+		policy.AnswerReset:       "answers with a RST to",
+		policy.AnswerUnreachable: "answers with port unreachable to",
+		policy.AnswerOther:       "answers with an ICMP error of its own to",
+	}[i.Answer]
 	ip := "IPv4"
 	if i.IPv6 {
 		ip = "IPv6"

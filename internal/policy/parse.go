@@ -76,7 +76,7 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		}},
 		{Key: "interfaces", Shape: document.List, Example: "[eth0]", Absent: "every interface but loopback", Read: w.readInterfaces},
 		{Key: "cover", Shape: document.Word, Example: "drop", Absent: "drop in closed, reset in guard", Read: func(n *yaml.Node) {
-			choose(w, n, "cover", &p.Cover, CoverDrop, CoverReset, CoverUnreachable)
+			choose(w, n, "cover", &p.Cover, Covers()...)
 		}},
 		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Absent: "nothing", Read: w.readAllow},
 		{Key: "doors", Shape: document.Mapping, Example: "{ssh: {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}}", Read: w.readDoors},

@@ -41,16 +41,6 @@ const (
 	Guard Posture = "guard"
 )
 
-// A Cover is the answer that a packet gets when it is not admitted. It is the
-// same whatever the sender's progress, or it would tell of it.
-type Cover string
-
-const (
-	CoverDrop        Cover = "drop"        // no answer
-	CoverReset       Cover = "reset"       // what a port with nothing behind it answers: RST, or ICMP port unreachable
-	CoverUnreachable Cover = "unreachable" // ICMP port unreachable, for TCP too
-)
-
 // A Protocol is an IP protocol number (RFC 5237). ICMP stands for ICMP and
 // ICMPv6 both: a policy has no word for one family alone.
 type Protocol uint8

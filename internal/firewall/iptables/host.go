@@ -145,7 +145,7 @@ func (c *compiler) whence(a *policy.Allow) []match {
 // covering decides what becomes of packets that are not let in, which must not
 // depend on how far their senders have come.
 func (c *compiler) covering(closed bool) {
-	if closed && c.p.Cover == policy.CoverDrop {
+	if closed && !c.p.Cover.Answers() {
 		c.cover = drop
 		return
 	}
@@ -165,7 +165,7 @@ func (c *compiler) covering(closed bool) {
 		}
 	}
 	c.cover = to(shown)
-	if c.p.Cover != policy.CoverReset {
+	if !c.p.Cover.LooksIdle() {
 		shown.add("", pass)
 		return
 	}
@@ -205,20 +205,28 @@ func (c *compiler) refusing(name, doc string) *chain {
 
 // refuse answers as the policy's cover says.
 func (c *compiler) refuse(ch *chain) {
-	unreachable := target{verdict: "-j REJECT --reject-with icmp-port-unreachable"}
-	if c.f == IPv6 {
-		unreachable.verdict = "-j REJECT --reject-with icmp6-port-unreachable"
-	}
-	reset := target{verdict: "-j REJECT --reject-with tcp-reset"}
-	if c.p.Cover != policy.CoverDrop {
+	if c.p.Cover.Answers() {
 		ch.add("It may be a late packet of an open connection, which an answer would end.", drop, isTCP, isACK, isInvalid)
 	}
-	switch c.p.Cover {
-	case policy.CoverReset:
-		ch.add("", reset, isTCP)
-		ch.add("", unreachable, isUDP)
-	case policy.CoverUnreachable:
-		ch.add("", unreachable, isTCP)
-		ch.add("", unreachable, isUDP)
+	for _, p := range []policy.Protocol{policy.TCP, policy.UDP} {
+		if a := c.p.Cover.Answer(p); a != policy.NoAnswer {
+			ch.add("", c.f.answer(a), matching("-p %s", p))
+		}
 	}
+}
+
+// answer returns the target that gives an answer.
+func (f Family) answer(a policy.Answer) target {
+	with := ""
+	switch {
+	case a == policy.AnswerReset:
+		with = "tcp-reset"
+	case a == policy.AnswerUnreachable && f == IPv6:
+		with = "icmp6-port-unreachable"
+	case a == policy.AnswerUnreachable:
+		with = "icmp-port-unreachable"
+	default:
+		panic("iptables: no target answers with " + a.String())
+	}
+	return target{verdict: "-j REJECT --reject-with " + with}
 }

@@ -138,7 +138,7 @@ func (c *compiler) hooks() {
 	c.input = hook("input", "What reaches this host. It trusts nothing that came before: only what is known here, or\n"+
 		"was admitted, gets in.",
 		nft.ChainTypeFilter, nft.ChainHookInput, "input", 0, "filter")
-	if c.p.Posture == policy.Guard && c.p.Cover == policy.CoverReset {
+	if c.p.Posture == policy.Guard && c.p.Cover.LooksIdle() {
 		c.idle = hook("idle", "Ports with nothing behind them, when nobody else has wanted the packet. The kernel would\n"+
 			"answer too, but not in quite the same words as the hidden services.",
 			nft.ChainTypeFilter, nft.ChainHookInput, "input", 200, "200")
@@ -173,25 +173,33 @@ func (c *compiler) ending() {
 	if c.idle != nil {
 		shut.add(hasOptions, drop)
 	}
-	if c.p.Cover != policy.CoverDrop {
+	if c.p.Cover.Answers() {
 		// conntrack calls invalid what belongs to a connection and does not
 		// fit its window. A bare ACK of no connection is new to it
 		// (nf_conntrack_tcp_loose), so that a scan does not come this way;
 		// where that is turned off, no such port answers a bare ACK.
 		shut.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
 	}
-	switch c.p.Cover {
-	case policy.CoverReset:
-		shut.add(isProto(policy.TCP), reset)
-		shut.add(isProto(policy.UDP), unreachable)
-	case policy.CoverUnreachable:
-		shut.add(isProto(policy.TCP), unreachable)
-		shut.add(isProto(policy.UDP), unreachable)
-	}
+	shut.answer(c.p.Cover)
 	shut.add(drop)
 	c.cover, c.refuse = shut, shut
 	if c.p.Posture == policy.Guard {
 		c.guard(shut)
+	}
+}
+
+// answer adds the rules that answer as a cover does.
+func (ch *chain) answer(c policy.Cover) {
+	for _, p := range []policy.Protocol{policy.TCP, policy.UDP} {
+		switch a := c.Answer(p); a {
+		case policy.NoAnswer:
+		case policy.AnswerReset:
+			ch.add(isProto(p), reset)
+		case policy.AnswerUnreachable:
+			ch.add(isProto(p), unreachable)
+		default:
+			panic("nftables: no statement answers with " + a.String())
+		}
 	}
 }
 
@@ -201,7 +209,7 @@ func (c *compiler) guard(shut *chain) {
 	c.onService(c.refuse, goTo(shut))
 	c.refuse.add(goTo(c.pass))
 	c.cover = c.refuse
-	if c.p.Cover != policy.CoverReset {
+	if !c.p.Cover.LooksIdle() {
 		return
 	}
 	// An answer must look like that of a port with nothing behind it, also to

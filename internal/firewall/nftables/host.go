@@ -47,12 +47,7 @@ func (c *compiler) idleness() {
 	c.idle.add(toOthers, accept)
 	c.idle.add(hasSocket, accept)
 	c.idle.add(isACK, isInvalid, drop) // as in the chain cover
-	for _, p := range []struct {
-		protocol policy.Protocol
-		refuse   statement
-	}{{policy.TCP, reset}, {policy.UDP, unreachable}} {
-		c.idle.add(isProto(p.protocol), p.refuse)
-	}
+	c.idle.answer(c.p.Cover)
 }
 
 // ungoverned accepts what comes in where the policy does not hold.

@@ -18,7 +18,7 @@ type Idle struct {
 	Chain    string
 	Protocol policy.Protocol
 	IPv6     bool
-	Refusal  Refusal
+	Answer   policy.Answer
 }
 
 // Idle looks at the ports beside the hidden ones: those that neither the machine's
@@ -78,10 +78,7 @@ func idlePorts(m *automaton.Machine, protocol policy.Protocol) []policy.Port {
 
 // idle tells what most of the ports meet with.
 func (r *Rules) idle(protocol policy.Protocol, ports []policy.Port, address netip.Addr, is6 bool) Idle {
-	kernel := Idle{Protocol: protocol, IPv6: is6, Refusal: Unreachable}
-	if protocol == policy.TCP {
-		kernel.Refusal = Reset
-	}
+	kernel := Idle{Protocol: protocol, IPv6: is6, Answer: policy.IdleAnswer(protocol)}
 	counts := map[Idle]int{}
 	for _, p := range ports {
 		found := r.refuses(newPacket(p, address, is6), kernel)
@@ -104,13 +101,13 @@ func (r *Rules) refuses(p packet, kernel Idle) Idle {
 			return kernel
 		case v.end == dropped && !v.excepted:
 			refused.Table, refused.Chain = familyName(c.Table.Family)+" "+c.Table.Name, c.Name
-			refused.Refusal = v.refusal
+			refused.Answer = v.answer
 			return refused
 		}
 	}
 	for _, l := range r.legacy {
 		if l.is6 == p.is6 && l.dropsInput {
-			refused.Table, refused.Chain, refused.Refusal = l.table(), "INPUT", Silence
+			refused.Table, refused.Chain, refused.Answer = l.table(), "INPUT", policy.NoAnswer
 			return refused
 		}
 	}

@@ -88,7 +88,7 @@ func TestIdle(t *testing.T) {
 					return err
 				}
 				for _, i := range rules.Idle(machine(t)) {
-					text := []string{"silence", "reset", "unreachable", "otherwise"}[i.Refusal]
+					text := []string{"silence", "reset", "unreachable", "otherwise"}[i.Answer]
 					if i.Table != "" {
 						text += fmt.Sprintf(" by %s %s", i.Table, i.Chain)
 					}

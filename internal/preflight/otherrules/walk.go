@@ -6,6 +6,8 @@ import (
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"postern/internal/policy"
 )
 
 // An end is what becomes of the packet in a chain.
@@ -21,9 +23,9 @@ const (
 // A verdict is what a base chain does to the packet.
 type verdict struct {
 	end       end
-	refusal   Refusal // of what is dropped
-	excepted  bool    // a rule that names the port may accept it after all
-	diverts   bool    // a rule that names the port may divert it
+	answer    policy.Answer // to what is dropped
+	excepted  bool          // a rule that names the port may accept it after all
+	diverts   bool          // a rule that names the port may divert it
 	untracked bool
 }
 
@@ -175,9 +177,9 @@ func (w *walker) ends(e end, how condition) end {
 }
 
 // refuses ends the packet with an answer.
-func (w *walker) refuses(as Refusal, how condition) end {
+func (w *walker) refuses(as policy.Answer, how condition) end {
 	if !how.maybe {
-		w.refusal = as
+		w.answer = as
 	}
 	return w.ends(dropped, how)
 }

@@ -8,39 +8,31 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
-)
 
-// A Refusal is what the sender of a packet that does not get in hears of it.
-type Refusal int
-
-const (
-	Silence     Refusal = iota
-	Reset               // TCP's RST
-	Unreachable         // ICMP's port unreachable
-	Otherwise           // another ICMP error
+	"postern/internal/policy"
 )
 
 // rejects reads nft's reject.
-func rejects(e *expr.Reject, is6 bool) Refusal {
+func rejects(e *expr.Reject, is6 bool) policy.Answer {
 	port := uint8(3) // destination unreachable, port unreachable (RFC 792)
 	if is6 {
 		port = 4 // (RFC 4443)
 	}
 	switch {
 	case e.Type == unix.NFT_REJECT_TCP_RST:
-		return Reset
+		return policy.AnswerReset
 	case e.Type == unix.NFT_REJECT_ICMP_UNREACH && e.Code == port,
 		e.Type == unix.NFT_REJECT_ICMPX_UNREACH && e.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH:
-		return Unreachable
+		return policy.AnswerUnreachable
 	}
-	return Otherwise
+	return policy.AnswerOther
 }
 
 // rejectsLegacy reads a target of iptables': REJECT has one number, which means
 // something else in each family (ipt_REJECT.h, ip6t_REJECT.h).
-func rejectsLegacy(e *expr.Target, is6 bool) Refusal {
+func rejectsLegacy(e *expr.Target, is6 bool) policy.Answer {
 	if e.Name != "REJECT" {
-		return Silence
+		return policy.NoAnswer
 	}
 	port, reset := uint32(3), uint32(7)
 	if is6 {
@@ -48,13 +40,13 @@ func rejectsLegacy(e *expr.Target, is6 bool) Refusal {
 	}
 	info, ok := e.Info.(*xt.Unknown)
 	if !ok || len(*info) < 4 {
-		return Otherwise
+		return policy.AnswerOther
 	}
 	switch binary.NativeEndian.Uint32(*info) {
 	case port:
-		return Unreachable
+		return policy.AnswerUnreachable
 	case reset:
-		return Reset
+		return policy.AnswerReset
 	}
-	return Otherwise
+	return policy.AnswerOther
 }

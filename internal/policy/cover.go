@@ -1,0 +1,90 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+)
+
+// A Cover is the answer that a packet gets when it is not admitted. It is the
+// same whatever the sender's progress, or it would reveal it.
+type Cover string
+
+const (
+	CoverDrop        Cover = "drop"        // no answer
+	CoverReset       Cover = "reset"       // what a port with nothing behind it answers: RST, or ICMP port unreachable
+	CoverUnreachable Cover = "unreachable" // ICMP port unreachable, for TCP too
+)
+
+// An Answer is what the sender of a refused packet receives.
+type Answer int
+
+const (
+	NoAnswer          Answer = iota
+	AnswerReset              // TCP's RST
+	AnswerUnreachable        // ICMP port unreachable (RFC 792, RFC 4443)
+	AnswerOther              // another ICMP error. No cover answers so; other rule sets may
+)
+
+func (a Answer) String() string {
+	switch a {
+	case NoAnswer:
+		return "no answer"
+	case AnswerReset:
+		return "RST"
+	case AnswerUnreachable:
+		return "port unreachable"
+	case AnswerOther:
+		return "another ICMP error"
+	}
+	return "Answer(" + strconv.Itoa(int(a)) + ")"
+}
+
+// covers lists every cover with its answers. The parser, the backends, preflight
+// and the importer know covers by this table alone: what a cover answers to TCP
+// and to UDP is all that tells it from another.
+var covers = []struct {
+	cover    Cover
+	tcp, udp Answer
+}{
+	{CoverDrop, NoAnswer, NoAnswer},
+	{CoverReset, AnswerReset, AnswerUnreachable},
+	{CoverUnreachable, AnswerUnreachable, AnswerUnreachable},
+}
+
+// Covers returns every cover.
+func Covers() []Cover {
+	all := make([]Cover, len(covers))
+	for i := range covers {
+		all[i] = covers[i].cover
+	}
+	return all
+}
+
+// Answer returns what a packet of the protocol receives if it is not admitted.
+// Only TCP and UDP are ever answered: a host that refuses anything else, an echo
+// request say, is one that is not there.
+func (c Cover) Answer(protocol Protocol) Answer {
+	i := slices.Index(Covers(), c)
+	switch {
+	case i < 0:
+		panic("policy: no answers are defined for cover " + string(c))
+	case protocol == TCP:
+		return covers[i].tcp
+	case protocol == UDP:
+		return covers[i].udp
+	}
+	return NoAnswer
+}
+
+// IdleAnswer returns what the kernel itself answers at a port with nothing
+// behind it.
+func IdleAnswer(protocol Protocol) Answer { return CoverReset.Answer(protocol) }
+
+// Answers reports whether the cover answers anything at all.
+func (c Cover) Answers() bool { return c.Answer(TCP) != NoAnswer || c.Answer(UDP) != NoAnswer }
+
+// LooksIdle reports whether refused ports answer as ports with nothing behind
+// them do.
+func (c Cover) LooksIdle() bool {
+	return c.Answer(TCP) == IdleAnswer(TCP) && c.Answer(UDP) == IdleAnswer(UDP)
+}
