@@ -59,7 +59,7 @@ posture: closed
 doors:
   ssh:
     service: tcp/22
-    knock: {sequence: [1, 2, 3]` + rest + "}\n"
+    knock: {step_timeout: 3s, sequence: [1, 2, 3]` + rest + "}\n"
 	}
 	howto := door(", retransmits: reset") + "    forfeit: true\n"
 	for name, tc := range map[string]struct {

@@ -32,15 +32,19 @@ order in it stay as they are; an entry can as well be written by hand:
   postern add - <link.txt
   postern add --force home --port 2222
   postern add postern://home.example:22/v1/name=ssh/knock=20914,41230/ home`
-	flagForce       = "change the host of that name, or replace it by a link"
-	flagAddress     = "where the host is: a name or an IP `ADDRESS`"
-	flagPort        = "the service's `PORT`, tcp unless written 51820:udp; 22 if left out"
-	flagKnock       = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
-	flagStepTimeout = "the door's step_timeout, the longest `TIME` between two knocks; 3s if left out"
-	flagGap         = "the least `TIME` between two knocks"
-	flagTimeout     = "how much `TIME` to give an opening; 15s if left out"
-	flagFamily      = "`4` to come by IPv4 only, 6 by IPv6"
-	flagUser        = "the `USER` to log in as, over ssh"
+	flagForce   = "change the host of that name, or replace it by a link"
+	flagAddress = "where the host is: a name or an IP `ADDRESS`"
+	flagKnock   = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
+	flagGap     = "the least `TIME` between two knocks"
+	flagFamily  = "`4` to come by IPv4 only, 6 by IPv6"
+	flagUser    = "the `USER` to log in as, over ssh"
+)
+
+// The settings that have a default.
+var (
+	flagPort        = fmt.Sprintf("the service's `PORT`, tcp unless written 51820:udp; %d if left out", hosts.DefaultPort)
+	flagStepTimeout = fmt.Sprintf("the door's step_timeout, the longest `TIME` between two knocks; %s if left out", document.Brief(policy.DefaultStepTimeout))
+	flagTimeout     = fmt.Sprintf("how much `TIME` to give an opening; %s if left out", document.Brief(hosts.DefaultTimeout))
 )
 
 const (

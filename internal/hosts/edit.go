@@ -141,7 +141,7 @@ func (h *Host) Settings() []Setting {
 			all = append(all, Setting{key, text})
 		}
 	}
-	add(h.StepTimeout != DefaultStepTimeout, KeyStepTimeout, document.Brief(h.StepTimeout))
+	add(h.StepTimeout != policy.DefaultStepTimeout, KeyStepTimeout, document.Brief(h.StepTimeout))
 	add(h.Gap != 0, KeyGap, document.Brief(h.Gap))
 	add(h.Timeout != DefaultTimeout, KeyTimeout, document.Brief(h.Timeout))
 	add(h.Family != AnyFamily, KeyFamily, strconv.Itoa(int(h.Family)))

@@ -44,19 +44,19 @@ type Host struct {
 	Pos document.Position // of the name in the hosts file; zero if not read from one
 }
 
-// What is meant where nothing is written. DefaultStepTimeout is the policy's too,
-// and part of what a link of version 1 means.
+// What is meant where nothing is written. The step timeout is the door's, and so
+// its default is policy.DefaultStepTimeout.
 const (
-	DefaultStepTimeout = 3 * time.Second
-	DefaultTimeout     = 15 * time.Second
+	DefaultPort    = 22 // TCP
+	DefaultTimeout = 15 * time.Second
 )
 
 // New gives a host of which nothing is known but its name and the defaults.
 func New(name string) Host {
 	return Host{
 		Name:        name,
-		Service:     policy.Port{Protocol: policy.TCP, Number: 22},
-		StepTimeout: DefaultStepTimeout,
+		Service:     policy.Port{Protocol: policy.TCP, Number: DefaultPort},
+		StepTimeout: policy.DefaultStepTimeout,
 		Timeout:     DefaultTimeout,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"postern/internal/document"
 	"postern/internal/policy"
@@ -24,6 +25,9 @@ import (
 const (
 	linkScheme  = "postern://"
 	linkVersion = 1
+	// What a link of version 1 means without a step_timeout, whatever the default
+	// of a policy has become since the link was made.
+	linkStepTimeout = 3 * time.Second
 )
 
 // hintReached is what to do about an address that is only the author's own.
@@ -79,7 +83,7 @@ func (h *Host) Link() (string, *document.Fault) {
 	if h.Family != AnyFamily {
 		fmt.Fprintf(&b, "%s=%d/", KeyFamily, h.Family)
 	}
-	if h.StepTimeout != DefaultStepTimeout {
+	if h.StepTimeout != linkStepTimeout {
 		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.Brief(h.StepTimeout))
 	}
 	words := make([]string, len(h.Knock))
@@ -135,6 +139,7 @@ func ParseLink(text string) (Host, error) {
 	}
 
 	h := New("")
+	h.StepTimeout = linkStepTimeout
 	parts, f := h.readParts(strings.TrimSuffix(rest, "/"))
 	if f != nil {
 		return Host{}, f
@@ -210,7 +215,7 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 	if colon := strings.LastIndexByte(text, ':'); colon >= 0 && !strings.HasSuffix(text, "]") {
 		host, number = text[:colon], text[colon+1:]
 		if number == "" {
-			return document.Wrong("the link has no port after its address", "leave the colon out to mean port 22")
+			return document.Wrong("the link has no port after its address", fmt.Sprintf("leave the colon out to mean port %d", DefaultPort))
 		}
 	}
 	inner, open := strings.CutPrefix(host, "[")

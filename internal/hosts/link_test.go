@@ -18,7 +18,7 @@ import (
 // TestLink: what links look like is a promise to clients of other versions.
 func TestLink(t *testing.T) {
 	home := New("home")
-	home.Address = "home.example"
+	home.Address, home.StepTimeout = "home.example", 3*time.Second // what a link means, whatever the default
 	home.Knock = []policy.Port{{Protocol: policy.TCP, Number: 20914}, {Protocol: policy.UDP, Number: 7061}, {Protocol: policy.ICMP}}
 	with := func(change func(*Host)) Host {
 		h := home

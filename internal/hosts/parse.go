@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -103,11 +104,11 @@ func (w *walker) readHost(e document.Entry) {
 	}
 	entries := w.Fields("host "+document.Short(h.Name), e.Key, e.Value, []document.Field{
 		word(KeyAddress, "server.example", ""),
-		word(KeyPort, "22", "22"),
+		word(KeyPort, strconv.Itoa(DefaultPort), strconv.Itoa(DefaultPort)),
 		{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }},
-		word(KeyStepTimeout, "3s", "3s"),
+		word(KeyStepTimeout, document.Brief(policy.DefaultStepTimeout), document.Brief(policy.DefaultStepTimeout)),
 		word(KeyGap, "50ms", "as little as the connection allows"),
-		word(KeyTimeout, "15s", "15s"),
+		word(KeyTimeout, document.Brief(DefaultTimeout), document.Brief(DefaultTimeout)),
 		word(KeyFamily, "4", "any address of the host"),
 		word(KeyUser, "ann", "the user that ssh takes"),
 	})

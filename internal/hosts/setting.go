@@ -36,7 +36,7 @@ func (h *Host) Set(key, text string) *document.Fault {
 	case KeyKnock:
 		return set(&h.Knock, text, knocks)
 	case KeyStepTimeout:
-		return set(&h.StepTimeout, text, within(key, 100*time.Millisecond, time.Hour))
+		return set(&h.StepTimeout, text, within(key, policy.MinTime, policy.MaxStepTimeout))
 	case KeyGap:
 		return set(&h.Gap, text, within(key, time.Millisecond, time.Minute))
 	case KeyTimeout:

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
-	"time"
 
 	"postern/internal/document"
 	"postern/internal/policy"
@@ -44,18 +43,12 @@ type door struct {
 }
 
 func newDraft() *draft {
-	return &draft{
-		source: policy.Source{IPv4: 32, IPv6: 128},
-		log:    policy.Log{Target: policy.LogKernel},
-	}
+	usual := policy.New("")
+	return &draft{source: usual.Source, log: usual.Log}
 }
 
 func newDoor(line int, left *leftovers) *door {
-	return &door{line: line, left: leftovers{lines: left.lines}, Door: policy.Door{
-		OpenFor: 10 * time.Second,
-		Admit:   policy.AdmitOne,
-		Knock:   policy.Knock{StepTimeout: 3 * time.Second, Retransmits: policy.RetransmitsIgnore},
-	}}
+	return &door{line: line, left: leftovers{lines: left.lines}, Door: policy.NewDoor("")}
 }
 
 // A part is what a line of the draft's text belongs to, so that it can go if
@@ -85,7 +78,7 @@ func (d *draft) write() (string, []part) {
 		line("interfaces: [%s]", strings.Join(quoted(d.interfaces), ", "))
 		owner = part{}
 	}
-	if d.cover != "" && d.cover != (map[policy.Posture]policy.Cover{policy.Closed: policy.CoverDrop, policy.Guard: policy.CoverReset})[d.posture] {
+	if d.cover != "" && d.cover != d.posture.DefaultCover() {
 		line("cover: %s", d.cover)
 	}
 	if len(d.allow) > 0 {
@@ -108,7 +101,7 @@ func (d *draft) write() (string, []part) {
 		dr.write(line)
 		owner = part{}
 	}
-	if d.source != (policy.Source{IPv4: 32, IPv6: 128}) {
+	if d.source != policy.New("").Source {
 		line("")
 		line("source: {ipv4: %d, ipv6: %d}", d.source.IPv4, d.source.IPv6)
 	}
@@ -144,13 +137,13 @@ func (d *door) write(line func(string, ...any)) {
 		words = append(words, knock(p))
 	}
 	line("      sequence: [%s]", strings.Join(words, ", "))
-	if d.Knock.StepTimeout != 3*time.Second {
+	if d.Knock.StepTimeout != policy.DefaultStepTimeout {
 		line("      step_timeout: %s", document.Brief(d.Knock.StepTimeout))
 	}
 	if d.Knock.Retransmits == policy.RetransmitsReset {
 		line("      retransmits: reset # a knock that comes again starts the sequence over")
 	}
-	if d.OpenFor != 10*time.Second {
+	if d.OpenFor != policy.DefaultOpenFor {
 		line("    open_for: %s", document.Brief(d.OpenFor))
 	}
 	if d.Admit == policy.AdmitAny {

@@ -118,7 +118,7 @@ func (r *recipe) policy() *policy.Policy {
 			begin = d.Knock.Sequence[:1+r.IntN(len(d.Knock.Sequence)-1)]
 		} else {
 			// With one knock there is no time between two, and no sequence to start over.
-			d.Knock.StepTimeout, d.Knock.Retransmits = 3*time.Second, policy.RetransmitsIgnore
+			d.Knock.StepTimeout, d.Knock.Retransmits = policy.DefaultStepTimeout, policy.DefaultRetransmits
 		}
 		p.Doors = append(p.Doors, d)
 	}

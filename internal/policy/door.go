@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -54,13 +53,8 @@ func doorName(text string) *document.Fault {
 }
 
 func (w *walker) readDoor(e document.Entry) {
-	d := Door{
-		Name:    e.Key.Value,
-		Knock:   Knock{StepTimeout: 3 * time.Second, Retransmits: RetransmitsIgnore},
-		OpenFor: 10 * time.Second,
-		Admit:   AdmitOne,
-		Pos:     document.Place(e.Key),
-	}
+	d := NewDoor(e.Key.Value)
+	d.Pos = document.Place(e.Key)
 	var at doorEntry
 	owner := "door " + document.Short(d.Name)
 	var knock, from *yaml.Node // read last: they need what the others say
@@ -77,11 +71,11 @@ func (w *walker) readDoor(e document.Entry) {
 			w.Check(n, f)
 		}},
 		{Key: "knock", Shape: document.Mapping, Example: "{sequence: [PORT, PORT, PORT]}", Read: func(n *yaml.Node) { knock = n }},
-		{Key: "open_for", Shape: document.Word, Example: "10s", Absent: "10s", Read: func(n *yaml.Node) {
+		{Key: "open_for", Shape: document.Word, Example: document.Brief(DefaultOpenFor), Absent: document.Brief(DefaultOpenFor), Read: func(n *yaml.Node) {
 			d.OpenForPos = document.Place(n)
-			w.duration(n, "open_for", &d.OpenFor, 100*time.Millisecond, 24*time.Hour)
+			w.duration(n, "open_for", &d.OpenFor, MinTime, MaxOpenFor)
 		}},
-		{Key: "admit", Shape: document.Word, Example: "one", Absent: "one", Read: func(n *yaml.Node) {
+		{Key: "admit", Shape: document.Word, Example: string(DefaultAdmit), Absent: string(DefaultAdmit), Read: func(n *yaml.Node) {
 			choose(w, n, "admit", &d.Admit, AdmitOne, AdmitAny)
 		}},
 		{Key: "forfeit", Shape: document.Word, Example: "true", Absent: "false", Read: func(n *yaml.Node) {

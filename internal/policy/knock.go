@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -16,11 +15,11 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 	k := &d.Knock
 	return w.Fields("knock", key, n, []document.Field{
 		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
-		{Key: "step_timeout", Shape: document.Word, Example: "3s", Absent: "3s", Read: func(n *yaml.Node) {
+		{Key: "step_timeout", Shape: document.Word, Example: document.Brief(DefaultStepTimeout), Absent: document.Brief(DefaultStepTimeout), Read: func(n *yaml.Node) {
 			k.StepTimeoutPos = document.Place(n)
-			w.duration(n, "step_timeout", &k.StepTimeout, 100*time.Millisecond, time.Hour)
+			w.duration(n, "step_timeout", &k.StepTimeout, MinTime, MaxStepTimeout)
 		}},
-		{Key: "retransmits", Shape: document.Word, Example: "ignore", Absent: "ignore", Read: func(n *yaml.Node) {
+		{Key: "retransmits", Shape: document.Word, Example: string(DefaultRetransmits), Absent: string(DefaultRetransmits), Read: func(n *yaml.Node) {
 			choose(w, n, "retransmits", &k.Retransmits, RetransmitsIgnore, RetransmitsReset)
 		}},
 	})

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"fmt"
+	"strconv"
+
 	"go.yaml.in/yaml/v4"
 
 	"postern/internal/document"
@@ -67,27 +70,24 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		return
 	}
 	p := w.policy
-	p.Source = Source{IPv4: 32, IPv6: 128}
-	p.Log = Log{Target: LogKernel}
+	defaults := New(p.Posture)
+	p.Source, p.Log = defaults.Source, defaults.Log
 	w.Fields("the policy", n, n, []document.Field{
 		{Key: "version", Shape: document.Word, Example: "1", Read: w.readVersion},
 		{Key: "posture", Shape: document.Word, Advice: `"posture: closed" to shut all that is not allowed, or "posture: guard" to hide the doors alone`, Read: func(n *yaml.Node) {
 			choose(w, n, "posture", &p.Posture, Closed, Guard)
 		}},
 		{Key: "interfaces", Shape: document.List, Example: "[eth0]", Absent: "every interface but loopback", Read: w.readInterfaces},
-		{Key: "cover", Shape: document.Word, Example: "drop", Absent: "drop in closed, reset in guard", Read: func(n *yaml.Node) {
+		{Key: "cover", Shape: document.Word, Example: "drop", Absent: fmt.Sprintf("%s in closed, %s in guard", Closed.DefaultCover(), Guard.DefaultCover()), Read: func(n *yaml.Node) {
 			choose(w, n, "cover", &p.Cover, Covers()...)
 		}},
 		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Absent: "nothing", Read: w.readAllow},
 		{Key: "doors", Shape: document.Mapping, Example: "{ssh: {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}}", Read: w.readDoors},
-		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Absent: "{ipv4: 32, ipv6: 128}", Read: w.readSource},
-		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Absent: "{target: kernel}", Read: w.readLog},
+		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Absent: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
+		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Absent: fmt.Sprintf("{target: %s}", DefaultLogTarget), Read: w.readLog},
 	})
 	if p.Cover == "" {
-		p.Cover = CoverDrop
-		if p.Posture == Guard {
-			p.Cover = CoverReset
-		}
+		p.Cover = p.Posture.DefaultCover()
 	}
 }
 
@@ -109,10 +109,10 @@ func (w *walker) readInterfaces(n *yaml.Node) {
 
 func (w *walker) readSource(n *yaml.Node) {
 	w.Fields("source", n, n, []document.Field{
-		{Key: "ipv4", Shape: document.Word, Example: "32", Absent: "32", Read: func(n *yaml.Node) {
+		{Key: "ipv4", Shape: document.Word, Example: "32", Absent: strconv.Itoa(DefaultSourceIPv4), Read: func(n *yaml.Node) {
 			w.number(n, "ipv4", &w.policy.Source.IPv4, 1, 32, "a prefix length")
 		}},
-		{Key: "ipv6", Shape: document.Word, Example: "64", Absent: "128", Read: func(n *yaml.Node) {
+		{Key: "ipv6", Shape: document.Word, Example: "64", Absent: strconv.Itoa(DefaultSourceIPv6), Read: func(n *yaml.Node) {
 			w.number(n, "ipv6", &w.policy.Source.IPv6, 1, 128, "a prefix length")
 		}},
 	})
@@ -121,7 +121,7 @@ func (w *walker) readSource(n *yaml.Node) {
 func (w *walker) readLog(n *yaml.Node) {
 	group := 0
 	entries := w.Fields("log", n, n, []document.Field{
-		{Key: "target", Shape: document.Word, Example: "kernel", Absent: "kernel", Read: func(n *yaml.Node) {
+		{Key: "target", Shape: document.Word, Example: string(DefaultLogTarget), Absent: string(DefaultLogTarget), Read: func(n *yaml.Node) {
 			choose(w, n, "target", &w.policy.Log.Target, LogKernel, LogNFLOG, LogNone)
 		}},
 		{Key: "group", Shape: document.Word, Example: "0", Absent: "0", Read: func(n *yaml.Node) {

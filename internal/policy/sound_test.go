@@ -3,13 +3,14 @@ package policy
 import (
 	"net/netip"
 	"slices"
-	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // sound checks what every policy that Parse returns must satisfy, whatever it
 // was read from. The rest of the program relies on each of these.
-func sound(t *testing.T, p *Policy) {
+func sound(t rapid.TB, p *Policy) {
 	t.Helper()
 	ok := func(holds bool, what string, args ...any) {
 		t.Helper()
@@ -67,7 +68,7 @@ func sound(t *testing.T, p *Policy) {
 	}
 }
 
-func soundNetwork(t *testing.T, p netip.Prefix) {
+func soundNetwork(t rapid.TB, p netip.Prefix) {
 	t.Helper()
 	if p != (netip.Prefix{}) && (!p.IsValid() || p != p.Masked() || p.Addr().Is4In6()) {
 		t.Errorf("network %v", p)
