@@ -117,10 +117,13 @@ func TestPanic(t *testing.T) {
 }
 
 // A kernel that runs what nobody here knows.
-type occupied struct{ refusal }
+type occupied struct {
+	refusal
+	partial bool
+}
 
-func (occupied) Inspect() (*firewall.Status, error) {
-	st := &firewall.Status{Loaded: true, Digest: "0123456789abcdef"}
+func (o occupied) Inspect() (*firewall.Status, error) {
+	st := &firewall.Status{Loaded: true, Digest: "0123456789abcdef", Partial: o.partial}
 	for i := range byte(100) {
 		st.Progress = append(st.Progress, firewall.Progress{
 			Source: netip.AddrFrom4([4]byte{10, 0, 0, i}), State: 0x00010002, Left: time.Second,
@@ -138,5 +141,39 @@ func TestStatusIsWhole(t *testing.T) {
 	}
 	if code != ui.CodeDone || len(answer.Progress) != 100 || answer.Progress[99].State != "1:2" || answer.Current == nil || *answer.Current {
 		t.Errorf("exits with %d, %d sources, current %v", code, len(answer.Progress), answer.Current)
+	}
+}
+
+// What was not read is missing from the answer, which says so.
+func TestStatusIsPartial(t *testing.T) {
+	for _, partial := range []bool{false, true} {
+		_, out, _ := run(occupied{partial: partial}, "status", "-f", "../../examples/guard.yaml", "--json")
+		var answer state
+		if err := json.Unmarshal([]byte(out), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if answer.Partial != partial {
+			t.Errorf("partial is %v, --json says %v", partial, answer.Partial)
+		}
+		for _, all := range []bool{false, true} {
+			args := []string{"status", "-f", "../../examples/guard.yaml"}
+			if all {
+				args = append(args, "--all")
+			}
+			_, out, _ := run(occupied{partial: partial}, args...)
+			if got := strings.Contains(out, "\n"+sayPartial+"\n"); got != partial {
+				t.Errorf("partial is %v, and %q says so: %v", partial, args, got)
+			}
+			more := ""
+			switch {
+			case partial && !all:
+				more = "\nand at least 80 more; --all shows those that were read\n"
+			case !all:
+				more = "\nand 80 more; --all shows them\n"
+			}
+			if !strings.Contains(out, more) || all && strings.Contains(out, " more") && !partial {
+				t.Errorf("partial is %v: %q prints\n%s", partial, args, out)
+			}
+		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"postern/internal/policy"
 )
 
-// state is the answer of status to programs. It holds everything.
+// state is the answer of status to programs. It holds everything that was read.
 type state struct {
 	Loaded   bool            `json:"loaded"`
 	Backend  string          `json:"backend"`
@@ -26,6 +26,7 @@ type state struct {
 	Altered  bool            `json:"altered"` // somebody else has changed it since
 	File     string          `json:"file"`
 	Current  *bool           `json:"current"` // whether the rules are those of the file; null if there is no such policy
+	Partial  bool            `json:"partial"` // the kernel holds more progress or grants than were read
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
 	Counters []stateCounter  `json:"counters"`
@@ -92,7 +93,7 @@ func (s *session) status(most int) error {
 // them.
 func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Machine) state {
 	st := state{
-		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered,
+		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
 		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
 	if m != nil && status.Loaded {
@@ -169,7 +170,7 @@ func (s *session) statusText(st state, most int) string {
 		b.WriteString("\n")
 		t.Write(&b, s.OutTTY)
 		if more > 0 {
-			b.WriteString(moreText(more) + "\n")
+			b.WriteString(moreText(more, st.Partial) + "\n")
 		}
 	}
 	if n := len(st.Progress); n > 0 {
@@ -185,6 +186,9 @@ func (s *session) statusText(st state, most int) string {
 			t = append(t, []string{g.Source, g.Service, leftText(g.left)})
 		}
 		section(t, n-cut(n))
+	}
+	if st.Partial {
+		b.WriteString("\n" + sayPartial + "\n")
 	}
 	t := ui.Table{headCounters}
 	for _, c := range st.Counters {

@@ -77,7 +77,15 @@ func namesUnknown(file string, err error) ui.Remark {
 	return r
 }
 
-func moreText(n int) string { return fmt.Sprintf("and %d more; --all shows them", n) }
+// sayPartial follows the tables of sources where the kernel holds more of them.
+const sayPartial = "incomplete: the kernel holds more sources than status reads, some 10,000 of each kind"
+
+func moreText(n int, partial bool) string {
+	if partial {
+		return fmt.Sprintf("and at least %d more; --all shows those that were read", n)
+	}
+	return fmt.Sprintf("and %d more; --all shows them", n)
+}
 
 func leftText(d time.Duration) string {
 	if d < 10*time.Second {

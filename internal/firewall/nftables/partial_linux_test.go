@@ -1,0 +1,49 @@
+package nftables
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"postern/internal/firewall"
+	"postern/internal/lab"
+)
+
+// TestPartial: of more sources than Inspect reads it returns a part, and says so.
+func TestPartial(t *testing.T) {
+	m := machine(t, "everything")
+	for _, test := range []struct {
+		name, set, of string // one set of each kind, and what an element says of its source
+		sources       int
+		partial       bool
+	}{
+		{"few knocks in progress", "at4", " timeout 1h : 1:2", maxDump / 2, false},
+		{"many knocks in progress", "at4", " timeout 1h : 1:2", 2 * maxDump, true},
+		{"many grants", "many4", " . 1:2 timeout 1h", 2 * maxDump, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := lab.NewT(t)
+			h := l.Host("host")
+			var elements []string
+			for i := range test.sources {
+				elements = append(elements, fmt.Sprintf("10.%d.%d.%d%s", i>>16, i>>8&0xff, i&0xff, test.of))
+			}
+			if err := h.Do(func() error { return Backend{}.Apply(m) }); err != nil {
+				t.Fatal(err)
+			}
+			cmd := h.Command(t.Context(), "nft", "-f", "-")
+			cmd.Stdin = strings.NewReader(fmt.Sprintf("add element inet %s %s { %s }\n", Table, test.set, strings.Join(elements, ", ")))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("nft: %v\n%s", err, out)
+			}
+			var s *firewall.Status
+			if err := h.Do(func() (err error) { s, err = Backend{}.Inspect(); return err }); err != nil {
+				t.Fatal(err)
+			}
+			read := len(s.Progress) + len(s.Grants)
+			if s.Partial != test.partial || (read < test.sources) != test.partial || test.partial && read < maxDump {
+				t.Errorf("%d of %d sources were read; partial: %v", read, test.sources, s.Partial)
+			}
+		})
+	}
+}
