@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// A Holding is what a source has, and until when. What has run out is in it
+// A SourceState is what a source has, and until when. What has run out is in it
 // too, as long as nothing has replaced it.
-type Holding struct {
+type SourceState struct {
 	State  StateID // Root: it has made no progress since it last lost it
 	Until  time.Duration
 	Grants map[ServiceID]time.Duration
 }
 
-// Holding gives what the source of an address has, for comparison with what a
+// SourceState gives what the source of an address has, for comparison with what a
 // firewall remembers.
-func (r *Reference) Holding(addr netip.Addr) Holding {
+func (r *Reference) SourceState(addr netip.Addr) SourceState {
 	source := r.machine.Policy.Source.Mask(addr)
 	p := r.progress[source]
-	h := Holding{State: p.state, Until: p.until, Grants: map[ServiceID]time.Duration{}}
+	h := SourceState{State: p.state, Until: p.until, Grants: map[ServiceID]time.Duration{}}
 	for key, g := range r.grants {
 		if key.source == source {
 			h.Grants[key.service] = g.until
@@ -29,7 +29,7 @@ func (r *Reference) Holding(addr netip.Addr) Holding {
 }
 
 // Live gives what has not run out at a moment.
-func (h Holding) Live(at time.Duration) Holding {
+func (h SourceState) At(at time.Duration) SourceState {
 	if at >= h.Until {
 		h.State, h.Until = Root, 0
 	}

@@ -81,14 +81,14 @@ type Parameters struct {
 }
 
 // Exact are the parameters that the package comment describes.
-var Exact = Parameters{Inputs: Openings, Known: SameSYN, FirstKnocks: FirstKnocks, Connections: Connections}
+var Exact = Parameters{Inputs: NewConnections, Known: SameSYN, FirstKnocks: FirstKnocks, Connections: Connections}
 
 // Inputs says which packets of no known flow are inputs.
 type Inputs int
 
 const (
-	Openings  Inputs = iota // those that open a connection: of TCP, a pure SYN
-	AnyPacket               // all, as in the classic iptables recipe
+	NewConnections Inputs = iota // those that open a connection: of TCP, a pure SYN
+	AnyPacket                    // all, as in the classic iptables recipe
 )
 
 // Known says which packets are part of a flow that was let in, and so no inputs.
@@ -145,11 +145,11 @@ type State struct {
 
 // An Edge is a move on one input.
 type Edge struct {
-	From   StateID
-	On     policy.Port
-	To     StateID // Root, or the door's Opened state, after a last knock
-	Door   int     // the index of the door that this last knock opens; -1 for another knock
-	Spared bool    // this input loses no grant
+	From        StateID
+	On          policy.Port
+	To          StateID // Root, or the door's Opened state, after a last knock
+	Door        int     // the index of the door that this last knock opens; -1 for another knock
+	KeepsGrants bool    // this input loses no grant
 }
 
 // A Door is a policy's door with its services resolved.
@@ -344,7 +344,7 @@ func (m *Machine) collect(root *node, nodes []*node) {
 	}
 	edges := func(n *node, children []*node) {
 		for _, c := range children {
-			e := Edge{From: n.id, On: c.on, To: c.id, Door: c.door, Spared: n.opened}
+			e := Edge{From: n.id, On: c.on, To: c.id, Door: c.door, KeepsGrants: n.opened}
 			if c.after != nil {
 				e.To = c.after.id
 			}
@@ -405,7 +405,7 @@ func (m *Machine) State(id StateID) *State { return m.states[id] }
 
 // Addressed gives the service that a packet to a local address and port asks
 // for, or nil.
-func (m *Machine) Addressed(dest netip.Addr, port policy.Port) *Service {
+func (m *Machine) ServiceAt(dest netip.Addr, port policy.Port) *Service {
 	if s := m.service[serviceKey{port, dest.Unmap()}]; s != nil {
 		return s
 	}

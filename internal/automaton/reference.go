@@ -89,7 +89,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	from := r.at(source, at)
 	v := Verdict{From: from, To: from}
 
-	service := r.machine.Addressed(in.Dest, in.Port)
+	service := r.machine.ServiceAt(in.Dest, in.Port)
 	if until, ok := r.admitted[in]; ok && at < until && r.machine.Parameters.Known == SameSYN {
 		v.Admitted, v.Rule, v.Service = true, 1, service
 		return v
@@ -105,7 +105,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 		return v
 	}
 	edge := r.machine.edges[input{from, in.Port}]
-	if edge == nil || !edge.Spared {
+	if edge == nil || !edge.KeepsGrants {
 		r.forfeit(source)
 	}
 	delete(r.progress, source)
@@ -157,7 +157,7 @@ func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 // grant gives the source the door's grants, if it may have them: with a source
 // mask, it is the sender's own address that `from` is about.
 func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) bool {
-	if !d.Serves(sender) || !d.Welcomes(sender) {
+	if !d.HasFamilyOf(sender) || !d.AcceptsFrom(sender) {
 		return false
 	}
 	for _, i := range d.Services {

@@ -59,9 +59,9 @@ func (s *session) addCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			on := hosts.Refuse
+			on := hosts.FailIfExists
 			if force {
-				on = hosts.Replace
+				on = hosts.ReplaceIfExists
 			}
 			n, err := s.newcomer(args, file, on)
 			if err != nil {
@@ -111,7 +111,7 @@ const (
 
 // newcomer gives the host that the arguments name: what a link says of it, or, if it is
 // to replace one, that one; or nothing but its name.
-func (s *session) newcomer(args []string, file *hosts.File, on hosts.Clash) (newcomer, error) {
+func (s *session) newcomer(args []string, file *hosts.File, on hosts.IfExists) (newcomer, error) {
 	name, link := "", ""
 	for _, arg := range args { // in either order
 		if isLink(arg) {
@@ -121,7 +121,7 @@ func (s *session) newcomer(args []string, file *hosts.File, on hosts.Clash) (new
 		}
 	}
 	if link == "" {
-		if old := file.Find(name); old != nil && on == hosts.Replace {
+		if old := file.Find(name); old != nil && on == hosts.ReplaceIfExists {
 			return newcomer{*old, fromEntry}, nil
 		}
 		return newcomer{hosts.New(name), fromNothing}, nil
@@ -157,7 +157,7 @@ func settings(cmd *cobra.Command, h *hosts.Host) error {
 	}
 	if key, f := h.Check(); f != nil {
 		if name := flagOf(key); key == hosts.KeyFamily && !cmd.Flags().Changed(name) {
-			f = document.Wrong(f.Message, hintNoFamily)
+			f = document.NewFault(f.Message, hintNoFamily)
 		}
 		return fmt.Errorf("--%s: %w", flagOf(key), f)
 	}
@@ -171,8 +171,8 @@ func setting(h *hosts.Host, key, text string) *document.Fault {
 		text = withCommas(text)
 	}
 	f := h.Set(key, text)
-	if p := hosts.Apart(text); f != nil && key == hosts.KeyAddress && (p.User != "" || p.Port != "") {
-		f = document.Wrong(f.Message, inFlags(p))
+	if p := hosts.SplitDestination(text); f != nil && key == hosts.KeyAddress && (p.User != "" || p.Port != "") {
+		f = document.NewFault(f.Message, inFlags(p))
 	}
 	return f
 }
@@ -199,7 +199,7 @@ type added struct {
 	Warnings []ui.Remark `json:"warnings"`
 }
 
-func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.Clash) error {
+func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.IfExists) error {
 	if err := hosts.Add(path, n.Host, on); err != nil {
 		if file.Exposed {
 			s.Warn(exposed(path))

@@ -43,8 +43,8 @@ order in it stay as they are; an entry can as well be written by hand:
 // The settings that have a default.
 var (
 	flagPort        = fmt.Sprintf("the service's `PORT`, tcp unless written 51820:udp; %d if left out", hosts.DefaultPort)
-	flagStepTimeout = fmt.Sprintf("the door's step_timeout, the longest `TIME` between two knocks; %s if left out", document.Brief(policy.DefaultStepTimeout))
-	flagTimeout     = fmt.Sprintf("how much `TIME` to give an opening; %s if left out", document.Brief(hosts.DefaultTimeout))
+	flagStepTimeout = fmt.Sprintf("the door's step_timeout, the longest `TIME` between two knocks; %s if left out", document.FormatDuration(policy.DefaultStepTimeout))
+	flagTimeout     = fmt.Sprintf("how much `TIME` to give an opening; %s if left out", document.FormatDuration(hosts.DefaultTimeout))
 )
 
 const (
@@ -70,7 +70,7 @@ func sayUneditable(path string) string {
 func neither(arg string) error { return fmt.Errorf("%q is neither a name nor a link", arg) }
 
 // inFlags says how to write what does not belong to an address.
-func inFlags(p hosts.Parts) string {
+func inFlags(p hosts.Destination) string {
 	text := "write --address " + document.Short(p.Host)
 	if p.User != "" {
 		text += " --user " + document.Short(p.User)

@@ -58,7 +58,7 @@ func knockingOn(h *hosts.Host, to destination, seen sight) string {
 	case seen.silent > 0:
 		so = "does not answer yet"
 	}
-	return fmt.Sprintf("%s %s: knocking on, for up to %s", cmp.Or(to.host, h.Name), so, document.Brief(h.Timeout))
+	return fmt.Sprintf("%s %s: knocking on, for up to %s", cmp.Or(to.host, h.Name), so, document.FormatDuration(h.Timeout))
 }
 
 func notWritten(err error) *ui.Failure {

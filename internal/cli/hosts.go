@@ -66,11 +66,11 @@ type hostJSON struct {
 func asJSON(h *hosts.Host, show secrecy) hostJSON {
 	j := hostJSON{
 		Name: h.Name, Address: h.Address, Service: h.Service.String(), Knocks: len(h.Knock),
-		StepTimeout: document.Brief(h.StepTimeout), Timeout: document.Brief(h.Timeout),
+		StepTimeout: document.FormatDuration(h.StepTimeout), Timeout: document.FormatDuration(h.Timeout),
 		Family: int(h.Family), User: h.User,
 	}
 	if h.Gap != 0 {
-		j.Gap = document.Brief(h.Gap)
+		j.Gap = document.FormatDuration(h.Gap)
 	}
 	if show == disclosed {
 		for _, p := range h.Knock {
@@ -155,7 +155,7 @@ func hostsTrouble(say func(path string, err error) string, path string, err erro
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
-	if place, ok := errors.AsType[*rewrite.PlaceError](err); ok {
+	if place, ok := errors.AsType[*rewrite.NotRegularError](err); ok {
 		err = oddPlace(place)
 		f.Hints = []string{hintMoveHosts}
 	}

@@ -53,7 +53,7 @@ func sayHostsUnwritten(path string, err error) string {
 	return fmt.Sprintf("cannot write the hosts file %q: %v", path, err)
 }
 
-func oddPlace(e *rewrite.PlaceError) error { return errors.New("it " + e.What) }
+func oddPlace(e *rewrite.NotRegularError) error { return errors.New("it " + e.What) }
 
 func noHome(err error) *ui.Failure {
 	return &ui.Failure{Code: ui.CodeFailed, Message: "this user has no folder for settings: " + err.Error(), Hints: []string{hintNoHome}, Err: err}

@@ -145,7 +145,7 @@ func oneAddress(ways []knocker.Way) bool {
 func knockedFor(h *hosts.Host, e effort) string {
 	took := brief(e.took)
 	if e.took >= time.Second {
-		took = document.Brief(e.took.Round(100 * time.Millisecond))
+		took = document.FormatDuration(e.took.Round(100 * time.Millisecond))
 	}
 	return fmt.Sprintf("after %s of %s in %s", ui.Count(e.Tries, "round"), ui.Count(len(h.Knock), "knock"), took)
 }

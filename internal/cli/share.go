@@ -144,10 +144,10 @@ func (s *session) reach(d *policy.Door, h *hosts.Host, host string) error {
 		h.Address = public[0].String()
 		s.sayPublic(public[0])
 	}
-	four, six := d.Serves(netip.IPv4Unspecified()), d.Serves(netip.IPv6Unspecified())
+	four, six := d.HasFamilyOf(netip.IPv4Unspecified()), d.HasFamilyOf(netip.IPv6Unspecified())
 	a, err := netip.ParseAddr(h.Address)
 	switch {
-	case err == nil && !d.Serves(a):
+	case err == nil && !d.HasFamilyOf(a):
 		return notServed(d, a)
 	case err == nil:
 	case !six:
@@ -160,7 +160,7 @@ func (s *session) reach(d *policy.Door, h *hosts.Host, host string) error {
 
 // otherHost is what to do about an address that cannot be shared.
 func otherHost(text, hint string) string {
-	p := hosts.Apart(text)
+	p := hosts.SplitDestination(text)
 	a, err := netip.ParseAddr(text)
 	switch {
 	case p.User != "" || p.Port != "":
@@ -188,7 +188,7 @@ func publicAddresses(d *policy.Door) ([]netip.Addr, error) {
 			continue
 		}
 		a, _ := netip.AddrFromSlice(n.IP)
-		if a = a.Unmap(); a.IsGlobalUnicast() && !a.IsPrivate() && !carrierNAT.Contains(a) && d.Serves(a) && !slices.Contains(public, a) {
+		if a = a.Unmap(); a.IsGlobalUnicast() && !a.IsPrivate() && !carrierNAT.Contains(a) && d.HasFamilyOf(a) && !slices.Contains(public, a) {
 			public = append(public, a)
 		}
 	}

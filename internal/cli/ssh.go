@@ -42,11 +42,11 @@ func (s *session) sshCommand() *cobra.Command {
 
 // ssh runs ssh in our place, with the way through the door before its arguments.
 func (s *session) ssh(cmd *cobra.Command, args []string) error {
-	line, err := sshconfig.ParseLine(args)
+	line, err := sshconfig.ParseCommandLine(args)
 	switch {
 	case err != nil:
 		return &ui.UsageError{Err: err, Cmd: cmd}
-	case line.Asks():
+	case line.IsQuery():
 		return runSSH(args)
 	case line.Destination == "":
 		return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
@@ -59,7 +59,7 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if c := way.Clash(line); c != nil {
+	if c := way.Conflict(line); c != nil {
 		return clashes(h, c, remedy(h, c.Option))
 	}
 	if line.Verbose() {
@@ -122,7 +122,7 @@ func wayOfSSH(h *hosts.Host) (*sshconfig.Host, error) {
 	}
 	way := &sshconfig.Host{Name: h.Name, Address: h.Address, Port: h.Service.Number, User: h.User, Command: proxyCommand(h, "-q")}
 	if canPassSocket {
-		way.Way = sshconfig.Socket
+		way.Mode = sshconfig.PassFD
 	}
 	return way, nil
 }

@@ -49,15 +49,15 @@ func notSSH(h *hosts.Host) *ui.Failure {
 
 // clashes says why an option of ssh's cannot be heeded, and what to do instead: with those
 // flags the hosts file says the same, if there are any.
-func clashes(h *hosts.Host, c *sshconfig.Clash, flags string) *ui.Failure {
+func clashes(h *hosts.Host, c *sshconfig.Conflict, flags string) *ui.Failure {
 	f := &ui.Failure{Code: ui.CodeUsage}
 	switch c.Kind {
-	case sshconfig.OtherWay:
+	case sshconfig.OtherProxy:
 		f.Message = fmt.Sprintf("with %s nothing knocks at %s", c.Option.Written, h.Name)
 		f.Hints = []string{
 			fmt.Sprintf("to come to another host by way of it: \"postern ssh-config --install %s\", then ssh -J %s OTHER", h.Name, h.Name),
 		}
-	case sshconfig.OtherPlace:
+	case sshconfig.OtherDestination:
 		f.Message = fmt.Sprintf("%s asks for another place than the hosts file's: %s of %s", c.Option.Written, h.Service, h.Address)
 		f.Hints = []string{"leave it out"}
 		if flags != "" {

@@ -64,7 +64,7 @@ type sshBlock struct {
 
 // installInSSH has ssh know the host by its name.
 func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
-	folder, err := sshconfig.Folder()
+	folder, err := sshconfig.Dir()
 	if err != nil {
 		return noSSHFolder(err)
 	}
@@ -72,7 +72,7 @@ func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
 	if err != nil {
 		return notInstalled(folder, err)
 	}
-	if done.Rival > 0 {
+	if done.OtherBlock > 0 {
 		s.Warn(rivalBlock(way.Name, done))
 	}
 	for _, name := range done.Blocks {
@@ -97,7 +97,7 @@ func notInstalled(folder string, err error) *ui.Failure {
 	if _, ok := errors.AsType[*rewrite.BusyError](err); ok {
 		f.Hints = []string{hintBusySSH}
 	}
-	if _, ok := errors.AsType[*rewrite.PlaceError](err); ok {
+	if _, ok := errors.AsType[*rewrite.NotRegularError](err); ok {
 		f.Hints = []string{hintMoveSSH}
 	}
 	if errors.Is(err, fs.ErrPermission) {

@@ -48,7 +48,7 @@ func (s *session) sayInstalled(name string, done *sshconfig.Installed) {
 
 func rivalBlock(name string, done *sshconfig.Installed) ui.Remark {
 	return ui.Remark{
-		Message: fmt.Sprintf("there is another block for %s in line %d of %q: it holds only where %q is silent", name, done.Rival, done.Config, done.File),
+		Message: fmt.Sprintf("there is another block for %s in line %d of %q: it holds only where %q is silent", name, done.OtherBlock, done.Config, done.File),
 	}
 }
 

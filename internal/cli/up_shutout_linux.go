@@ -50,7 +50,7 @@ func shutsOut(m *automaton.Machine, s host.Session, through string) *shutOutCall
 			return nil
 		}
 	}
-	service := m.Addressed(s.To.Addr(), port)
+	service := m.ServiceAt(s.To.Addr(), port)
 	if service == nil && p.Posture == policy.Guard {
 		return nil
 	}
@@ -61,7 +61,7 @@ func shutsOut(m *automaton.Machine, s host.Session, through string) *shutOutCall
 	for i := range m.Doors {
 		d := &m.Doors[i]
 		opens := slices.ContainsFunc(d.Services, func(at int) bool { return &m.Services[at] == service })
-		if opens && d.Serves(s.From) && d.Welcomes(s.From) {
+		if opens && d.HasFamilyOf(s.From) && d.AcceptsFrom(s.From) {
 			out.door = d
 			break
 		}

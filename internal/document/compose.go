@@ -50,7 +50,7 @@ func compose(s *Source) (root *yaml.Node, found []finding) {
 		found = append(found, s.syntax(err))
 	default:
 		found = append(found, finding{
-			at:      Place(&second),
+			at:      PositionOf(&second),
 			message: "a second document begins here",
 			hint:    fmt.Sprintf("a file holds one %s: remove the \"---\" and all that follows it", s.language.Name),
 		})
@@ -65,12 +65,12 @@ func (s *Source) empty() finding {
 	return finding{
 		at:      Position{Line: 1, Column: 1},
 		message: fmt.Sprintf("the %s is empty", s.language.Name),
-		hint:    s.language.Begin,
+		hint:    s.language.EmptyHint,
 	}
 }
 
-// Place is where a node begins.
-func Place(n *yaml.Node) Position {
+// PositionOf is where a node begins.
+func PositionOf(n *yaml.Node) Position {
 	return Position{Line: n.Line, Column: n.Column}
 }
 
@@ -78,25 +78,25 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 }
 
-// unwritten finds everything in the document that stands for something written
+// indirection finds everything in the document that stands for something written
 // elsewhere, or that changes what a value means: anchors, aliases, merge keys
 // and tags. An alias is also how nine lines become a billion values.
 //
 // The nodes are left out of the walk; one finding a line is enough.
-type unwritten struct {
-	language *Language
+type indirection struct {
+	language *FileKind
 	nodes    map[*yaml.Node]bool
 	found    []finding
 	reported int // the last line with a finding
 }
 
-func findUnwritten(root *yaml.Node, l *Language) *unwritten {
-	u := &unwritten{language: l, nodes: map[*yaml.Node]bool{}}
+func findIndirection(root *yaml.Node, l *FileKind) *indirection {
+	u := &indirection{language: l, nodes: map[*yaml.Node]bool{}}
 	u.visit(root)
 	return u
 }
 
-func (u *unwritten) visit(n *yaml.Node) {
+func (u *indirection) visit(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.AliasNode:
 		u.refuse(n, fmt.Sprintf("the alias *%s is not allowed", Short(n.Value)), "write out here what it stands for")
@@ -118,10 +118,10 @@ func (u *unwritten) visit(n *yaml.Node) {
 	}
 }
 
-func (u *unwritten) refuse(n *yaml.Node, message, hint string) {
+func (u *indirection) refuse(n *yaml.Node, message, hint string) {
 	u.nodes[n] = true
 	if n.Line != u.reported {
-		u.found = append(u.found, finding{at: Place(n), message: message, hint: hint})
+		u.found = append(u.found, finding{at: PositionOf(n), message: message, hint: hint})
 		u.reported = n.Line
 	}
 }

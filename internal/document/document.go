@@ -20,18 +20,18 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A Language is what sets one kind of file apart, in what is said about it.
-type Language struct {
-	Name    string // "policy": it is spoken of as "the policy" and "a policy"
-	Begin   string // what the file begins with, as advice to the author of an empty one
-	Levels  string // how deep it is nested at most: "six levels"
-	Mapping string // a mapping of the kind, in braces, as an example
-	// Homes says where keys belong that people put in the wrong place. Each is a
+// A FileKind is what sets one kind of file apart, in what is said about it.
+type FileKind struct {
+	Name       string // "policy": it is spoken of as "the policy" and "a policy"
+	EmptyHint  string // what the file begins with, as advice to the author of an empty one
+	MaxNesting string // how deep it is nested at most: "six levels"
+	Mapping    string // a mapping of the kind, in braces, as an example
+	// KeyOwners says where keys belong that people put in the wrong place. Each is a
 	// key of the kind, with the name of what has it: "a door".
-	Homes map[string]string
-	// Astray gives advice on an unknown key, and the right key that stands for it;
+	KeyOwners map[string]string
+	// UnknownKey gives advice on an unknown key, and the right key that stands for it;
 	// empty where it knows none.
-	Astray func(key string) (meant, hint string)
+	UnknownKey func(key string) (meant, hint string)
 }
 
 // MaxSize is the size of the largest file that is read: a policy of ten thousand
@@ -43,7 +43,7 @@ const MaxSize = 1 << 20
 // says through the Walker what is wrong. The error is an *InvalidError with
 // everything that is wrong, not the first mistake alone; only text that is not
 // YAML hides what follows it. The Source can point at the file later.
-func Parse(name string, data []byte, l *Language, read func(*Walker, *yaml.Node)) (*Source, error) {
+func Parse(name string, data []byte, l *FileKind, read func(*Walker, *yaml.Node)) (*Source, error) {
 	if len(data) > MaxSize {
 		return nil, &InvalidError{Kind: l.Name, Diagnostics: []Diagnostic{{
 			File: name, Line: 1, Column: 1,
@@ -59,9 +59,9 @@ func Parse(name string, data []byte, l *Language, read func(*Walker, *yaml.Node)
 	if root == nil {
 		return nil, s.invalid(found)
 	}
-	w := &Walker{language: l, unwritten: findUnwritten(root, l), found: found}
-	w.found = append(w.found, w.unwritten.found...)
-	if !w.unwritten.nodes[root] {
+	w := &Walker{language: l, indirection: findIndirection(root, l), found: found}
+	w.found = append(w.found, w.indirection.found...)
+	if !w.indirection.nodes[root] {
 		read(w, root)
 	}
 	if err := s.invalid(w.found); err != nil {

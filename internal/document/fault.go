@@ -6,7 +6,7 @@ type Fault struct {
 	Message, Hint string
 }
 
-// Wrong makes a fault.
-func Wrong(message, hint string) *Fault { return &Fault{Message: message, Hint: hint} }
+// NewFault makes a fault.
+func NewFault(message, hint string) *Fault { return &Fault{Message: message, Hint: hint} }
 
 func (f *Fault) Error() string { return f.Message + ": " + f.Hint }

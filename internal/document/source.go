@@ -8,13 +8,13 @@ import (
 // A Source is the text of a file, kept so that a diagnostic can show
 // the line it speaks of, also long after parsing.
 type Source struct {
-	language *Language
+	language *FileKind
 	name     string
 	text     string
 	starts   []int // the offset at which each line begins; at least one
 }
 
-func newSource(name, text string, l *Language) *Source {
+func newSource(name, text string, l *FileKind) *Source {
 	s := &Source{language: l, name: name, text: text, starts: []int{0}}
 	for i := 0; i < len(text); {
 		n := strings.IndexByte(text[i:], '\n')

@@ -130,15 +130,15 @@ var rewordings = []rewording{
 	},
 }
 
-// plainer is the advice where there is none more to the point.
-const plainer = "write \"key: value\" lines, and put values with unusual characters in quotes"
+// genericHint is the advice where there is none more to the point.
+const genericHint = "write \"key: value\" lines, and put values with unusual characters in quotes"
 
 // syntax makes a finding of the reader's error: text that is not YAML at all.
 // The reader stops at the first, so there is one at most.
 func (s *Source) syntax(err error) finding {
 	var load *yaml.LoadError
 	if !errors.As(err, &load) {
-		return finding{message: "this is not YAML: " + visible(err.Error()), hint: plainer}
+		return finding{message: "this is not YAML: " + visible(err.Error()), hint: genericHint}
 	}
 	noticed := Position{Line: load.Mark.Line, Column: load.Mark.Column}
 	began := Position{Line: load.ContextMark.Line, Column: load.ContextMark.Column}
@@ -153,12 +153,12 @@ func (s *Source) syntax(err error) finding {
 		}
 		return s.sharpen(f)
 	}
-	return finding{at: noticed, message: "this is not YAML: " + visible(load.Message), hint: plainer}
+	return finding{at: noticed, message: "this is not YAML: " + visible(load.Message), hint: genericHint}
 }
 
 // fill puts the words of a kind of file into a text.
-func (l *Language) fill(text string) string {
-	return strings.NewReplacer("$name", l.Name, "$levels", l.Levels, "$mapping", l.Mapping).Replace(text)
+func (l *FileKind) fill(text string) string {
+	return strings.NewReplacer("$name", l.Name, "$levels", l.MaxNesting, "$mapping", l.Mapping).Replace(text)
 }
 
 // sharpen knows the mistakes that our files invite and YAML cannot name.

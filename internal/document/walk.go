@@ -12,24 +12,24 @@ import (
 
 // A Walker helps to read the YAML tree, and gathers what is wrong.
 type Walker struct {
-	language  *Language
-	unwritten *unwritten
-	found     []finding
+	language    *FileKind
+	indirection *indirection
+	found       []finding
 }
 
 // Fail says that the value or key at n is wrong.
 func (w *Walker) Fail(n *yaml.Node, message, hint string) {
-	f := finding{at: Place(n), message: message, hint: hint}
+	f := finding{at: PositionOf(n), message: message, hint: hint}
 	if n.Kind == yaml.ScalarNode && n.Style == 0 {
 		f.plain = n.Value
 	}
 	w.found = append(w.found, f)
 }
 
-// Newer refuses a document that says of itself that it is of a later version than 1,
+// RejectNewer refuses a document that says of itself that it is of a later version than 1,
 // and tells whether it is one. What else is in it means what only later programs know,
 // so nothing else is said of it.
-func (w *Walker) Newer(root *yaml.Node) bool {
+func (w *Walker) RejectNewer(root *yaml.Node) bool {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		n, err := strconv.ParseUint(value.Value, 10, 32)
@@ -47,10 +47,10 @@ func (w *Walker) Newer(root *yaml.Node) bool {
 type Shape int
 
 const (
-	Word       Shape = iota // one value
-	List                    // one or more values
-	WordOrList              // one value, or one or more
-	Mapping                 // one or more keys
+	Scalar       Shape = iota // one value
+	List                      // one or more values
+	ScalarOrList              // one value, or one or more
+	Mapping                   // one or more keys
 )
 
 func (s Shape) String() string {
@@ -60,9 +60,9 @@ func (s Shape) String() string {
 func (s Shape) takes(n *yaml.Node) bool {
 	switch n.Kind {
 	case yaml.ScalarNode:
-		return s == Word || s == WordOrList
+		return s == Scalar || s == ScalarOrList
 	case yaml.SequenceNode:
-		return s == List || s == WordOrList
+		return s == List || s == ScalarOrList
 	}
 	return s == Mapping
 }
@@ -74,9 +74,9 @@ type Field struct {
 	// Example is a right value, as one would write it. Where one example would
 	// mislead, Advice says what to write.
 	Example, Advice string
-	// Absent is what leaving the key out means; empty: it cannot be left out.
-	Absent string
-	Read   func(n *yaml.Node)
+	// Default is what leaving the key out means; empty: it cannot be left out.
+	Default string
+	Read    func(n *yaml.Node)
 }
 
 // hint says what to write, after the verb: "write" or "add".
@@ -85,8 +85,8 @@ func (f Field) hint(verb string) string {
 	if hint == "" {
 		hint = fmt.Sprintf("\"%s: %s\"", f.Key, f.Example)
 	}
-	if f.Absent != "" {
-		hint += ", or leave it out to mean " + f.Absent
+	if f.Default != "" {
+		hint += ", or leave it out to mean " + f.Default
 	}
 	return verb + " " + hint
 }
@@ -109,12 +109,12 @@ func (w *Walker) Fields(owner string, at, n *yaml.Node, fields []Field) map[stri
 			continue
 		}
 		byKey[e.Key.Value] = e
-		if w.Shaped(e, fields[i]) {
+		if w.CheckShape(e, fields[i]) {
 			fields[i].Read(e.Value)
 		}
 	}
 	for _, f := range fields {
-		if _, there := byKey[f.Key]; there || f.Absent != "" || meant[f.Key] || merges(n, f.Key) {
+		if _, there := byKey[f.Key]; there || f.Default != "" || meant[f.Key] || merges(n, f.Key) {
 			continue
 		}
 		w.Fail(at, fmt.Sprintf("%s has no %s", owner, f.Key), f.hint("add"))
@@ -141,7 +141,7 @@ func (w *Walker) Entries(n *yaml.Node, twice string) []Entry {
 	seen := make(map[string]*yaml.Node, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if w.unwritten.nodes[key] {
+		if w.indirection.nodes[key] {
 			continue
 		}
 		if key.Kind != yaml.ScalarNode {
@@ -153,16 +153,16 @@ func (w *Walker) Entries(n *yaml.Node, twice string) []Entry {
 			continue
 		}
 		seen[key.Value] = key
-		if !w.unwritten.nodes[value] {
+		if !w.indirection.nodes[value] {
 			entries = append(entries, Entry{key, value})
 		}
 	}
 	return entries
 }
 
-// Shaped says what is wrong with a value that is missing, empty or of another
+// CheckShape says what is wrong with a value that is missing, empty or of another
 // shape than its key takes.
-func (w *Walker) Shaped(e Entry, f Field) bool {
+func (w *Walker) CheckShape(e Entry, f Field) bool {
 	n := e.Value
 	switch {
 	case isNull(n):
@@ -184,10 +184,10 @@ func (w *Walker) unknown(owner string, key *yaml.Node, fields []Field) (meant st
 		keys[i] = f.Key
 	}
 	hint := "the keys of " + owner + " are " + strings.Join(keys, ", ")
-	homes := w.language.Homes
+	homes := w.language.KeyOwners
 	if near := Nearest(key.Value, keys); near != "" {
 		meant, hint = near, "did you mean "+near+"?"
-	} else if right, advice := w.language.Astray(key.Value); advice != "" {
+	} else if right, advice := w.language.UnknownKey(key.Value); advice != "" {
 		meant, hint = right, advice
 	} else if home, ok := homes[key.Value]; ok {
 		hint = key.Value + " belongs to " + home
@@ -219,15 +219,15 @@ func (w *Walker) Items(n *yaml.Node) []*yaml.Node {
 	}
 	items := make([]*yaml.Node, 0, len(n.Content))
 	for _, c := range n.Content {
-		if !w.unwritten.nodes[c] {
+		if !w.indirection.nodes[c] {
 			items = append(items, c)
 		}
 	}
 	return items
 }
 
-// Words gives the items of a list of single values.
-func (w *Walker) Words(n *yaml.Node, item, example string) []*yaml.Node {
+// Scalars gives the items of a list of single values.
+func (w *Walker) Scalars(n *yaml.Node, item, example string) []*yaml.Node {
 	return slices.DeleteFunc(w.Items(n), func(c *yaml.Node) bool {
 		if c.Kind == yaml.ScalarNode && !isNull(c) {
 			return false
@@ -259,5 +259,5 @@ func (w *Walker) Check(n *yaml.Node, f *Fault) bool {
 	return f == nil
 }
 
-// Mistakes counts what was found wrong so far.
-func (w *Walker) Mistakes() int { return len(w.found) }
+// ErrorCount counts what was found wrong so far.
+func (w *Walker) ErrorCount() int { return len(w.found) }

@@ -29,8 +29,8 @@ func Decimal(text string, least, most int) (int, *Fault) {
 
 // Duration reads a key's time such as 3s, of whole milliseconds and within limits.
 func Duration(key, text string, least, most time.Duration) (time.Duration, *Fault) {
-	wrong := func(message, hint string) (time.Duration, *Fault) { return 0, Wrong(key+" "+message, hint) }
-	limits := fmt.Sprintf("%s is from %s to %s, as in 3s or 500ms", key, Brief(least), Brief(most))
+	wrong := func(message, hint string) (time.Duration, *Fault) { return 0, NewFault(key+" "+message, hint) }
+	limits := fmt.Sprintf("%s is from %s to %s, as in 3s or 500ms", key, FormatDuration(least), FormatDuration(most))
 	d, err := time.ParseDuration(text)
 	switch {
 	case text != "" && strings.Trim(text, "0123456789.") == "":
@@ -48,13 +48,13 @@ func Duration(key, text string, least, most time.Duration) (time.Duration, *Faul
 	case d > most:
 		return wrong(Short(text)+" is too long", limits)
 	case d%time.Millisecond != 0:
-		return wrong(Short(text)+" is finer than a millisecond", "write "+Brief(d.Round(time.Millisecond)))
+		return wrong(Short(text)+" is finer than a millisecond", "write "+FormatDuration(d.Round(time.Millisecond)))
 	}
 	return d, nil
 }
 
-// Brief is a duration without the zero units that Go writes: 1h, not 1h0m0s.
-func Brief(d time.Duration) string {
+// FormatDuration is a duration without the zero units that Go writes: 1h, not 1h0m0s.
+func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

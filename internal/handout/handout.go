@@ -17,13 +17,13 @@ import (
 	"postern/internal/policy"
 )
 
-// An UnfitError says that a door leaves a script no way to come in.
-type UnfitError struct {
+// An UnsupportedError says that a door leaves a script no way to come in.
+type UnsupportedError struct {
 	Message string // names the door and the key
 	Hint    string // what to write instead
 }
 
-func (e *UnfitError) Error() string { return e.Message }
+func (e *UnsupportedError) Error() string { return e.Message }
 
 // least is the time that a script needs from one knock to the next, and from the
 // last one to the connection. It starts a program for each knock, and does not
@@ -48,8 +48,8 @@ type client struct {
 	OpenFor  string
 }
 
-// MaySSH tells whether the script can run ssh at all.
-func (c *client) MaySSH() bool { return c.RunsSSH || c.Port != 0 }
+// CanRunSSH tells whether the script can run ssh at all.
+func (c *client) CanRunSSH() bool { return c.RunsSSH || c.Port != 0 }
 
 func newClient(d *policy.Door) (*client, error) {
 	for _, t := range []struct {
@@ -57,13 +57,13 @@ func newClient(d *policy.Door) (*client, error) {
 		time time.Duration
 	}{{"step_timeout", d.Knock.StepTimeout}, {"open_for", d.OpenFor}} {
 		if t.time < least {
-			return nil, &UnfitError{
+			return nil, &UnsupportedError{
 				Message: fmt.Sprintf("%s: %v of door %q leaves a script too little time", t.key, t.time, d.Name),
 				Hint:    fmt.Sprintf("make it %v or more, or knock with postern itself", least),
 			}
 		}
 	}
-	c := &client{Door: d.Name, Knocks: d.Knock.Sequence, Family: family(d), OpenFor: document.Brief(d.OpenFor)}
+	c := &client{Door: d.Name, Knocks: d.Knock.Sequence, Family: family(d), OpenFor: document.FormatDuration(d.OpenFor)}
 	for _, k := range c.Knocks {
 		switch k.Protocol {
 		case policy.TCP:
@@ -112,7 +112,7 @@ func forSSH(d *policy.Door) (runs bool, port uint16) {
 func family(d *policy.Door) string {
 	opens := func(any netip.Addr) bool {
 		from := func(p netip.Prefix) bool { return p.Addr().Is4() == any.Is4() }
-		return d.Serves(any) && (len(d.From) == 0 || slices.ContainsFunc(d.From, from))
+		return d.HasFamilyOf(any) && (len(d.From) == 0 || slices.ContainsFunc(d.From, from))
 	}
 	in4, in6 := opens(netip.IPv4Unspecified()), opens(netip.IPv6Unspecified())
 	switch {

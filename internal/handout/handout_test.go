@@ -60,7 +60,7 @@ func TestGolden(t *testing.T) {
 func result(t *testing.T, write func(*policy.Door) (string, error), d *policy.Door) string {
 	t.Helper()
 	text, err := write(d)
-	var unfit *UnfitError
+	var unfit *UnsupportedError
 	switch {
 	case errors.As(err, &unfit):
 		return "error: " + err.Error() + "\nhint: " + unfit.Hint + "\n"

@@ -12,12 +12,12 @@ import (
 	"postern/internal/policy"
 )
 
-// A Clash says what becomes of an entry that has the name of a new one.
-type Clash int
+// A IfExists says what becomes of an entry that has the name of a new one.
+type IfExists int
 
 const (
-	Refuse  Clash = iota // the new one is refused
-	Replace              // the new one takes its place
+	FailIfExists    IfExists = iota // the new one is refused
+	ReplaceIfExists                 // the new one takes its place
 )
 
 // An ExistsError says that a host of that name is in the file.
@@ -50,9 +50,9 @@ hosts:
 
 // With gives the text of the file with a host added to it, or put in the place
 // of the one that has its name. All else stays as it is, byte for byte.
-func (f *File) With(h Host, on Clash) ([]byte, error) {
+func (f *File) With(h Host, on IfExists) ([]byte, error) {
 	old := f.Find(h.Name)
-	if old != nil && on == Refuse {
+	if old != nil && on == FailIfExists {
 		return nil, &ExistsError{old.Name, old.Pos.Line}
 	}
 	e := &edit{lines: slices.Collect(strings.Lines(f.text)), end: "\n"}
@@ -141,9 +141,9 @@ func (h *Host) Settings() []Setting {
 			all = append(all, Setting{key, text})
 		}
 	}
-	add(h.StepTimeout != policy.DefaultStepTimeout, KeyStepTimeout, document.Brief(h.StepTimeout))
-	add(h.Gap != 0, KeyGap, document.Brief(h.Gap))
-	add(h.Timeout != DefaultTimeout, KeyTimeout, document.Brief(h.Timeout))
+	add(h.StepTimeout != policy.DefaultStepTimeout, KeyStepTimeout, document.FormatDuration(h.StepTimeout))
+	add(h.Gap != 0, KeyGap, document.FormatDuration(h.Gap))
+	add(h.Timeout != DefaultTimeout, KeyTimeout, document.FormatDuration(h.Timeout))
 	add(h.Family != AnyFamily, KeyFamily, strconv.Itoa(int(h.Family)))
 	add(h.User != "", KeyUser, plain(h.User))
 	return all

@@ -24,7 +24,7 @@ func TestWith(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, want string
 		name       string
-		on         Clash
+		on         IfExists
 	}{
 		"no file":  {want: preface + entry},
 		"no hosts": {text: "# mine\nversion: 1\n", want: "# mine\nversion: 1\nhosts:\n" + entry},
@@ -59,22 +59,22 @@ func TestWith(t *testing.T) {
 		"replaced in the middle": {
 			text: "version: 1\nhosts:\n  a: {address: a, knock: [1]}\n  # the new one\n  new: # here\n    user: ann\n    address: b\n    knock: [1]\n\n  # c\n  c: {address: c, knock: [3]}\n",
 			want: "version: 1\nhosts:\n  a: {address: a, knock: [1]}\n  # the new one\n  new: # here\n    address: new.example\n    port: 22\n    knock: [1234, udp/2345]\n\n  # c\n  c: {address: c, knock: [3]}\n",
-			on:   Replace,
+			on:   ReplaceIfExists,
 		},
 		"replaced in braces": {
 			text: "version: 1\nhosts:\n  new: {address: b, knock: [1]}\n  c: {address: c, knock: [3]}",
 			want: "version: 1\nhosts:\n" + entry + "  c: {address: c, knock: [3]}",
-			on:   Replace,
+			on:   ReplaceIfExists,
 		},
 		"replaced at the end, without a newline": {
 			text: "version: 1\nhosts:\n  new: {address: b, knock: [1]}",
 			want: "version: 1\nhosts:\n" + entry,
-			on:   Replace,
+			on:   ReplaceIfExists,
 		},
 		"replaced where there is none": {
 			text: "version: 1\nhosts:\n  a: {address: a, knock: [1]}\n",
 			want: "version: 1\nhosts:\n  a: {address: a, knock: [1]}\n" + entry,
-			on:   Replace,
+			on:   ReplaceIfExists,
 		},
 		"a name that YAML reads as something else": {
 			text: "version: 1\nhosts:\n  a: {address: a, knock: [1]}\n",
@@ -109,7 +109,7 @@ func TestWithRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.With(newcomer("new"), Refuse)
+	_, err = f.With(newcomer("new"), FailIfExists)
 	if exists, ok := errors.AsType[*ExistsError](err); !ok || exists.Line != 4 {
 		t.Errorf("got %v", err)
 	}
@@ -127,7 +127,7 @@ func TestWithRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.With(newcomer("new"), Refuse)
+		got, err := f.With(newcomer("new"), FailIfExists)
 		if e, ok := errors.AsType[*UneditableError](err); !ok || e.Entry != "new: {address: new.example, port: 22, knock: [1234, udp/2345]}" {
 			t.Errorf("%q: %v, and the text\n%s", text, err, got)
 		}
@@ -141,7 +141,7 @@ func TestWithAny(t *testing.T) {
 		all := rapid.SliceOfNDistinct(someHost(), 1, 6, func(h Host) string { return h.Name }).Draw(t, "hosts")
 		f := &File{}
 		remarks := []string{}
-		add := func(h Host, on Clash) {
+		add := func(h Host, on IfExists) {
 			text, err := f.With(h, on)
 			if err != nil {
 				t.Fatalf("%v\nadding %+v to\n%s", err, h, f.text)
@@ -156,7 +156,7 @@ func TestWithAny(t *testing.T) {
 			}
 		}
 		for _, h := range all {
-			add(h, Refuse)
+			add(h, FailIfExists)
 		}
 		for _, remark := range remarks {
 			if !strings.Contains(f.text, remark) {
@@ -167,7 +167,7 @@ func TestWithAny(t *testing.T) {
 		name := all[i].Name
 		all[i] = someHost().Draw(t, "other")
 		all[i].Name = name
-		add(all[i], Replace)
+		add(all[i], ReplaceIfExists)
 		if !slices.EqualFunc(all, f.Hosts, Host.same) {
 			t.Errorf("want %+v\ngot\n%s", all, f.text)
 		}
@@ -185,7 +185,7 @@ func FuzzWith(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := file.With(newcomer("newcomer"), Refuse)
+		text, err := file.With(newcomer("newcomer"), FailIfExists)
 		if err != nil {
 			return
 		}

@@ -69,7 +69,7 @@ func (h *Host) Link() (string, *document.Fault) {
 	at := h.Address
 	if a, err := netip.ParseAddr(at); err == nil {
 		if a.Zone() != "" || needsZone(a) {
-			return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(at), local), hintReached)
+			return "", document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(at), local), hintReached)
 		}
 		if a.Is6() {
 			at = "[" + at + "]"
@@ -84,7 +84,7 @@ func (h *Host) Link() (string, *document.Fault) {
 		fmt.Fprintf(&b, "%s=%d/", KeyFamily, h.Family)
 	}
 	if h.StepTimeout != linkStepTimeout {
-		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.Brief(h.StepTimeout))
+		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.FormatDuration(h.StepTimeout))
 	}
 	words := make([]string, len(h.Knock))
 	for i, p := range h.Knock {
@@ -109,7 +109,7 @@ func linkKnock(p policy.Port) string {
 func ParseLink(text string) (Host, error) {
 	const form = "a link is postern://ADDRESS:PORT/v1/name=NAME/knock=PORT,PORT,PORT/"
 	const again = "ask for it again, and take care to copy all of it"
-	wrong := func(message, hint string) (Host, error) { return Host{}, document.Wrong(message, hint) }
+	wrong := func(message, hint string) (Host, error) { return Host{}, document.NewFault(message, hint) }
 	switch {
 	case text == "":
 		return wrong("the link is empty", form)
@@ -166,15 +166,15 @@ func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 		known := slices.Contains(linkParts, name)
 		switch _, twice := parts[name]; {
 		case !found || !known && value == "":
-			return nil, document.Wrong(fmt.Sprintf("the link has the part %s, which is not NAME=VALUE", document.Quoted(part)), "ask for it again, and take care to copy all of it")
+			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which is not NAME=VALUE", document.Quoted(part)), "ask for it again, and take care to copy all of it")
 		case !known:
 			hint := "a link has " + strings.Join(linkParts, ", ")
 			if near := document.Nearest(name, linkParts); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			return nil, document.Wrong(fmt.Sprintf("the link has the part %s, which none of version %d has", document.Quoted(name), linkVersion), hint)
+			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which none of version %d has", document.Quoted(name), linkVersion), hint)
 		case twice:
-			return nil, document.Wrong("the link has "+name+" twice", "ask for it again")
+			return nil, document.NewFault("the link has "+name+" twice", "ask for it again")
 		}
 		parts[name] = value
 		var f *document.Fault
@@ -184,7 +184,7 @@ func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 			h.Name = value
 		case partProtocol:
 			if value != "tcp" && value != "udp" {
-				f = document.Wrong("protocol cannot be "+document.Quoted(value), "a service is tcp or udp")
+				f = document.NewFault("protocol cannot be "+document.Quoted(value), "a service is tcp or udp")
 			}
 		case KeyKnock:
 			f = h.Set(name, fromLink(value))
@@ -192,7 +192,7 @@ func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 			f = h.Set(name, value)
 		}
 		if f != nil {
-			return nil, document.Wrong("in the link, "+f.Message, f.Hint)
+			return nil, document.NewFault("in the link, "+f.Message, f.Hint)
 		}
 	}
 	return parts, nil
@@ -215,7 +215,7 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 	if colon := strings.LastIndexByte(text, ':'); colon >= 0 && !strings.HasSuffix(text, "]") {
 		host, number = text[:colon], text[colon+1:]
 		if number == "" {
-			return document.Wrong("the link has no port after its address", fmt.Sprintf("leave the colon out to mean port %d", DefaultPort))
+			return document.NewFault("the link has no port after its address", fmt.Sprintf("leave the colon out to mean port %d", DefaultPort))
 		}
 	}
 	inner, open := strings.CutPrefix(host, "[")
@@ -223,14 +223,14 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 	a, err := netip.ParseAddr(inner)
 	switch {
 	case inner == "":
-		return document.Wrong("the link has no address", "it stands after postern://")
+		return document.NewFault("the link has no address", "it stands after postern://")
 	case open != closed, open && (err != nil || !a.Is6()), !open && strings.Contains(inner, ":"):
-		return document.Wrong(fmt.Sprintf("in the link, address %s is not in its brackets", document.Quoted(text)), "write an IPv6 address as in [2001:db8::1]:22")
+		return document.NewFault(fmt.Sprintf("in the link, address %s is not in its brackets", document.Quoted(text)), "write an IPv6 address as in [2001:db8::1]:22")
 	case err == nil && (a.Zone() != "" || needsZone(a)):
-		return document.Wrong(fmt.Sprintf("in the link, address %s %s", document.Quoted(inner), local), hintReached)
+		return document.NewFault(fmt.Sprintf("in the link, address %s %s", document.Quoted(inner), local), hintReached)
 	}
-	if p := Apart(inner); p.User != "" {
-		return document.Wrong(fmt.Sprintf("in the link, address %s has a user", document.Quoted(inner)), "leave it out, and say with --user who logs in")
+	if p := SplitDestination(inner); p.User != "" {
+		return document.NewFault(fmt.Sprintf("in the link, address %s has a user", document.Quoted(inner)), "leave it out, and say with --user who logs in")
 	}
 	f := h.Set(KeyAddress, inner)
 	if f == nil && (number != "" || protocol != "") {
@@ -243,7 +243,7 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 		f = h.Set(KeyPort, protocol+"/"+number)
 	}
 	if f != nil {
-		return document.Wrong("in the link, "+f.Message, f.Hint)
+		return document.NewFault("in the link, "+f.Message, f.Hint)
 	}
 	return nil
 }

@@ -11,21 +11,21 @@ import (
 )
 
 // language is what is said of hosts files alone.
-var language = document.Language{
-	Name:    "hosts file",
-	Begin:   "a hosts file begins with \"version: 1\" and has hosts under \"hosts:\"; \"postern add\" writes one",
-	Levels:  "four levels",
-	Mapping: "{address: server.example, knock: [PORT, PORT, PORT]}",
-	Homes: map[string]string{
+var language = document.FileKind{
+	Name:       "hosts file",
+	EmptyHint:  "a hosts file begins with \"version: 1\" and has hosts under \"hosts:\"; \"postern add\" writes one",
+	MaxNesting: "four levels",
+	Mapping:    "{address: server.example, knock: [PORT, PORT, PORT]}",
+	KeyOwners: map[string]string{
 		"version": "the top of the file", "hosts": "the top of the file",
 		KeyAddress: "a host", KeyPort: "a host", KeyKnock: "a host", KeyStepTimeout: "a host",
 		KeyGap: "a host", KeyTimeout: "a host", KeyFamily: "a host", KeyUser: "a host",
 	},
-	Astray: astray,
+	UnknownKey: unknownKey,
 }
 
-// astray knows keys by other names.
-func astray(key string) (meant, hint string) {
+// unknownKey knows keys by other names.
+func unknownKey(key string) (meant, hint string) {
 	other := map[string]string{
 		"host": KeyAddress, "hostname": KeyAddress, "ip": KeyAddress, "server": KeyAddress,
 		"service": KeyPort, "sequence": KeyKnock, "knocks": KeyKnock, "ports": KeyKnock,
@@ -63,13 +63,13 @@ func (w *walker) readFile(n *yaml.Node) {
 		w.Fail(n, "a hosts file must be a mapping, not "+document.Kind(n), "write \"key: value\" lines, the first of them \"version: 1\"")
 		return
 	}
-	if w.Newer(n) {
+	if w.RejectNewer(n) {
 		return
 	}
 	entries := w.Fields("the hosts file", n, n, []document.Field{
-		{Key: "version", Shape: document.Word, Example: "1", Read: w.readVersion},
+		{Key: "version", Shape: document.Scalar, Example: "1", Read: w.readVersion},
 		{Key: "hosts", Shape: document.Mapping, Example: "{home: {address: server.example, knock: [PORT, PORT, PORT]}}",
-			Absent: "no hosts", Read: w.readHosts},
+			Default: "no hosts", Read: w.readHosts},
 	})
 	if e, there := entries["hosts"]; there {
 		w.file.list = &e
@@ -87,7 +87,7 @@ func (w *walker) readHosts(n *yaml.Node) {
 		w.Check(e.Key, CheckName(e.Key.Value))
 		f := document.Field{Key: "host " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "its address and its knock under it, as in {address: server.example, knock: [PORT, PORT, PORT]}"}
-		if w.Shaped(e, f) {
+		if w.CheckShape(e, f) {
 			w.readHost(e)
 		}
 	}
@@ -95,10 +95,10 @@ func (w *walker) readHosts(n *yaml.Node) {
 
 func (w *walker) readHost(e document.Entry) {
 	h := New(e.Key.Value)
-	h.Pos = document.Place(e.Key)
-	before := w.Mistakes()
+	h.Pos = document.PositionOf(e.Key)
+	before := w.ErrorCount()
 	word := func(key, example, absent string) document.Field {
-		return document.Field{Key: key, Shape: document.Word, Example: example, Absent: absent, Read: func(n *yaml.Node) {
+		return document.Field{Key: key, Shape: document.Scalar, Example: example, Default: absent, Read: func(n *yaml.Node) {
 			w.Check(n, h.Set(key, n.Value))
 		}}
 	}
@@ -106,13 +106,13 @@ func (w *walker) readHost(e document.Entry) {
 		word(KeyAddress, "server.example", ""),
 		word(KeyPort, strconv.Itoa(DefaultPort), strconv.Itoa(DefaultPort)),
 		{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }},
-		word(KeyStepTimeout, document.Brief(policy.DefaultStepTimeout), document.Brief(policy.DefaultStepTimeout)),
+		word(KeyStepTimeout, document.FormatDuration(policy.DefaultStepTimeout), document.FormatDuration(policy.DefaultStepTimeout)),
 		word(KeyGap, "50ms", "as little as the connection allows"),
-		word(KeyTimeout, document.Brief(DefaultTimeout), document.Brief(DefaultTimeout)),
+		word(KeyTimeout, document.FormatDuration(DefaultTimeout), document.FormatDuration(DefaultTimeout)),
 		word(KeyFamily, "4", "any address of the host"),
 		word(KeyUser, "ann", "the user that ssh takes"),
 	})
-	if w.Mistakes() == before { // what cannot be read is not compared
+	if w.ErrorCount() == before { // what cannot be read is not compared
 		for _, c := range h.conflicts() {
 			at, there := entries[c.key]
 			if !there {
@@ -129,7 +129,7 @@ func (w *walker) readKnock(h *Host, n *yaml.Node) {
 		w.Check(n.Content[policy.MaxKnocks], tooMany(count))
 		return
 	}
-	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
+	for _, c := range w.Scalars(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
 		if p, f := port(policy.ParsePort(c.Value)); w.Check(c, f) {
 			h.Knock = append(h.Knock, p)
 		}

@@ -46,7 +46,7 @@ func (h *Host) Set(key, text string) *document.Fault {
 	case KeyUser:
 		return set(&h.User, text, user)
 	}
-	return document.Wrong("there is no setting "+document.Quoted(key), "leave it out")
+	return document.NewFault("there is no setting "+document.Quoted(key), "leave it out")
 }
 
 // Unset takes a setting back to what is meant where nothing is written, and tells
@@ -95,13 +95,13 @@ func CheckName(text string) *document.Fault {
 	rest := func(r rune) bool { return letter(r) || strings.ContainsRune("-_.", r) }
 	switch {
 	case text == "":
-		return document.Wrong("a host has no name", "write a name, as in \"home:\"")
+		return document.NewFault("a host has no name", "write a name, as in \"home:\"")
 	case len(text) > maxName:
-		return document.Wrong(fmt.Sprintf("host name %s is longer than %d characters", document.Quoted(text), maxName), "give the host a shorter name")
+		return document.NewFault(fmt.Sprintf("host name %s is longer than %d characters", document.Quoted(text), maxName), "give the host a shorter name")
 	case !letter(rune(text[0])):
-		return document.Wrong(fmt.Sprintf("host name %s does not begin with a letter or a digit", document.Quoted(text)), "begin with one of a to z or 0 to 9")
+		return document.NewFault(fmt.Sprintf("host name %s does not begin with a letter or a digit", document.Quoted(text)), "begin with one of a to z or 0 to 9")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return document.Wrong(fmt.Sprintf("host name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, -, _ and .")
+		return document.NewFault(fmt.Sprintf("host name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, -, _ and .")
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func CheckName(text string) *document.Fault {
 // address reads where a host is, and gives an IP address in its usual form.
 func address(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
-		return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
+		return "", document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
 	}
 	const example = "write a name or an IP address, as in server.example or 192.0.2.1"
 	if a, err := netip.ParseAddr(text); err == nil {
@@ -127,7 +127,7 @@ func address(text string) (string, *document.Fault) {
 		return a.String(), nil
 	}
 	scheme, _, isURL := strings.Cut(text, "://")
-	p := Apart(text)
+	p := SplitDestination(text)
 	switch {
 	case text == "":
 		return wrong("is empty", example)
@@ -157,13 +157,13 @@ const local = "means something on one network alone"
 // leads nowhere without the interface.
 func needsZone(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
 
-// Parts are what people write in one word where an address is to be alone.
-type Parts struct{ User, Host, Port string }
+// Destination are what people write in one word where an address is to be alone.
+type Destination struct{ User, Host, Port string }
 
-// Apart takes a text such as ann@home.example:22 apart. What it does not have is empty,
+// SplitDestination takes a text such as ann@home.example:22 apart. What it does not have is empty,
 // but for the host.
-func Apart(text string) Parts {
-	p := Parts{Host: text}
+func SplitDestination(text string) Destination {
+	p := Destination{Host: text}
 	if strings.Contains(text, "/") { // a URL, or a network
 		return p
 	}
@@ -184,7 +184,7 @@ func Apart(text string) Parts {
 // zone refuses the zones that no interface is named by.
 func zone(a netip.Addr) *document.Fault {
 	if strings.ContainsFunc(a.Zone(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/"'\%[]`, r) }) {
-		return document.Wrong(fmt.Sprintf("address %s has a zone that is no interface", document.Quoted(a.String())),
+		return document.NewFault(fmt.Sprintf("address %s has a zone that is no interface", document.Quoted(a.String())),
 			"name an interface after the %, as in fe80::1%eth0")
 	}
 	return nil
@@ -194,7 +194,7 @@ func zone(a netip.Addr) *document.Fault {
 // take it.
 func hostname(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
-		return "", document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
+		return "", document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
 	}
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
@@ -216,7 +216,7 @@ func hostname(text string) (string, *document.Fault) {
 func service(text string) (policy.Port, *document.Fault) {
 	p, f := port(policy.ParseService(text))
 	if f != nil && strings.ContainsAny(text, ", -") { // where a policy has a list
-		f = document.Wrong(f.Message, "write one port, as in 22, tcp/22 or udp/53")
+		f = document.NewFault(f.Message, "write one port, as in 22, tcp/22 or udp/53")
 	}
 	return p, f
 }
@@ -227,7 +227,7 @@ func port(p policy.Port, err error) (policy.Port, *document.Fault) {
 		return p, f
 	}
 	if err != nil {
-		return p, document.Wrong(err.Error(), "write a port, as in 22 or udp/53")
+		return p, document.NewFault(err.Error(), "write a port, as in 22 or udp/53")
 	}
 	return p, nil
 }
@@ -240,11 +240,11 @@ func knocks(text string) ([]policy.Port, *document.Fault) {
 	all := make([]policy.Port, 0, len(words))
 	for _, word := range words {
 		if word = strings.TrimSpace(word); word == "" {
-			return nil, document.Wrong(fmt.Sprintf("knock %s lacks a port", document.Quoted(text)), "write the ports with commas between them, as in 1234,2345:udp,3456")
+			return nil, document.NewFault(fmt.Sprintf("knock %s lacks a port", document.Quoted(text)), "write the ports with commas between them, as in 1234,2345:udp,3456")
 		}
 		p, f := port(policy.ParsePort(word))
 		if f != nil && strings.Contains(word, "-") { // where a policy has brackets
-			f = document.Wrong(f.Message, "write every port on its own, as in 1234,1235,1236")
+			f = document.NewFault(f.Message, "write every port on its own, as in 1234,1235,1236")
 		}
 		if f != nil {
 			return nil, f
@@ -255,7 +255,7 @@ func knocks(text string) ([]policy.Port, *document.Fault) {
 }
 
 func tooMany(n int) *document.Fault {
-	return document.Wrong(fmt.Sprintf("there are %d knocks", n), fmt.Sprintf("a sequence has %d at most", policy.MaxKnocks))
+	return document.NewFault(fmt.Sprintf("there are %d knocks", n), fmt.Sprintf("a sequence has %d at most", policy.MaxKnocks))
 }
 
 func family(text string) (Family, *document.Fault) {
@@ -270,14 +270,14 @@ func family(text string) (Family, *document.Fault) {
 	case "ip6", "ipv6", "inet6":
 		hint = "write 6"
 	}
-	return 0, document.Wrong("family cannot be "+document.Quoted(text), hint)
+	return 0, document.NewFault("family cannot be "+document.Quoted(text), hint)
 }
 
 // user reads the name to log in as. ssh refuses what a shell could take for more
 // than a name; so do we, where there is still a line to point at.
 func user(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
-		return "", document.Wrong(fmt.Sprintf("user %s %s", document.Quoted(text), message), hint)
+		return "", document.NewFault(fmt.Sprintf("user %s %s", document.Quoted(text), message), hint)
 	}
 	switch {
 	case text == "":
@@ -308,17 +308,17 @@ func (h *Host) conflicts() []conflict {
 		if a.Is6() {
 			is = IPv6
 		}
-		all = append(all, conflict{KeyFamily, document.Wrong(
+		all = append(all, conflict{KeyFamily, document.NewFault(
 			fmt.Sprintf("family is %d, and address %s is IPv%d", h.Family, h.Address, is), "leave the family out: an address has but one")})
 	}
 	if h.Gap >= h.StepTimeout {
-		all = append(all, conflict{KeyGap, document.Wrong(
-			fmt.Sprintf("gap %s is not less than step_timeout %s", document.Brief(h.Gap), document.Brief(h.StepTimeout)),
+		all = append(all, conflict{KeyGap, document.NewFault(
+			fmt.Sprintf("gap %s is not less than step_timeout %s", document.FormatDuration(h.Gap), document.FormatDuration(h.StepTimeout)),
 			"write a shorter gap: the door would forget every knock before the next")})
 	}
 	if waits := h.Gap * time.Duration(max(0, len(h.Knock)-1)); waits > 0 && waits >= h.Timeout {
-		all = append(all, conflict{KeyTimeout, document.Wrong(
-			fmt.Sprintf("timeout %s is over before the last knock, after gaps of %s", document.Brief(h.Timeout), document.Brief(waits)),
+		all = append(all, conflict{KeyTimeout, document.NewFault(
+			fmt.Sprintf("timeout %s is over before the last knock, after gaps of %s", document.FormatDuration(h.Timeout), document.FormatDuration(waits)),
 			"write a longer timeout, or a shorter gap")})
 	}
 	return all
@@ -330,9 +330,9 @@ func (h *Host) conflicts() []conflict {
 func (h *Host) Check() (key string, f *document.Fault) {
 	switch {
 	case h.Address == "":
-		return KeyAddress, document.Wrong(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "say where it is: a name or an IP address")
+		return KeyAddress, document.NewFault(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "say where it is: a name or an IP address")
 	case len(h.Knock) == 0:
-		return KeyKnock, document.Wrong(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "say which ports to knock at, as in 1234,2345:udp,3456")
+		return KeyKnock, document.NewFault(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "say which ports to knock at, as in 1234,2345:udp,3456")
 	}
 	for _, c := range h.conflicts() {
 		return c.key, c.Fault

@@ -24,9 +24,9 @@ func Path() (string, error) {
 }
 
 // Read reads a hosts file. One that is not there holds no hosts; what is there and
-// no file is a *rewrite.PlaceError.
+// no file is a *rewrite.NotRegularError.
 func Read(path string) (*File, error) {
-	if err := rewrite.Look(path); err != nil {
+	if err := rewrite.CheckRegular(path); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(path)
@@ -58,7 +58,7 @@ func Read(path string) (*File, error) {
 
 // Add adds a host to the file at path, and makes the file if there is none. What was
 // the file's mode is 0600 then.
-func Add(path string, h Host, on Clash) error {
+func Add(path string, h Host, on IfExists) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func TestAdd(t *testing.T) {
 	if f, err := Read(path); err != nil || len(f.Hosts) != 0 || f.Exposed {
 		t.Fatalf("no file: %+v, %v", f, err)
 	}
-	if err := Add(path, newcomer("a"), Refuse); err != nil {
+	if err := Add(path, newcomer("a"), FailIfExists); err != nil {
 		t.Fatal(err)
 	}
 	modes(t, map[string]fs.FileMode{folder: 0o700, path: 0o600})
@@ -33,7 +33,7 @@ func TestAdd(t *testing.T) {
 	if f, err := Read(path); err != nil || f.Exposed != (runtime.GOOS != "windows") {
 		t.Errorf("of mode 0640: %+v, %v", f, err)
 	}
-	if err := Add(path, newcomer("b"), Refuse); err != nil {
+	if err := Add(path, newcomer("b"), FailIfExists); err != nil {
 		t.Fatal(err)
 	}
 	modes(t, map[string]fs.FileMode{path: 0o600})
@@ -44,7 +44,7 @@ func TestAdd(t *testing.T) {
 
 	// What is refused leaves the file alone, and nothing beside it.
 	before, _ := os.ReadFile(path)
-	if _, ok := errors.AsType[*ExistsError](Add(path, newcomer("a"), Refuse)); !ok {
+	if _, ok := errors.AsType[*ExistsError](Add(path, newcomer("a"), FailIfExists)); !ok {
 		t.Error("the same name was taken twice")
 	}
 	if after, _ := os.ReadFile(path); string(after) != string(before) {
@@ -59,7 +59,7 @@ func TestAdd(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(empty, newcomer("a"), Refuse); err != nil {
+	if err := Add(empty, newcomer("a"), FailIfExists); err != nil {
 		t.Error(err)
 	}
 }
@@ -81,13 +81,13 @@ func modes(t *testing.T, want map[string]fs.FileMode) {
 func TestAddThroughLink(t *testing.T) {
 	folder := t.TempDir()
 	path, real := filepath.Join(folder, "hosts.yaml"), filepath.Join(folder, "elsewhere.yaml")
-	if err := Add(real, newcomer("a"), Refuse); err != nil {
+	if err := Add(real, newcomer("a"), FailIfExists); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(real, path); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(path, newcomer("b"), Refuse); err != nil {
+	if err := Add(path, newcomer("b"), FailIfExists); err != nil {
 		t.Fatal(err)
 	}
 	if f, err := Read(real); err != nil || len(f.Hosts) != 2 {
@@ -105,7 +105,7 @@ func TestAddAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range writers {
 		all.Go(func() {
-			if err := Add(path, newcomer(fmt.Sprintf("h%d", i)), Refuse); err != nil {
+			if err := Add(path, newcomer(fmt.Sprintf("h%d", i)), FailIfExists); err != nil {
 				t.Error(err)
 			}
 		})
@@ -123,7 +123,7 @@ func TestAddAbandoned(t *testing.T) {
 		if err := os.WriteFile(path+".postern-new", nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := Add(path, newcomer("a"), Refuse)
+		err := Add(path, newcomer("a"), FailIfExists)
 		if busy, ok := errors.AsType[*rewrite.BusyError](err); !ok || busy.Path != path+".postern-new" || !strings.Contains(err.Error(), "hosts.yaml.postern-new") {
 			t.Errorf("got %v", err)
 		}
@@ -144,11 +144,11 @@ func TestOddPlaces(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := Read(path)
-			if _, ok := errors.AsType[*rewrite.PlaceError](err); !ok {
+			if _, ok := errors.AsType[*rewrite.NotRegularError](err); !ok {
 				t.Errorf("reading: %v", err)
 			}
-			err = Add(path, newcomer("a"), Refuse)
-			if _, ok := errors.AsType[*rewrite.PlaceError](err); !ok {
+			err = Add(path, newcomer("a"), FailIfExists)
+			if _, ok := errors.AsType[*rewrite.NotRegularError](err); !ok {
 				t.Errorf("writing: %v", err)
 			}
 			if all, _ := os.ReadDir(folder); len(all) != 1 {

@@ -110,11 +110,11 @@ func (f *foundDoor) windows(states []int) {
 		switch line := lineAt(out.windowBy, out); {
 		case longest == 0:
 			f.Knock.StepTimeout = cautious
-			f.left.add(line, "the rules set no time between two knocks; the policy must, and says %s: a longer one lets a flood of first knocks fill the table", document.Brief(cautious))
+			f.left.add(line, "the rules set no time between two knocks; the policy must, and says %s: a longer one lets a flood of first knocks fill the table", document.FormatDuration(cautious))
 		case out.window == 0:
-			f.left.add(line, "this knock has no time limit; the policy has one for all knocks of a door, %s", document.Brief(longest))
+			f.left.add(line, "this knock has no time limit; the policy has one for all knocks of a door, %s", document.FormatDuration(longest))
 		case out.window < longest:
-			f.left.add(line, "this knock may take %s, and another one of the door %s; the policy has one time for all, the longest", document.Brief(out.window), document.Brief(longest))
+			f.left.add(line, "this knock may take %s, and another one of the door %s; the policy has one time for all, the longest", document.FormatDuration(out.window), document.FormatDuration(longest))
 		}
 	}
 	if longest > 0 {

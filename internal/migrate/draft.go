@@ -138,13 +138,13 @@ func (d *door) write(line func(string, ...any)) {
 	}
 	line("      sequence: [%s]", strings.Join(words, ", "))
 	if d.Knock.StepTimeout != policy.DefaultStepTimeout {
-		line("      step_timeout: %s", document.Brief(d.Knock.StepTimeout))
+		line("      step_timeout: %s", document.FormatDuration(d.Knock.StepTimeout))
 	}
 	if d.Knock.Retransmits == policy.RetransmitsReset {
 		line("      retransmits: reset # a knock that comes again starts the sequence over")
 	}
 	if d.OpenFor != policy.DefaultOpenFor {
-		line("    open_for: %s", document.Brief(d.OpenFor))
+		line("    open_for: %s", document.FormatDuration(d.OpenFor))
 	}
 	if d.Admit == policy.AdmitAny {
 		line("    admit: any")

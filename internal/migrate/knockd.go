@@ -236,14 +236,14 @@ func (s *section) time(dr *door) {
 		var ok bool
 		if d, ok = seconds(set.value, time.Hour); !ok {
 			d = knockdSequenceTime
-			dr.left.add(line, "a time from 1 to 3600 seconds is expected: the policy has knockd's default, %s", document.Brief(d))
+			dr.left.add(line, "a time from 1 to 3600 seconds is expected: the policy has knockd's default, %s", document.FormatDuration(d))
 		}
 	}
 	dr.Knock.StepTimeout = d
 	if len(dr.Knock.Sequence) > 2 {
-		what := fmt.Sprintf("seq_timeout is for the whole sequence; the policy allows as long between two knocks, %s", document.Brief(d))
+		what := fmt.Sprintf("seq_timeout is for the whole sequence; the policy allows as long between two knocks, %s", document.FormatDuration(d))
 		if !is {
-			what = fmt.Sprintf("the whole sequence may take knockd's default, %s; the policy allows as long between two knocks", document.Brief(d))
+			what = fmt.Sprintf("the whole sequence may take knockd's default, %s; the policy allows as long between two knocks", document.FormatDuration(d))
 		}
 		dr.left.add(line, "%s", what)
 	}
@@ -260,7 +260,7 @@ func (s *section) closing(dr *door, o *opened) {
 			var ok bool
 			if dr.OpenFor, ok = seconds(t.value, 24*time.Hour); !ok {
 				dr.OpenFor = knockdCommandTime
-				dr.left.add(t.line, "a time from 1 second to a day is expected: the policy has knockd's default, %s", document.Brief(dr.OpenFor))
+				dr.left.add(t.line, "a time from 1 second to a day is expected: the policy has knockd's default, %s", document.FormatDuration(dr.OpenFor))
 			}
 		}
 		if !o.undoes(stop.value) {
@@ -271,7 +271,7 @@ func (s *section) closing(dr *door, o *opened) {
 	default:
 		dr.OpenFor = 30 * time.Second
 		dr.left.add(s.start().line, "knockd leaves this open until something closes it; the policy opens for %s to each knock: "+
-			"what is connected by then stays connected", document.Brief(dr.OpenFor))
+			"what is connected by then stays connected", document.FormatDuration(dr.OpenFor))
 		if timed {
 			dr.left.add(t.line, "without a stop_command knockd does not look at it, nor does the policy")
 		}

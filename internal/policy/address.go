@@ -14,7 +14,7 @@ import (
 // address reads one address of a host, of either family.
 func address(text string) (netip.Addr, *document.Fault) {
 	wrong := func(message, hint string) (netip.Addr, *document.Fault) {
-		return netip.Addr{}, document.Wrong(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
+		return netip.Addr{}, document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
 	}
 	a, err := netip.ParseAddr(text)
 	switch {
@@ -63,7 +63,7 @@ func network(text string) (netip.Prefix, *document.Fault) {
 		return netip.Prefix{}, f
 	}
 	wrong := func(message, hint string) (netip.Prefix, *document.Fault) {
-		return netip.Prefix{}, document.Wrong(fmt.Sprintf("network %s %s", document.Quoted(text), message), hint)
+		return netip.Prefix{}, document.NewFault(fmt.Sprintf("network %s %s", document.Quoted(text), message), hint)
 	}
 	host, bits, _ := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(host)
@@ -106,7 +106,7 @@ func network(text string) (netip.Prefix, *document.Fault) {
 func endpoint(text string) (netip.AddrPort, *document.Fault) {
 	const example = "as in 192.168.1.50:443 or \"[2001:db8::50]:443\""
 	wrong := func(message, hint string) (netip.AddrPort, *document.Fault) {
-		return netip.AddrPort{}, document.Wrong(fmt.Sprintf("forward %s %s", document.Quoted(text), message), hint)
+		return netip.AddrPort{}, document.NewFault(fmt.Sprintf("forward %s %s", document.Quoted(text), message), hint)
 	}
 	colon := strings.LastIndexByte(text, ':')
 	if colon < 0 || strings.HasSuffix(text, "]") {

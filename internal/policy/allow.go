@@ -27,19 +27,19 @@ func (w *walker) readAllow(n *yaml.Node) {
 }
 
 func (w *walker) readAllowEntry(n *yaml.Node) {
-	a := Allow{Pos: document.Place(n)}
+	a := Allow{Pos: document.PositionOf(n)}
 	w.Fields("an allow entry", n, n, []document.Field{
-		{Key: "service", Shape: document.Word, Example: "tcp/443", Absent: "anything", Read: func(n *yaml.Node) {
+		{Key: "service", Shape: document.Scalar, Example: "tcp/443", Default: "anything", Read: func(n *yaml.Node) {
 			var f *document.Fault
 			a.Service, f = service(n.Value, forAllow)
 			w.Check(n, f)
 		}},
-		{Key: "from", Shape: document.Word, Example: "192.0.2.0/24", Absent: "anyone", Read: func(n *yaml.Node) {
+		{Key: "from", Shape: document.Scalar, Example: "192.0.2.0/24", Default: "anyone", Read: func(n *yaml.Node) {
 			var f *document.Fault
 			a.From, f = network(n.Value)
 			w.Check(n, f)
 		}},
-		{Key: "interface", Shape: document.Word, Example: "eth0", Absent: "any", Read: func(n *yaml.Node) {
+		{Key: "interface", Shape: document.Scalar, Example: "eth0", Default: "any", Read: func(n *yaml.Node) {
 			var f *document.Fault
 			a.Interface, f = interfaceName(n.Value)
 			w.Check(n, f)

@@ -97,7 +97,7 @@ func (w *walker) addSequence(s *sequences, door int) {
 	other := &w.policy.Doors[first].Knock
 	if a, b := other.StepTimeout, d.Knock.StepTimeout; a != b {
 		w.Fail(at.stands("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
-			document.Brief(b), document.Brief(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+			document.FormatDuration(b), document.FormatDuration(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
 	}
 	if a, b := other.Retransmits, d.Knock.Retransmits; a != b {
 		w.Fail(at.stands("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",

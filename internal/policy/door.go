@@ -24,15 +24,15 @@ const maxDoorName = 32
 
 func (w *walker) readDoors(n *yaml.Node) {
 	for _, e := range w.Entries(n, "give one of the two doors another name") {
-		before := w.Mistakes()
+		before := w.ErrorCount()
 		w.Check(e.Key, doorName(e.Key.Value))
 		f := document.Field{Key: "door " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
-		if !w.Shaped(e, f) {
+		if !w.CheckShape(e, f) {
 			continue
 		}
 		w.readDoor(e)
-		w.doors[len(w.doors)-1].sound = w.Mistakes() == before
+		w.doors[len(w.doors)-1].sound = w.ErrorCount() == before
 	}
 }
 
@@ -41,26 +41,26 @@ func doorName(text string) *document.Fault {
 	rest := func(r rune) bool { return letter(r) || r >= '0' && r <= '9' || r == '-' || r == '_' }
 	switch {
 	case text == "":
-		return document.Wrong("a door has no name", "write a name, as in \"ssh:\"")
+		return document.NewFault("a door has no name", "write a name, as in \"ssh:\"")
 	case len(text) > maxDoorName:
-		return document.Wrong(fmt.Sprintf("door name %s is longer than %d characters", document.Quoted(text), maxDoorName), "give the door a shorter name")
+		return document.NewFault(fmt.Sprintf("door name %s is longer than %d characters", document.Quoted(text), maxDoorName), "give the door a shorter name")
 	case !letter(rune(text[0])):
-		return document.Wrong(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with one of a to z, as in \"ssh:\"")
+		return document.NewFault(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with one of a to z, as in \"ssh:\"")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return document.Wrong(fmt.Sprintf("door name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, - and _")
+		return document.NewFault(fmt.Sprintf("door name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, - and _")
 	}
 	return nil
 }
 
 func (w *walker) readDoor(e document.Entry) {
 	d := NewDoor(e.Key.Value)
-	d.Pos = document.Place(e.Key)
+	d.Pos = document.PositionOf(e.Key)
 	var at doorEntry
 	owner := "door " + document.Short(d.Name)
 	var knock, from *yaml.Node // read last: they need what the others say
 	at.entries = w.Fields(owner, e.Key, e.Value, []document.Field{
-		{Key: "service", Shape: document.WordOrList, Example: "tcp/22", Read: func(n *yaml.Node) { w.readServices(&d, &at, n) }},
-		{Key: "address", Shape: document.Word, Example: "192.0.2.1", Absent: "every address", Read: func(n *yaml.Node) {
+		{Key: "service", Shape: document.ScalarOrList, Example: "tcp/22", Read: func(n *yaml.Node) { w.readServices(&d, &at, n) }},
+		{Key: "address", Shape: document.Scalar, Example: "192.0.2.1", Default: "every address", Read: func(n *yaml.Node) {
 			if n.Value == "" { // as much as to leave it out
 				return
 			}
@@ -71,25 +71,25 @@ func (w *walker) readDoor(e document.Entry) {
 			w.Check(n, f)
 		}},
 		{Key: "knock", Shape: document.Mapping, Example: "{sequence: [PORT, PORT, PORT]}", Read: func(n *yaml.Node) { knock = n }},
-		{Key: "open_for", Shape: document.Word, Example: document.Brief(DefaultOpenFor), Absent: document.Brief(DefaultOpenFor), Read: func(n *yaml.Node) {
-			d.OpenForPos = document.Place(n)
+		{Key: "open_for", Shape: document.Scalar, Example: document.FormatDuration(DefaultOpenFor), Default: document.FormatDuration(DefaultOpenFor), Read: func(n *yaml.Node) {
+			d.OpenForPos = document.PositionOf(n)
 			w.duration(n, "open_for", &d.OpenFor, MinTime, MaxOpenFor)
 		}},
-		{Key: "admit", Shape: document.Word, Example: string(DefaultAdmit), Absent: string(DefaultAdmit), Read: func(n *yaml.Node) {
+		{Key: "admit", Shape: document.Scalar, Example: string(DefaultAdmit), Default: string(DefaultAdmit), Read: func(n *yaml.Node) {
 			choose(w, n, "admit", &d.Admit, AdmitOne, AdmitAny)
 		}},
-		{Key: "forfeit", Shape: document.Word, Example: "true", Absent: "false", Read: func(n *yaml.Node) {
+		{Key: "forfeit", Shape: document.Scalar, Example: "true", Default: "false", Read: func(n *yaml.Node) {
 			w.flag(n, "forfeit", &d.Forfeit)
 		}},
-		{Key: "forward", Shape: document.Word, Example: "192.168.1.50:443", Absent: "this host", Read: func(n *yaml.Node) {
+		{Key: "forward", Shape: document.Scalar, Example: "192.168.1.50:443", Default: "this host", Read: func(n *yaml.Node) {
 			var f *document.Fault
 			d.Forward, f = endpoint(n.Value)
 			w.Check(n, f)
 		}},
-		{Key: "masquerade", Shape: document.Word, Example: "true", Absent: "false", Read: func(n *yaml.Node) {
+		{Key: "masquerade", Shape: document.Scalar, Example: "true", Default: "false", Read: func(n *yaml.Node) {
 			w.flag(n, "masquerade", &d.Masquerade)
 		}},
-		{Key: "from", Shape: document.WordOrList, Example: "[203.0.113.0/24]", Absent: "everyone", Read: func(n *yaml.Node) { from = n }},
+		{Key: "from", Shape: document.ScalarOrList, Example: "[203.0.113.0/24]", Default: "everyone", Read: func(n *yaml.Node) { from = n }},
 	})
 	if knock != nil {
 		maps.Copy(at.entries, w.readKnock(&d, &at, at.entries["knock"].Key, knock))
@@ -105,7 +105,7 @@ func (w *walker) readDoor(e document.Entry) {
 func (w *walker) readServices(d *Door, at *doorEntry, n *yaml.Node) {
 	at.listed = len(w.Items(n))
 	seen := map[Port]bool{}
-	for _, c := range w.Words(n, "a service", "tcp/22") {
+	for _, c := range w.Scalars(n, "a service", "tcp/22") {
 		p, f := port(c.Value, forDoor)
 		if !w.Check(c, f) || !once(w, c, seen, p, "service "+p.String()) {
 			continue
@@ -137,14 +137,14 @@ func (w *walker) checkForward(d *Door, at *doorEntry) {
 
 func (w *walker) readFrom(d *Door, n *yaml.Node) {
 	seen := map[netip.Prefix]bool{}
-	for _, c := range w.Words(n, "a network", "192.0.2.0/24") {
+	for _, c := range w.Scalars(n, "a network", "192.0.2.0/24") {
 		p, f := network(c.Value)
-		if f == nil && !d.Serves(p.Addr()) {
+		if f == nil && !d.HasFamilyOf(p.Addr()) {
 			other, what := d.Address, "address"
 			if d.Forward.IsValid() {
 				other, what = d.Forward.Addr(), "forward"
 			}
-			f = document.Wrong(
+			f = document.NewFault(
 				fmt.Sprintf("network %s is %s, and the door's %s is %s", document.Quoted(c.Value), family(p.Addr()), what, family(other)),
 				"remove it: nobody there can reach this door",
 			)

@@ -131,7 +131,7 @@ func word[T ~string](text T) *yaml.Node {
 
 func number(n int) *yaml.Node { return plain(strconv.Itoa(n)) }
 
-func duration(d time.Duration) *yaml.Node { return plain(document.Brief(d)) }
+func duration(d time.Duration) *yaml.Node { return plain(document.FormatDuration(d)) }
 
 func prefix(p netip.Prefix) *yaml.Node { return word(FormatNetwork(p)) }
 

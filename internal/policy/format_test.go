@@ -217,11 +217,11 @@ func randomPolicy(t *rapid.T) *Policy {
 			d.Forward = netip.AddrPortFrom(randomAddress.Draw(t, "to"), randomPort(UDP).Draw(t, "port").Number)
 			d.Masquerade = coin("masquerade")
 		}
-		if a := randomAddress.Draw(t, "address"); d.Serves(a) && coin("own address") {
+		if a := randomAddress.Draw(t, "address"); d.HasFamilyOf(a) && coin("own address") {
 			d.Address = a
 		}
 		d.From = slices.DeleteFunc(rapid.SliceOfNDistinct(randomNetwork, 0, 3, rapid.ID).Draw(t, "networks"),
-			func(n netip.Prefix) bool { return !d.Serves(n.Addr()) })
+			func(n netip.Prefix) bool { return !d.HasFamilyOf(n.Addr()) })
 		d.Knock.SequencePos = make([]Position, len(d.Knock.Sequence))
 		p.Doors = append(p.Doors, d)
 	}

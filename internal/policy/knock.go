@@ -15,11 +15,11 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 	k := &d.Knock
 	return w.Fields("knock", key, n, []document.Field{
 		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
-		{Key: "step_timeout", Shape: document.Word, Example: document.Brief(DefaultStepTimeout), Absent: document.Brief(DefaultStepTimeout), Read: func(n *yaml.Node) {
-			k.StepTimeoutPos = document.Place(n)
+		{Key: "step_timeout", Shape: document.Scalar, Example: document.FormatDuration(DefaultStepTimeout), Default: document.FormatDuration(DefaultStepTimeout), Read: func(n *yaml.Node) {
+			k.StepTimeoutPos = document.PositionOf(n)
 			w.duration(n, "step_timeout", &k.StepTimeout, MinTime, MaxStepTimeout)
 		}},
-		{Key: "retransmits", Shape: document.Word, Example: string(DefaultRetransmits), Absent: string(DefaultRetransmits), Read: func(n *yaml.Node) {
+		{Key: "retransmits", Shape: document.Scalar, Example: string(DefaultRetransmits), Default: string(DefaultRetransmits), Read: func(n *yaml.Node) {
 			choose(w, n, "retransmits", &k.Retransmits, RetransmitsIgnore, RetransmitsReset)
 		}},
 	})
@@ -31,13 +31,13 @@ func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {
 			fmt.Sprintf("a sequence has %d at most", MaxKnocks))
 		return
 	}
-	for _, c := range w.Words(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
+	for _, c := range w.Scalars(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
 		p, f := port(c.Value, forKnock)
 		if !w.Check(c, f) {
 			continue
 		}
 		k.Sequence = append(k.Sequence, p)
-		k.SequencePos = append(k.SequencePos, document.Place(c))
+		k.SequencePos = append(k.SequencePos, document.PositionOf(c))
 		at.knocks = append(at.knocks, c)
 	}
 	if len(at.knocks) < len(n.Content) {

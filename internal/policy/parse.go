@@ -14,12 +14,12 @@ import (
 const MaxSize = document.MaxSize
 
 // language is what is said of policies alone.
-var language = document.Language{
-	Name:    "policy",
-	Begin:   "a policy begins with \"version: 1\" and \"posture: closed\" and has at least one door under \"doors:\"",
-	Levels:  "six levels",
-	Mapping: "{ipv4: 32, ipv6: 64}",
-	Homes: map[string]string{
+var language = document.FileKind{
+	Name:       "policy",
+	EmptyHint:  "a policy begins with \"version: 1\" and \"posture: closed\" and has at least one door under \"doors:\"",
+	MaxNesting: "six levels",
+	Mapping:    "{ipv4: 32, ipv6: 64}",
+	KeyOwners: map[string]string{
 		"version": "the top of the file", "posture": "the top of the file", "interfaces": "the top of the file",
 		"cover": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
 		"source": "the top of the file", "log": "the top of the file",
@@ -29,7 +29,7 @@ var language = document.Language{
 		"sequence": "a door's knock", "step_timeout": "a door's knock", "retransmits": "a door's knock",
 		"ipv4": "source", "ipv6": "source", "target": "log", "group": "log",
 	},
-	Astray: func(key string) (meant, hint string) {
+	UnknownKey: func(key string) (meant, hint string) {
 		if key == "port" || key == "ports" {
 			return "service", "write the port as a service, as in \"service: tcp/22\""
 		}
@@ -66,25 +66,25 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		w.Fail(n, "a policy must be a mapping, not "+document.Kind(n), "write \"key: value\" lines, the first of them \"version: 1\"")
 		return
 	}
-	if w.Newer(n) {
+	if w.RejectNewer(n) {
 		return
 	}
 	p := w.policy
 	defaults := New(p.Posture)
 	p.Source, p.Log = defaults.Source, defaults.Log
 	w.Fields("the policy", n, n, []document.Field{
-		{Key: "version", Shape: document.Word, Example: "1", Read: w.readVersion},
-		{Key: "posture", Shape: document.Word, Advice: `"posture: closed" to shut all that is not allowed, or "posture: guard" to hide the doors alone`, Read: func(n *yaml.Node) {
+		{Key: "version", Shape: document.Scalar, Example: "1", Read: w.readVersion},
+		{Key: "posture", Shape: document.Scalar, Advice: `"posture: closed" to shut all that is not allowed, or "posture: guard" to hide the doors alone`, Read: func(n *yaml.Node) {
 			choose(w, n, "posture", &p.Posture, Closed, Guard)
 		}},
-		{Key: "interfaces", Shape: document.List, Example: "[eth0]", Absent: "every interface but loopback", Read: w.readInterfaces},
-		{Key: "cover", Shape: document.Word, Example: "drop", Absent: fmt.Sprintf("%s in closed, %s in guard", Closed.DefaultCover(), Guard.DefaultCover()), Read: func(n *yaml.Node) {
+		{Key: "interfaces", Shape: document.List, Example: "[eth0]", Default: "every interface but loopback", Read: w.readInterfaces},
+		{Key: "cover", Shape: document.Scalar, Example: "drop", Default: fmt.Sprintf("%s in closed, %s in guard", Closed.DefaultCover(), Guard.DefaultCover()), Read: func(n *yaml.Node) {
 			choose(w, n, "cover", &p.Cover, Covers()...)
 		}},
-		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Absent: "nothing", Read: w.readAllow},
+		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Default: "nothing", Read: w.readAllow},
 		{Key: "doors", Shape: document.Mapping, Example: "{ssh: {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}}", Read: w.readDoors},
-		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Absent: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
-		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Absent: fmt.Sprintf("{target: %s}", DefaultLogTarget), Read: w.readLog},
+		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Default: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
+		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Default: fmt.Sprintf("{target: %s}", DefaultLogTarget), Read: w.readLog},
 	})
 	if p.Cover == "" {
 		p.Cover = p.Posture.DefaultCover()
@@ -99,7 +99,7 @@ func (w *walker) readVersion(n *yaml.Node) {
 
 func (w *walker) readInterfaces(n *yaml.Node) {
 	seen := map[string]bool{}
-	for _, c := range w.Words(n, "an interface", "[eth0, wlan0]") {
+	for _, c := range w.Scalars(n, "an interface", "[eth0, wlan0]") {
 		name, f := interfaceName(c.Value)
 		if w.Check(c, f) && once(w, c, seen, name, "interface "+document.Quoted(name)) {
 			w.policy.Interfaces = append(w.policy.Interfaces, name)
@@ -109,10 +109,10 @@ func (w *walker) readInterfaces(n *yaml.Node) {
 
 func (w *walker) readSource(n *yaml.Node) {
 	w.Fields("source", n, n, []document.Field{
-		{Key: "ipv4", Shape: document.Word, Example: "32", Absent: strconv.Itoa(DefaultSourceIPv4), Read: func(n *yaml.Node) {
+		{Key: "ipv4", Shape: document.Scalar, Example: "32", Default: strconv.Itoa(DefaultSourceIPv4), Read: func(n *yaml.Node) {
 			w.number(n, "ipv4", &w.policy.Source.IPv4, 1, 32, "a prefix length")
 		}},
-		{Key: "ipv6", Shape: document.Word, Example: "64", Absent: strconv.Itoa(DefaultSourceIPv6), Read: func(n *yaml.Node) {
+		{Key: "ipv6", Shape: document.Scalar, Example: "64", Default: strconv.Itoa(DefaultSourceIPv6), Read: func(n *yaml.Node) {
 			w.number(n, "ipv6", &w.policy.Source.IPv6, 1, 128, "a prefix length")
 		}},
 	})
@@ -121,10 +121,10 @@ func (w *walker) readSource(n *yaml.Node) {
 func (w *walker) readLog(n *yaml.Node) {
 	group := 0
 	entries := w.Fields("log", n, n, []document.Field{
-		{Key: "target", Shape: document.Word, Example: string(DefaultLogTarget), Absent: string(DefaultLogTarget), Read: func(n *yaml.Node) {
+		{Key: "target", Shape: document.Scalar, Example: string(DefaultLogTarget), Default: string(DefaultLogTarget), Read: func(n *yaml.Node) {
 			choose(w, n, "target", &w.policy.Log.Target, LogKernel, LogNFLOG, LogNone)
 		}},
-		{Key: "group", Shape: document.Word, Example: "0", Absent: "0", Read: func(n *yaml.Node) {
+		{Key: "group", Shape: document.Scalar, Example: "0", Default: "0", Read: func(n *yaml.Node) {
 			w.number(n, "group", &group, 0, 65535, "an NFLOG group")
 		}},
 	})

@@ -104,7 +104,7 @@ type Door struct {
 
 // Serves tells whether the door's services can be reached from a source of
 // addr's family: a door with an Address or a Forward has that one's family.
-func (d *Door) Serves(addr netip.Addr) bool {
+func (d *Door) HasFamilyOf(addr netip.Addr) bool {
 	is4 := addr.Unmap().Is4()
 	if d.Address.IsValid() && d.Address.Is4() != is4 {
 		return false
@@ -188,8 +188,8 @@ func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
 	return p.file.Diagnose(at, message, hint)
 }
 
-// Welcomes tells whether addr is one of those that may knock at the door.
-func (d *Door) Welcomes(addr netip.Addr) bool {
+// AcceptsFrom tells whether addr is one of those that may knock at the door.
+func (d *Door) AcceptsFrom(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return len(d.From) == 0 || slices.ContainsFunc(d.From, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

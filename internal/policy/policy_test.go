@@ -24,10 +24,10 @@ func TestServesAndWelcomes(t *testing.T) {
 		{"outside from", Door{From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, "192.0.3.0", true, false},
 		{"link-local with its zone", Door{From: []netip.Prefix{netip.MustParsePrefix("fe80::/10")}}, "fe80::1%eth0", true, true},
 	} {
-		if got := c.door.Serves(addr(c.source)); got != c.serves {
+		if got := c.door.HasFamilyOf(addr(c.source)); got != c.serves {
 			t.Errorf("%s: serves %v", c.name, got)
 		}
-		if got := c.door.Welcomes(addr(c.source)); got != c.welcomes {
+		if got := c.door.AcceptsFrom(addr(c.source)); got != c.welcomes {
 			t.Errorf("%s: welcomes %v", c.name, got)
 		}
 	}

@@ -113,9 +113,9 @@ func port(text string, u use) (Port, *document.Fault) {
 	case f != nil:
 		return Port{}, f
 	case s.Protocol == ICMP && u == forDoor:
-		return Port{}, document.Wrong(document.Quoted(text)+" cannot be behind a door", u.forms())
+		return Port{}, document.NewFault(document.Quoted(text)+" cannot be behind a door", u.forms())
 	case s.First != s.Last:
-		return Port{}, document.Wrong(document.Quoted(text)+" is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
+		return Port{}, document.NewFault(document.Quoted(text)+" is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
 			s.Protocol, s.First, s.Protocol, s.First+1))
 	}
 	return Port{Protocol: s.Protocol, Number: s.First}, nil
@@ -125,7 +125,7 @@ func port(text string, u use) (Port, *document.Fault) {
 // port then narrows to one port.
 func service(text string, u use) (Service, *document.Fault) {
 	wrong := func(message, hint string) (Service, *document.Fault) {
-		return Service{}, document.Wrong(document.Quoted(text)+" "+message, hint)
+		return Service{}, document.NewFault(document.Quoted(text)+" "+message, hint)
 	}
 	if lower := strings.ToLower(text); lower != text {
 		if _, f := service(lower, u); f == nil {

@@ -58,11 +58,11 @@ func sound(t rapid.TB, p *Policy) {
 		ok(k.Retransmits == RetransmitsIgnore || k.Retransmits == RetransmitsReset, "%s has retransmits %q", d.Name, k.Retransmits)
 		ok(d.Admit == AdmitOne || d.Admit == AdmitAny, "%s has admit %q", d.Name, d.Admit)
 		ok(d.Forward.IsValid() || !d.Masquerade, "%s has masquerade alone", d.Name)
-		ok(!d.Forward.IsValid() || len(d.Services) == 1 && d.Serves(d.Forward.Addr()), "%s has forward %v", d.Name, d.Forward)
+		ok(!d.Forward.IsValid() || len(d.Services) == 1 && d.HasFamilyOf(d.Forward.Addr()), "%s has forward %v", d.Name, d.Forward)
 		ok(d.Address.Zone() == "" && !d.Address.Is4In6(), "%s has address %v", d.Name, d.Address)
 		for _, from := range d.From {
 			soundNetwork(t, from)
-			ok(d.Serves(from.Addr()), "%s has from %v of a family it does not serve", d.Name, from)
+			ok(d.HasFamilyOf(from.Addr()), "%s has from %v of a family it does not serve", d.Name, from)
 		}
 		ok(len(slices.Compact(slices.SortedFunc(slices.Values(d.From), netip.Prefix.Compare))) == len(d.From), "%s has from %v", d.Name, d.From)
 	}

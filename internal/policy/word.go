@@ -89,7 +89,7 @@ const maxInterfaceName = 15
 // but a rule set's text would read otherwise (wildcards, quotes) is refused.
 func interfaceName(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
-		return "", document.Wrong(fmt.Sprintf("interface %s %s", document.Quoted(text), message), hint)
+		return "", document.NewFault(fmt.Sprintf("interface %s %s", document.Quoted(text), message), hint)
 	}
 	odd := strings.IndexFunc(text, func(r rune) bool {
 		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune(`/"'\*+`, r)

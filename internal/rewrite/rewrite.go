@@ -21,8 +21,8 @@ import (
 type Mode int
 
 const (
-	Private Mode = iota // its owner alone, whoever might before
-	AsItWas             // whoever might before; its owner alone if it is new
+	Private  Mode = iota // its owner alone, whoever might before
+	KeepMode             // whoever might before; its owner alone if it is new
 )
 
 // A BusyError says that another program seems to be writing the file.
@@ -32,21 +32,21 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("%q is there: another postern is writing it, or was killed while it did", e.Path)
 }
 
-// A PlaceError says that something else is in the file's place: a folder, a pipe, a
+// A NotRegularError says that something else is in the file's place: a folder, a pipe, a
 // link that leads nowhere.
-type PlaceError struct {
+type NotRegularError struct {
 	Path string
 	What string // "is …"
 }
 
-func (e *PlaceError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.What) }
+func (e *NotRegularError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.What) }
 
-// Look says whether there is a file to open at path: nil means that there is one, or
+// CheckRegular says whether there is a file to open at path: nil means that there is one, or
 // nothing. To open what is no file may never end: a pipe waits for who writes to it.
-func Look(path string) error {
+func CheckRegular(path string) error {
 	info, err := os.Stat(path)
 	if _, here := os.Lstat(path); here == nil && errors.Is(err, fs.ErrNotExist) {
-		return &PlaceError{path, "is a link that leads nowhere"}
+		return &NotRegularError{path, "is a link that leads nowhere"}
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -54,7 +54,7 @@ func Look(path string) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return &PlaceError{path, "is no file"}
+		return &NotRegularError{path, "is no file"}
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func File(path string, mode Mode, change func(old []byte) ([]byte, error)) (chan
 
 // behindLinks gives the file that is meant by a link to it, and refuses what is none.
 func behindLinks(path string) (string, error) {
-	if err := Look(path); err != nil {
+	if err := CheckRegular(path); err != nil {
 		return "", err
 	}
 	real, err := filepath.EvalSymlinks(path)

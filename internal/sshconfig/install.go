@@ -18,9 +18,9 @@ const preface = `# Ways through doors, written by "postern ssh-config --install"
 # out, delete its block.
 `
 
-// Folder is where ssh looks for this user's configuration. It does not go by the
+// Dir is where ssh looks for this user's configuration. It does not go by the
 // environment's HOME but by the system's list of users.
-func Folder() (string, error) {
+func Dir() (string, error) {
 	u, err := user.Current()
 	if err != nil {
 		return "", err
@@ -34,9 +34,9 @@ type Installed struct {
 	Config   string // that includes it
 	Changed  bool   // the file is another than before
 	Included bool   // the user's configuration is
-	// Rival is the line of the user's configuration that has a block for the same
+	// OtherBlock is the line of the user's configuration that has a block for the same
 	// name, or 0. It holds for what ours does not say.
-	Rival int
+	OtherBlock int
 	// Blocks are the hosts that the file has blocks for.
 	Blocks []string
 }
@@ -63,7 +63,7 @@ func Install(folder string, h *Host) (*Installed, error) {
 	}
 	done.Included, err = change(done.Config, func(text string) string {
 		text = included(text, folder)
-		done.Rival = naming(text, h.Name)
+		done.OtherBlock = naming(text, h.Name)
 		return text
 	})
 	return done, err
@@ -71,5 +71,5 @@ func Install(folder string, h *Host) (*Installed, error) {
 
 // change has a function make a file's text anew.
 func change(path string, anew func(string) string) (changed bool, err error) {
-	return rewrite.File(path, rewrite.AsItWas, func(old []byte) ([]byte, error) { return []byte(anew(string(old))), nil })
+	return rewrite.File(path, rewrite.KeepMode, func(old []byte) ([]byte, error) { return []byte(anew(string(old))), nil })
 }

@@ -47,7 +47,7 @@ func mode(t *testing.T, path string) fs.FileMode {
 func TestInstall(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), ".ssh")
 	done, err := Install(folder, home())
-	if err != nil || !done.Changed || !done.Included || done.Rival != 0 || fmt.Sprint(done.Blocks) != "[home]" {
+	if err != nil || !done.Changed || !done.Included || done.OtherBlock != 0 || fmt.Sprint(done.Blocks) != "[home]" {
 		t.Fatalf("%+v, %v", done, err)
 	}
 	if m := mode(t, folder); m != 0o700 {
@@ -81,7 +81,7 @@ func TestInstallKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := Install(folder, home())
-	if err != nil || !done.Included || done.Rival != 3 {
+	if err != nil || !done.Included || done.OtherBlock != 3 {
 		t.Fatalf("%+v, %v", done, err)
 	}
 	if got := read(t, config); got != "Include postern.conf\r\n"+own {

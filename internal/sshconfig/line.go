@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A Line is a command line of ssh's, understood as far as needed to tell where it
+// A CommandLine is a command line of ssh's, understood as far as needed to tell where it
 // leads. ssh gets the words themselves.
-type Line struct {
+type CommandLine struct {
 	Destination string // as written, with a user before it maybe; empty if there is none
 	Options     []Option
 }
@@ -32,11 +32,11 @@ var named = map[byte][2]string{
 	'4': {"AddressFamily", "inet"}, '6': {"AddressFamily", "inet6"},
 }
 
-// ParseLine reads the words after "ssh". Options may stand before the destination and
+// ParseCommandLine reads the words after "ssh". Options may stand before the destination and
 // after it, up to the first word of the command. What is no option of any ssh
 // that we know is taken for one without a value: ssh will say so itself.
-func ParseLine(words []string) (*Line, error) {
-	l := &Line{}
+func ParseCommandLine(words []string) (*CommandLine, error) {
+	l := &CommandLine{}
 	for options := true; len(words) > 0; words = words[1:] {
 		switch w := words[0]; {
 		case options && w == "--":
@@ -62,7 +62,7 @@ func ParseLine(words []string) (*Line, error) {
 
 // letters reads a word of options, as in -vvp22, and gives the words from the last
 // one on that belongs to it.
-func (l *Line) letters(words []string) []string {
+func (l *CommandLine) letters(words []string) []string {
 	w := words[0]
 	for i := 1; i < len(w); i++ {
 		letter := w[i]
@@ -104,7 +104,7 @@ func setting(text string) (name, value string) {
 }
 
 // names tells whether the line sets an option itself.
-func (l *Line) names(option string) bool {
+func (l *CommandLine) names(option string) bool {
 	if option == "User" && strings.Contains(l.Destination, "@") {
 		return true
 	}
@@ -117,48 +117,48 @@ func (l *Line) names(option string) bool {
 }
 
 // Host is the name of the host in the destination.
-func (l *Line) Host() string {
+func (l *CommandLine) Host() string {
 	return l.Destination[strings.LastIndexByte(l.Destination, '@')+1:]
 }
 
 // Asks tells whether ssh is asked about itself, and goes nowhere: for its version, or what it
 // is able to do.
-func (l *Line) Asks() bool {
+func (l *CommandLine) IsQuery() bool {
 	return slices.ContainsFunc(l.Options, func(o Option) bool { return o.Name == "V" || o.Name == "Q" })
 }
 
 // Verbose tells whether ssh is to say what it does.
-func (l *Line) Verbose() bool { return l.names("v") }
+func (l *CommandLine) Verbose() bool { return l.names("v") }
 
-// A Clash is an option that would lead ssh past the door, or that only ssh itself
+// A Conflict is an option that would lead ssh past the door, or that only ssh itself
 // could heed, were it to connect.
-type Clash struct {
+type Conflict struct {
 	Option Option
-	Kind   Clashing
+	Kind   ConflictKind
 }
 
-// Clashing is what an option wants, and the door does not have.
-type Clashing int
+// ConflictKind is what an option wants, and the door does not have.
+type ConflictKind int
 
 const (
-	OtherWay   Clashing = iota // to come there by another command, or another host
-	OtherPlace                 // to go to another address or port
-	OtherStart                 // to start from one of this machine's addresses
+	OtherProxy       ConflictKind = iota // to come there by another command, or another host
+	OtherDestination                     // to go to another address or port
+	OtherSource                          // to start from one of this machine's addresses
 )
 
-// Clash gives the first option that does not go together with the way to the host, or
+// Conflict gives the first option that does not go together with the way to the host, or
 // nil. One that says what is so anyway does.
-func (h *Host) Clash(l *Line) *Clash {
+func (h *Host) Conflict(l *CommandLine) *Conflict {
 	for _, o := range l.Options {
 		is := func(name string) bool { return strings.EqualFold(o.Name, name) }
 		switch {
 		case is("ProxyJump"), is("ProxyCommand"), is("ProxyUseFdpass"):
-			return &Clash{o, OtherWay}
+			return &Conflict{o, OtherProxy}
 		case is("Port") && o.Value != fmt.Sprint(h.Port), is("HostName") && o.Value != h.Address,
 			is("AddressFamily") && !strings.EqualFold(o.Value, "any"):
-			return &Clash{o, OtherPlace}
+			return &Conflict{o, OtherDestination}
 		case is("BindAddress"), is("BindInterface"):
-			return &Clash{o, OtherStart}
+			return &Conflict{o, OtherSource}
 		}
 	}
 	return nil

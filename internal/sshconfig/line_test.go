@@ -28,7 +28,7 @@ func ask(t *testing.T, args ...string) map[string]string {
 
 func home() *Host {
 	return &Host{
-		Name: "home", Address: "home.example", Port: 2222, User: "ann", Command: Quote("postern", "connect", "home"), Way: Socket,
+		Name: "home", Address: "home.example", Port: 2222, User: "ann", Command: Quote("postern", "connect", "home"), Mode: PassFD,
 	}
 }
 
@@ -56,7 +56,7 @@ func TestLine(t *testing.T) {
 		{"-4o AddressFamily=any home", "ann"}, // refused, but read
 	} {
 		words := strings.Fields(tt.line)
-		line, err := ParseLine(words)
+		line, err := ParseCommandLine(words)
 		if err != nil {
 			t.Errorf("%s: %v", tt.line, err)
 			continue
@@ -78,11 +78,11 @@ func TestLine(t *testing.T) {
 
 func TestLineWithoutHost(t *testing.T) {
 	for _, line := range []string{"", "-V", "-v -p", "-l home", "-o", "--", "-vo User=bob"} {
-		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Destination != "" {
+		if l, err := ParseCommandLine(strings.Fields(line)); err != nil || l.Destination != "" {
 			t.Errorf("%q: %+v, %v", line, l, err)
 		}
 	}
-	if _, err := ParseLine([]string{"--json", "home"}); err == nil || err.Error() != `ssh has no option "--json"` {
+	if _, err := ParseCommandLine([]string{"--json", "home"}); err == nil || err.Error() != `ssh has no option "--json"` {
 		t.Errorf("--json: %v", err)
 	}
 }
@@ -93,46 +93,46 @@ func TestClash(t *testing.T) {
 	for _, tt := range []struct {
 		line    string
 		written string // of the clash; "" for none
-		kind    Clashing
+		kind    ConflictKind
 	}{
 		{"home", "", 0},
 		{"-p 2222 -o hostname=home.example -o AddressFamily=any home", "", 0},
 		{"home ssh -J other -p 22 elsewhere", "", 0},
 		{"home -- -J other", "", 0},
-		{"-J other home", "-J", OtherWay},
-		{"home -J other", "-J", OtherWay},
-		{"-vJother home", "-J", OtherWay},
-		{"-o ProxyJump=other home", "-o ProxyJump", OtherWay},
-		{"-oproxycommand=nc home", "-o proxycommand", OtherWay},
-		{"-o ProxyUseFdpass=no home", "-o ProxyUseFdpass", OtherWay},
-		{"-p 22 home", "-p", OtherPlace},
-		{"-oPort=22 home", "-o Port", OtherPlace},
-		{"-o HostName=other home", "-o HostName", OtherPlace},
-		{"-4 home", "-4", OtherPlace},
-		{"-v6 home", "-6", OtherPlace},
-		{"-b 192.0.2.9 home", "-b", OtherStart},
-		{"-B eth0 home", "-B", OtherStart},
+		{"-J other home", "-J", OtherProxy},
+		{"home -J other", "-J", OtherProxy},
+		{"-vJother home", "-J", OtherProxy},
+		{"-o ProxyJump=other home", "-o ProxyJump", OtherProxy},
+		{"-oproxycommand=nc home", "-o proxycommand", OtherProxy},
+		{"-o ProxyUseFdpass=no home", "-o ProxyUseFdpass", OtherProxy},
+		{"-p 22 home", "-p", OtherDestination},
+		{"-oPort=22 home", "-o Port", OtherDestination},
+		{"-o HostName=other home", "-o HostName", OtherDestination},
+		{"-4 home", "-4", OtherDestination},
+		{"-v6 home", "-6", OtherDestination},
+		{"-b 192.0.2.9 home", "-b", OtherSource},
+		{"-B eth0 home", "-B", OtherSource},
 	} {
-		l, err := ParseLine(strings.Fields(tt.line))
+		l, err := ParseCommandLine(strings.Fields(tt.line))
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch c := home().Clash(l); {
+		switch c := home().Conflict(l); {
 		case c == nil && tt.written != "":
 			t.Errorf("%s: no clash", tt.line)
 		case c != nil && (c.Option.Written != tt.written || c.Kind != tt.kind):
 			t.Errorf("%s: %+v", tt.line, c)
 		}
 	}
-	l, err := ParseLine([]string{"-o", "  Port = 22", "home"}) // as ssh reads it
-	if c := home().Clash(l); err != nil || c == nil || c.Option.Value != "22" {
+	l, err := ParseCommandLine([]string{"-o", "  Port = 22", "home"}) // as ssh reads it
+	if c := home().Conflict(l); err != nil || c == nil || c.Option.Value != "22" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
 func TestVerbose(t *testing.T) {
 	for line, want := range map[string]bool{"home": false, "-v home": true, "-Nvv home": true, "home ls -v": false, "home -v": true} {
-		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Verbose() != want {
+		if l, err := ParseCommandLine(strings.Fields(line)); err != nil || l.Verbose() != want {
 			t.Errorf("%s: %v, want %v (%v)", line, l.Verbose(), want, err)
 		}
 	}
@@ -143,8 +143,8 @@ func TestAsks(t *testing.T) {
 		"-V": true, "-vV": true, "-Q cipher": true, "-Qmac": true, "-V home": true,
 		"home": false, "-v home": false, "-q home": false, "home ls -V": false, "-i -V home": false, "": false,
 	} {
-		if l, err := ParseLine(strings.Fields(line)); err != nil || l.Asks() != want {
-			t.Errorf("%s: %v, want %v (%v)", line, l.Asks(), want, err)
+		if l, err := ParseCommandLine(strings.Fields(line)); err != nil || l.IsQuery() != want {
+			t.Errorf("%s: %v, want %v (%v)", line, l.IsQuery(), want, err)
 		}
 	}
 }

@@ -34,18 +34,18 @@ type Host struct {
 	Port    uint16
 	User    string // empty is whoever ssh takes
 	Command string // the ProxyCommand, with its words quoted as Quote does
-	// Way says how the command gives ssh the connection.
-	Way Way
+	// Mode is how the command gives ssh the connection.
+	Mode ProxyMode
 }
 
-// A Way is how ssh comes to a connection that another program has made.
-type Way int
+// A ProxyMode is how ssh comes to a connection that another program has made.
+type ProxyMode int
 
 const (
-	// Stream: the program stays, and passes on what comes and goes.
-	Stream Way = iota
-	// Socket: the program hands its socket over, and ends.
-	Socket
+	// Relay: the program stays, and passes on what comes and goes.
+	Relay ProxyMode = iota
+	// PassFD: the program hands its socket over, and ends.
+	PassFD
 )
 
 // options gives the options that lead to the host, with their values.
@@ -54,7 +54,7 @@ func (h *Host) options() [][2]string {
 		{"HostName", strings.ReplaceAll(h.Address, "%", "%%")},
 		{"Port", strconv.Itoa(int(h.Port))},
 		{"ProxyCommand", h.Command},
-		{"ProxyUseFdpass", map[Way]string{Stream: "no", Socket: "yes"}[h.Way]},
+		{"ProxyUseFdpass", map[ProxyMode]string{Relay: "no", PassFD: "yes"}[h.Mode]},
 	}
 	if h.User != "" {
 		all = append(all, [2]string{"User", word(h.User)})
@@ -82,7 +82,7 @@ func (h *Host) Block() string {
 
 // Arguments are the words that lead ssh to the host, to stand before those that the
 // user gives it, l. A user that these name is not named again.
-func (h *Host) Arguments(l *Line) []string {
+func (h *Host) Arguments(l *CommandLine) []string {
 	var words []string
 	for _, o := range h.options() {
 		if o[0] != "User" || !l.names("User") {

@@ -21,7 +21,7 @@ func TestBlock(t *testing.T) {
 		}
 		want := map[string]string{
 			"hostname": h.Address, "user": h.User, "port": strings.Trim(strings.Fields(h.Block())[5], "\n"),
-			"proxycommand": h.Command, "proxyusefdpass": map[Way]string{Socket: "yes", Stream: "no"}[h.Way],
+			"proxycommand": h.Command, "proxyusefdpass": map[ProxyMode]string{PassFD: "yes", Relay: "no"}[h.Mode],
 		}
 		if h.User == "" {
 			want["user"] = "nobody"
@@ -30,7 +30,7 @@ func TestBlock(t *testing.T) {
 		if h.User == "" {
 			want["user"] = inFile["user"] // the command line has no other
 		}
-		onLine := ask(t, append(append([]string{"-F", path}, h.Arguments(&Line{})...), h.Name)...)
+		onLine := ask(t, append(append([]string{"-F", path}, h.Arguments(&CommandLine{})...), h.Name)...)
 		for key, want := range want {
 			if inFile[key] != want {
 				t.Errorf("in a file: %s %q, want %q", key, inFile[key], want)

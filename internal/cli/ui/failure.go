@@ -71,7 +71,7 @@ func Explain(err error) *Failure {
 		unavailable *lab.UnavailableError
 		ping        *knocker.PingError
 		family      *knocker.FamilyError
-		unfit       *handout.UnfitError
+		unfit       *handout.UnsupportedError
 	)
 	switch {
 	case errors.As(err, &f):

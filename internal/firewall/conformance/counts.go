@@ -53,7 +53,7 @@ var floors = []struct {
 func general(p *plan, _ automaton.Parameters) bool   { return !p.classic }
 func sameSYN(_ *plan, p automaton.Parameters) bool   { return p.Known == automaton.SameSYN }
 func tracked(_ *plan, p automaton.Parameters) bool   { return p.Known != automaton.SameSYN }
-func openings(_ *plan, p automaton.Parameters) bool  { return p.Inputs == automaton.Openings }
+func openings(_ *plan, p automaton.Parameters) bool  { return p.Inputs == automaton.NewConnections }
 func anyPacket(_ *plan, p automaton.Parameters) bool { return p.Inputs == automaton.AnyPacket }
 func bounded(_ *plan, p automaton.Parameters) bool   { return p.FirstKnocks != automaton.Budget{} }
 

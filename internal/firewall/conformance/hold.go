@@ -40,7 +40,7 @@ func (o *model) compare(l look, s scenario) string {
 			continue
 		}
 		done[source] = true
-		h := o.ref.Holding(e.shot.src)
+		h := o.ref.SourceState(e.shot.src)
 		is, there := states[source]
 		switch {
 		case !there && h.State != automaton.Root && surely(h.Until):

@@ -125,7 +125,7 @@ func newModel(m *automaton.Machine) *model {
 func (o *model) step(at span, s shot) outcome {
 	o.noise = max(o.noise, at.noise())
 	p := o.machine.Policy
-	hidden := o.machine.Addressed(s.dst, s.port) != nil
+	hidden := o.machine.ServiceAt(s.dst, s.port) != nil
 	f := flow{s.src, s.dst, s.port, s.sport}
 	met, isKnown := o.flows[f]
 	shown := p.Posture == policy.Guard && !hidden
@@ -139,7 +139,7 @@ func (o *model) step(at span, s shot) outcome {
 		v = outcome{kind: ungoverned, pass: true}
 	case o.allows(s):
 		v = outcome{kind: allowed, pass: true}
-	case !s.opens() && o.machine.Parameters.Inputs == automaton.Openings:
+	case !s.opens() && o.machine.Parameters.Inputs == automaton.NewConnections:
 		v = outcome{kind: stray, pass: shown}
 	default:
 		v = o.input(at, s)
@@ -191,13 +191,13 @@ func (o *model) allows(s shot) bool {
 // input has the reference judge, and finds out whether a kernel could tell.
 func (o *model) input(at span, s shot) outcome {
 	v := outcome{kind: input, unsure: o.nearDeadline(at.from, s.src, guard+2*o.noise)}
-	all := o.ref.Holding(s.src)
-	before := all.Live(at.from)
+	all := o.ref.SourceState(s.src)
+	before := all.At(at.from)
 	v.expired = all.State != before.State
 	v.verdict = o.ref.Step(at.from, automaton.Input{
 		Source: s.src, Dest: s.dst, Port: s.port, SourcePort: s.sport, Sequence: sequenceOf(s),
 	})
-	after := o.ref.Holding(s.src)
+	after := o.ref.SourceState(s.src)
 	for id := range before.Grants {
 		if _, kept := after.Grants[id]; !kept && !v.verdict.Admitted {
 			v.forfeits = true
@@ -206,7 +206,7 @@ func (o *model) input(at span, s shot) outcome {
 	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 3 {
 		v.spared = v.verdict.From != v.verdict.To && len(before.Grants) > 0
 	}
-	if service := o.machine.Addressed(s.dst, s.port); service != nil && !v.verdict.Admitted {
+	if service := o.machine.ServiceAt(s.dst, s.port); service != nil && !v.verdict.Admitted {
 		_, had := all.Grants[service.ID]
 		_, has := before.Grants[service.ID]
 		v.late = had && !has
@@ -238,7 +238,7 @@ func (o *model) near(at time.Duration, src netip.Addr, band time.Duration) bool 
 }
 
 func (o *model) nearDeadline(at time.Duration, src netip.Addr, band time.Duration) bool {
-	h := o.ref.Holding(src)
+	h := o.ref.SourceState(src)
 	close := func(until time.Duration) bool { return (at - until).Abs() < band }
 	if h.State != automaton.Root && close(h.Until) {
 		return true
@@ -253,7 +253,7 @@ func (o *model) nearDeadline(at time.Duration, src netip.Addr, band time.Duratio
 
 // deadlines gives when what the source has runs out.
 func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
-	h := o.ref.Holding(src).Live(at)
+	h := o.ref.SourceState(src).At(at)
 	var all []time.Duration
 	if h.State != automaton.Root {
 		all = append(all, h.Until)

@@ -12,7 +12,7 @@ import (
 // The parameters that backends have.
 var (
 	exact     = automaton.Exact
-	confirmed = automaton.Parameters{Inputs: automaton.Openings, Known: automaton.Confirmed, FirstKnocks: automaton.FirstKnocks}
+	confirmed = automaton.Parameters{Inputs: automaton.NewConnections, Known: automaton.Confirmed, FirstKnocks: automaton.FirstKnocks}
 	recipe    = automaton.Parameters{Inputs: automaton.AnyPacket, Known: automaton.Answered}
 )
 

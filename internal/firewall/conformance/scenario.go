@@ -203,8 +203,8 @@ func (w *writer) useful(src netip.Addr) bool {
 		return true
 	}
 	m := w.model.machine
-	all := w.model.ref.Holding(src)
-	h := all.Live(w.at)
+	all := w.model.ref.SourceState(src)
+	h := all.At(w.at)
 	var open, shut []*automaton.Service
 	for i := range m.Services {
 		s := &m.Services[i]

@@ -96,7 +96,7 @@ func (c *compiler) classicEdges(gate *chain, from automaton.StateID) {
 	for _, e := range c.edges(from) {
 		if e.Door >= 0 {
 			d := &c.m.Doors[e.Door]
-			gate.add(fmt.Sprintf("The last knock: for %s, the sender may connect. The knock itself is dropped like all else.", document.Brief(d.OpenFor)),
+			gate.add(fmt.Sprintf("The last knock: for %s, the sender may connect. The knock itself is dropped like all else.", document.FormatDuration(d.OpenFor)),
 				drop, append(c.f.on(e.On), c.set(c.grantTag(d, d.Services[0])))...)
 			continue
 		}
@@ -122,7 +122,7 @@ func (c *compiler) classicSuccess(d *automaton.Door) {
 	success.add(fmt.Sprintf("The way to %s is open. It still asks who they are: a knock is no password.", port),
 		pass, c.f.on(port)...)
 	success.add("Not the service. It may be a first knock.", to(c.gates[automaton.Root]))
-	c.knocking.add(fmt.Sprintf("All knocks right, the last no more than %s ago: on to %s.", document.Brief(d.OpenFor), success.name),
+	c.knocking.add(fmt.Sprintf("All knocks right, the last no more than %s ago: on to %s.", document.FormatDuration(d.OpenFor), success.name),
 		to(success), c.within(grant, d.OpenFor))
 }
 

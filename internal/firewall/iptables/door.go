@@ -117,7 +117,7 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantTag(o, service)))
 		}
 		s := &c.m.Services[service]
-		may := fmt.Sprintf("For %s, the sender may connect to %s", document.Brief(d.OpenFor), s.Port)
+		may := fmt.Sprintf("For %s, the sender may connect to %s", document.FormatDuration(d.OpenFor), s.Port)
 		if s.Forward.IsValid() {
 			may += ", which is at " + s.Forward.String()
 		}

@@ -77,9 +77,9 @@ func (c *compiler) leave(s *automaton.State) []match {
 // whereabouts adds the rules that find out how far a source has come.
 func (c *compiler) whereabouts(ch *chain) {
 	for _, s := range c.deepest() {
-		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), document.Brief(s.Timeout), c.gates[s.ID].name)
+		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), document.FormatDuration(s.Timeout), c.gates[s.ID].name)
 		if s.Opened {
-			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", document.Brief(s.Timeout), c.gates[s.ID].name)
+			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", document.FormatDuration(s.Timeout), c.gates[s.ID].name)
 		}
 		ch.add(doc, to(c.gates[s.ID]), c.within(c.stateTag(s), s.Timeout))
 	}
@@ -95,7 +95,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 	}
 	edges := c.edges(s.ID)
 	for _, e := range edges {
-		if e.Spared {
+		if e.KeepsGrants {
 			// Whoever takes the sender off the list moves it on: no two packets do.
 			c.edge(gate, e, "The next knocks begin, and what the sender has stays.", c.remove(c.stateTag(s)))
 		}
@@ -106,7 +106,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
 	}
 	for _, e := range edges {
-		if !e.Spared {
+		if !e.KeepsGrants {
 			c.edge(gate, e, fmt.Sprintf("Knock %d.", len(s.Path)+1))
 		}
 	}

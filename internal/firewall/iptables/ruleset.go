@@ -181,7 +181,7 @@ func (c *compiler) chain(in *[]*chain, name, doc string) *chain {
 }
 
 // serves tells whether a door's services can be reached over this family.
-func (c *compiler) serves(d *automaton.Door) bool { return d.Serves(c.f.sample()) }
+func (c *compiler) serves(d *automaton.Door) bool { return d.HasFamilyOf(c.f.sample()) }
 
 // reachable tells whether a service can be reached over this family.
 func (c *compiler) reachable(s *automaton.Service) bool {

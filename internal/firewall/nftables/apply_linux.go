@@ -325,7 +325,7 @@ func gives(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
 	for i := range m.Doors {
 		d := &m.Doors[i]
 		welcome := len(d.From) == 0 || slices.ContainsFunc(d.From, m.Policy.Source.Prefix(g.Source).Overlaps)
-		if d.Admit != kind || g.Left > d.OpenFor || !d.Serves(g.Source) || !welcome {
+		if d.Admit != kind || g.Left > d.OpenFor || !d.HasFamilyOf(g.Source) || !welcome {
 			continue
 		}
 		if slices.ContainsFunc(d.Services, func(i int) bool { return m.Services[i].ID == g.Service }) {

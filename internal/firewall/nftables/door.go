@@ -64,7 +64,7 @@ func (c *compiler) welcome(ch *chain, d *automaton.Door) {
 	from := prefixes(d.From)
 	for _, f := range families {
 		switch {
-		case !d.Serves(sample[f]) || len(d.From) > 0 && len(from[f]) == 0:
+		case !d.HasFamilyOf(sample[f]) || len(d.From) > 0 && len(from[f]) == 0:
 			ch.add(isFamily(f), goTo(c.cover))
 		case len(from[f]) > 0:
 			s := c.newSet(&set{
@@ -88,7 +88,7 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 		s := &c.m.Services[i]
 		ch.say("Open "+s.String()+".", carryID(uint32(s.ID)))
 		for _, f := range families {
-			if !d.Serves(sample[f]) {
+			if !d.HasFamilyOf(sample[f]) {
 				continue
 			}
 			grants, uses := c.live.once, oneUse

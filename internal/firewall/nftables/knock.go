@@ -93,7 +93,7 @@ func (c *compiler) tables(a *alphabet, input string) {
 			continue
 		}
 		at := elementOf(append([]part{idPart(uint32(e.From))}, a.parts(e.On)...)...)
-		if e.Spared {
+		if e.KeepsGrants {
 			a.spared.elements = append(a.spared.elements, at)
 		}
 		if e.Door >= 0 {
