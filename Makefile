@@ -80,7 +80,7 @@ tidy:
 # compiler the longest; where they differ from it by the processor alone, the types are
 # checked. All of them would take two and a half minutes in a fresh checkout, on two processors.
 BUILT := linux/arm darwin/arm64 windows/amd64 freebsd/amd64
-CHECKED := linux/arm64 linux/riscv64 darwin/amd64 windows/arm64 freebsd/arm64 freebsd/arm freebsd/riscv64
+CHECKED := linux/arm64 linux/386 linux/mips linux/mipsle linux/riscv64 darwin/amd64 windows/arm64 freebsd/arm64 freebsd/arm freebsd/riscv64
 
 .PHONY: cross
 cross: ## see that it compiles for every system and processor

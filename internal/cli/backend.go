@@ -1,27 +1,31 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"postern/internal/cli/ui"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 )
 
 // backendFlag lets a verb choose the backend.
 func (s *session) backendFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("backend", "", flagBackend)
+	names := backends.Names(s.backends)
+	name := cmd.Flags().String("backend", "", flagBackend(names))
+	cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	return name
 }
 
-// chosen gives the backend of a name; of none, the one that is in use here.
-func (s *session) chosen(name string, cmd *cobra.Command) (backend, error) {
+// named returns the backend of a name; nil for no name, which lets the host decide.
+func (s *session) named(name string, cmd *cobra.Command) (firewall.Backend, error) {
 	if name == "" {
-		return s.inUse(), nil
+		return nil, nil
 	}
-	var names []string
-	for _, b := range s.backends {
-		if b.Name() == name {
-			return b, nil
-		}
-		names = append(names, b.Name())
+	names := backends.Names(s.backends)
+	if i := slices.Index(names, name); i >= 0 {
+		return s.backends[i], nil
 	}
 	return nil, &ui.UsageError{Err: unknownBackend(name, names), Cmd: cmd}
 }

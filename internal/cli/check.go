@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 )
 
 func (s *session) checkCommand() *cobra.Command {
@@ -36,9 +38,12 @@ func (s *session) checkCommand() *cobra.Command {
 			if !here {
 				look = lookNowhere
 			}
-			b, err := s.chosen(*backend, cmd)
+			b, err := s.named(*backend, cmd)
 			if err != nil {
 				return err
+			}
+			if b == nil {
+				b = backends.Look(s.backends).InUse()
 			}
 			return s.check(b, scan, look)
 		},
@@ -79,7 +84,7 @@ type checkedDoor struct {
 	Random     *float64 `json:"random"` // on average
 }
 
-func (s *session) check(b backend, scan automaton.Scan, at look) error {
+func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error {
 	m, err := s.machine(b)
 	if err != nil {
 		return err

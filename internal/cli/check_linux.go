@@ -1,16 +1,14 @@
-//go:build !arm
+//go:build !(386 || arm || mips || mipsle)
 
 package cli
 
 import (
 	"postern/internal/cli/ui"
 
-	"errors"
-	"io/fs"
 	"slices"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall/iptables"
+	"postern/internal/firewall"
 	"postern/internal/host"
 	"postern/internal/policy"
 )
@@ -19,10 +17,10 @@ import (
 const looksAround = true
 
 // lookAround finds what on this host the policy does not fit.
-func (s *session) lookAround(m *automaton.Machine, b backend) {
+func (s *session) lookAround(m *automaton.Machine, b firewall.Backend) {
 	s.lookAtHost(m)
-	if tables, ok := b.(iptables.Backend); ok {
-		s.Warn(memory(tables)...)
+	if a, ok := b.(firewall.Adviser); ok {
+		s.Warn(advice(a)...)
 	}
 }
 
@@ -70,26 +68,18 @@ func (s *session) lookAtHost(m *automaton.Machine) {
 	}
 }
 
-// enough is a number of senders that is no cause for a warning: it takes a flood of
-// a million packets a second to drive one out in the time between two knocks.
-const enough = 65536
-
-// memory tells how many forged knocks it takes to have xt_recent forget a client.
-func memory(b iptables.Backend) []ui.Remark {
-	if _, err := b.Version(); err != nil {
+// advice returns what the backend itself knows of this host.
+func advice(b firewall.Adviser) []ui.Remark {
+	all, err := b.Advise()
+	if err != nil {
 		f := ui.Explain(err)
 		return []ui.Remark{{Message: f.Message, Hints: f.Hints}}
 	}
-	c, err := iptables.ReadCapacity()
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return []ui.Remark{unknownCapacity()}
-	case err != nil:
-		return []ui.Remark{{Message: err.Error()}}
-	case c.Senders >= enough:
-		return nil
+	var remarks []ui.Remark
+	for _, a := range all {
+		remarks = append(remarks, ui.Remark{Message: a.Message, Hints: a.Hints})
 	}
-	return []ui.Remark{aboutCapacity(c)}
+	return remarks
 }
 
 // dhcpClient tells a port that only answers come to, from servers that were asked.

@@ -1,4 +1,4 @@
-//go:build !arm
+//go:build !(386 || arm || mips || mipsle)
 
 package cli
 
@@ -10,13 +10,13 @@ type removed struct {
 }
 
 func (s *session) down() error {
-	before, err := s.inspect()
+	loaded, err := s.loaded()
 	if err != nil {
 		return err
 	}
 	answer := removed{Backends: []string{}}
-	for _, r := range before {
-		if !r.status.Loaded {
+	for _, r := range loaded {
+		if !r.Status.Loaded {
 			continue
 		}
 		if err := r.Remove(); err != nil {
@@ -25,7 +25,7 @@ func (s *session) down() error {
 		answer.Removed, answer.Backends = true, append(answer.Backends, r.Name())
 		// What is open now can be named if FILE is what was loaded; whether
 		// it can still be read must not keep anybody from taking it down.
-		if m, err := s.machine(r); err == nil && r.Digest(m) == r.status.Digest {
+		if m, err := s.machine(r); err == nil && r.Digest(m) == r.Status.Digest {
 			for i := range m.Services {
 				answer.Open = append(answer.Open, m.Services[i].String())
 			}

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"postern/internal/firewall/backends"
 )
 
 // TestHelpFits: no line of any verb's help is wider than the narrowest screen.
@@ -25,7 +27,7 @@ func TestHelpFits(t *testing.T) {
 			look(sub)
 		}
 	}
-	root := (&session{}).root()
+	root := (&session{backends: backends.All()}).root()
 	if len(root.Commands()) < 10 {
 		t.Fatalf("there are but %d verbs", len(root.Commands()))
 	}

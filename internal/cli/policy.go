@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -16,7 +17,7 @@ import (
 const defaultFile = "/etc/postern/policy.yaml"
 
 // machine reads and compiles the policy, for a backend.
-func (s *session) machine(b backend) (*automaton.Machine, error) {
+func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
 	p, err := s.policy()
 	if err != nil {
 		return nil, err

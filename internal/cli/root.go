@@ -20,21 +20,24 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 )
 
 // A session is one run of the program: what it reads from, speaks to and acts on.
 type session struct {
 	ui.Voice
 	stdin    io.Reader
-	backends []backend // the first one is used unless another is asked for
-	file     string    // the policy file
-	args     []string  // as they were given
+	backends []firewall.Backend // the first one is used unless another is asked for
+	file     string             // the policy file
+	args     []string           // as they were given
 }
 
 // Main runs the program with the arguments it was called with, and returns its
 // exit code.
 func Main() int {
-	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends()}
+	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends.All()}
 	return s.run(os.Args[1:])
 }
 

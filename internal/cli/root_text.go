@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -20,8 +21,12 @@ authentication: whoever watches the network can repeat a knock.`
 	flagJSON    = "answer with JSON, for programs"
 	flagHelp    = "say more"
 	flagVersion = "print the version"
-	flagBackend = "the `BACKEND` that runs the policy: nftables or iptables (default the one that has rules loaded, or nftables)"
 )
+
+func flagBackend(all []string) string {
+	return fmt.Sprintf("the `BACKEND` that runs the policy: %s (default the one that has rules loaded, or %s)",
+		strings.Join(all, " or "), all[0])
+}
 
 func unknownVerb(verb string, similar []string) error {
 	if len(similar) > 0 {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/firewall/backends"
 )
 
 // TestDrawing looks at a drawing as a phone does: there are the three corners by
@@ -82,7 +84,7 @@ func TestQRAtTerminal(t *testing.T) {
 		if test.piped {
 			out, _ = os.Create(filepath.Join(t.TempDir(), "out"))
 		}
-		s := &session{Voice: ui.NewVoice(out, terminal)}
+		s := &session{Voice: ui.NewVoice(out, terminal), backends: backends.All()}
 		if code := s.run(append([]string{"share", "-f", file, "--host", "home.example"}, test.args...)); code != ui.CodeDone {
 			t.Fatalf("exit code %d", code)
 		}

@@ -8,7 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"postern/internal/firewall/iptables"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/handout"
 	"postern/internal/policy"
 )
@@ -23,73 +24,67 @@ func (s *session) showCommand() *cobra.Command {
 		Example: exampleShow,
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			forms := s.forms()
 			i := slices.IndexFunc(forms, func(f form) bool { return f.name == format })
 			switch {
 			case i < 0:
-				return &ui.UsageError{Err: unknownFormat(format), Cmd: cmd}
+				return &ui.UsageError{Err: unknownFormat(format, forms), Cmd: cmd}
 			case !forms[i].made():
-				return notMade(format)
+				return notMade(format, forms)
 			case cmd.Flags().Changed("door") && forms[i].client == nil:
 				return &ui.UsageError{Err: wrongPlace("--door", "--format "+format), Cmd: cmd}
 			case cmd.Flags().Changed("comments") && forms[i].rules == nil:
 				return &ui.UsageError{Err: wrongPlace("--comments", "--format "+format), Cmd: cmd}
 			}
-			say := bare
+			say := firewall.Plain
 			if comments {
-				say = commented
+				say = firewall.Commented
 			}
 			return s.show(forms[i], say, door)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", forms[0].name, flagFormat())
+	names := namesOf(s.forms())
+	cmd.Flags().StringVar(&format, "format", names[0], flagFormat(names))
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&comments, "comments", true, flagComments)
 	cmd.Flags().StringVar(&door, "door", "", flagDoor)
 	return cmd
 }
 
-// How much a text says besides the rules.
-type style int
-
-const (
-	bare style = iota
-	commented
-)
-
 // A form is what a policy can be shown as: rules, what a client runs, or another
 // text about the policy; none of them if it cannot be made on this system.
 type form struct {
 	name   string
-	rules  func(*policy.Policy, style) (text, ruleSet string, err error)
+	rules  func(*policy.Policy, firewall.Style) (text, ruleSet string, err error)
 	client func(*policy.Door) (string, error)
 	text   func(*policy.Policy) string
 }
 
 func (f form) made() bool { return f.rules != nil || f.client != nil || f.text != nil }
 
-var forms = []form{
-	{name: "nft", rules: nftRules},
-	{name: "iptables-save", rules: iptablesRules((*iptables.Ruleset).Save, iptables.IPv4)},
-	{name: "ip6tables-save", rules: iptablesRules((*iptables.Ruleset).Save, iptables.IPv6)},
-	{name: "iptables-script", rules: iptablesRules((*iptables.Ruleset).Script, iptables.IPv4)},
-	{name: "ip6tables-script", rules: iptablesRules((*iptables.Ruleset).Script, iptables.IPv6)},
-	{name: "client-sh", client: handout.ClientSh},
-	{name: "client-ps1", client: handout.ClientPowerShell},
-	{name: "ports", text: handout.Ports},
+// forms returns every form, those of the backends first.
+func (s *session) forms() []form {
+	var forms []form
+	for _, f := range backends.Formats(s.backends) {
+		forms = append(forms, form{name: f.Name, rules: rulesIn(f)})
+	}
+	return append(forms,
+		form{name: "client-sh", client: handout.ClientSh},
+		form{name: "client-ps1", client: handout.ClientPowerShell},
+		form{name: "ports", text: handout.Ports})
 }
 
-func iptablesRules(
-	write func(*iptables.Ruleset, iptables.Family, iptables.Style) string, f iptables.Family,
-) func(*policy.Policy, style) (text, ruleSet string, err error) {
-	return func(p *policy.Policy, say style) (text, ruleSet string, err error) {
-		m, err := iptables.Machine(p)
+// rulesIn returns what writes rules in a backend's format; nil if nothing does here.
+func rulesIn(f backends.Format) func(*policy.Policy, firewall.Style) (text, ruleSet string, err error) {
+	if f.Render == nil {
+		return nil
+	}
+	return func(p *policy.Policy, say firewall.Style) (text, ruleSet string, err error) {
+		m, err := f.Backend.Machine(p)
 		if err != nil {
 			return "", "", err
 		}
-		r := iptables.Compile(m)
-		if say == commented {
-			return write(r, f, iptables.Commented), r.Digest(), nil
-		}
-		return write(r, f, iptables.Plain), r.Digest(), nil
+		return f.Render(m, say), f.Backend.Digest(m), nil
 	}
 }
 
@@ -102,7 +97,7 @@ type shown struct {
 	Text    string `json:"text"`
 }
 
-func (s *session) show(as form, say style, door string) error {
+func (s *session) show(as form, say firewall.Style, door string) error {
 	p, err := s.policy()
 	if err != nil {
 		return err

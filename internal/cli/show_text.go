@@ -31,13 +31,11 @@ every host.
 	flagDoor     = "the `DOOR` that a client script opens; needed where the policy has several"
 )
 
-func flagFormat() string { return "the `FORMAT`: " + formNames() }
+func flagFormat(names []string) string { return "the `FORMAT`: " + strings.Join(names, ", ") }
 
-func unknownFormat(format string) error {
-	return fmt.Errorf("unknown format %q: there are %s", format, formNames())
+func unknownFormat(format string, forms []form) error {
+	return fmt.Errorf("unknown format %q: there are %s", format, strings.Join(namesOf(forms), ", "))
 }
-
-func formNames() string { return strings.Join(namesOf(forms), ", ") }
 
 func namesOf(forms []form) []string {
 	var names []string
@@ -48,7 +46,7 @@ func namesOf(forms []form) []string {
 }
 
 // notMade says that a form cannot be made on this system.
-func notMade(format string) *ui.Failure {
+func notMade(format string, forms []form) *ui.Failure {
 	made := slices.DeleteFunc(slices.Clone(forms), func(f form) bool { return !f.made() })
 	return &ui.Failure{
 		Code: ui.CodeUnsupported, Message: fmt.Sprintf("rules for %s are made on 64-bit Linux only", format),

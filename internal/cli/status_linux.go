@@ -1,4 +1,4 @@
-//go:build !arm
+//go:build !(386 || arm || mips || mipsle)
 
 package cli
 
@@ -15,6 +15,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/policy"
 )
 
@@ -62,12 +63,22 @@ type stateCounter struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
+// loaded returns what the kernel runs for backends that have rules loaded; where
+// none has, one answer that says so. What cannot be read gets a warning.
+func (s *session) loaded() ([]backends.Answer, error) {
+	loaded, unread, err := backends.Look(s.backends).Loaded()
+	if unread != nil {
+		s.Warn(notInspected(unread))
+	}
+	return loaded, err
+}
+
 func (s *session) status(most int) error {
-	all, err := s.inspect()
+	all, err := s.loaded()
 	if err != nil {
 		return err
 	}
-	backend, status := all[0].Backend, all[0].status
+	backend, status := all[0].Backend, all[0].Status
 	if len(all) > 1 {
 		s.Warn(twoBackends(all))
 	}

@@ -12,7 +12,7 @@ func (s *session) upCommand() *cobra.Command {
 		Example: exampleUp,
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := s.chosen(*backend, cmd)
+			b, err := s.named(*backend, cmd)
 			if err != nil {
 				return err
 			}

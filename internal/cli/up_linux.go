@@ -1,16 +1,13 @@
-//go:build !arm
+//go:build !(386 || arm || mips || mipsle)
 
 package cli
 
 import (
 	"postern/internal/cli/ui"
 
-	nft "github.com/google/nftables"
-
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/firewall/iptables"
-	"postern/internal/firewall/nftables"
+	"postern/internal/firewall/backends"
 	"postern/internal/host"
 	"postern/internal/preflight/otherrules"
 )
@@ -32,19 +29,22 @@ type loadedDoor struct {
 	Services []string `json:"services"`
 }
 
+// up loads the policy by a backend; nil is the one in use.
 func (s *session) up(b firewall.Backend, risk risk) error {
+	survey := backends.Look(s.backends)
+	if b == nil {
+		b = survey.InUse()
+	}
 	m, err := s.machine(b)
 	if err != nil {
 		return err
 	}
-	digest := b.Digest(m)
-	before, err := b.Inspect()
+	takeover, err := survey.TakeOver(b)
 	if err != nil {
 		return err
 	}
-	all, err := s.beside(before)
-	if err != nil {
-		return err
+	if takeover.Unread != nil {
+		s.Warn(notInspected(takeover.Unread))
 	}
 	for _, d := range m.Lint() {
 		s.Warn(ui.AboutLine(d))
@@ -63,7 +63,8 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 		s.Warn(port.remark())
 	}
 	s.Warn(neighbours(m, b)...)
-	replaced := replaces(before, digest)
+	digest := b.Digest(m)
+	replaced := replaces(takeover.Before, digest)
 	if replaced != "same" { // or it is no news
 		s.Warn(cutOff(m)...)
 	}
@@ -73,16 +74,13 @@ func (s *session) up(b firewall.Backend, risk risk) error {
 		}
 		s.Warn(doesShutOut(out))
 	}
-	if err := b.Apply(m); err != nil {
+	removed, err := takeover.Apply(m)
+	if err != nil {
 		return err
 	}
-	answer := loaded{File: s.file, Backend: b.Name(), With: with(b), RuleSet: digest, Replaced: replaced, Warnings: s.Remarks}
-	// What another backend has loaded hides until now: there is no moment without.
-	for _, r := range others(all, b) {
-		if err := r.Remove(); err != nil {
-			return stillThere(r.Name(), err)
-		}
-		answer.TakenOut = append(answer.TakenOut, r.Name())
+	answer := loaded{File: s.file, Backend: b.Name(), RuleSet: digest, Replaced: replaced, TakenOut: removed, Warnings: s.Remarks}
+	if d, ok := b.(firewall.Delegate); ok {
+		answer.With, _ = d.Program()
 	}
 	for i := range m.Doors {
 		answer.Doors = append(answer.Doors, loadedDoor{m.Doors[i].Name, services(m, &m.Doors[i])})
@@ -129,25 +127,20 @@ func notForwarding(m *automaton.Machine) *stuckDoor {
 	return nil
 }
 
-// ours tells the chains that any backend has made.
-func ours(family nft.TableFamily, table, chain string) bool {
-	return family == nft.TableFamilyINet && table == nftables.Table || iptables.Ours(chain)
-}
-
 // neighbours looks for other rules that get in the way of the doors, or that make
 // what is hidden show.
 func neighbours(m *automaton.Machine, b firewall.Backend) []ui.Remark {
-	rules, err := otherrules.Read(ours)
+	rules, err := otherrules.Read()
 	if err != nil {
 		return []ui.Remark{{Message: err.Error()}}
 	}
 	var remarks []ui.Remark
 	for _, o := range rules.Obstacles(m) {
 		diverts := o.Kind == otherrules.Diverts || o.Kind == otherrules.MayDivert
-		switch {
-		case !diverts || b.Name() != iptables.Name:
+		switch late, ok := b.(firewall.Diverted); {
+		case !diverts || !ok:
 			remarks = append(remarks, aboutObstacle(o))
-		case !iptables.Keeps(m, o.Table):
+		case late.Diverts(m, o.Table):
 			remarks = append(remarks, aboutEscape(o))
 		}
 	}

@@ -1,4 +1,4 @@
-//go:build linux && !arm
+//go:build linux && !(386 || arm || mips || mipsle)
 
 package cli
 
@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postern/internal/firewall/backends"
 	"postern/internal/host"
 	"postern/internal/policy"
 	"postern/internal/preflight/otherrules"
@@ -22,7 +23,7 @@ func notInspected(err error) ui.Remark {
 }
 
 // twoBackends warns of what an up that was killed may leave behind.
-func twoBackends(all []running) ui.Remark {
+func twoBackends(all []backends.Answer) ui.Remark {
 	var names []string
 	for _, r := range all {
 		names = append(names, r.Name())
@@ -30,14 +31,6 @@ func twoBackends(all []running) ui.Remark {
 	return ui.Remark{
 		Message: fmt.Sprintf("the rules of several backends are loaded: %s; this is about the first", ui.List(names)),
 		Hints:   []string{"\"postern up\" takes out all but those of its --backend"},
-	}
-}
-
-func stillThere(name string, err error) *ui.Failure {
-	return &ui.Failure{
-		Code: ui.CodeFailed, Err: err,
-		Message: fmt.Sprintf("the rules are loaded, but those of the %s backend could not be taken out: %v", name, err),
-		Hints:   []string{"run the same command again: what they hide stays hidden until then"},
 	}
 }
 

@@ -4,6 +4,7 @@
 package firewall
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -82,6 +83,22 @@ func (e *InexpressibleError) Error() string {
 	text := "the " + e.Backend + " backend cannot do what the policy asks:"
 	for _, d := range e.Diagnostics {
 		text += "\n" + d.String()
+	}
+	return text
+}
+
+// An UnreadableError says that rules of a backend are loaded, but not which. It is
+// no *UnsupportedError: a backend that this host lacks has nothing loaded.
+type UnreadableError struct {
+	Backend string
+	Err     error
+}
+
+func (e *UnreadableError) Error() string {
+	text := "rules of the " + e.Backend + " backend are loaded, and cannot be read: " + e.Err.Error()
+	var unsupported *UnsupportedError
+	if errors.As(e.Err, &unsupported) {
+		text += " (" + unsupported.Hint + ")"
 	}
 	return text
 }

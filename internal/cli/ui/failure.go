@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/client/knocker"
 	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/handout"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -68,6 +69,7 @@ func Explain(err error) *Failure {
 		permission  *firewall.PermissionError
 		unsupported *firewall.UnsupportedError
 		busy        *firewall.BusyError
+		leftover    *backends.LeftoverError
 		unavailable *lab.UnavailableError
 		ping        *knocker.PingError
 		family      *knocker.FamilyError
@@ -81,6 +83,8 @@ func Explain(err error) *Failure {
 			return &Failure{Code: CodeUsage, Message: sayNoVerb, Quiet: true}
 		}
 		return &Failure{Code: CodeUsage, Message: usage.Error(), Hints: []string{seeHelp(usage.Cmd.CommandPath())}}
+	case errors.As(err, &leftover):
+		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{hintLeftover}, Err: err}
 	case errors.As(err, &invalid):
 		return &Failure{Code: CodePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
 	case errors.As(err, &beyond):

@@ -15,6 +15,7 @@ const (
 	SayInterrupted = "interrupted"
 	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
 	hintBusy       = "try again; if it stays so, see which other program keeps changing the firewall"
+	hintLeftover   = "run the same command again: what they hide stays hidden until then"
 	hintBug        = "no rules were left half done; please report it, with the policy if you can"
 )
 

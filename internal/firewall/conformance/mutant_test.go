@@ -20,7 +20,7 @@ type mutant struct {
 
 func (b mutant) Apply(m *automaton.Machine) error {
 	load := exec.Command("nft", "-f", "-")
-	load.Stdin = strings.NewReader(b.edit(nftables.Compile(m).Render(nftables.Plain)))
+	load.Stdin = strings.NewReader(b.edit(nftables.Compile(m).Render(firewall.Plain)))
 	if out, err := load.CombinedOutput(); err != nil {
 		return fmt.Errorf("nft: %w\n%s", err, out)
 	}

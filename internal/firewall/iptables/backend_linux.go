@@ -1,5 +1,3 @@
-//go:build !arm
-
 package iptables
 
 import (
@@ -22,13 +20,36 @@ type Backend struct {
 	Variant string // "nft" or "legacy"; "" for the one that the machine has made its own
 }
 
-var _ firewall.Backend = Backend{}
+var _ interface {
+	firewall.Backend
+	firewall.Renderer
+	firewall.ChainOwner
+	firewall.Delegate
+	firewall.Diverted
+	firewall.Adviser
+} = Backend{}
 
 // Name is "iptables".
-func (Backend) Name() string { return Name }
+func (Backend) Name() string { return name }
 
 // Machine compiles a policy with the parameters of this package's Machine.
 func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return Machine(p) }
+
+// Formats returns what this package's Formats does.
+func (Backend) Formats() []firewall.Format { return Formats() }
+
+// Owns reports whether a chain is ours, by its name: in the kernel the nft variant's
+// chains are nft's.
+func (Backend) Owns(_, chain string) bool { return Ours(chain) }
+
+// Program returns the version of iptables that loads the rules.
+func (b Backend) Program() (string, error) {
+	v, err := b.Version()
+	return v.String(), err
+}
+
+// Diverts reports whether NAT rules in a table come before the machine's rules.
+func (Backend) Diverts(m *automaton.Machine, table string) bool { return diverts(m, table) }
 
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }

@@ -8,7 +8,7 @@ import (
 
 func TestCapacity(t *testing.T) {
 	dir := t.TempDir()
-	read := func(want Capacity) {
+	read := func(want capacity) {
 		t.Helper()
 		got, err := readCapacity(dir)
 		if err != nil || got != want {
@@ -24,11 +24,11 @@ func TestCapacity(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read(Capacity{Senders: 100}) // not loaded yet
+	read(capacity{senders: 100}) // not loaded yet
 	write("parameters/ip_list_tot", "420\n")
-	read(Capacity{Senders: 420, Builtin: true})
+	read(capacity{senders: 420, builtin: true})
 	write("initstate", "live\n")
-	read(Capacity{Senders: 420})
+	read(capacity{senders: 420})
 	write("parameters/ip_list_tot", "many\n")
 	if got, err := readCapacity(dir); err == nil {
 		t.Errorf("read %+v from no number", got)

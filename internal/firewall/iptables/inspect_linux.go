@@ -1,5 +1,3 @@
-//go:build !arm
-
 package iptables
 
 import (
@@ -25,7 +23,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	loaded, err := b.read()
 	var permission *firewall.PermissionError
 	if err != nil && !errors.As(err, &permission) && remembersAny() {
-		return nil, &UnreadableError{err}
+		return nil, &firewall.UnreadableError{Backend: name, Err: err}
 	}
 	if err != nil {
 		return nil, err
@@ -69,20 +67,6 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
 	})
 	return status, nil
-}
-
-// An UnreadableError says that rules of this backend are loaded, as the kernel has
-// their lists, but that the programs cannot tell which. It is no
-// *firewall.UnsupportedError, as a backend that this host lacks has nothing loaded.
-type UnreadableError struct{ err error }
-
-func (e *UnreadableError) Error() string {
-	text := "rules of the iptables backend are loaded, and cannot be read: " + e.err.Error()
-	var unsupported *firewall.UnsupportedError
-	if errors.As(e.err, &unsupported) {
-		text += " (" + unsupported.Hint + ")"
-	}
-	return text
 }
 
 // windows gives how long a source counts on each of our lists.

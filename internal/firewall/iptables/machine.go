@@ -23,7 +23,7 @@ import (
 //     that they could fill but the kernel's own, of connections.
 func Machine(p *policy.Policy) (*automaton.Machine, error) {
 	if found := inexpressible(p); len(found) > 0 {
-		return nil, &firewall.InexpressibleError{Backend: Name, Diagnostics: found}
+		return nil, &firewall.InexpressibleError{Backend: name, Diagnostics: found}
 	}
 	m, err := automaton.Compile(p)
 	if err != nil {
@@ -38,8 +38,8 @@ func Machine(p *policy.Policy) (*automaton.Machine, error) {
 	return m, nil
 }
 
-// Name is what the command line calls this backend.
-const Name = "iptables"
+// name is what the command line calls this backend.
+const name = "iptables"
 
 // inexpressible finds what iptables cannot say.
 func inexpressible(p *policy.Policy) []policy.Diagnostic {

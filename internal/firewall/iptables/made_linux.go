@@ -1,4 +1,4 @@
-//go:build !arm
+//go:build !(386 || arm || mips || mipsle)
 
 package iptables
 
@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -50,17 +49,6 @@ func (b Backend) lacking() (map[place][]string, error) {
 		}
 	}
 	return all, nil
-}
-
-// makes gives what the content makes of what is lacking.
-func (c *content) makes(lacking []string) []string {
-	var made []string
-	for _, name := range lacking {
-		if name == madeTable || slices.ContainsFunc(c.entries, func(e entry) bool { return strings.HasPrefix(e.rule, name+" ") }) {
-			made = append(made, name)
-		}
-	}
-	return made
 }
 
 func (f Family) nft() nftables.TableFamily {

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"postern/internal/firewall"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func TestNames(t *testing.T) {
 						seen[c.name] = true
 					}
 				}
-				lists[f] = names(r.Save(f, Plain))
+				lists[f] = names(r.Save(f, firewall.Plain))
 				for _, g := range r.guests(f) {
 					guests[f] = append(guests[f], names(g.text())...)
 				}

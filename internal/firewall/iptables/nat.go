@@ -82,9 +82,9 @@ func (c *compiler) masquerade(ch *chain, s *automaton.Service) {
 		)...)
 }
 
-// Keeps tells whether the rules keep what is hidden from being sent elsewhere by
-// others' rules in an nft table, as nft calls it: in "ip nat" ours come first. The
-// kernel asks every other table, whatever ours say. The how-to's rules have none of nat.
-func Keeps(m *automaton.Machine, table string) bool {
-	return !isClassic(m.Policy) && (table == "ip nat" || table == "ip6 nat")
+// diverts reports whether NAT rules of others in a table can send hidden packets
+// elsewhere. In "ip nat" our rules come first and keep them; the kernel asks every
+// other table, whatever ours say. The how-to's rules have no nat table.
+func diverts(m *automaton.Machine, table string) bool {
+	return isClassic(m.Policy) || table != "ip nat" && table != "ip6 nat"
 }

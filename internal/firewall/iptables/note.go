@@ -119,3 +119,15 @@ func (c *content) note() (n note, found bool) {
 	}
 	return n, false
 }
+
+// makes returns which of the chains that are lacking, or the table, loading the
+// content makes.
+func (c *content) makes(lacking []string) []string {
+	var made []string
+	for _, name := range lacking {
+		if name == madeTable || slices.ContainsFunc(c.entries, func(e entry) bool { return strings.HasPrefix(e.rule, name+" ") }) {
+			made = append(made, name)
+		}
+	}
+	return made
+}

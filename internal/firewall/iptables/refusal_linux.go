@@ -1,5 +1,3 @@
-//go:build !arm
-
 package iptables
 
 import (

@@ -248,7 +248,7 @@ func TestHidden(t *testing.T) {
 	}
 	// A backend that does not work here has nothing loaded; this one has.
 	err := h.Do(func() error { _, err := b.Inspect(); return err })
-	var unreadable *UnreadableError
+	var unreadable *firewall.UnreadableError
 	if !errors.As(err, &unreadable) || errors.As(err, &unsupported) || !strings.Contains(err.Error(), "`nft list table ip6 filter`") {
 		t.Errorf("status: %v", err)
 	}
@@ -270,7 +270,7 @@ func TestBroken(t *testing.T) {
 		}
 		t.Setenv("PATH", dir+":"+before+":/usr/sbin:/sbin")
 		err := h.Do(func() error { _, err := b.Inspect(); return err })
-		var unreadable *UnreadableError
+		var unreadable *firewall.UnreadableError
 		if errors.As(err, &unreadable) != loaded || err == nil || !strings.Contains(err.Error(), "broken") {
 			t.Errorf("loaded %v: got %v", loaded, err)
 		}

@@ -4,21 +4,29 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
 )
 
-// A Style is how much a text says besides the rules.
-type Style int
-
-const (
-	Plain     Style = iota
-	Commented       // what each chain and rule is for
-)
+// Formats returns the text forms of the rules.
+func Formats() []firewall.Format {
+	format := func(name string, write func(*Ruleset, Family, firewall.Style) string, f Family) firewall.Format {
+		return firewall.Format{Name: name, Render: func(m *automaton.Machine, s firewall.Style) string { return write(Compile(m), f, s) }}
+	}
+	return []firewall.Format{
+		format("iptables-save", (*Ruleset).Save, IPv4),
+		format("ip6tables-save", (*Ruleset).Save, IPv6),
+		format("iptables-script", (*Ruleset).Script, IPv4),
+		format("ip6tables-script", (*Ruleset).Script, IPv6),
+	}
+}
 
 // Save writes the rules as iptables-save lists them and iptables-restore reads
 // them, for a family's tables that have no other rules.
-func (r *Ruleset) Save(f Family, s Style) string {
+func (r *Ruleset) Save(f Family, s firewall.Style) string {
 	var b strings.Builder
-	if s == Commented {
+	if s == firewall.Commented {
 		b.WriteString(r.heading(f, "Load them with \""+f.Program()+"-restore\". They take the place of all rules in these tables."))
 	}
 	for _, t := range r.tables[f] {
@@ -39,7 +47,7 @@ func (r *Ruleset) Save(f Family, s Style) string {
 				fmt.Fprintf(&b, "-A %s\n", words(c.name, phrase(c.rules[i].matches, match.listed), c.rules[i].target.listed()))
 			}
 		}
-		if s == Commented {
+		if s == firewall.Commented {
 			b.WriteString("\n# From here on it holds, all at once.\n")
 		}
 		b.WriteString("COMMIT\n")
@@ -48,10 +56,10 @@ func (r *Ruleset) Save(f Family, s Style) string {
 }
 
 // Script writes the rules as commands with the least that iptables takes.
-func (r *Ruleset) Script(f Family, s Style) string {
+func (r *Ruleset) Script(f Family, s firewall.Style) string {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh\n")
-	if s == Commented {
+	if s == firewall.Commented {
 		b.WriteString(r.heading(f, "Run this as root, on tables that have no rules yet."))
 	}
 	b.WriteString("set -e\n")
@@ -61,7 +69,7 @@ func (r *Ruleset) Script(f Family, s Style) string {
 			command += " -t " + t.name
 		}
 		say := func(text string) {
-			if s == Commented {
+			if s == firewall.Commented {
 				b.WriteString("\n# " + text + "\n")
 			}
 		}
@@ -133,8 +141,8 @@ func (r *Ruleset) heading(f Family, use string) string {
 }
 
 // beginning says what a table is for, if it is not the one where packets begin.
-func (t *table) beginning(b *strings.Builder, s Style) {
-	if s == Commented && t.name == "nat" {
+func (t *table) beginning(b *strings.Builder, s firewall.Style) {
+	if s == firewall.Commented && t.name == "nat" {
 		b.WriteString("\n" + `# This table is asked before INPUT, once for each new connection, and only where its
 # packets shall go. So ACCEPT means here: to nobody but this host, where INPUT decides.
 # DNAT sends them on to another host, by way of the FORWARD rules, which are yours.
@@ -143,16 +151,16 @@ func (t *table) beginning(b *strings.Builder, s Style) {
 }
 
 // section begins a chain, if it has rules.
-func (c *chain) section(b *strings.Builder, s Style) {
-	if s != Commented || len(c.rules) == 0 {
+func (c *chain) section(b *strings.Builder, s firewall.Style) {
+	if s != firewall.Commented || len(c.rules) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n# ---- %s ----\n", c.name)
 	comment(b, c.doc)
 }
 
-func (r *rule) comment(b *strings.Builder, s Style) {
-	if s == Commented && r.doc != "" {
+func (r *rule) comment(b *strings.Builder, s firewall.Style) {
+	if s == firewall.Commented && r.doc != "" {
 		b.WriteString("\n")
 		comment(b, r.doc)
 	}

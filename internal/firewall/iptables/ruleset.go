@@ -19,6 +19,7 @@ import (
 	"slices"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -71,7 +72,7 @@ func (r *Ruleset) Digest() string { return r.digest }
 func (r *Ruleset) sum() string {
 	sum := sha256.New()
 	for _, f := range families {
-		sum.Write([]byte(r.Save(f, Plain)))
+		sum.Write([]byte(r.Save(f, firewall.Plain)))
 		for _, t := range r.guests(f) {
 			sum.Write([]byte(t.text()))
 		}

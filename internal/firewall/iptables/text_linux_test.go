@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -79,11 +80,11 @@ func TestText(t *testing.T) {
 			return text
 		}
 		for form, got := range map[string]string{
-			"iptables-save":    r.Save(IPv4, Commented),
-			"plain-save":       r.Save(IPv4, Plain),
-			"ip6tables-save":   r.Save(IPv6, Commented),
-			"iptables-script":  r.Script(IPv4, Commented),
-			"ip6tables-script": r.Script(IPv6, Plain),
+			"iptables-save":    r.Save(IPv4, firewall.Commented),
+			"plain-save":       r.Save(IPv4, firewall.Plain),
+			"ip6tables-save":   r.Save(IPv6, firewall.Commented),
+			"iptables-script":  r.Script(IPv4, firewall.Commented),
+			"ip6tables-script": r.Script(IPv6, firewall.Plain),
 			"guest":            guest(IPv4),
 			"guest6":           guest(IPv6),
 		} {
@@ -126,7 +127,7 @@ func TestHowTo(t *testing.T) {
 			if n := strings.Count(want, "\n-A "); n != 25 {
 				t.Fatalf("the how-to has 25 rules, and %d are listed:\n%s", n, want)
 			}
-			for host, text := range map[string]string{"plain": r.Save(IPv4, Plain), "commented": r.Save(IPv4, Commented)} {
+			for host, text := range map[string]string{"plain": r.Save(IPv4, firewall.Plain), "commented": r.Save(IPv4, firewall.Commented)} {
 				if d := cmp.Diff(want, load(host, IPv4, text)); d != "" {
 					t.Errorf("the %s text gives other rules than the how-to (-how-to +ours):\n%s", host, d)
 				}
@@ -148,9 +149,9 @@ func TestListing(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s %s", name, variant, f.Program()), func(t *testing.T) {
 					l := lab.NewT(t)
 					h := l.Host("text")
-					restore(t, h, program(variant, f, "restore"), r.Save(f, Commented))
+					restore(t, h, program(variant, f, "restore"), r.Save(f, firewall.Commented))
 					got := listed(t, h, program(variant, f, "save"))
-					if d := cmp.Diff(normal(r.Save(f, Plain)), got); d != "" {
+					if d := cmp.Diff(normal(r.Save(f, firewall.Plain)), got); d != "" {
 						t.Errorf("it is listed otherwise (-text +listed):\n%s", d)
 					}
 					if d := cmp.Diff(got, byScript(t, l.Host("script"), variant, f, r)); d != "" {
@@ -197,7 +198,7 @@ func load(t *testing.T, cmd *lab.Cmd, text string) {
 // byScript runs the script, and gives what is then listed.
 func byScript(t *testing.T, h *lab.Host, variant string, f Family, r *Ruleset) string {
 	t.Helper()
-	text := strings.ReplaceAll(r.Script(f, Commented), "\n"+f.Program()+" ", "\n"+program(variant, f, "")+" ")
+	text := strings.ReplaceAll(r.Script(f, firewall.Commented), "\n"+f.Program()+" ", "\n"+program(variant, f, "")+" ")
 	cmd := h.Command(t.Context(), "sh", "-s")
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {

@@ -1,5 +1,3 @@
-//go:build !arm
-
 package nftables
 
 import (
@@ -23,13 +21,28 @@ import (
 // The zero value is ready for use.
 type Backend struct{}
 
-var _ firewall.Backend = Backend{}
+var _ interface {
+	firewall.Backend
+	firewall.Renderer
+	firewall.ChainOwner
+} = Backend{}
 
 // Name is "nftables".
-func (Backend) Name() string { return Name }
+func (Backend) Name() string { return "nftables" }
 
-// Machine compiles a policy with the parameters of this package's Machine.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return Machine(p) }
+// Machine compiles a policy with exact parameters. There is none that nftables
+// cannot run.
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+
+// Formats returns the text for the program nft.
+func (Backend) Formats() []firewall.Format {
+	return []firewall.Format{{Name: "nft", Render: func(m *automaton.Machine, s firewall.Style) string {
+		return Compile(m).Render(s)
+	}}}
+}
+
+// Owns reports whether a chain is of our table.
+func (Backend) Owns(table, _ string) bool { return table == "inet "+Table }
 
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }

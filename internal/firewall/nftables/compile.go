@@ -1,4 +1,4 @@
-//go:build linux && !arm
+//go:build linux
 
 package nftables
 
@@ -116,6 +116,10 @@ func (c *compiler) onService(ch *chain, then ...statement) {
 	}
 }
 
+// DivertPriority is where connections to services on other hosts are sent on: just
+// before others' DNAT. A chain that diverts them earlier wins.
+const DivertPriority = -105
+
 // hooks makes the chains that the kernel calls.
 func (c *compiler) hooks() {
 	if len(c.p.Interfaces) > 0 {
@@ -145,7 +149,7 @@ func (c *compiler) hooks() {
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forward.IsValid() }) {
 		c.divert = hook("divert", "Services on other hosts: only what was admitted is sent on to them.",
-			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", -105, "dstnat - 5")
+			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", DivertPriority, "dstnat - 5")
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Masquerade }) {
 		c.reply = hook("reply", "Services whose host has no way back but through this one.",

@@ -1,4 +1,4 @@
-//go:build linux && !arm
+//go:build linux
 
 package nftables_test
 
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/firewall/nftables"
 	"postern/internal/policy"
 )
@@ -30,7 +31,7 @@ func TestDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := compile(string(text))
-	if !strings.Contains(r.Render(nftables.Plain), `comment "rule set `+r.Digest()+`, shape `) {
+	if !strings.Contains(r.Render(firewall.Plain), `comment "rule set `+r.Digest()+`, shape `) {
 		t.Errorf("the rule set does not carry its digest %s", r.Digest())
 	}
 	if again := compile(string(text)); again.Digest() != r.Digest() {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/firewall/conformance"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -52,7 +53,7 @@ var policies = []string{"howto", "everything", "guard"}
 func TestText(t *testing.T) {
 	for _, name := range policies {
 		golden := filepath.Join("testdata", name+".nft")
-		got := Compile(machine(t, name)).Render(Commented)
+		got := Compile(machine(t, name)).Render(firewall.Commented)
 		if *update {
 			if err := os.WriteFile(golden, []byte(got), 0o666); err != nil {
 				t.Fatal(err)
@@ -96,7 +97,7 @@ func TestOracle(t *testing.T) {
 			if !strings.Contains(got, "goto judge") {
 				t.Errorf("nothing was loaded:\n%s", got)
 			}
-			for style, host := range map[Style]string{Plain: "plain", Commented: "commented"} {
+			for style, host := range map[firewall.Style]string{firewall.Plain: "plain", firewall.Commented: "commented"} {
 				byText := l.Host(host)
 				load := byText.Command(t.Context(), "nft", "-f", "-")
 				load.Stdin = strings.NewReader(Compile(m).Render(style))

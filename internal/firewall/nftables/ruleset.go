@@ -1,4 +1,4 @@
-//go:build linux && !arm
+//go:build linux
 
 package nftables
 
@@ -12,6 +12,8 @@ import (
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
+
+	"postern/internal/firewall"
 )
 
 // Table is the name of the one table that is ours, of the inet family.
@@ -91,32 +93,24 @@ func (r *Ruleset) Digest() string { return r.digest }
 // sum computes the digest. It is part of the rule set afterwards, as a comment,
 // so that it can be computed only once.
 func (r *Ruleset) sum() string {
-	sum := sha256.Sum256([]byte(r.Render(Plain)))
+	sum := sha256.Sum256([]byte(r.Render(firewall.Plain)))
 	return hex.EncodeToString(sum[:8])
 }
-
-// A Style is how Render writes.
-type Style int
-
-const (
-	Plain     Style = iota // rules only
-	Commented              // every part explained
-)
 
 // Render gives the table in nft's syntax, as a file for `nft -f`. Loading it
 // replaces an `inet postern` table as a whole, with all that clients have
 // earned; Apply is what keeps that.
-func (r *Ruleset) Render(style Style) string {
+func (r *Ruleset) Render(style firewall.Style) string {
 	var b strings.Builder
 	say := func(indent, doc string) {
-		if style == Commented && doc != "" {
+		if style == firewall.Commented && doc != "" {
 			for line := range strings.SplitSeq(doc, "\n") {
 				fmt.Fprintf(&b, "%s# %s\n", indent, line)
 			}
 		}
 	}
 	gap := func() {
-		if style == Commented {
+		if style == firewall.Commented {
 			b.WriteByte('\n')
 		}
 	}

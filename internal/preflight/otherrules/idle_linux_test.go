@@ -83,7 +83,7 @@ func TestIdle(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
 			err := ruled(t, test.rules).Do(func() error {
-				rules, err := otherrules.Read(ours)
+				rules, err := otherrules.Read()
 				if err != nil {
 					return err
 				}

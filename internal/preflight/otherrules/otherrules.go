@@ -1,4 +1,4 @@
-//go:build linux && !arm
+//go:build linux
 
 // Package otherrules looks at the other rule sets on this host, and finds those
 // that get in the way of a policy's doors.
@@ -30,6 +30,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
 	"postern/internal/policy"
 )
 
@@ -138,10 +139,6 @@ func has(f nft.TableFamily, is6 bool) bool {
 	return false
 }
 
-// divertPriority is where Postern sends packets on to another host: a chain that
-// does so earlier wins.
-const divertPriority = -105
-
 // meets sends a new connection to the service through a base chain.
 func (r *Rules) meets(c *chain, s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
 	if !has(c.Table.Family, is6) {
@@ -162,9 +159,9 @@ func (r *Rules) meets(c *chain, s *automaton.Service, is6 bool) (o Obstacle, por
 		switch {
 		case v.untracked:
 			o.Kind = Untracks
-		case v.end == diverted && (!forwarded || priority < divertPriority):
+		case v.end == diverted && (!forwarded || priority < nftables.DivertPriority):
 			o.Kind = Diverts
-		case v.diverts && v.end != dropped && (!forwarded || priority < divertPriority):
+		case v.diverts && v.end != dropped && (!forwarded || priority < nftables.DivertPriority):
 			o.Kind = MayDivert
 		case v.end == dropped && !v.excepted:
 			o.Kind = Drops

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	nft "github.com/google/nftables"
 
 	"postern/internal/automaton"
 	"postern/internal/lab"
@@ -186,7 +185,7 @@ func TestObstacles(t *testing.T) {
 			host := ruled(t, test.rules)
 			var got []string
 			err := host.Do(func() error {
-				rules, err := otherrules.Read(ours)
+				rules, err := otherrules.Read()
 				if err != nil {
 					return err
 				}
@@ -244,8 +243,4 @@ func text(o otherrules.Obstacle) string {
 		s += " to " + o.To.String()
 	}
 	return s
-}
-
-func ours(family nft.TableFamily, table, chain string) bool {
-	return family == nft.TableFamilyINet && table == "postern"
 }

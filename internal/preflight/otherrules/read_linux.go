@@ -1,5 +1,3 @@
-//go:build !arm
-
 package otherrules
 
 import (
@@ -14,11 +12,13 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"postern/internal/firewall/backends"
 )
 
 // Read reads the rule sets of the network namespace of the calling thread, but for
-// the chains that are ours. Chains that cannot be understood are left out, too.
-func Read(ours func(family nft.TableFamily, table, chain string) bool) (*Rules, error) {
+// the chains of Postern's backends. Chains that cannot be understood are left out, too.
+func Read() (*Rules, error) {
 	conn := &nft.Conn{}
 	chains, err := conn.ListChains()
 	if err != nil {
@@ -26,7 +26,7 @@ func Read(ours func(family nft.TableFamily, table, chain string) bool) (*Rules, 
 	}
 	r := &Rules{chains: map[chainKey]*chain{}}
 	for _, c := range chains {
-		if ours(c.Table.Family, c.Table.Name, c.Name) {
+		if backends.Own(familyName(c.Table.Family)+" "+c.Table.Name, c.Name) {
 			continue
 		}
 		if !has(c.Table.Family, false) && !has(c.Table.Family, true) {

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package nftables runs a knock automaton in the Linux kernel's nftables, in a
 // table of Postern's own: `inet postern`.
 //
@@ -22,18 +24,7 @@
 //
 // # Other systems
 //
-// All but Machine is Linux's alone, on any processor but a 32-bit one: the expressions
-// that rules are made of come from a package that does not compile anywhere else.
+// The package is for 64-bit Linux alone: github.com/google/nftables, whose
+// expressions rules are made of, does not compile anywhere else. So nothing that
+// other systems need may import it.
 package nftables
-
-import (
-	"postern/internal/automaton"
-	"postern/internal/policy"
-)
-
-// Name is what the command line calls this backend.
-const Name = "nftables"
-
-// Machine compiles a policy with exact parameters. There is none that nftables
-// cannot run.
-func Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }

@@ -1,0 +1,57 @@
+package firewall
+
+import "postern/internal/automaton"
+
+// Backends differ in more than how they run a machine. What not every backend has
+// is one of these interfaces; nobody asks for a backend by its name.
+
+// A Renderer can write its rules as text.
+type Renderer interface {
+	Formats() []Format
+}
+
+// A Format is a text form of a backend's rules.
+type Format struct {
+	Name   string                                 // what the command line calls it
+	Render func(*automaton.Machine, Style) string // nil: this system cannot make it
+}
+
+// A Style is how much a text says besides the rules.
+type Style int
+
+const (
+	Plain     Style = iota // rules only
+	Commented              // what every part is for
+)
+
+// A ChainOwner keeps its rules in chains that nft lists.
+type ChainOwner interface {
+	// Owns reports whether a chain is one of the backend's. The table's name
+	// begins with its family: "inet postern".
+	Owns(table, chain string) bool
+}
+
+// A Delegate has another program load its rules.
+type Delegate interface {
+	// Program returns the name and version of that program.
+	Program() (string, error)
+}
+
+// A Diverted backend does not see a new connection before every NAT rule of others.
+type Diverted interface {
+	// Diverts reports whether NAT rules in a table, named as for a ChainOwner,
+	// can take connections to hidden ports away before the machine's rules see them.
+	Diverts(m *automaton.Machine, table string) bool
+}
+
+// An Adviser knows what on this host may weaken its rules, other rule sets aside.
+type Adviser interface {
+	// Advise fails if the host lacks what the backend needs.
+	Advise() ([]Advice, error)
+}
+
+// Advice is one thing that may weaken a backend's rules.
+type Advice struct {
+	Message string
+	Hints   []string // what to do about it
+}
