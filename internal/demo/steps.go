@@ -64,7 +64,7 @@ func (s *story) ending() {
 	out.text("Remember: " + Note + ". Who watches the network sees the knocks and can repeat them.")
 	if s.report.OK {
 		out.blank()
-		out.text("To hide a service of your own: see \"A first policy\" in README.md.")
+		out.text("To hide a service of your own: see \"Your first door\" in README.md.")
 	}
 }
 
