@@ -13,8 +13,7 @@ import (
 )
 
 // How much the sets hold. An element costs the kernel some 100 bytes, so that a full
-// table of progress takes about 100 MB; docs/design.md has
-// what was measured.
+// table of progress takes about 100 MB; docs/measurements.md has what was measured.
 const (
 	// MaxProgress is how many sources may be part-way at once, in each
 	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
