@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"postern/internal/packet"
+	"postern/internal/paragraph"
 	"postern/internal/policy"
 )
 
@@ -27,7 +28,7 @@ const (
 // port of a host without rules, on which nothing listens, field by field. All
 // differences must be in docs/cover.md, and the page may have no others.
 func TestStealthAnswers(t *testing.T) {
-	var table strings.Builder
+	var got strings.Builder
 	for _, c := range covers {
 		if c.backend != byTables {
 			continue // docs/cover.md is about the other one
@@ -52,8 +53,8 @@ func TestStealthAnswers(t *testing.T) {
 						found.add(r.name, bare.examine(t, ways(n.toBare)[i], r, protocol, port), ours.examine(t, w, r, protocol, port))
 					}
 				}
-				fmt.Fprintf(&table, "\n`posture: %s`, `cover: %s`, %s over %s: %d probes\n\n%s",
-					c.posture, c.answer, strings.ToUpper(protocol.String()), w.family(), found.probes, found.rows())
+				fmt.Fprintf(&got, "\n### %s, cover %s, %s over %s (%d probes)\n\n%s",
+					c.posture, c.answer, strings.ToUpper(protocol.String()), w.family(), found.probes, found.list())
 			}
 		}
 	}
@@ -67,12 +68,12 @@ func TestStealthAnswers(t *testing.T) {
 		t.Fatalf("%s has no place for what is measured", page)
 	}
 	if *update {
-		if err := os.WriteFile(page, []byte(before+begin+table.String()+"\n"+end+after), 0o666); err != nil {
+		if err := os.WriteFile(page, []byte(before+begin+got.String()+"\n"+end+after), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if got := table.String() + "\n"; got != measured {
+	if got := got.String() + "\n"; got != measured {
 		t.Errorf("%s is not what is measured here; see `git diff` after -update. Measured:\n%s", page, got)
 	}
 }
@@ -133,25 +134,25 @@ func answers(all []shape) string {
 	return strings.Join(kinds, ", ")
 }
 
-// rows writes the findings as a table.
-func (f *findings) rows() string {
+// list writes the findings for a page of 80 columns.
+func (f *findings) list() string {
 	if len(f.order) == 0 {
 		return "No difference.\n"
 	}
 	var b strings.Builder
-	b.WriteString("| field | no rules | Postern | probes |\n|---|---|---|---|\n")
 	for _, d := range f.order {
 		names := strings.Join(slices.Compact(f.by[d]), "; ")
 		if len(f.by[d]) == f.tcp {
 			names = "all that are answered with TCP"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", d.Field, cell(d.Field, d.A), cell(d.Field, d.B), names)
+		text := fmt.Sprintf("%s: %s without rules, %s with Postern. Probes: %s", d.Field, value(d.Field, d.A), value(d.Field, d.B), names)
+		fmt.Fprintf(&b, "- %s\n", strings.Join(paragraph.Wrap(text, 78), "\n  "))
 	}
 	return b.String()
 }
 
-// cell writes a value for people.
-func cell(field, value string) string {
+// value writes a value for people.
+func value(field, value string) string {
 	switch {
 	case value == "":
 		return "none"
