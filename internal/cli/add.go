@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/rewrite"

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"io"
 	"math"
@@ -13,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 )

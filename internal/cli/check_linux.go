@@ -3,11 +3,10 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"slices"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/host"
 	"postern/internal/policy"

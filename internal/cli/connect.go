@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"io/fs"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 	"postern/internal/policy"
 )

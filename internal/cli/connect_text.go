@@ -1,11 +1,10 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"cmp"
 	"fmt"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 )

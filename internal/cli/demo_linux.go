@@ -3,13 +3,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/demo"
 	"postern/internal/lab"
 )

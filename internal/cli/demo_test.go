@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bufio"
 	"bytes"
 	"encoding/json"
@@ -20,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/cli/ui"
 	"postern/internal/demo"
 	"postern/internal/lab"
 )

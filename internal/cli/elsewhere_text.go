@@ -3,10 +3,10 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"runtime"
+
+	"postern/internal/cli/ui"
 )
 
 // thisSystem is what its users call it.

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -14,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"cmp"
 	"context"
 	"errors"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 	"postern/internal/policy"
 )

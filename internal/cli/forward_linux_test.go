@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -20,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/lab"
 )
 

@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"strings"
 	"testing"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 )
 

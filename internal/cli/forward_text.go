@@ -1,11 +1,10 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"runtime"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 )
 

@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
 )
 

@@ -3,10 +3,9 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 
+	"postern/internal/cli/ui"
 	"postern/internal/policy"
 )
 

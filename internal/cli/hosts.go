@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/rewrite"

@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"strconv"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 	"postern/internal/rewrite"
 )

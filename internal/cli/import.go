@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"io"
 	"io/fs"
@@ -10,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/migrate"
 	"postern/internal/policy"
 )

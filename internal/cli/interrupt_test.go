@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bufio"
 	"bytes"
 	"errors"
@@ -12,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"postern/internal/cli/ui"
 	"postern/internal/lab"
 )
 

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/client/knocker"
 	"postern/internal/hosts"
 	"postern/internal/policy"

@@ -1,14 +1,14 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
 	"testing"
+
+	"postern/internal/cli/ui"
 )
 
 // TestNotSent tells a turn that did not come from a network that does not carry.

@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/client/knocker"
 	"postern/internal/policy"
 )

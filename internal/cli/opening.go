@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"net"
@@ -11,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/client/knocker"
 	"postern/internal/hosts"
 	"postern/internal/policy"

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"fmt"
 	"net"
@@ -13,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/client/knocker"
 	"postern/internal/hosts"
 	"postern/internal/policy"

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"postern/internal/cli/ui"
 	"postern/internal/client/knocker"
 	"postern/internal/document"
 	"postern/internal/hosts"

@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/policy"
 )

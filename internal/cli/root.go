@@ -6,8 +6,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 )

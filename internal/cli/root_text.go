@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"postern/internal/cli/ui"
 )
 
 const (

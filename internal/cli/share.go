@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bytes"
 	"cmp"
 	"errors"
@@ -16,6 +14,7 @@ import (
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/policy"

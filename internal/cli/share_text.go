@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"net/netip"
 	"strings"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/policy"

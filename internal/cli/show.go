@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/handout"

@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"slices"
 	"strings"
+
+	"postern/internal/cli/ui"
 )
 
 const (

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"os"
 	"os/exec"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 	"postern/internal/policy"
 	"postern/internal/sshconfig"

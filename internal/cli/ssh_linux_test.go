@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"bufio"
 	"errors"
 	"fmt"
@@ -16,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/cli/ui"
 	"postern/internal/lab"
 	"postern/internal/lab/openssh"
 )

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
+
+	"postern/internal/cli/ui"
 )
 
 // become runs another program to its end, and ends as it does. (A process of Windows

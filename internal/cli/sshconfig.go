@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cli/ui"
 	"postern/internal/hosts"
 	"postern/internal/rewrite"
 	"postern/internal/sshconfig"

@@ -1,10 +1,9 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 
+	"postern/internal/cli/ui"
 	"postern/internal/sshconfig"
 )
 

@@ -3,8 +3,6 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/policy"

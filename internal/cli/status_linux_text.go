@@ -3,12 +3,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"postern/internal/cli/ui"
 )
 
 func (s *session) sayRemoved(r removed) {

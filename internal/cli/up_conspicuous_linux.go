@@ -3,10 +3,9 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"slices"
 
+	"postern/internal/cli/ui"
 	"postern/internal/policy"
 	"postern/internal/preflight/otherrules"
 )

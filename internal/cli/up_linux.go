@@ -3,9 +3,8 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/host"

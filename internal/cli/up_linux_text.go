@@ -3,13 +3,12 @@
 package cli
 
 import (
-	"postern/internal/cli/ui"
-
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
 	"postern/internal/host"
 	"postern/internal/policy"
