@@ -3,12 +3,10 @@
 package iptables
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -130,18 +128,15 @@ func dropUnusedNow(at place, made []string) error {
 	if err != nil {
 		return err
 	}
-	var drop []string
 	left := 0
 	for _, c := range chains {
 		if c.Table.Name != at.table {
 			continue
 		}
-		empty, err := ruleless(at, c.Name)
-		if err != nil {
-			return err
-		}
+		rules, err := conn.GetRules(table, c)
+		empty := err == nil && len(rules) == 0 // rules that the library cannot read are rules
 		if empty && slices.Contains(made, c.Name) && (c.Policy == nil || *c.Policy == nftables.ChainPolicyAccept) {
-			drop = append(drop, c.Name)
+			conn.DelChain(c)
 		} else {
 			left++
 		}
@@ -154,81 +149,9 @@ func dropUnusedNow(at place, made []string) error {
 	if err != nil {
 		return err
 	}
-	left += len(sets) + len(objects)
-	return dropAll(at, drop, left == 0 && slices.Contains(made, madeTable), generation.ID)
-}
-
-// ruleless tells whether a chain has no rule of any kind.
-func ruleless(at place, chain string) (bool, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return false, err
+	if left+len(sets)+len(objects) == 0 && slices.Contains(made, madeTable) {
+		conn.DelTable(table)
 	}
-	defer conn.Close()
-	data, err := named(at, chain, unix.NFTA_RULE_CHAIN)
-	if err != nil {
-		return false, err
-	}
-	rules, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE, Flags: netlink.Request | netlink.Dump},
-		Data:   data,
-	})
-	return len(rules) == 0, err
-}
-
-// named says which thing of a table a message is about. The table's name is the
-// first attribute of every kind of message.
-func named(at place, name string, attribute uint16) ([]byte, error) {
-	attributes := []netlink.Attribute{{Type: 1, Data: []byte(at.table + "\x00")}}
-	if name != "" {
-		attributes = append(attributes, netlink.Attribute{Type: attribute, Data: []byte(name + "\x00")})
-	}
-	data, err := netlink.MarshalAttributes(attributes)
-	return append([]byte{byte(at.family.nft()), unix.NFNETLINK_V0, 0, 0}, data...), err
-}
-
-// dropAll deletes chains, and then perhaps the table, all or nothing, and only while
-// the kernel's rules are of the generation that was looked at.
-func dropAll(at place, chains []string, table bool, generation uint32) error {
-	if len(chains) == 0 && !table {
-		return nil
-	}
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	const batchGenID = 1 // NFNL_BATCH_GENID (Linux 4.12)
-	id, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: batchGenID, Data: binary.BigEndian.AppendUint32(nil, generation)},
-	})
-	if err != nil {
-		return err
-	}
-	frame := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
-	request := func(kind uint16, data []byte) netlink.Message {
-		return netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request}, Data: data}
-	}
-	batch := []netlink.Message{request(unix.NFNL_MSG_BATCH_BEGIN, append(slices.Clone(frame), id...))}
-	for _, name := range chains {
-		data, err := named(at, name, unix.NFTA_CHAIN_NAME)
-		if err != nil {
-			return err
-		}
-		batch = append(batch, request(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELCHAIN, data))
-	}
-	if table {
-		data, err := named(at, "", 0)
-		if err != nil {
-			return err
-		}
-		batch = append(batch, request(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELTABLE, data))
-	}
-	batch[len(batch)-1].Header.Flags |= netlink.Acknowledge
-	batch = append(batch, request(unix.NFNL_MSG_BATCH_END, frame))
-	if _, err := conn.SendMessages(batch); err != nil {
-		return err
-	}
-	_, err = conn.Receive()
-	return err
+	// All or nothing, and only while the rules are those that were looked at.
+	return conn.FlushWithGenID(generation.ID)
 }
