@@ -216,12 +216,10 @@ func aboutCutOff(ports []string) ui.Remark {
 // aboutConspicuous warns of a rule set that refuses what is not hidden, otherwise
 // than the cover refuses what is.
 func aboutConspicuous(i otherrules.Idle, cover policy.Cover, fitting *policy.Cover) ui.Remark {
-	how := map[policy.Answer]string{
-		policy.NoAnswer:          "drops",
-		policy.AnswerReset:       "answers with a RST to",
-		policy.AnswerUnreachable: "answers with port unreachable to",
-		policy.AnswerOther:       "answers with an ICMP error of its own to",
-	}[i.Answer]
+	how := "drops"
+	if i.Answer != policy.NoAnswer {
+		how = fmt.Sprintf("answers with %s to", i.Answer)
+	}
 	ip := "IPv4"
 	if i.IPv6 {
 		ip = "IPv6"

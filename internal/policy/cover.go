@@ -30,7 +30,7 @@ func (a Answer) String() string {
 	case NoAnswer:
 		return "no answer"
 	case AnswerReset:
-		return "RST"
+		return "a RST"
 	case AnswerUnreachable:
 		return "port unreachable"
 	case AnswerOther:
