@@ -19,7 +19,7 @@ func sound(t rapid.TB, p *Policy) {
 		}
 	}
 	ok(p.Posture == Closed || p.Posture == Guard, "posture %q", p.Posture)
-	ok(p.Cover == CoverDrop || p.Cover == CoverReset || p.Cover == CoverUnreachable, "cover %q", p.Cover)
+	ok(slices.Contains(Covers(), p.Cover), "cover %q", p.Cover)
 	ok(p.Source.IPv4 >= 1 && p.Source.IPv4 <= 32 && p.Source.IPv6 >= 1 && p.Source.IPv6 <= 128, "source %+v", p.Source)
 	ok(p.Log.Target == LogNFLOG || p.Log.Group == 0, "log %+v", p.Log)
 	ok(len(p.Doors) > 0, "no doors")

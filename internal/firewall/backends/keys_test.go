@@ -1,0 +1,80 @@
+//go:build linux && !(386 || arm || mips || mipsle)
+
+package backends_test
+
+import (
+	"errors"
+	"os"
+	"reflect"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
+	"postern/internal/policy"
+)
+
+// TestEveryKeyMatters: whatever a policy says otherwise than by default, the rules
+// of every backend are other rules, or the backend refuses it. A key that a
+// backend forgets would change nothing.
+func TestEveryKeyMatters(t *testing.T) {
+	text, err := os.ReadFile("../../policy/testdata/good/everything.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	everything := func() *policy.Policy { // in which no key has its default
+		p, err := policy.Parse("policy.yaml", txtar.Parse(text).Files[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	// rules returns the rules in every format, or why there are none.
+	rules := func(b firewall.Backend, p *policy.Policy) (all string) {
+		m, err := b.Machine(p)
+		var inexpressible *firewall.InexpressibleError
+		switch {
+		case errors.As(err, &inexpressible):
+			return err.Error()
+		case err != nil:
+			t.Fatal(err)
+		}
+		for _, f := range b.(firewall.Renderer).Formats() {
+			all += f.Render(m, firewall.Plain)
+		}
+		return all
+	}
+	usual, door := policy.New(policy.Guard), policy.NewDoor("")
+	for _, level := range []struct {
+		of    func(*policy.Policy) any // a pointer to what has the keys
+		usual any                      // it with their defaults
+	}{
+		{func(p *policy.Policy) any { return p }, *usual},
+		{func(p *policy.Policy) any { return &p.Source }, usual.Source},
+		{func(p *policy.Policy) any { return &p.Log }, usual.Log},
+		{func(p *policy.Policy) any { return &p.Allow[len(p.Allow)-1] }, policy.Allow{}},
+		{func(p *policy.Policy) any { return &p.Doors[0] }, door},
+		{func(p *policy.Policy) any { return &p.Doors[0].Knock }, door.Knock},
+	} {
+		usual := reflect.ValueOf(level.usual)
+		for i := range usual.NumField() {
+			field := usual.Type().Field(i)
+			switch {
+			case !field.IsExported(), field.Type == reflect.TypeFor[policy.Position](), field.Type == reflect.TypeFor[[]policy.Position]():
+				continue
+			case field.Name == "Doors", field.Name == "Services", field.Name == "Knock", field.Name == "Sequence":
+				continue // there is no default
+			}
+			t.Run(usual.Type().Name()+"."+field.Name, func(t *testing.T) {
+				p := everything()
+				reflect.ValueOf(level.of(p)).Elem().Field(i).Set(usual.Field(i))
+				for _, b := range backends.All() {
+					if rules(b, p) == rules(b, everything()) {
+						t.Errorf("%s: the rules are the same for another %s", b.Name(), field.Name)
+					}
+				}
+			})
+		}
+	}
+}
