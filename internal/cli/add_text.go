@@ -56,7 +56,7 @@ const (
 	hintReplace     = "or put it in the old one's place: --force"
 	hintNoFamily    = "take it out with --family \"\""
 	hintByHand      = "put it under \"hosts:\" by hand: "
-	hintBusyHosts   = "try again; if no other postern runs, remove that file"
+	hintBusyHosts   = "try again"
 )
 
 func sayExists(e *hosts.ExistsError, path string) string {

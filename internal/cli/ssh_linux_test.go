@@ -233,7 +233,7 @@ func TestSSHConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = h.finish(t, h.atHome(t, "postern", "ssh-config", "home", "--install"))
-	said = fmt.Sprintf("postern: error: cannot change ssh's configuration in %q: %q is no file\npostern: hint: move it away, and try again\n", h.path(".ssh"), file)
+	said = fmt.Sprintf("postern: error: cannot change ssh's configuration in %q: %q is not a regular file\npostern: hint: move it away, and try again\n", h.path(".ssh"), file)
 	if got.status != ui.CodeFailed || got.talk != said {
 		t.Errorf("%+v", got)
 	}

@@ -25,7 +25,7 @@ To undo it, delete the block. To undo all, delete ~/.ssh/postern.conf and the li
 
 	flagInstall = "put the block into ~/.ssh/postern.conf, and have ~/.ssh/config include it"
 
-	hintBusySSH  = "delete it if no other postern is running, and try again"
+	hintBusySSH  = "try again"
 	hintMoveSSH  = "move it away, and try again"
 	hintSSHOwner = "the folder and what is in it must belong to the user that runs ssh: see who owns them"
 )

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/gofrs/flock"
+
 	"postern/internal/rewrite"
 )
 
@@ -116,19 +118,22 @@ func TestAddAtOnce(t *testing.T) {
 	}
 }
 
-// TestAddAbandoned: the file of a writer that was killed is named.
-func TestAddAbandoned(t *testing.T) {
+// TestAddBusy: a file that another process writes is named, and that process
+// keeps its lock.
+func TestAddBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it waits, by the clock
 		path := filepath.Join(t.TempDir(), "hosts.yaml")
-		if err := os.WriteFile(path+".postern-new", nil, 0o600); err != nil {
+		other := flock.New(path + ".postern-lock")
+		if err := other.Lock(); err != nil {
 			t.Fatal(err)
 		}
+		defer other.Close()
 		err := Add(path, newcomer("a"), FailIfExists)
-		if busy, ok := errors.AsType[*rewrite.BusyError](err); !ok || busy.Path != path+".postern-new" || !strings.Contains(err.Error(), "hosts.yaml.postern-new") {
+		if busy, ok := errors.AsType[*rewrite.BusyError](err); !ok || busy.Path != path || !strings.Contains(err.Error(), "hosts.yaml") {
 			t.Errorf("got %v", err)
 		}
-		if _, err := os.Stat(path + ".postern-new"); err != nil {
-			t.Error("somebody else's file was removed")
+		if _, err := os.Stat(other.Path()); err != nil {
+			t.Error("somebody else's lock file was removed")
 		}
 	})
 }

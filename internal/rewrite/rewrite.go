@@ -1,12 +1,15 @@
-// Package rewrite changes small text files that people write, too: as a whole or
+// Package rewrite changes small text files that people edit too: as a whole or
 // not at all, and one writer at a time.
 //
-// The new text is written beside the file and takes its place by a new name. So
-// whoever reads it meanwhile, and whoever pulls the plug, finds the old text or the new
-// one. That other file can be made but once, which keeps two writers apart.
+// A writer locks a file beside the one it changes (flock, or LockFileEx on
+// Windows), writes the new text to a second one and renames that into place.
+// A reader, or a power failure, finds the old text or the new one. The system
+// releases the lock of a process that is killed, and the next writer replaces
+// what that process left behind.
 package rewrite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,25 +18,27 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
-// Mode is who may read the file afterwards.
+// Mode says who may read the file afterwards.
 type Mode int
 
 const (
-	Private  Mode = iota // its owner alone, whoever might before
-	KeepMode             // whoever might before; its owner alone if it is new
+	Private  Mode = iota // only its owner, whatever the mode was before
+	KeepMode             // whoever could before; only its owner if the file is new
 )
 
-// A BusyError says that another program seems to be writing the file.
-type BusyError struct{ Path string } // of what it writes first
+// A BusyError reports that another process is writing the file.
+type BusyError struct{ Path string }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("%q is there: another postern is writing it, or was killed while it did", e.Path)
+	return fmt.Sprintf("another postern is writing %q", e.Path)
 }
 
-// A NotRegularError says that something else is in the file's place: a folder, a pipe, a
-// link that leads nowhere.
+// A NotRegularError reports that the path is not a regular file but, for
+// example, a directory, a pipe or a dangling link.
 type NotRegularError struct {
 	Path string
 	What string // "is …"
@@ -41,8 +46,8 @@ type NotRegularError struct {
 
 func (e *NotRegularError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.What) }
 
-// CheckRegular says whether there is a file to open at path: nil means that there is one, or
-// nothing. To open what is no file may never end: a pipe waits for who writes to it.
+// CheckRegular returns nil if path is a regular file or does not exist.
+// Opening anything else could block for ever: a pipe waits for a writer.
 func CheckRegular(path string) error {
 	info, err := os.Stat(path)
 	if _, here := os.Lstat(path); here == nil && errors.Is(err, fs.ErrNotExist) {
@@ -54,35 +59,31 @@ func CheckRegular(path string) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return &NotRegularError{path, "is no file"}
+		return &NotRegularError{path, "is not a regular file"}
 	}
 	return nil
 }
 
-// maxSize keeps what is read small: nobody writes as much by hand.
+// maxSize bounds what is read. Nobody writes more by hand.
 const maxSize = 16 << 20
 
-// File has change make a file's text anew, and tells whether that is another text. Of
-// a file that is not there the old text is nil. A file that is kept elsewhere, by a link to it,
-// is replaced there.
+// File replaces the text of a file by what change returns for it, and reports
+// whether the text differs. If the file does not exist, old is nil. If path is
+// a link, the file that it points to is replaced.
 func File(path string, mode Mode, change func(old []byte) ([]byte, error)) (changed bool, err error) {
-	if path, err = behindLinks(path); err != nil {
+	if path, err = resolve(path); err != nil {
 		return false, err
 	}
-	next, err := begin(path + ".postern-new")
+	l, err := lock(path)
 	if err != nil {
 		return false, err
 	}
-	changed, err = replace(next, path, mode, change)
-	if err != nil || !changed {
-		next.Close()
-		os.Remove(next.Name())
-	}
-	return changed, err
+	defer unlock(l)
+	return replace(path, mode, change)
 }
 
-// behindLinks gives the file that is meant by a link to it, and refuses what is none.
-func behindLinks(path string) (string, error) {
+// resolve follows links, and fails for anything that is not a regular file.
+func resolve(path string) (string, error) {
 	if err := CheckRegular(path); err != nil {
 		return "", err
 	}
@@ -93,24 +94,55 @@ func behindLinks(path string) (string, error) {
 	return real, err
 }
 
-// patience is how long to wait for another program that writes.
-const patience = 2 * time.Second
+const (
+	lockSuffix = ".postern-lock"
+	newSuffix  = ".postern-new"
 
-func begin(path string) (*os.File, error) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	lockTimeout = 2 * time.Second
+	lockPoll    = 20 * time.Millisecond
+)
+
+// lock waits until no other process writes the file at path.
+func lock(path string) (*flock.Flock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	for {
+		l := flock.New(path + lockSuffix)
+		_, err := l.TryLockContext(ctx, lockPoll)
+		if err == nil && current(l) {
+			return l, nil
+		}
+		l.Close()
 		switch {
-		case err == nil:
-			return f, nil
-		case !errors.Is(err, fs.ErrExist):
-			return nil, err
-		case time.Now().After(deadline):
+		case ctx.Err() != nil:
 			return nil, &BusyError{path}
+		case err != nil:
+			return nil, err
 		}
 	}
 }
 
-func replace(next *os.File, path string, mode Mode, change func([]byte) ([]byte, error)) (bool, error) {
+// current reports whether the locked file is still the one with its name. A
+// writer removes its lock file; a lock on a removed file excludes nobody.
+func current(l *flock.Flock) bool {
+	locked, err := l.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(l.Path())
+	return err == nil && os.SameFile(locked, named)
+}
+
+// unlock removes the lock file and then releases the lock, so that nobody can
+// lock the file in between. Windows does not remove an open file: there an empty
+// lock file stays.
+func unlock(l *flock.Flock) {
+	os.Remove(l.Path())
+	l.Close()
+}
+
+// replace changes the file at path, which must be locked.
+func replace(path string, mode Mode, change func([]byte) ([]byte, error)) (changed bool, err error) {
 	old, perm, err := read(path)
 	if err != nil {
 		return false, err
@@ -122,31 +154,47 @@ func replace(next *os.File, path string, mode Mode, change func([]byte) ([]byte,
 	if old != nil && string(text) == string(old) {
 		return false, nil
 	}
-	if _, err := next.Write(text); err != nil {
-		return false, err
-	}
 	if mode == Private {
 		perm = 0o600
 	}
-	if runtime.GOOS != "windows" { // it has no such modes
-		if err := next.Chmod(perm); err != nil {
-			return false, err
-		}
-	}
-	if err := next.Sync(); err != nil {
+	temp := path + newSuffix
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed writer
 		return false, err
 	}
-	if err := next.Close(); err != nil {
+	if err := write(temp, text, perm); err != nil {
+		os.Remove(temp)
 		return false, err
 	}
-	if err := os.Rename(next.Name(), path); err != nil {
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
 		return false, err
 	}
-	syncFolder(filepath.Dir(path))
+	syncDir(filepath.Dir(path))
 	return true, nil
 }
 
-// read gives a file's text and mode; nil if there is none.
+// write creates a file and makes sure that its text is on the disk.
+func write(path string, text []byte, perm fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" { // which has no such modes
+		if err := f.Chmod(perm); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// read returns a file's text and mode; the text is nil if there is no file.
 func read(path string) ([]byte, fs.FileMode, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +209,7 @@ func read(path string) ([]byte, fs.FileMode, error) {
 	case err != nil:
 		return nil, 0, err
 	case info.Size() > maxSize:
-		return nil, 0, fmt.Errorf("%q is too large for a configuration", path)
+		return nil, 0, fmt.Errorf("%q is too large for a configuration file", path)
 	}
 	text := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, text); err != nil {
@@ -170,11 +218,11 @@ func read(path string) ([]byte, fs.FileMode, error) {
 	return text, info.Mode().Perm(), nil
 }
 
-// syncFolder makes sure that the new name outlives a power failure. Not every
-// system has a way to, and the file is whole without.
-func syncFolder(path string) {
-	if folder, err := os.Open(path); err == nil {
-		folder.Sync()
-		folder.Close()
+// syncDir makes the new name survive a power failure. Some systems cannot do
+// this; the file is complete either way.
+func syncDir(path string) {
+	if dir, err := os.Open(path); err == nil {
+		dir.Sync()
+		dir.Close()
 	}
 }

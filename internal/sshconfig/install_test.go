@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/gofrs/flock"
+
 	"postern/internal/rewrite"
 )
 
@@ -106,14 +108,18 @@ func TestInstallFails(t *testing.T) {
 	if err := os.Mkdir(config, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Install(folder, home()); err == nil || !strings.Contains(err.Error(), "is no file") {
+	if _, err := Install(folder, home()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("a folder: %v", err)
 	}
 	if all, _ := os.ReadDir(folder); len(all) != 2 { // the folder, and our own file
 		t.Errorf("there is %v", all)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		write(t, filepath.Join(folder, "postern.conf.postern-new"), "", 0o600)
+		other := flock.New(filepath.Join(folder, "postern.conf.postern-lock"))
+		if err := other.Lock(); err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
 		_, err := Install(folder, home())
 		if _, ok := errors.AsType[*rewrite.BusyError](err); !ok {
 			t.Errorf("another one writes: %v", err)
