@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/width"
 )
 
 // A Position is a place in a file; lines and columns count from 1, columns in
@@ -108,13 +110,13 @@ func (d Diagnostic) excerpt() (shown, carets string) {
 	under.WriteString(strings.Repeat(" ", utf8.RuneCountInString(head)))
 	n := 0
 	for _, r := range line {
-		cell, width := show(r)
+		cell, columns := show(r)
 		text.WriteString(cell)
 		switch {
 		case n < column:
-			under.WriteString(strings.Repeat(" ", width))
+			under.WriteString(strings.Repeat(" ", columns))
 		case n < column+d.Width:
-			under.WriteString(strings.Repeat("^", width))
+			under.WriteString(strings.Repeat("^", columns))
 		}
 		n++
 	}
@@ -127,7 +129,7 @@ func (d Diagnostic) excerpt() (shown, carets string) {
 
 // show gives the form in which a character can be put on a terminal, and how
 // many columns it takes there.
-func show(r rune) (cell string, width int) {
+func show(r rune) (cell string, columns int) {
 	switch {
 	case r == '\t':
 		return "    ", 4
@@ -137,7 +139,9 @@ func show(r rune) (cell string, width int) {
 		return string(r), 0
 	case !unicode.IsGraphic(r):
 		return string(utf8.RuneError), 1
-	case unicode.Is(wide, r):
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
 		return string(r), 2
 	}
 	return string(r), 1
@@ -151,28 +155,6 @@ func visible(text string) string {
 		b.WriteString(cell)
 	}
 	return b.String()
-}
-
-// wide holds the characters that take two columns: the large blocks of
-// Unicode's East Asian Width, which is near enough to put a caret in place.
-var wide = &unicode.RangeTable{
-	R16: []unicode.Range16{
-		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, // Hangul Jamo
-		{Lo: 0x2e80, Hi: 0x303e, Stride: 1}, // CJK radicals, punctuation
-		{Lo: 0x3041, Hi: 0xa4cf, Stride: 1}, // Kana to Yi
-		{Lo: 0xa960, Hi: 0xa97f, Stride: 1},
-		{Lo: 0xac00, Hi: 0xd7a3, Stride: 1}, // Hangul syllables
-		{Lo: 0xf900, Hi: 0xfaff, Stride: 1},
-		{Lo: 0xfe30, Hi: 0xfe6f, Stride: 1},
-		{Lo: 0xff00, Hi: 0xff60, Stride: 1}, // full-width forms
-		{Lo: 0xffe0, Hi: 0xffe6, Stride: 1},
-	},
-	R32: []unicode.Range32{
-		{Lo: 0x1f300, Hi: 0x1f64f, Stride: 1}, // pictographs
-		{Lo: 0x1f680, Hi: 0x1f6ff, Stride: 1},
-		{Lo: 0x1f900, Hi: 0x1f9ff, Stride: 1},
-		{Lo: 0x20000, Hi: 0x3fffd, Stride: 1}, // CJK extensions
-	},
 }
 
 // A finding is a diagnostic before its line is looked up.

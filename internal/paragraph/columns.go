@@ -1,32 +1,33 @@
 package paragraph
 
 import (
+	"fmt"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
 )
 
-// Columns writes each row as a line in which its cells line up with those of the
-// others. Rows may differ in length, and no line ends in blanks.
+// Columns returns each row as a line in which the cells of a column are aligned.
+// Rows may have different lengths. No line ends in blanks.
+//
+// It is text/tabwriter with two rules added: a short row does not end a column,
+// and no blanks are left after the last cell.
 func Columns(rows [][]string) []string {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
+	if len(rows) == 0 {
+		return nil
 	}
-	lines := make([]string, len(rows))
-	for n, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(cell)
-			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
-			}
-		}
-		lines[n] = strings.TrimRight(line.String(), " ")
+	cells := 0
+	for _, row := range rows {
+		cells = max(cells, len(row))
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t")+strings.Repeat("\t", cells-len(row)))
+	}
+	w.Flush()
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
 	}
 	return lines
 }
