@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// identify gives each of the distinct names an id that depends on the name
-// alone, so that it is the same in every policy. An id is 32 bits, neither of
-// whose 16-bit halves is 0: nft then prints it like any traffic class,
+// identify returns an id for each of the distinct names. An id depends on the
+// name alone, so that it is the same in every policy. It has 32 bits, and
+// neither of its 16-bit halves is 0: nft then prints it like any traffic class,
 // "1f3a:90c2", and reads it back.
 //
-// At 10,000 doors two names out of all share a hash one time in ten. Names that
-// do are hashed again together with each other: both get other ids than either
-// would have alone, so that neither can be taken for the other when the policy
-// changes; what their sources had earned is then forgotten.
+// With 10,000 doors, the chance that any two names share a hash is one in ten.
+// Such names are hashed again together with each other. Each of them gets an id
+// that it would not have alone, so that neither can be taken for the other when
+// the policy changes. The progress and grants under the old ids are then lost.
 func identify(names []string) ([]uint32, error) {
 	ids := make([]uint32, len(names))
 	holders := make(map[uint32][]int, len(names))
@@ -36,7 +36,7 @@ func identify(names []string) ([]uint32, error) {
 		if len(shared) == 0 {
 			return ids, nil
 		}
-		slices.SortFunc(shared, slices.Compare) // map order must not show
+		slices.SortFunc(shared, slices.Compare) // the result must not depend on map order
 		for _, at := range shared {
 			together := make([]string, len(at))
 			for i, j := range at {

@@ -34,8 +34,8 @@ doors:
     knock: {sequence: [8010, icmp/echo, udp/53]}
 `, `
 11:24 tcp/8010 is allowed (line 5), so the door never opens
-11:30 icmp/echo is allowed from 192.0.2.0/24 (line 6), so it is no knock from there
-11:41 udp/53 is allowed on eth1 (line 7), so it is no knock from there`},
+11:30 icmp/echo is allowed from 192.0.2.0/24 (line 6), so from there it does not count as a knock
+11:41 udp/53 is allowed on eth1 (line 7), so from there it does not count as a knock`},
 		"an allowed service": {`
 allow:
   - service: tcp/20-30
@@ -44,7 +44,7 @@ doors:
     service: [tcp/22, tcp/443]
     knock: {sequence: [1234, 2345, 3456]}
 `, `
-5:5 tcp/22 is allowed to everyone, and so door ssh (line 7) hides nothing`},
+5:5 tcp/22 is allowed for everyone, so door ssh (line 7) hides nothing`},
 		"services as knocks": {`
 doors:
   ssh:
@@ -54,9 +54,9 @@ doors:
     service: tcp/8443
     knock: {sequence: [4321, 5432, 22]}
 `, `
-7:30 tcp/22 is a service of this very door
-7:34 tcp/8443 is also the service of door web (line 8): whoever may enter there cannot knock here
-10:36 tcp/22 is also the service of door ssh (line 5): whoever may enter there cannot knock here`},
+7:30 tcp/22 is a service of this door
+7:34 tcp/8443 is also the service of door web (line 8): a client with a grant there cannot knock here
+10:36 tcp/22 is also the service of door ssh (line 5): a client with a grant there cannot knock here`},
 		"short sequences": {`
 doors:
   a:
@@ -68,7 +68,7 @@ doors:
 `, `
 7:24 any scan of all ports opens a door with one knock
 10:24 two knocks can be guessed`},
-		"the same port twice running": {`
+		"the same port twice in a row": {`
 doors:
   a:
     service: tcp/22
@@ -77,7 +77,7 @@ doors:
     service: tcp/23
     knock: {sequence: [2345, 3456, 2345]}
 `, `
-7:30 tcp/1234 twice running: when a system sends the first knock again, that is the second`},
+7:30 tcp/1234 twice in a row: a retransmission of the first knock counts as the second`},
 		"in order": {`
 allow:
   - service: tcp/5001-5999

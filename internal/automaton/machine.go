@@ -1,40 +1,41 @@
-// Package automaton compiles a policy to the machine that decides about knocks,
-// and runs that machine as the reference which every firewall is tested against.
+// Package automaton compiles a policy to the state machine that judges knocks.
+// It also runs that machine as the reference that every firewall is tested
+// against.
 //
 // # The machine
 //
-// A state is the progress of one source. Root means that it has none. An input
-// is one packet that would open a new connection to this host and that the
-// policy does not allow anyway: a pure TCP SYN, a UDP datagram or an ICMP echo
-// request of no known flow. For each input, in this order:
+// A state is the progress of one source; Root is no progress. An input is one
+// packet that would open a new connection to this host and that no allow entry
+// of the policy matches: a pure TCP SYN, a UDP datagram or an ICMP echo request
+// that belongs to no known flow. For each input, the first rule that matches:
 //
-//  1. The same packet was admitted before (a SYN that the client's system sent
-//     again): it is admitted, and nothing changes.
+//  1. The same packet was admitted before (a SYN that the client's system
+//     retransmits): it is admitted, and nothing changes.
 //  2. The source holds a grant for the service addressed: it is admitted, and
-//     with `admit: one` the grant is used up. (With `admit: any` it is good for
-//     any number but a flood.) Progress stays as it is.
+//     with `admit: one` the grant is used up. (With `admit: any` it admits any
+//     number of connections up to a rate.) Progress stays as it is.
 //  3. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
 //  4. Otherwise its progress is forgotten. If root has an edge for the port and
 //     the source's budget of first knocks is not spent, it moves there.
-//  5. What is not admitted is covered, in a way that never depends on progress.
+//  5. What is not admitted gets the policy's cover, whatever its progress.
 //
-// The doors' sequences form a trie, so that doors which begin alike share
-// states and every state has at most one edge for a port. Two more things are
-// edges too. With `retransmits: ignore` a state has a loop for every port
-// already knocked and for the services of the doors it leads to: the source
-// stays, and so does its deadline. And a door with `forfeit`, under which any
-// input that is not admitted loses the source's grants, keeps the source in a
-// state of its own for one more step_timeout, in which its own knocks cost it
-// nothing when they come again.
+// The doors' sequences form a trie: doors that begin alike share states, and
+// every state has at most one edge for a port. Two more features are edges too.
+// With `retransmits: ignore` a state has a loop for every port already knocked
+// and for the services of the doors it leads to: the source stays in the state,
+// and its deadline does not change. With `forfeit`, any input that is not
+// admitted costs the source its grants. Such a door keeps the source in a state
+// of its own for one more step_timeout after the last knock. In that state,
+// repeated knocks of the door cost nothing.
 //
-// # Names that last
+// # Stable names
 //
 // Firewalls keep the progress and the grants of sources while a policy is
 // replaced. So states and services are named by a hash of what they are (see
-// id.go), never by a number that another policy could give to something else.
+// id.go). A running number could mean something else in the next policy.
 //
-// The package is pure: it knows no socket and no clock.
+// The package is pure: it opens no socket and reads no clock.
 package automaton
 
 import (
@@ -47,77 +48,77 @@ import (
 	"postern/internal/policy"
 )
 
-// AdmittedFor is how long an admitted packet is known again. Linux sends a SYN
-// again after 1, 3, 7, 15, 31 and 63 seconds (tcp_syn_retries is 6), so that
-// this covers the first connection attempt whole.
+// AdmittedFor is how long an admitted packet is recognized when it is sent
+// again. Linux retransmits a SYN after 1, 3, 7, 15, 31 and 63 seconds
+// (tcp_syn_retries is 6), so this covers the whole first connection attempt.
 const AdmittedFor = 70 * time.Second
 
-// A Budget bounds how often something may be done: Burst times at once, after a
-// pause, and Rate times a second over time.
+// A Budget is a rate limit: Burst events at once after a pause, and Rate events
+// a second in the long run.
 type Budget struct {
 	Rate, Burst int
-	Buckets     int // how many buckets a firewall may share among all sources; 0: each has its own
+	Buckets     int // how many buckets all sources may share; 0: each source has its own
 }
 
-// FirstKnocks is how many first knocks a source may make. It keeps one that knocks
-// and resets in a loop cheap, and lets in twenty clients behind
-// one address at once; a single client never comes near it.
+// FirstKnocks limits the first knocks of one source. It keeps a source cheap
+// that knocks and resets in a loop. Twenty clients behind one address can still
+// knock at once; a single client never reaches the limit.
 var FirstKnocks = Budget{Rate: 10, Burst: 20, Buckets: 65536}
 
-// Connections is how many new connections one `admit: any` grant lets in. It is
-// far more than a browser opens. Each is remembered for AdmittedFor, and without a
-// bound one guest, or whoever forges its address, could fill that memory and so
-// shut every door.
+// Connections limits the new connections that one `admit: any` grant admits. It
+// is far more than a browser opens. Each connection is remembered for
+// AdmittedFor. Without a limit, one client, or anyone who forges its address,
+// could fill that memory and lock everybody out.
 var Connections = Budget{Rate: 100, Burst: 200}
 
-// Parameters are what the rules of the package comment leave open: what of a
-// packet a firewall can tell, and what it bounds. Compile gives Exact ones; a
-// firewall that works otherwise says how.
+// Parameters are what the rules of the package comment leave open: which
+// packets a firewall can recognize, and what it limits. Compile uses Exact; a
+// firewall that works differently sets its own.
 type Parameters struct {
 	Inputs      Inputs
 	Known       Known
-	FirstKnocks Budget // the zero value: there is no bound
-	Connections Budget // the same
+	FirstKnocks Budget // the zero value: no limit
+	Connections Budget // the zero value: no limit
 }
 
 // Exact are the parameters that the package comment describes.
 var Exact = Parameters{Inputs: NewConnections, Known: SameSYN, FirstKnocks: FirstKnocks, Connections: Connections}
 
-// Inputs says which packets of no known flow are inputs.
+// Inputs says which packets that belong to no known flow are inputs.
 type Inputs int
 
 const (
-	NewConnections Inputs = iota // those that open a connection: of TCP, a pure SYN
-	AnyPacket                    // all, as in the classic iptables recipe
+	NewConnections Inputs = iota // packets that open a connection; for TCP, a pure SYN
+	AnyPacket                    // any packet, as in the classic iptables recipe
 )
 
-// Known says which packets are part of a flow that was let in, and so no inputs.
-// Of UDP and ICMP it is always those that connection tracking calls so; with
-// SameSYN these are the flows that it has confirmed.
+// Known says which packets belong to a flow that was let in, and so are not
+// inputs. For UDP and ICMP, connection tracking always decides; with SameSYN,
+// only flows that it has confirmed count.
 type Known int
 
 const (
-	// SameSYN: TCP is judged ahead of connection tracking. Rule 1 knows an
-	// admitted SYN by its sequence number, too, and nothing else.
+	// SameSYN: TCP is judged before connection tracking. Rule 1 recognizes an
+	// admitted SYN by its sequence number; no other TCP packet is known.
 	SameSYN Known = iota
-	// Confirmed: any packet with the addresses and ports of one that was let in.
+	// Confirmed: any packet with the addresses and ports of one that was let
+	// in.
 	Confirmed
-	// Answered: the same, once this host has answered.
+	// Answered: as Confirmed, but only once this host has answered.
 	Answered
 )
 
-// A StateID names a state across policies; Root is the state of a source that
-// has not knocked.
+// A StateID identifies a state across policies.
 type StateID uint32
 
 // Root is the state of a source with no progress.
 const Root StateID = 0
 
-// A ServiceID names a service across policies. It is never 0.
+// A ServiceID identifies a service across policies. It is never 0.
 type ServiceID uint32
 
-// A Machine is what a policy's doors compile to. All its slices have an order
-// that depends on the policy's text alone.
+// A Machine is a compiled policy. The order of its slices depends only on the
+// policy's text.
 type Machine struct {
 	Policy     *policy.Policy
 	Parameters Parameters
@@ -131,25 +132,25 @@ type Machine struct {
 	loops   map[input]bool
 	service map[serviceKey]*Service
 
-	forfeited []ServiceID // what strays lose
+	forfeited []ServiceID // the services whose grants a stray packet costs
 }
 
 // A State is the progress of a source that has knocked at least once.
 type State struct {
 	ID      StateID
 	Path    []policy.Port // the knocks that lead here
-	Opened  bool          // the door at the end of Path has been opened just now
-	Timeout time.Duration // how long the source may stay
-	Loops   []policy.Port // inputs that leave the source here, its deadline unchanged
+	Opened  bool          // the last knock of Path has just opened its door
+	Timeout time.Duration // how long the source may stay here
+	Loops   []policy.Port // inputs that change neither the state nor its deadline
 }
 
-// An Edge is a move on one input.
+// An Edge is a transition on one input.
 type Edge struct {
 	From        StateID
 	On          policy.Port
 	To          StateID // Root, or the door's Opened state, after a last knock
 	Door        int     // the index of the door that this last knock opens; -1 for another knock
-	KeepsGrants bool    // this input loses no grant
+	KeepsGrants bool    // this input costs no grant, whatever forfeit says
 }
 
 // A Door is a policy's door with its services resolved.
@@ -158,20 +159,21 @@ type Door struct {
 	Services []int // indices in Machine.Services
 }
 
-// A Service is something hidden that a grant opens. Several doors may lead to
-// it; the policy makes sure that they agree on everything here.
+// A Service is a hidden service that a grant opens. Several doors may lead to
+// it; the policy makes sure that they agree on all fields.
 type Service struct {
 	ID         ServiceID
 	Port       policy.Port
-	Address    netip.Addr     // only on this local address; the zero value is any
-	Forward    netip.AddrPort // where it really is; the zero value: on this host
+	Address    netip.Addr     // the local address; the zero value: any
+	Forward    netip.AddrPort // the host behind this one; the zero value: on this host
 	Masquerade bool
 	Admit      policy.Admit
 	Forfeit    bool
 }
 
-// String gives the service as a policy would write it, with what tells it from
-// others on the same port: "tcp/22", "tcp/22 on 192.0.2.1", "tcp/443 to 10.0.0.5:8443".
+// String returns the service as in a policy, with what distinguishes it from
+// others on the same port: "tcp/22", "tcp/22 on 192.0.2.1", "tcp/443 to
+// 10.0.0.5:8443".
 func (s *Service) String() string {
 	text := s.Port.String()
 	if s.Address.IsValid() {
@@ -183,26 +185,26 @@ func (s *Service) String() string {
 	return text
 }
 
-// input is a state and what arrives in it.
+// input is a state and the port that is knocked in it.
 type input struct {
 	state StateID
 	port  policy.Port
 }
 
-// serviceKey is what packets address; Addr is the zero value where any local
-// address will do.
+// serviceKey is the destination of a packet; address is the zero value for a
+// service on any local address.
 type serviceKey struct {
 	port    policy.Port
 	address netip.Addr
 }
 
-// node is a state while the trie grows; its names are given at the end.
+// node is a state while the trie is built; id is set at the end.
 type node struct {
 	path     []policy.Port
 	opened   bool
 	timeout  time.Duration
 	ignore   bool
-	services []policy.Port // of all doors that it leads to
+	services []policy.Port // of all doors that the node leads to
 	children []*node
 	on       policy.Port // the knock that leads here
 	door     int         // at a leaf: the door; -1 elsewhere
@@ -210,8 +212,9 @@ type node struct {
 	id       StateID
 }
 
-// Compile turns a policy into its machine, with Exact parameters. It fails only when names cannot be
-// told apart, which takes two policies built for it (see id.go).
+// Compile returns the machine of a policy, with Exact parameters. It fails only
+// if the names of two states or services cannot be told apart, which takes a
+// policy built for that purpose (see id.go).
 func Compile(p *policy.Policy) (*Machine, error) {
 	m := &Machine{Policy: p, Parameters: Exact}
 	if err := m.compileServices(); err != nil {
@@ -272,7 +275,7 @@ func (m *Machine) compileServices() error {
 	return nil
 }
 
-// add grows the trie by one door.
+// add adds one door to the trie.
 func (n *node) add(index int, d *policy.Door) {
 	knock := &d.Knock
 	for i, port := range knock.Sequence {
@@ -303,8 +306,8 @@ func (n *node) add(index int, d *policy.Door) {
 	}
 }
 
-// all appends the nodes that are states: those on the way, not the leaves,
-// which leave no progress behind, but the opened states after them.
+// all appends the nodes that are states: inner nodes, and the opened states
+// after leaves. A leaf itself leaves no progress.
 func (n *node) all(nodes []*node) []*node {
 	if n.door >= 0 {
 		if n.after != nil {
@@ -321,7 +324,8 @@ func (n *node) all(nodes []*node) []*node {
 	return nodes
 }
 
-// name is what the state is, for its hash: all that its meaning depends on.
+// name returns everything that the meaning of the state depends on, for its
+// hash.
 func (n *node) name() string {
 	var b strings.Builder
 	b.WriteString("state")
@@ -338,7 +342,7 @@ func (n *node) name() string {
 
 // collect fills States and Edges.
 func (m *Machine) collect(root *node, nodes []*node) {
-	first := map[policy.Port]*node{} // root's children, where opened states lead on
+	first := map[policy.Port]*node{} // root's children, where opened states lead
 	for _, c := range root.children {
 		first[c.on] = c
 	}
@@ -355,8 +359,8 @@ func (m *Machine) collect(root *node, nodes []*node) {
 	for _, n := range nodes {
 		children := n.children
 		if n.opened {
-			// The first knock begins anew, and costs no grant: it may be
-			// the client's next knock or the last one's retransmission.
+			// The first knock begins again and costs no grant: it may be the
+			// client's next knock or a retransmission.
 			children = []*node{first[n.path[0]]}
 		}
 		s := State{ID: n.id, Path: n.path, Opened: n.opened, Timeout: n.timeout}
@@ -373,7 +377,7 @@ func (m *Machine) collect(root *node, nodes []*node) {
 	}
 }
 
-// index builds the maps that Step looks things up in.
+// index builds the maps for Step.
 func (m *Machine) index() {
 	m.states = make(map[StateID]*State, len(m.States))
 	m.edges = make(map[input]*Edge, len(m.Edges))
@@ -399,12 +403,11 @@ func (m *Machine) index() {
 	}
 }
 
-// State gives a state by its name, and nil for Root and for names that are not
-// of this machine.
+// State returns the state with the id, or nil for Root and for ids of other
+// machines.
 func (m *Machine) State(id StateID) *State { return m.states[id] }
 
-// Addressed gives the service that a packet to a local address and port asks
-// for, or nil.
+// ServiceAt returns the service at a local address and port, or nil.
 func (m *Machine) ServiceAt(dest netip.Addr, port policy.Port) *Service {
 	if s := m.service[serviceKey{port, dest.Unmap()}]; s != nil {
 		return s

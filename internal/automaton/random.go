@@ -6,34 +6,34 @@ import (
 	"postern/internal/policy"
 )
 
-// exactStates is how many states a machine may have for all of them to be part
-// of the chain. In larger machines only the states on a door's own path are;
-// the others count as root, from which they differ only for the few ports that
-// they have edges and loops for.
+// exactStates is the largest number of states that are all part of the chain.
+// In larger machines only the states on a door's own path are. The others count
+// as root; they differ from it only for the few ports that they have edges and
+// loops for.
 const exactStates = 64
 
-// randomScan gives for each door the average number of random probes until its
-// first grant: the expected time to absorption of the Markov chain that the
-// machine is under a random scan.
+// randomScan returns, for each door, the average number of random probes until
+// its first grant. That is the expected time to absorption of the Markov chain
+// that the machine is under a random scan.
 func (m *Machine) randomScan(s Scan) []Result {
-	leaving := m.leaving()
-	// Doors with the same kinds of knocks are scanned alike.
+	outgoing := m.outgoing()
+	// Doors that knock with the same protocols see the same scan.
 	type kinds struct{ tcp, udp, echo bool }
-	scans := map[kinds]*chance{}
+	scans := map[kinds]*randomModel{}
 	results := make([]Result, len(m.Doors))
 	for i := range m.Doors {
 		of := protocols(m.Doors[i].Knock.Sequence)
 		k := kinds{of[policy.TCP], of[policy.UDP], of[policy.ICMP]}
 		if scans[k] == nil {
-			scans[k] = newChance(m, s, m.targets(of), leaving)
+			scans[k] = newRandomModel(m, s, m.targets(of), outgoing)
 		}
 		results[i] = scans[k].open(i)
 	}
 	return results
 }
 
-// leaving gives the edges from each state.
-func (m *Machine) leaving() map[StateID][]*Edge {
+// outgoing returns the edges from each state.
+func (m *Machine) outgoing() map[StateID][]*Edge {
 	from := make(map[StateID][]*Edge, len(m.States)+1)
 	for i := range m.Edges {
 		e := &m.Edges[i]
@@ -42,19 +42,19 @@ func (m *Machine) leaving() map[StateID][]*Edge {
 	return from
 }
 
-// A chance is a random scan of some targets.
-type chance struct {
-	machine *Machine
-	scan    Scan
-	targets targets
-	leaving map[StateID][]*Edge
-	first   []*Edge // root's edges for live targets
-	exact   bool    // all states are part of the chain
+// A randomModel is a random scan of some targets.
+type randomModel struct {
+	machine  *Machine
+	scan     Scan
+	targets  targets
+	outgoing map[StateID][]*Edge
+	first    []*Edge // root's edges for live targets
+	exact    bool    // all states are part of the chain
 }
 
-func newChance(m *Machine, s Scan, t targets, leaving map[StateID][]*Edge) *chance {
-	c := &chance{machine: m, scan: s, targets: t, leaving: leaving, exact: len(m.States) <= exactStates}
-	for _, e := range leaving[Root] {
+func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge) *randomModel {
+	c := &randomModel{machine: m, scan: s, targets: t, outgoing: outgoing, exact: len(m.States) <= exactStates}
+	for _, e := range outgoing[Root] {
 		if t.live[e.On] {
 			c.first = append(c.first, e)
 		}
@@ -62,12 +62,12 @@ func newChance(m *Machine, s Scan, t targets, leaving map[StateID][]*Edge) *chan
 	return c
 }
 
-// open gives the average number of probes until a door's first grant.
+// open returns the average number of probes until a door's first grant.
 //
-// The budget of first knocks makes it a lower bound. As many of them must pass
-// as the chain says, whenever they do, and in a time t no more than Burst+Rate*t
-// pass.
-func (c *chance) open(door int) Result {
+// The budget of first knocks makes it a lower bound: the chain says how many
+// first knocks are needed, and in a time t no more than Burst+Rate*t of them
+// count.
+func (c *randomModel) open(door int) Result {
 	result := Result{Door: &c.machine.Doors[door]}
 	if len(c.first) == 0 { // everything is allowed
 		return result
@@ -85,16 +85,16 @@ func (c *chance) open(door int) Result {
 }
 
 // A chain is an absorbing Markov chain. State 0 is root, and the last column of
-// a row leads to the door's grant. What happens in a state until it is left is
-// one step of the chain.
+// a row leads to the door's grant. One step of the chain is all that happens in
+// a state until it is left.
 type chain struct {
 	next   [][]float64 // the probability of each next state
 	probes []float64   // the average number of probes in the state
 	first  []float64   // the average number of first knocks among them
 }
 
-// chain builds the chain of a door.
-func (c *chance) chain(door int) *chain {
+// chain returns the chain of a door.
+func (c *randomModel) chain(door int) *chain {
 	index := c.states(door)
 	grant := len(index)
 	k := &chain{
@@ -108,7 +108,7 @@ func (c *chance) chain(door int) *chain {
 		}
 		return index[e.To] // 0 for the states that count as root
 	}
-	first := c.first // those that matter by themselves
+	first := c.first // those with a state of their own in the chain
 	if !c.exact {
 		first = []*Edge{c.machine.edges[input{Root, c.machine.Doors[door].Knock.Sequence[0]}]}
 	}
@@ -120,7 +120,7 @@ func (c *chance) chain(door int) *chain {
 }
 
 // states numbers the states of a door's chain.
-func (c *chance) states(door int) map[StateID]int {
+func (c *randomModel) states(door int) map[StateID]int {
 	index := map[StateID]int{Root: 0}
 	if c.exact {
 		for i := range c.machine.States {
@@ -138,12 +138,12 @@ func (c *chance) states(door int) map[StateID]int {
 }
 
 // fill computes one row of the chain.
-func (c *chance) fill(k *chain, id StateID, at int, first []*Edge, to func(*Edge) int) {
+func (c *randomModel) fill(k *chain, id StateID, at int, first []*Edge, to func(*Edge) int) {
 	all := float64(len(c.targets.ports))
 	row := k.next[at]
-	taken := map[policy.Port]bool{} // what does not fall back to root's edges
+	taken := map[policy.Port]bool{} // ports that do not fall back to root's edges
 	stay := float64(len(c.targets.ports) - len(c.targets.live))
-	left := all - stay // what is a stray, once the rest is taken off
+	left := all - stay // strays, once the rest is subtracted
 	state := c.machine.states[id]
 	if state != nil {
 		for _, port := range state.Loops {
@@ -153,7 +153,7 @@ func (c *chance) fill(k *chain, id StateID, at int, first []*Edge, to func(*Edge
 				left--
 			}
 		}
-		for _, e := range c.leaving[id] {
+		for _, e := range c.outgoing[id] {
 			if c.targets.live[e.On] {
 				taken[e.On] = true
 				weight := min(left, float64(c.scan.CPUs))
@@ -176,8 +176,8 @@ func (c *chance) fill(k *chain, id StateID, at int, first []*Edge, to func(*Edge
 		}
 	}
 
-	// The source leaves with the first probe that is no loop, or when its
-	// time is up, if that is earlier.
+	// The source leaves with the first probe that is not a loop, or when its
+	// time is up.
 	probes, expired := all/(all-stay), 0.0
 	if state != nil {
 		chances := float64((state.Timeout - 1) / c.scan.interval())
@@ -195,12 +195,12 @@ func (c *chance) fill(k *chain, id StateID, at int, first []*Edge, to func(*Edge
 	k.first[at] = firsts * probes / all
 }
 
-// solve gives the average numbers of probes and of first knocks on the way from
-// root to the grant; infinity if no way leads there.
+// solve returns the average numbers of probes and of first knocks on the way
+// from root to the grant, or infinity if there is no such way.
 //
-// It eliminates state after state and never subtracts (Grassmann, Taksar and
-// Heyman, 1985), so that probabilities of 1 in 65,535^32 come out as exactly
-// as any.
+// It eliminates one state after the other and never subtracts (Grassmann,
+// Taksar and Heyman, 1985). So probabilities of 1 in 65,535^32 are as exact as
+// any other.
 func (k *chain) solve() (probes, first float64) {
 	grant := len(k.next)
 	for n := grant - 1; n > 0; n-- {

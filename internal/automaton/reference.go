@@ -10,23 +10,23 @@ import (
 // An Input is one packet that would open a new connection to this host.
 type Input struct {
 	Source, Dest netip.Addr
-	Port         policy.Port // what it addresses
+	Port         policy.Port // the destination port
 	SourcePort   uint16      // 0 for an ICMP echo request
 	Sequence     uint32      // the SYN's sequence number; 0 for UDP and ICMP
 }
 
-// A Verdict is what becomes of an input.
+// A Verdict is the decision about an input.
 type Verdict struct {
 	Admitted bool
-	Rule     int      // which of the rules of the package comment decided: 1 to 4
+	Rule     int      // the rule of the package comment that decided: 1 to 4
 	From, To StateID  // the source's state before and after
-	Door     *Door    // the door whose last knock this was, also when the source may not have its grants
-	Granted  bool     // whether it got them
-	Service  *Service // the service admitted to; nil when covered
+	Door     *Door    // the door whose last knock this was, granted or not
+	Granted  bool     // whether the source got the door's grants
+	Service  *Service // the service admitted to; nil if not admitted
 }
 
-// A Reference runs a machine in memory: what a firewall must do, said as
-// plainly as possible. It is not safe for concurrent use.
+// A Reference runs a machine in memory, as simply as possible. It defines what
+// a firewall must do. It is not safe for concurrent use.
 type Reference struct {
 	machine  *Machine
 	progress map[netip.Addr]progress
@@ -50,13 +50,13 @@ type grant struct {
 	connections bucket // with `admit: any`
 }
 
-// bucket holds what is left of a budget, as time: each use costs one second over
-// Rate. The zero value is a new one, which is full.
+// bucket holds what has been used of a budget, as time: each use costs one
+// second over Rate. The zero value is a full bucket.
 type bucket struct {
 	spent, at time.Duration
 }
 
-// take takes one from the bucket, if there is one left.
+// take takes one from the bucket and reports whether there was one left.
 func (b *bucket) take(budget Budget, at time.Duration) bool {
 	if budget == (Budget{}) {
 		return true
@@ -70,7 +70,7 @@ func (b *bucket) take(budget Budget, at time.Duration) bool {
 	return true
 }
 
-// NewReference gives the machine as it is when nobody has knocked yet.
+// NewReference returns a reference in which nobody has knocked yet.
 func NewReference(m *Machine) *Reference {
 	return &Reference{
 		machine:  m,
@@ -81,8 +81,8 @@ func NewReference(m *Machine) *Reference {
 	}
 }
 
-// Step judges one input that arrives at a time counted from any fixed moment.
-// Times must not go back.
+// Step judges one input. The time counts from any fixed moment and must not go
+// back.
 func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	in.Source, in.Dest = in.Source.Unmap(), in.Dest.Unmap()
 	source := r.machine.Policy.Source.Mask(in.Source)
@@ -131,7 +131,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	return v
 }
 
-// at gives the state that a source is in.
+// at returns the state that a source is in.
 func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
 	if p, ok := r.progress[source]; ok && at < p.until {
 		return p.state
@@ -139,8 +139,8 @@ func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
 	return Root
 }
 
-// use tells whether the source holds a grant for the service, and uses it up
-// where it is good for one connection.
+// use reports whether the source holds a grant for the service, and removes the
+// grant if it is good for one connection only.
 func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 	key := grantKey{source, s.ID}
 	g := r.grants[key]
@@ -154,29 +154,30 @@ func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 	return true
 }
 
-// grant gives the source the door's grants, if it may have them: with a source
-// mask, it is the sender's own address that `from` is about.
+// grant gives the source the door's grants and reports whether it may have
+// them. `from` is about the sender's own address, not its masked source.
 func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) bool {
 	if !d.HasFamilyOf(sender) || !d.AcceptsFrom(sender) {
 		return false
 	}
 	for _, i := range d.Services {
 		g := &grant{until: at + d.OpenFor}
-		// Giving it takes one of its connections, as that is how kernels count.
+		// A grant starts with one connection taken, because kernels count so.
 		g.connections.take(r.machine.Parameters.Connections, at)
 		r.grants[grantKey{source, r.machine.Services[i].ID}] = g
 	}
 	return true
 }
 
-// forfeit takes the grants for services that a stray packet loses.
+// forfeit removes the grants that a stray packet costs.
 func (r *Reference) forfeit(source netip.Addr) {
 	for _, id := range r.machine.forfeited {
 		delete(r.grants, grantKey{source, id})
 	}
 }
 
-// spend takes a first knock from the source's budget, if there is one left.
+// spend takes a first knock from the source's budget and reports whether there
+// was one left.
 func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
 	b := r.budgets[source]
 	if b == nil {

@@ -9,49 +9,48 @@ import (
 	"postern/internal/policy"
 )
 
-// An Order is the order in which a scan takes the ports.
+// An Order is the order in which a scan probes the ports.
 type Order string
 
 const (
-	// An Ascending scan probes every port once in order, and then once more.
-	// Where doors have knocks of several kinds, it sends an echo request
-	// first, then goes through TCP, then through UDP. A Descending scan is
-	// the reverse.
+	// An Ascending scan probes every port in order, twice. If doors use several
+	// protocols, it sends an echo request first, then goes through TCP, then
+	// through UDP. A Descending scan is the reverse.
 	Ascending  Order = "ascending"
 	Descending Order = "descending"
-	// Random scans choose each port independently and never stop.
+	// A Random scan chooses each port independently and never stops.
 	Random Order = "random"
 )
 
-// A Scan is somebody who knows nothing of the policy and tries every port,
-// from one address, which may knock at every door.
+// A Scan is a sender that knows nothing of the policy and probes every port
+// from one address that no door's `from` excludes.
 type Scan struct {
 	Order Order
-	// Rate is how many probes are sent in a second; 0 is as 10,000.
+	// Rate is the number of probes a second; 0 means 10,000.
 	Rate float64
-	// CPUs is how many packets the host may judge at the same moment; 0 is
-	// as 1. A state that one processor has read cannot be spoiled for it by
-	// what the others judge meanwhile, so that of CPUs packets that arrive in
-	// a row any one may be the next knock. The answers are then bounds in the
-	// attacker's favour: no fewer probes will do.
+	// CPUs is how many packets the host may judge at the same moment; 0 means
+	// 1. If one processor has read a state, packets on other processors cannot
+	// reset it for that one. So of CPUs packets that arrive in a row, any may
+	// be the next knock. The results are then bounds in the attacker's favour:
+	// fewer probes will not do.
 	CPUs int
 }
 
-// A Result is what a scan does to one door.
+// A Result is the effect of a scan on one door.
 type Result struct {
 	Door *Door
-	// Opens tells whether the scan opens the door at all.
+	// Opens reports whether the scan opens the door at all.
 	Opens bool
-	// Probes is how many probes it takes, the last knock included: exactly
-	// for a scan in order, on average for a random one. It is 0 if the door
-	// does not open.
+	// Probes is how many probes it takes, including the last knock: exact for a
+	// scan in order, the average for a random one. It is 0 if the door does not
+	// open.
 	Probes float64
 }
 
-// Scan tells what a scan does to each door, in the order of Doors.
+// Scan returns the effect of a scan on each door, in the order of Doors.
 //
-// What `allow` lets everyone do is taken into account: such a probe spends the
-// scan's time and touches nobody's progress.
+// A probe of a port that `allow` opens to everyone takes time but does not
+// change anyone's progress.
 func (m *Machine) Scan(s Scan) []Result {
 	if s.Rate <= 0 {
 		s.Rate = 10_000
@@ -73,26 +72,26 @@ func (m *Machine) Scan(s Scan) []Result {
 	return m.orderedScan(s, t)
 }
 
-// The addresses of a scan stand for any.
+// The addresses of the scan; any others would do.
 var (
 	source = netip.AddrFrom4([4]byte{198, 51, 100, 1})
 	dest   = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 )
 
-// interval is the time between two probes.
+// interval returns the time between two probes.
 func (s Scan) interval() time.Duration {
 	return max(1, time.Duration(float64(time.Second)/s.Rate))
 }
 
-// targets are what a scan probes.
+// targets are the ports that a scan probes.
 type targets struct {
 	ports []policy.Port // in ascending order
-	// live are those of the ports that the machine judges, that is, all but
-	// the ones that `allow` opens to everyone.
+	// live are the ports that the machine judges: all but those that `allow`
+	// opens to everyone.
 	live map[policy.Port]bool
 }
 
-// targets gives every port of some protocols.
+// targets returns every port of some protocols.
 func (m *Machine) targets(of map[policy.Protocol]bool) targets {
 	var t targets
 	if of[policy.ICMP] {
@@ -127,9 +126,9 @@ func protocols(sequence []policy.Port) map[policy.Protocol]bool {
 	return of
 }
 
-// orderedScan runs the reference over the targets, twice, and adds the doors
-// whose knocks lie so close in the order of the targets that packets judged at
-// the same moment may open them.
+// orderedScan runs the reference over the targets, twice. It adds the doors
+// whose knocks are so close in this order that packets judged at the same
+// moment may open them.
 func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	results := make([]Result, len(m.Doors))
 	index := make(map[*Door]int, len(m.Doors))
@@ -158,7 +157,7 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 		}
 	}
 	if s.CPUs > 1 {
-		c := newCircle(t)
+		c := newCycle(t)
 		for i := range m.Doors {
 			if n, ok := c.walks(m, s, &m.Doors[i]); ok {
 				opened(&m.Doors[i], n)
@@ -168,14 +167,14 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	return results
 }
 
-// A circle is a scan that begins again when it is through.
-type circle struct {
-	at    map[policy.Port]int // where each live port comes
-	count []int               // how many live ports come before each place
+// A cycle is a scan in order that starts again at the end.
+type cycle struct {
+	at    map[policy.Port]int // the index of each live port
+	count []int               // how many live ports come before each index
 }
 
-func newCircle(t targets) circle {
-	c := circle{make(map[policy.Port]int, len(t.live)), make([]int, 1, len(t.ports)+1)}
+func newCycle(t targets) cycle {
+	c := cycle{make(map[policy.Port]int, len(t.live)), make([]int, 1, len(t.ports)+1)}
 	for i, port := range t.ports {
 		n := c.count[i]
 		if t.live[port] {
@@ -187,10 +186,10 @@ func newCircle(t targets) circle {
 	return c
 }
 
-// walks tells whether fewer wrong ports than could be judged at the same
-// moment lie between any two knocks of a door, and how many probes it is then
-// to the last knock.
-func (c circle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
+// walks reports whether the scan meets the knocks of a door in order, with
+// fewer wrong ports between any two of them than may be judged at the same
+// moment. It returns the number of probes up to the last knock.
+func (c cycle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
 	size := len(c.count) - 1
 	sequence := d.Knock.Sequence
 	place, ok := c.at[sequence[0]]

@@ -159,7 +159,7 @@ func TestWalksIsTheReference(t *testing.T) {
 		}
 		s := Scan{Rate: rapid.SampledFrom([]float64{0.5, 1, 4, 1000}).Draw(t, "rate"), CPUs: 1}
 		want := m.orderedScan(s, ts)[0]
-		n, ok := newCircle(ts).walks(m, s, &m.Doors[0])
+		n, ok := newCycle(ts).walks(m, s, &m.Doors[0])
 		if ok && n > 2*len(ts.ports) {
 			return // a scan of two rounds does not get there
 		}
@@ -316,7 +316,7 @@ func TestRandomScanIsTheReference(t *testing.T) {
 		// At up to 10 probes a second the budget is never spent.
 		s := Scan{Order: Random, Rate: rapid.SampledFrom([]float64{0.4, 1, 4, 10}).Draw(t, "rate"), CPUs: 1}
 		ts := m.targetsUpTo(smallPorts)
-		c := newChance(m, s, ts, m.leaving())
+		c := newRandomModel(m, s, ts, m.outgoing())
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		got := c.open(0)
 		if !got.Opens {
@@ -353,7 +353,7 @@ func TestRandomScanBudget(t *testing.T) {
 		{50, 1, false}, {100, 1.2, false}, {300, 1.5, true}, {1000, 1.2, true},
 	} {
 		s := Scan{Order: Random, Rate: test.rate, CPUs: 1}
-		c := newChance(m, s, ts, m.leaving())
+		c := newRandomModel(m, s, ts, m.outgoing())
 		got := c.open(0).Probes
 		truth, _ := simulate(m, 0, s, ts, 4000, rand.New(rand.NewPCG(1, 2)))
 		if got > truth.mean()+truth.margin() || truth.mean() > test.atMost*got+truth.margin() {
@@ -376,7 +376,7 @@ func TestRandomScanLargeMachine(t *testing.T) {
 	}
 	m := machine(t, p)
 	ts := m.targets(map[policy.Protocol]bool{policy.TCP: true})
-	c := newChance(m, Scan{Order: Random, Rate: 1000, CPUs: 1}, ts, m.leaving())
+	c := newRandomModel(m, Scan{Order: Random, Rate: 1000, CPUs: 1}, ts, m.outgoing())
 	if !c.exact {
 		t.Fatalf("%d states are too many for this test", len(m.States))
 	}

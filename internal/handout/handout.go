@@ -79,7 +79,7 @@ func newClient(d *policy.Door) (*client, error) {
 	}
 	var from []string
 	for _, p := range d.From {
-		from = append(from, network(p))
+		from = append(from, policy.FormatNetwork(p))
 	}
 	c.From = strings.Join(from, ", ")
 	c.Services = list(d.Services)
@@ -130,12 +130,4 @@ func list[T fmt.Stringer](all []T) string {
 		words = append(words, one.String())
 	}
 	return strings.Join(words, ", ")
-}
-
-// network writes a network of one address as that address.
-func network(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
 }

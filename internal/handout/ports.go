@@ -207,7 +207,7 @@ func serves(d *policy.Door) string {
 func needsNoKnock(a policy.Allow) string {
 	text := "needs no knock"
 	if a.From.IsValid() {
-		text += ", from " + network(a.From)
+		text += ", from " + policy.FormatNetwork(a.From)
 	}
 	if a.Interface != "" {
 		text += ", on " + a.Interface

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// A SourceState is what a source has, and until when. What has run out is in it
-// too, as long as nothing has replaced it.
+// A SourceState is the progress and the grants of one source, each with the
+// time at which it expires. Expired entries are included until something
+// replaces them.
 type SourceState struct {
-	State  StateID // Root: it has made no progress since it last lost it
+	State  StateID // Root if it has no progress
 	Until  time.Duration
 	Grants map[ServiceID]time.Duration
 }
 
-// SourceState gives what the source of an address has, for comparison with what a
-// firewall remembers.
+// SourceState returns the state of the source that addr belongs to, for
+// comparison with what a firewall remembers.
 func (r *Reference) SourceState(addr netip.Addr) SourceState {
 	source := r.machine.Policy.Source.Mask(addr)
 	p := r.progress[source]
@@ -28,7 +29,7 @@ func (r *Reference) SourceState(addr netip.Addr) SourceState {
 	return h
 }
 
-// Live gives what has not run out at a moment.
+// At returns the state without what has expired by the given time.
 func (h SourceState) At(at time.Duration) SourceState {
 	if at >= h.Until {
 		h.State, h.Until = Root, 0
