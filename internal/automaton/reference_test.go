@@ -23,8 +23,8 @@ func compile(t testing.TB, text string) *automaton.Machine {
 	return m
 }
 
-// A script is inputs from 198.51.100.1 to 192.0.2.1, each from a source port of
-// its own, and what must become of them.
+// A script is a list of inputs from 198.51.100.1 to 192.0.2.1, each from a
+// source port of its own, with the verdict expected for each.
 type script []struct {
 	at       time.Duration
 	port     string
@@ -148,8 +148,8 @@ doors:
 	}
 }
 
-// TestRetransmission is about rule 1: the same packet, and only that one, is
-// admitted again without a grant.
+// TestRetransmission tests rule 1: the same packet, and no other, is admitted
+// again without a grant.
 func TestRetransmission(t *testing.T) {
 	m := compile(t, "version: 1\nposture: closed\ndoors: {a: {service: 22, knock: {sequence: [1]}}}\n")
 	r := automaton.NewReference(m)
@@ -204,7 +204,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestNames: what a state or a service is called depends on nothing but itself.
+// TestNames: the name of a state or a service depends on nothing but itself.
 func TestNames(t *testing.T) {
 	const a = "  a: {service: 22, knock: {sequence: [1, 2, 3]}}\n"
 	const b = "  b: {service: 80, knock: {sequence: [1, 4]}}\n"

@@ -17,8 +17,8 @@ func udp(n uint16) policy.Port { return policy.Port{Protocol: policy.UDP, Number
 
 var echo = policy.Port{Protocol: policy.ICMP}
 
-// door is a door with the how-to's times; its service is no target of the
-// scans here unless a test says so.
+// door returns a door with the how-to's times. The scans here do not reach its
+// service unless a test says so.
 func door(retransmits policy.Retransmits, sequence ...policy.Port) policy.Door {
 	return policy.Door{
 		Name:     "d",
@@ -137,7 +137,7 @@ func TestScanInOrderSpendsBudget(t *testing.T) {
 	}
 }
 
-// targetsUpTo gives the TCP ports up to last, less those allowed.
+// targetsUpTo returns the TCP ports up to last, without those allowed.
 func (m *Machine) targetsUpTo(last int) targets {
 	t := m.targets(map[policy.Protocol]bool{policy.TCP: true})
 	for _, port := range t.ports[last:] {
@@ -147,8 +147,8 @@ func (m *Machine) targetsUpTo(last int) targets {
 	return t
 }
 
-// For one processor, what the analysis of neighbouring knocks says of a single
-// door must be what the reference does.
+// For one processor, the analysis of close knocks and the reference must agree
+// about a single door.
 func TestWalksIsTheReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPolicy(t, 1)
@@ -169,11 +169,11 @@ func TestWalksIsTheReference(t *testing.T) {
 	})
 }
 
-// smallPorts is how many ports the small policies use, so that random scans
-// open their doors while one watches.
+// smallPorts is how many ports the small policies use, few enough for random
+// scans to open their doors during a test.
 const smallPorts = 7
 
-// smallPolicy draws a policy whose doors' first knocks differ.
+// smallPolicy draws a policy whose doors have different first knocks.
 func smallPolicy(t *rapid.T, doors int) policy.Policy {
 	var p policy.Policy
 	port := rapid.Uint16Range(1, smallPorts)
@@ -189,7 +189,7 @@ func smallPolicy(t *rapid.T, doors int) policy.Policy {
 			Draw(t, "retransmits"), sequence...)
 		d.Knock.StepTimeout = time.Duration(rapid.IntRange(1, 30).Draw(t, "step timeout")) * 100 * time.Millisecond
 		d.Forfeit = rapid.Bool().Draw(t, "forfeit")
-		// The first door's services may be loops. Those of others are no
+		// The first door's services may be loops. Those of other doors are no
 		// targets: once granted, they would be admitted instead.
 		d.Services = []policy.Port{tcp(uint16(60000 + i))}
 		if i == 0 && rapid.Bool().Draw(t, "service in reach") {
@@ -217,8 +217,8 @@ func TestRandomScanClosedForms(t *testing.T) {
 		scan  Scan
 		want  float64
 	}{
-		// The waiting time for a word whose beginnings are none of its ends is
-		// the number of words of its length; each overlap adds its own.
+		// The waiting time for a word without self-overlap is the number of
+		// words of its length; each overlap adds its own.
 		"one knock":             {door(reset, tcp(9)), nil, Scan{}, n},
 		"two knocks":            {door(reset, tcp(9), tcp(7)), nil, Scan{}, n * n},
 		"the how-to":            {door(reset, tcp(1234), tcp(2345), tcp(3456)), nil, Scan{}, n * n * n},
@@ -251,7 +251,7 @@ func TestRandomScanClosedForms(t *testing.T) {
 	}
 }
 
-// With more packets judged at the same moment each later knock is that many
+// With several packets judged at the same moment, each later knock is that many
 // times as likely, and no more.
 func TestRandomScanManyCPUs(t *testing.T) {
 	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(9), tcp(7), tcp(8))}})
@@ -264,8 +264,9 @@ func TestRandomScanManyCPUs(t *testing.T) {
 // tooLong is how many probes a simulated scan makes before it gives up.
 const tooLong = 20_000
 
-// simulate sends random probes to the reference until it opens the door, many
-// times, and gives the average number of probes and of first knocks.
+// simulate sends random probes to the reference until it opens the door. It
+// does so many times, and returns the average number of probes and of first
+// knocks.
 func simulate(m *Machine, index int, s Scan, ts targets, runs int, random *rand.Rand) (probes, first average) {
 	for range runs {
 		ref := NewReference(m)
@@ -301,14 +302,14 @@ func (a *average) add(x int) {
 
 func (a average) mean() float64 { return a.sum / a.n }
 
-// margin is six standard deviations of the mean, and what events too rare to
-// have been seen may add to it.
+// margin is six standard deviations of the mean, plus what events too rare to
+// be seen may add.
 func (a average) margin() float64 {
 	return 6*math.Sqrt(max(0, a.squares/a.n-a.mean()*a.mean())/a.n) + 20*(1+a.mean())/a.n
 }
 
-// The chain must say what happens to the reference, with loops, deadlines,
-// allowed ports and other doors in the way.
+// The chain must agree with the reference, with loops, deadlines, allowed ports
+// and other doors in the policy.
 func TestRandomScanIsTheReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPolicy(t, rapid.IntRange(1, 3).Draw(t, "doors"))
@@ -326,7 +327,7 @@ func TestRandomScanIsTheReference(t *testing.T) {
 			return
 		}
 		if got.Probes > tooLong/10 {
-			return // not in the time of a test
+			return // too slow for a test
 		}
 		_, knocks := c.chain(0).solve()
 		runs := int(400_000 / (got.Probes + 20))
@@ -340,8 +341,9 @@ func TestRandomScanIsTheReference(t *testing.T) {
 	})
 }
 
-// Where the budget of first knocks matters, the answer is a lower bound, and
-// close to the truth both where it hardly matters and where nothing else does.
+// Where the budget of first knocks matters, the answer is a lower bound. It is
+// close to the truth both where the budget hardly matters and where nothing
+// else does.
 func TestRandomScanBudget(t *testing.T) {
 	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(3), tcp(5), tcp(2))}})
 	ts := m.targetsUpTo(smallPorts)
@@ -366,11 +368,11 @@ func TestRandomScanBudget(t *testing.T) {
 }
 
 // Leaving the other doors' states out of the chain of a large machine changes
-// next to nothing.
+// almost nothing.
 func TestRandomScanLargeMachine(t *testing.T) {
 	var p policy.Policy
 	for i := range uint16(30) {
-		// Each knock is some other door's, too.
+		// Each knock is also a knock of another door.
 		p.Doors = append(p.Doors, door(policy.RetransmitsIgnore, tcp(100+i), tcp(110+i), tcp(90+i)))
 		p.Doors[i].Services[0].Number = 2000 + i
 	}

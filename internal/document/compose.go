@@ -10,15 +10,16 @@ import (
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// maxDepth is how deep the YAML may be nested, so that nothing that walks it
-// can be made to recurse far. None of the files needs more than six levels.
+// maxDepth limits the nesting of the YAML, and so the recursion of everything
+// that walks it. No file needs more than six levels.
 const maxDepth = 20
 
-// compose reads the text as one YAML document and gives its root, or nil when
-// there is none to walk; what is wrong is found in either case.
+// compose parses the text as one YAML document. It returns the root, or nil if
+// there is nothing to walk, and what it found wrong in either case.
 func compose(s *Source) (root *yaml.Node, found []finding) {
-	// The reader is fuzzed upstream and here, and no input is known to upset
-	// it. Should there be one, it must not end a program that guards a host.
+	// The YAML parser is fuzzed upstream and here, and no input is known to
+	// make it panic. If there is one, it must not crash a program that guards a
+	// host.
 	defer func() {
 		if r := recover(); r != nil {
 			root, found = nil, []finding{{
@@ -69,7 +70,7 @@ func (s *Source) empty() finding {
 	}
 }
 
-// PositionOf is where a node begins.
+// PositionOf returns where a node begins.
 func PositionOf(n *yaml.Node) Position {
 	return Position{Line: n.Line, Column: n.Column}
 }
@@ -78,11 +79,11 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 }
 
-// indirection finds everything in the document that stands for something written
-// elsewhere, or that changes what a value means: anchors, aliases, merge keys
-// and tags. An alias is also how nine lines become a billion values.
+// An indirection finds everything in the document that refers to something
+// elsewhere or changes what a value means: anchors, aliases, merge keys and
+// tags. Aliases are also how nine lines expand to a billion values.
 //
-// The nodes are left out of the walk; one finding a line is enough.
+// Its nodes are left out of the walk. One finding a line is enough.
 type indirection struct {
 	language *FileKind
 	nodes    map[*yaml.Node]bool
@@ -126,8 +127,8 @@ func (u *indirection) refuse(n *yaml.Node, message, hint string) {
 	}
 }
 
-// Short cuts what the user wrote to what a message can quote, and makes it
-// harmless to print.
+// Short shortens user input to what a message can quote, and makes it safe to
+// print.
 func Short(text string) string {
 	const most = 40
 	if end := offset(text, most); end < len(text) {
@@ -136,7 +137,7 @@ func Short(text string) string {
 	return visible(text)
 }
 
-// Quoted is the user's own word, in quotes.
+// Quoted returns user input in quotes, shortened as by Short.
 func Quoted(text string) string {
 	return `"` + Short(text) + `"`
 }

@@ -10,15 +10,14 @@ import (
 	"golang.org/x/text/width"
 )
 
-// A Position is a place in a file; lines and columns count from 1, columns in
+// A Position is a place in a file. Lines and columns count from 1, columns in
 // characters. The zero value is no place.
 type Position struct {
 	Line, Column int
 }
 
-// A Diagnostic is one thing that is wrong with a file (or, in a lint, that
-// deserves a second look), with the place it concerns and what to write
-// instead. Columns and widths count characters, as editors do.
+// A Diagnostic is one error in a file, or one warning: the place, and what to
+// write instead. Columns and widths count characters, as editors do.
 type Diagnostic struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -26,10 +25,11 @@ type Diagnostic struct {
 	Width   int    `json:"width"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
-	Source  string `json:"source,omitempty"` // the line, whole and as written
+	Source  string `json:"source,omitempty"` // the whole line, as written
 }
 
-// Diagnose points at a place in the file. A nil Source has no line to show.
+// Diagnose returns a diagnostic for a place in the file. With a nil Source it
+// has no source line.
 func (s *Source) Diagnose(at Position, message, hint string) Diagnostic {
 	if s == nil {
 		return Diagnostic{Line: at.Line, Column: at.Column, Message: message, Hint: hint}
@@ -37,15 +37,15 @@ func (s *Source) Diagnose(at Position, message, hint string) Diagnostic {
 	return s.diagnostic(at, "", message, hint)
 }
 
-// MaxDiagnostics bounds what one file can make us say. A person mends the
-// first few; only a file that is something else altogether has more.
+// MaxDiagnostics limits the diagnostics for one file. People fix the first few;
+// only a file of another kind has more.
 const MaxDiagnostics = 100
 
-// An InvalidError is all that is wrong with one file.
+// An InvalidError holds everything that is wrong with one file.
 type InvalidError struct {
-	Kind        string       // what the file was to be: the name of its Language
+	Kind        string       // the name of the file's FileKind
 	Diagnostics []Diagnostic // at least one, in the order of the file
-	More        int          // how many more there were than fit
+	More        int          // how many were left out
 }
 
 func (e *InvalidError) Error() string {
@@ -62,7 +62,7 @@ func (e *InvalidError) Error() string {
 	return b.String()
 }
 
-// String shows the diagnostic as a person reads it, with no final newline:
+// String returns the diagnostic as it is printed, without a final newline:
 //
 //	policy.yaml:12:24: port 70000 is out of range
 //	          sequence: [1234, 70000]
@@ -84,15 +84,15 @@ func (d Diagnostic) String() string {
 	return b.String()
 }
 
-// A line longer than maxExcerpt characters is cut to that many, with some of
-// what goes before the place that is pointed at.
+// A line longer than maxExcerpt characters is cut to that many, beginning
+// leadIn characters before the position.
 const (
 	maxExcerpt = 100
 	leadIn     = 40
 )
 
-// excerpt gives the source line as a terminal can show it, and under it a line
-// of carets. The source is not trusted: it may hold anything at all.
+// excerpt returns the source line in a form that is safe for a terminal, and a
+// line of carets to print below it. The source may contain anything.
 func (d Diagnostic) excerpt() (shown, carets string) {
 	line, column := d.Source, max(0, d.Column-1)
 	var head, tail string

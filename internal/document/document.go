@@ -1,14 +1,14 @@
-// Package document reads a YAML file that a person wrote, and says what is wrong
-// with it so that the person can mend it.
+// Package document parses the YAML files that people write for Postern, and
+// explains what is wrong with them.
 //
-// It is for the small files that Postern is told things by: the policy of a
-// server, the hosts file of a client. Each has a package of its own that knows its
-// keys; what they have in common is here. All mistakes are found, not the first
-// alone, and each is a Diagnostic: the place, the line, and what to write.
+// The files are the policy of a server and the hosts file of a client. Each has
+// a package of its own that knows its keys; what they share is here. All errors
+// are reported, not only the first. Each is a Diagnostic: the place, the line,
+// and what to write.
 //
-// A file is read by people who must see in one place what a thing is, so anchors,
-// aliases, merge keys and tags are refused. So are unknown keys, keys that are
-// there twice, and empty lists.
+// A reader must see in one place what a value is, so anchors, aliases, merge
+// keys and tags are rejected. So are unknown keys, duplicate keys and empty
+// lists.
 //
 // The package is pure: it opens no file.
 package document
@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A FileKind is what sets one kind of file apart, in what is said about it.
+// A FileKind describes one kind of file, for the texts of its diagnostics.
 type FileKind struct {
 	Name       string // "policy": it is spoken of as "the policy" and "a policy"
 	EmptyHint  string // what the file begins with, as advice to the author of an empty one
@@ -34,15 +34,15 @@ type FileKind struct {
 	UnknownKey func(key string) (meant, hint string)
 }
 
-// MaxSize is the size of the largest file that is read: a policy of ten thousand
-// doors fits.
+// MaxSize is the size of the largest file that is parsed. A policy of ten
+// thousand doors fits.
 const MaxSize = 1 << 20
 
-// Parse reads a file of a kind. The name is that of the file, for diagnostics.
-// Read is called with the root of the document, if there is one to look at, and
-// says through the Walker what is wrong. The error is an *InvalidError with
-// everything that is wrong, not the first mistake alone; only text that is not
-// YAML hides what follows it. The Source can point at the file later.
+// Parse parses a file of a kind. The name is used in diagnostics. Parse calls
+// read with the root of the document, if there is one; read reports errors
+// through the Walker. The error is an *InvalidError with everything that is
+// wrong; only text that is not YAML hides the errors after it. The returned
+// Source can point at the file later.
 func Parse(name string, data []byte, l *FileKind, read func(*Walker, *yaml.Node)) (*Source, error) {
 	if len(data) > MaxSize {
 		return nil, &InvalidError{Kind: l.Name, Diagnostics: []Diagnostic{{

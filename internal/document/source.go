@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Source is the text of a file, kept so that a diagnostic can show
-// the line it speaks of, also long after parsing.
+// A Source is the text of a file, kept so that a diagnostic can show its line
+// after parsing.
 type Source struct {
 	language *FileKind
 	name     string
@@ -29,7 +29,7 @@ func newSource(name, text string, l *FileKind) *Source {
 	return s
 }
 
-// line gives a line, counted from 1, without its end.
+// line returns a line, counted from 1, without its end.
 func (s *Source) line(n int) string {
 	end := len(s.text)
 	if n < len(s.starts) {
@@ -38,10 +38,10 @@ func (s *Source) line(n int) string {
 	return strings.TrimRight(s.text[s.starts[n-1]:end], "\r\n")
 }
 
-// within moves a position into the text: at most one character past the end
-// of a line. The YAML reader places what is missing at the end of the file on
-// a line that is not there.
-func (s *Source) within(at Position) Position {
+// clamp moves a position into the text: at most one character past the end of a
+// line. The YAML parser reports what is missing at the end of the file on a
+// line that does not exist.
+func (s *Source) clamp(at Position) Position {
 	if at.Line > len(s.starts) {
 		at = Position{Line: len(s.starts), Column: len(s.text) + 1}
 	}
@@ -50,13 +50,13 @@ func (s *Source) within(at Position) Position {
 	return at
 }
 
-// from gives the rest of the line that begins at a position in the text.
+// from returns the rest of the line from a position in the text.
 func (s *Source) from(at Position) string {
 	line := s.line(at.Line)
 	return line[offset(line, at.Column-1):]
 }
 
-// offset gives the byte at which character n, counted from 0, begins.
+// offset returns the byte offset of character n, counted from 0.
 func offset(text string, n int) int {
 	for i := range text {
 		if n == 0 {
@@ -67,10 +67,10 @@ func offset(text string, n int) int {
 	return len(text)
 }
 
-// diagnostic points at a token in the text. The plain value, if it is known,
-// tells where the token ends; if not, the text itself must.
+// diagnostic points at a token in the text. A known plain value determines
+// where the token ends; otherwise the text does.
 func (s *Source) diagnostic(at Position, plain, message, hint string) Diagnostic {
-	at = s.within(at)
+	at = s.clamp(at)
 	rest := s.from(at)
 	token := plain
 	if token == "" || !strings.HasPrefix(rest, token) {
@@ -87,9 +87,9 @@ func (s *Source) diagnostic(at Position, plain, message, hint string) Diagnostic
 	}
 }
 
-// tokenLength says how many bytes the YAML token at the beginning of text
-// takes, as well as one line can tell: a quoted value with its quotes, a list
-// or mapping in brackets whole, anything else up to what may end a plain value.
+// tokenLength returns the length in bytes of the YAML token at the beginning of
+// text, as far as one line shows it: a quoted value with its quotes, a whole
+// list or mapping in brackets, anything else up to what may end a plain value.
 func tokenLength(text string) int {
 	if text == "" {
 		return 0
@@ -138,7 +138,7 @@ func bracketLength(text string) int {
 				return i + 1
 			}
 		case '"', '\'':
-			// An apostrophe inside a word quotes nothing.
+			// An apostrophe inside a word is not a quote.
 			if strings.IndexByte(" ,[{:", text[i-1]) >= 0 {
 				i += quotedLength(text[i:]) - 1
 			}

@@ -2,10 +2,10 @@ package document
 
 import "strings"
 
-// nearest gives the candidate that a mistyped word most likely stands for, or
-// "" if none is near.
+// Nearest returns the candidate that a mistyped word most likely stands for, or
+// "" if none is close.
 func Nearest(word string, candidates []string) string {
-	if len(word) > 40 { // no word of ours is that long
+	if len(word) > 40 { // no key is that long
 		return ""
 	}
 	plain := func(s string) string {
@@ -34,8 +34,8 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance counts the edits between two words: letters put in, left out,
-// replaced, or swapped with their neighbour.
+// distance returns the number of edits between two words: letters inserted,
+// deleted, replaced, or swapped with their neighbour.
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

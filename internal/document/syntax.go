@@ -9,19 +9,19 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A rewording says in our terms what a message of the YAML reader means.
+// A rewording replaces a message of the YAML parser by one in our terms.
 type rewording struct {
 	says    string // part of the reader's message
 	within  string // part of its context; empty is any
 	message string
 	hint    string
-	// opening: the mistake is where the construct began, if that is on an
-	// earlier line than where the reader noticed
+	// opening: report the position where the construct began, if that is on an
+	// earlier line than where the parser noticed
 	opening bool
 }
 
-// Its message and hint name what the kind of file calls otherwise: $name, $levels,
-// $mapping.
+// In messages and hints, $name, $levels and $mapping stand for the fields of
+// the FileKind.
 var rewordings = []rewording{
 	{
 		says:    "mapping values are not allowed",
@@ -130,11 +130,11 @@ var rewordings = []rewording{
 	},
 }
 
-// genericHint is the advice where there is none more to the point.
+// genericHint is the hint for everything else.
 const genericHint = "write \"key: value\" lines, and put values with unusual characters in quotes"
 
-// syntax makes a finding of the reader's error: text that is not YAML at all.
-// The reader stops at the first, so there is one at most.
+// syntax turns the parser's error, for text that is not YAML, into a finding.
+// The parser stops at the first one.
 func (s *Source) syntax(err error) finding {
 	var load *yaml.LoadError
 	if !errors.As(err, &load) {
@@ -148,22 +148,23 @@ func (s *Source) syntax(err error) finding {
 			continue
 		}
 		f := finding{at: noticed, message: s.language.fill(r.message), hint: s.language.fill(r.hint)}
-		if r.opening && began.Line > 0 && s.within(began).Line < s.within(noticed).Line {
+		if r.opening && began.Line > 0 && s.clamp(began).Line < s.clamp(noticed).Line {
 			f.at = began
 		}
-		return s.sharpen(f)
+		return s.refine(f)
 	}
 	return finding{at: noticed, message: "this is not YAML: " + visible(load.Message), hint: genericHint}
 }
 
-// fill puts the words of a kind of file into a text.
+// fill inserts the words of a kind of file into a text.
 func (l *FileKind) fill(text string) string {
 	return strings.NewReplacer("$name", l.Name, "$levels", l.MaxNesting, "$mapping", l.Mapping).Replace(text)
 }
 
-// sharpen knows the mistakes that our files invite and YAML cannot name.
-func (s *Source) sharpen(f finding) finding {
-	at := s.within(f.at)
+// refine recognizes frequent mistakes in our files that the YAML parser cannot
+// name.
+func (s *Source) refine(f finding) finding {
+	at := s.clamp(f.at)
 	line, rest := s.line(at.Line), s.from(at)
 	before := line[:len(line)-len(rest)]
 	switch {

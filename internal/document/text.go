@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// checkText finds what must not stand anywhere in a file, comments included:
-// bytes that are no text, and characters that make a line look other than it
-// is or end where only some programs see an end. One finding a line is enough.
+// checkText finds characters that must not appear anywhere in a file, comments
+// included: bytes that are not UTF-8, and characters that disguise a line or
+// that only some programs treat as a line end. One finding a line is enough.
 //
-// After it, lines end in a newline and nowhere else, for the YAML reader and
-// for editors alike, so that both count them the same.
+// In the checked text, lines end only in a newline, so that the YAML parser and
+// editors count them alike.
 func checkText(text string) []finding {
 	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
 		return []finding{{
@@ -41,8 +41,8 @@ func checkText(text string) []finding {
 	return found
 }
 
-// forbidden says what is wrong with the character r, of size bytes, that rest
-// begins with; an empty message is nothing.
+// forbidden explains what is wrong with the character r, of size bytes, at the
+// start of rest. The message is empty if nothing is.
 func forbidden(r rune, rest string, size int) (message, hint string) {
 	switch {
 	case r >= ' ' && r <= '~', r == '\t':
@@ -59,7 +59,7 @@ func forbidden(r rune, rest string, size int) (message, hint string) {
 	case r == 0x2028, r == 0x2029:
 		return fmt.Sprintf("the line separator U+%04X is not allowed", r), "end every line with a newline"
 	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
-		// They can make a line read otherwise than it is (CVE-2021-42574).
+		// They can make a line look different from what it is (CVE-2021-42574).
 		return fmt.Sprintf("the text direction control U+%04X is not allowed", r), "remove it: the line is not what it looks like"
 	case r == 0xfeff, r == 0xfffe, r == 0xffff:
 		return fmt.Sprintf("the character U+%04X is not allowed", r), "remove it"

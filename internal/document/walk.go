@@ -10,14 +10,14 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A Walker helps to read the YAML tree, and gathers what is wrong.
+// A Walker helps to walk the YAML tree, and collects errors.
 type Walker struct {
 	language    *FileKind
 	indirection *indirection
 	found       []finding
 }
 
-// Fail says that the value or key at n is wrong.
+// Fail reports that the value or key at n is wrong.
 func (w *Walker) Fail(n *yaml.Node, message, hint string) {
 	f := finding{at: PositionOf(n), message: message, hint: hint}
 	if n.Kind == yaml.ScalarNode && n.Style == 0 {
@@ -26,9 +26,9 @@ func (w *Walker) Fail(n *yaml.Node, message, hint string) {
 	w.found = append(w.found, f)
 }
 
-// RejectNewer refuses a document that says of itself that it is of a later version than 1,
-// and tells whether it is one. What else is in it means what only later programs know,
-// so nothing else is said of it.
+// RejectNewer reports whether the document declares a version later than 1, and
+// rejects it. Only later programs know what else is in it, so other errors are
+// dropped.
 func (w *Walker) RejectNewer(root *yaml.Node) bool {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
@@ -43,7 +43,7 @@ func (w *Walker) RejectNewer(root *yaml.Node) bool {
 	return false
 }
 
-// A Shape is the kind of YAML that a key takes.
+// A Shape is the kind of YAML node that a key takes.
 type Shape int
 
 const (
@@ -71,15 +71,16 @@ func (s Shape) takes(n *yaml.Node) bool {
 type Field struct {
 	Key   string
 	Shape Shape
-	// Example is a right value, as one would write it. Where one example would
-	// mislead, Advice says what to write.
+	// Example is a correct value. Advice replaces it where one example would
+	// mislead.
 	Example, Advice string
-	// Default is what leaving the key out means; empty: it cannot be left out.
+	// Default describes what leaving the key out means. If it is empty, the key
+	// is required.
 	Default string
 	Read    func(n *yaml.Node)
 }
 
-// hint says what to write, after the verb: "write" or "add".
+// hint returns what to write, after the verb "write" or "add".
 func (f Field) hint(verb string) string {
 	hint := f.Advice
 	if hint == "" {
@@ -91,17 +92,18 @@ func (f Field) hint(verb string) string {
 	return verb + " " + hint
 }
 
-// An Entry is a key with its value, as they stand in the file.
+// An Entry is a key and its value in the file.
 type Entry struct {
 	Key, Value *yaml.Node
 }
 
-// Fields reads a mapping of known keys, and gives its entries by key. The
-// mapping belongs to owner, which stands at (a key, or the mapping itself).
+// Fields walks a mapping of known keys and returns its entries by key. The
+// mapping belongs to owner, whose position is at (a key, or the mapping
+// itself).
 func (w *Walker) Fields(owner string, at, n *yaml.Node, fields []Field) map[string]Entry {
 	entries := w.Entries(n, "remove one of the two")
 	byKey := make(map[string]Entry, len(entries))
-	meant := map[string]bool{} // keys that a misspelt one stands for
+	meant := map[string]bool{} // keys that a misspelt one probably means
 	for _, e := range entries {
 		i := slices.IndexFunc(fields, func(f Field) bool { return f.Key == e.Key.Value })
 		if i < 0 {
@@ -122,8 +124,8 @@ func (w *Walker) Fields(owner string, at, n *yaml.Node, fields []Field) map[stri
 	return byKey
 }
 
-// merges tells whether a required key may be missing only because the mapping
-// takes it from elsewhere, or stands there unreadable: that was said already.
+// merges reports whether a required key may be missing only because of an error
+// that is already reported: a merge key, or an unreadable entry.
 func merges(n *yaml.Node, key string) bool {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
@@ -134,8 +136,8 @@ func merges(n *yaml.Node, key string) bool {
 	return false
 }
 
-// Entries gives the readable entries of a mapping, each key once. What to do
-// about a key that is there twice is the caller's to say.
+// Entries returns the readable entries of a mapping, each key once. The hint
+// for a duplicate key comes from the caller.
 func (w *Walker) Entries(n *yaml.Node, twice string) []Entry {
 	entries := make([]Entry, 0, len(n.Content)/2)
 	seen := make(map[string]*yaml.Node, len(n.Content)/2)
@@ -160,8 +162,8 @@ func (w *Walker) Entries(n *yaml.Node, twice string) []Entry {
 	return entries
 }
 
-// CheckShape says what is wrong with a value that is missing, empty or of another
-// shape than its key takes.
+// CheckShape reports whether a value has the shape that its key takes. It fails
+// a missing, empty or differently shaped value.
 func (w *Walker) CheckShape(e Entry, f Field) bool {
 	n := e.Value
 	switch {
@@ -177,7 +179,7 @@ func (w *Walker) CheckShape(e Entry, f Field) bool {
 	return false
 }
 
-// unknown refuses a key, and gives the one that was meant if that is clear.
+// unknown rejects a key and returns the key that was probably meant, or "".
 func (w *Walker) unknown(owner string, key *yaml.Node, fields []Field) (meant string) {
 	keys := make([]string, len(fields))
 	for i, f := range fields {
@@ -198,7 +200,7 @@ func (w *Walker) unknown(owner string, key *yaml.Node, fields []Field) (meant st
 	return meant
 }
 
-// Kind names what a node is, for "must be X, not Y".
+// Kind returns what a node is, for "must be X, not Y".
 func Kind(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.SequenceNode:
@@ -211,8 +213,8 @@ func Kind(n *yaml.Node) string {
 	return "one value"
 }
 
-// Items gives the items of a list that can be read, or the value itself where
-// one value stands for a list of one.
+// Items returns the readable items of a list, or the value itself where one
+// value stands for a list of one.
 func (w *Walker) Items(n *yaml.Node) []*yaml.Node {
 	if n.Kind == yaml.ScalarNode {
 		return []*yaml.Node{n}
@@ -226,7 +228,7 @@ func (w *Walker) Items(n *yaml.Node) []*yaml.Node {
 	return items
 }
 
-// Scalars gives the items of a list of single values.
+// Scalars returns the items of a list of single values.
 func (w *Walker) Scalars(n *yaml.Node, item, example string) []*yaml.Node {
 	return slices.DeleteFunc(w.Items(n), func(c *yaml.Node) bool {
 		if c.Kind == yaml.ScalarNode && !isNull(c) {
@@ -242,7 +244,7 @@ func (w *Walker) Scalars(n *yaml.Node, item, example string) []*yaml.Node {
 }
 
 // colonAtEnd recognizes an address such as 2001:db8:: inside brackets, which
-// YAML takes for a mapping with the key "2001:db8:" and no value.
+// YAML parses as a mapping with the key "2001:db8:" and no value.
 func colonAtEnd(n *yaml.Node) (address string, ok bool) {
 	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || !isNull(n.Content[1]) {
 		return "", false
@@ -251,7 +253,8 @@ func colonAtEnd(n *yaml.Node) (address string, ok bool) {
 	return key + ":", strings.HasSuffix(key, ":")
 }
 
-// Check reports a fault, if there is one, at the value it was found in.
+// Check reports a fault, if there is one, at the node n. It returns whether
+// there was none.
 func (w *Walker) Check(n *yaml.Node, f *Fault) bool {
 	if f != nil {
 		w.Fail(n, f.Message, f.Hint)
@@ -259,5 +262,5 @@ func (w *Walker) Check(n *yaml.Node, f *Fault) bool {
 	return f == nil
 }
 
-// ErrorCount counts what was found wrong so far.
+// ErrorCount returns the number of errors found so far.
 func (w *Walker) ErrorCount() int { return len(w.found) }

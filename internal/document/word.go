@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Decimal reads a number in plain decimal digits. YAML has more ways to write
-// one, and its versions differ on what 022 is: we take none of them. A fault's
-// hint is empty when the number is simply not in the range.
+// Decimal parses a number in plain decimal digits. YAML has more notations, and
+// its versions differ on what 022 means; none of them is accepted. A fault's
+// hint is empty if the number is merely out of range.
 func Decimal(text string, least, most int) (int, *Fault) {
 	bad := &Fault{Message: Short(text) + " is out of range"}
 	if text == "" || strings.Trim(text, "0123456789") != "" {
@@ -27,14 +27,15 @@ func Decimal(text string, least, most int) (int, *Fault) {
 	return n, nil
 }
 
-// Duration reads a key's time such as 3s, of whole milliseconds and within limits.
+// Duration parses the time of a key, such as 3s, in whole milliseconds and
+// within limits.
 func Duration(key, text string, least, most time.Duration) (time.Duration, *Fault) {
 	wrong := func(message, hint string) (time.Duration, *Fault) { return 0, NewFault(key+" "+message, hint) }
 	limits := fmt.Sprintf("%s is from %s to %s, as in 3s or 500ms", key, FormatDuration(least), FormatDuration(most))
 	d, err := time.ParseDuration(text)
 	switch {
 	case text != "" && strings.Trim(text, "0123456789.") == "":
-		for _, unit := range []string{"s", "ms"} { // what was meant, if it fits
+		for _, unit := range []string{"s", "ms"} { // the likely unit, if the value fits
 			if d, err := time.ParseDuration(text + unit); err == nil && d >= least && d <= most {
 				limits = "write " + Short(text) + unit
 				break
@@ -53,7 +54,8 @@ func Duration(key, text string, least, most time.Duration) (time.Duration, *Faul
 	return d, nil
 }
 
-// FormatDuration is a duration without the zero units that Go writes: 1h, not 1h0m0s.
+// FormatDuration returns a duration without the zero units that Go prints: 1h,
+// not 1h0m0s.
 func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -13,9 +13,9 @@ const (
 	icmpHeaderLen = 8
 )
 
-// Append writes the packet, IP header first, at the end of b and returns the
-// longer slice. Lengths, header sizes and checksums are worked out. It
-// allocates nothing when b has room.
+// Append appends the packet to b, IP header first, and returns the longer
+// slice. It computes lengths, header sizes and checksums. It does not allocate
+// if b has room.
 //
 // A packet that cannot be written (addresses of two families, options that do
 // not fit) is an error, and b is returned as it was.
@@ -43,7 +43,7 @@ func (p *Packet) Append(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// validate finds what has no form on the wire.
+// validate rejects packets that have no form on the wire.
 func (p *Packet) validate() error {
 	is4 := p.Src.Is4()
 	set := 0
@@ -75,7 +75,7 @@ func (p *Packet) validate() error {
 	return nil
 }
 
-// protocol is what the last IP header must announce.
+// protocol returns the protocol number for the last IP header.
 func (p *Packet) protocol() Protocol {
 	switch {
 	case p.TCP != nil:
@@ -90,8 +90,8 @@ func (p *Packet) protocol() Protocol {
 	return p.Protocol
 }
 
-// appendIP writes the IP header and what extends it. Length and checksum are
-// left zero: they are known at the end.
+// appendIP appends the IP header and its extensions. Length and checksum stay
+// zero; Append fills them in at the end.
 func (p *Packet) appendIP(b []byte) []byte {
 	ttl := p.TTL
 	if ttl == 0 {
@@ -111,7 +111,7 @@ func (p *Packet) appendIP(b []byte) []byte {
 	src, dst := p.Src.As16(), p.Dst.As16()
 	b = binary.BigEndian.AppendUint32(b, 6<<28|uint32(p.TrafficClass)<<20|p.V6.FlowLabel)
 	b = append(b, 0, 0, 0, ttl)
-	next := len(b) - 2 // where the header to come is announced
+	next := len(b) - 2 // the offset of the next-header field
 	b = append(b, src[:]...)
 	b = append(b, dst[:]...)
 	for _, e := range p.V6.Extensions {
@@ -124,8 +124,7 @@ func (p *Packet) appendIP(b []byte) []byte {
 	return b
 }
 
-// appendTransport writes the transport header, if there is one, and the
-// payload.
+// appendTransport appends the transport header, if any, and the payload.
 func (p *Packet) appendTransport(b []byte) []byte {
 	start := len(b)
 	switch {
@@ -166,14 +165,14 @@ func (p *Packet) appendTransport(b []byte) []byte {
 	return b
 }
 
-// putChecksum fills in the checksum field at an offset of b, which is the
+// putChecksum fills in the checksum field at an offset of b, which holds the
 // transport header and its payload.
 func (p *Packet) putChecksum(b []byte, at int, wrong uint16) {
 	binary.BigEndian.PutUint16(b[at:], p.rightChecksum(b, at)^wrong)
 }
 
-// rightChecksum is transportChecksum, with UDP's exception: zero means no
-// checksum, so a sum of zero is written as its other form.
+// rightChecksum returns transportChecksum, except that UDP writes a sum of zero
+// as 0xffff: zero would mean no checksum.
 func (p *Packet) rightChecksum(b []byte, at int) uint16 {
 	c := p.transportChecksum(p.protocol(), b, at)
 	if c == 0 && p.UDP != nil {

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// A sum is an Internet checksum (RFC 1071) being added up. The addition is
+// A sum is an Internet checksum (RFC 1071) under construction. The addition is
 // ones' complement, so any word size will do: it adds eight octets at a time
 // and folds at the end.
 type sum uint64
@@ -16,8 +16,8 @@ func (s sum) add(v uint64) sum {
 	return sum(r + carry)
 }
 
-// octets adds b as 16-bit words. Only the last call of a chain may be given an
-// odd number of octets.
+// octets adds b as 16-bit words. Only the last call in a chain may pass an odd
+// number of octets.
 func (s sum) octets(b []byte) sum {
 	for len(b) >= 8 {
 		s = s.add(binary.BigEndian.Uint64(b))
@@ -31,7 +31,7 @@ func (s sum) octets(b []byte) sum {
 	return s.add(binary.BigEndian.Uint64(rest[:]))
 }
 
-// addr adds an address, as the pseudo header of TCP, UDP and ICMPv6 does.
+// addr adds an address, for the pseudo header of TCP, UDP and ICMPv6.
 func (s sum) addr(a netip.Addr) sum {
 	if a.Is4() {
 		b := a.As4()
@@ -50,12 +50,12 @@ func (s sum) checksum() uint16 {
 	return ^uint16(v)
 }
 
-// transportChecksum returns the right checksum of a transport header and its
-// payload, whose own checksum field must be zero in b or left out by skip: it
-// is the offset of that field.
+// transportChecksum returns the correct checksum of a transport header and its
+// payload. It leaves out the checksum field itself, which is at the offset
+// skip.
 //
-// With a routing header the address in the pseudo header is the final one,
-// which is not looked for: Dst is used as it is.
+// With a routing header, the pseudo header should hold the final address. That
+// address is not looked for: Dst is used as it is.
 func (p *Packet) transportChecksum(protocol Protocol, b []byte, skip int) uint16 {
 	var s sum
 	if protocol != ProtocolICMP {

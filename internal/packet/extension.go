@@ -11,14 +11,14 @@ import (
 type Extension struct {
 	Header Protocol // which header this is, not which one is next
 
-	// Body is all of it after its first octet, which says what is next. Its
-	// own first octet is the length, in units of 8 octets not counting the
+	// Body is everything after the first octet, which holds the next header.
+	// Its own first octet is the length in units of 8 octets, not counting the
 	// first 8 (in a fragment header: reserved).
 	Body []byte
 }
 
-// HopByHop returns a hop-by-hop options header. Options are padded with zeros,
-// which are one-octet pads; none at all make a header of pads.
+// HopByHop returns a hop-by-hop options header. It is padded with zeros, which
+// are one-octet pad options.
 func HopByHop(options ...byte) Extension {
 	return optionsHeader(ProtocolHopByHop, options)
 }
@@ -28,13 +28,14 @@ func DestinationOptions(options ...byte) Extension {
 	return optionsHeader(ProtocolDestinationOptions, options)
 }
 
-// RoutingHeader returns a routing header of a type. Data follows its first
-// four octets.
+// RoutingHeader returns a routing header of the given type. Data follows its
+// first four octets.
 func RoutingHeader(kind, segmentsLeft uint8, data ...byte) Extension {
 	return optionsHeader(ProtocolRouting, append([]byte{kind, segmentsLeft}, data...))
 }
 
-// optionsHeader lays out the form that three extension headers share.
+// optionsHeader returns a header in the layout that three extension headers
+// share.
 func optionsHeader(header Protocol, data []byte) Extension {
 	size := (2 + len(data) + 7) / 8 * 8
 	body := make([]byte, size-1)
@@ -43,9 +44,9 @@ func optionsHeader(header Protocol, data []byte) Extension {
 	return Extension{header, body}
 }
 
-// FragmentHeader returns the header of the part that starts at offset, in
-// octets: a multiple of 8. A part with offset 0 and nothing more to come is an
-// atomic fragment: a whole packet all the same.
+// FragmentHeader returns the header of the fragment that starts at offset, in
+// octets, which must be a multiple of 8. With offset 0 and no more fragments it
+// makes an atomic fragment, which is a whole packet.
 func FragmentHeader(id uint32, offset int, flags V4Flags) Extension {
 	body := make([]byte, 7)
 	binary.BigEndian.PutUint16(body[1:], uint16(offset)&^7|uint16(flags&MoreFragments))
@@ -53,19 +54,19 @@ func FragmentHeader(id uint32, offset int, flags V4Flags) Extension {
 	return Extension{ProtocolFragment, body}
 }
 
-// isPart tells whether the header makes the packet a part of another.
+// isPart reports whether the header makes the packet a fragment.
 func (e Extension) isPart() bool {
 	return e.Header == ProtocolFragment && len(e.Body) == 7 &&
 		binary.BigEndian.Uint16(e.Body[1:])&^6 != 0
 }
 
-// Fragments cuts the packet at the given offsets and returns its parts in
-// order, each a Packet that may be changed, left out or sent twice. The
-// offsets count from the first octet that may be cut: the transport header in
-// IPv4; in IPv6 what follows the last header that every router must see
-// (hop-by-hop options, a routing header). They must rise and be multiples of 8.
+// Fragments cuts the packet at the given offsets and returns the fragments in
+// order. Offsets must rise and be multiples of 8. They count from the first
+// octet that may be cut: in IPv4 the transport header; in IPv6 what follows the
+// last header that every router must see (hop-by-hop options, a routing
+// header).
 //
-// The id is the one of the fragment header; IPv4 has room for half of it.
+// The id goes into the fragment header; IPv4 uses its lower half.
 func (p *Packet) Fragments(id uint32, at ...int) ([]Packet, error) {
 	if p.IsFragment() {
 		return nil, errors.New("packet: cannot cut a fragment again")

@@ -1,14 +1,12 @@
-// Package packet writes and reads IP packets by hand, field by field.
+// Package packet writes and parses IP packets field by field.
 //
-// It exists to say exactly what is on the wire. A test sends the odd packet
-// that no socket would (a SYN in two fragments, a wrong checksum, an
-// extension header), and compares the answer with the kernel's own, header
-// field by header field. A bench sends hundreds of thousands of packets a
-// second, so writing one allocates nothing.
+// A test can send a packet that no socket would (a SYN in two fragments, a
+// wrong checksum, an extension header) and compare the answer with the kernel's
+// own, header field by header field. A bench sends hundreds of thousands of
+// packets a second, so writing one does not allocate.
 //
-// The same Packet is written and read: what Parse returns, Append turns back
-// into the same octets. The zero value of a field is what an ordinary packet
-// has there, so a SYN is no more than
+// Append turns what Parse returns into the same octets. The zero value of a
+// field is what an ordinary packet has, so a SYN is no more than
 //
 //	p := packet.Packet{
 //		Src: netip.MustParseAddr("192.0.2.1"),
@@ -17,17 +15,17 @@
 //	}
 //	b, err := p.Append(nil)
 //
-// The package opens no socket; package lab puts packets on a wire.
+// The package opens no socket; package lab sends and receives packets.
 package packet
 
 import "net/netip"
 
-// A Protocol is an IP protocol number: what follows an IPv4 header, or an
-// IPv6 header and its extension headers.
+// A Protocol is an IP protocol number: the next header after an IPv4 header, or
+// after an IPv6 header and its extension headers.
 type Protocol uint8
 
-// The protocols that this package knows by name. The second
-// group are extension headers of IPv6.
+// The protocols that this package knows by name. The second group are IPv6
+// extension headers.
 const (
 	ProtocolICMP   Protocol = 1
 	ProtocolTCP    Protocol = 6
@@ -40,11 +38,10 @@ const (
 	ProtocolDestinationOptions Protocol = 60
 )
 
-// DefaultTTL is the TTL (IPv4) or hop limit (IPv6) of a Packet that names none.
+// DefaultTTL is the TTL (IPv4) or hop limit (IPv6) of a Packet whose TTL is 0.
 const DefaultTTL = 64
 
-// A Packet is one IP packet. Src and Dst must be of one family, which is the
-// family of the packet.
+// A Packet is one IP packet. Src and Dst must be of the same family.
 type Packet struct {
 	Src, Dst netip.Addr
 
@@ -54,12 +51,12 @@ type Packet struct {
 	V4 V4 // used when Src is an IPv4 address
 	V6 V6 // used when Src is an IPv6 address
 
-	// Protocol is what the last IP header says comes next. Append works it
-	// out by itself when TCP, UDP or ICMP is set.
+	// Protocol is the next header of the last IP header. Append ignores it if
+	// TCP, UDP or ICMP is set.
 	Protocol Protocol
 
-	// At most one of these is set. With none, Payload follows the IP headers
-	// directly: another protocol, a fragment, or a header too short to be one.
+	// At most one of these is set. With none, Payload follows the IP headers:
+	// another protocol, a fragment, or an incomplete header.
 	TCP  *TCP
 	UDP  *UDP
 	ICMP *ICMP
@@ -67,15 +64,14 @@ type Packet struct {
 	Payload []byte
 }
 
-// V4 holds what only an IPv4 header has.
+// V4 holds the fields that only an IPv4 header has.
 type V4 struct {
 	ID      uint16
 	Flags   V4Flags
-	Offset  int    // where a fragment starts in the whole, in octets: a multiple of 8
+	Offset  int    // of a fragment, in octets: a multiple of 8
 	Options []byte // padded with zeros to a multiple of 4 octets
 
-	// ChecksumError is XORed into the right header checksum. Zero: the
-	// checksum is right.
+	// ChecksumError is XORed into the correct header checksum.
 	ChecksumError uint16
 }
 
@@ -86,13 +82,13 @@ type V4Flags uint8
 const (
 	MoreFragments V4Flags = 1 << iota
 	DontFragment
-	ReservedFlag // must be zero, says RFC 791
+	ReservedFlag // must be zero (RFC 791)
 )
 
-// V6 holds what only an IPv6 header has.
+// V6 holds the fields that only an IPv6 header has.
 type V6 struct {
 	FlowLabel  uint32      // 20 bits
-	Extensions []Extension // in the order of the wire
+	Extensions []Extension // in the order on the wire
 }
 
 // TCP is a TCP header.
@@ -104,13 +100,12 @@ type TCP struct {
 	Urgent           uint16
 	Options          []byte // padded with zeros to a multiple of 4 octets
 
-	// ChecksumError is XORed into the right checksum. Zero: the checksum is
-	// right.
+	// ChecksumError is XORed into the correct checksum.
 	ChecksumError uint16
 }
 
 // TCPFlags are the twelve bits between the data offset and the window: the
-// eight flags, AE above them, and the three bits still reserved.
+// eight flags, AE above them, and three reserved bits.
 type TCPFlags uint16
 
 // The flags, as bits of TCPFlags.
@@ -123,19 +118,18 @@ const (
 	URG
 	ECE
 	CWR
-	AE // accurate ECN, once the nonce sum
+	AE // accurate ECN, formerly the nonce sum
 )
 
 // UDP is a UDP header.
 type UDP struct {
 	SrcPort, DstPort uint16
 
-	// NoChecksum writes a checksum of zero, which in IPv4 means that there is
-	// none, and in IPv6 is not allowed.
+	// NoChecksum sets the checksum to zero, which means none in IPv4 and is not
+	// allowed in IPv6.
 	NoChecksum bool
 
-	// ChecksumError is XORed into the right checksum. Zero: the checksum is
-	// right.
+	// ChecksumError is XORed into the correct checksum.
 	ChecksumError uint16
 }
 
@@ -144,32 +138,31 @@ type UDP struct {
 type ICMP struct {
 	Type, Code uint8
 
-	// ID and Seq are the four octets after the checksum. Echo messages call
-	// them so. In an error message Seq is the MTU or unused, and the packet
-	// complained of is the Payload.
+	// ID and Seq are the four octets after the checksum, named as in echo
+	// messages. In an error message, Seq is the MTU or unused, and Payload is
+	// the packet that caused the error.
 	ID, Seq uint16
 
-	// ChecksumError is XORed into the right checksum. Zero: the checksum is
-	// right.
+	// ChecksumError is XORed into the correct checksum.
 	ChecksumError uint16
 }
 
-// The ICMP types that knocks, answers and refusals are made of.
+// ICMP types used in knocks and answers.
 const (
 	EchoReply   = 0
 	Unreachable = 3
 	EchoRequest = 8
 )
 
-// The same of ICMPv6.
+// The same types of ICMPv6.
 const (
 	UnreachableV6 = 1
 	EchoRequestV6 = 128
 	EchoReplyV6   = 129
 )
 
-// IsFragment tells whether the packet is only a part of one. Its Payload is
-// then left as it is: a part's first octets need not be a whole header.
+// IsFragment reports whether the packet is a fragment. Its Payload is then not
+// parsed: a fragment need not begin with a whole header.
 func (p *Packet) IsFragment() bool {
 	if p.Src.Is4() {
 		return p.V4.Offset != 0 || p.V4.Flags&MoreFragments != 0

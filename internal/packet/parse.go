@@ -8,13 +8,13 @@ import (
 	"slices"
 )
 
-// Parse reads one IP packet. What it returns shares b's memory: options and
+// Parse parses one IP packet. The result shares b's memory: options and
 // payloads are parts of b.
 //
-// Only a broken IP header is an error. Octets after the end that the header
-// gives are left out: a link may pad. A transport header that is cut short, or
-// whose own lengths do not add up, is left in Payload with TCP, UDP and ICMP
-// nil; so is an extension header, with Protocol saying which.
+// Only a broken IP header is an error. Octets beyond the length in the header
+// are ignored: a link may pad. A transport header that is cut short, or whose
+// own lengths are inconsistent, stays in Payload, with TCP, UDP and ICMP nil.
+// So does such an extension header, with Protocol naming it.
 func Parse(b []byte) (*Packet, error) {
 	if len(b) == 0 {
 		return nil, errors.New("packet: empty")
@@ -105,7 +105,7 @@ func (p *Packet) parseV6(b []byte) (body []byte, err error) {
 	return some(body), nil
 }
 
-// parseTransport reads the header that starts b, if all of it is there.
+// parseTransport parses the header at the start of b if it is complete.
 func (p *Packet) parseTransport(b []byte) {
 	switch {
 	case p.Protocol == ProtocolTCP && len(b) >= tcpHeaderLen:
@@ -156,8 +156,9 @@ func (p *Packet) checksumError(b []byte, at int) uint16 {
 	return binary.BigEndian.Uint16(b[at:]) ^ p.rightChecksum(b, at)
 }
 
-// some clips b, so that nobody appends over what follows it, and makes an
-// empty slice nil: a parsed packet then equals the one that was written.
+// some clips b, so that appending to it cannot overwrite what follows, and
+// returns nil for an empty slice: a parsed packet then equals the one that was
+// written.
 func some(b []byte) []byte {
 	if len(b) == 0 {
 		return nil

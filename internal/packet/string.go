@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// String returns the packet on one line, for a person who reads a failed test.
+// String returns the packet on one line, for the log of a failed test.
 func (p *Packet) String() string {
 	var s strings.Builder
 	port := func(a netip.Addr, n uint16) string { return netip.AddrPortFrom(a, n).String() }
@@ -33,8 +33,8 @@ func (p *Packet) String() string {
 	return s.String()
 }
 
-// String returns the name of a protocol that has one here, and its number
-// otherwise.
+// String returns the name of the protocol, or its number if it has no name
+// here.
 func (p Protocol) String() string {
 	switch p {
 	case ProtocolICMP:
@@ -49,8 +49,8 @@ func (p Protocol) String() string {
 	return "protocol " + strconv.Itoa(int(p))
 }
 
-// String returns the flags as tcpdump writes them, in brackets: a letter each,
-// the dot for ACK.
+// String returns the flags as tcpdump prints them: a letter each in brackets,
+// with a dot for ACK.
 func (f TCPFlags) String() string {
 	s := []byte{'['}
 	for i, letter := range "FSRP.UEWe" {

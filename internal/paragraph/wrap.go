@@ -1,10 +1,10 @@
-// Package paragraph sets text for a screen.
+// Package paragraph lays out text for a terminal.
 package paragraph
 
 import "strings"
 
-// Wrap breaks a text between words into lines of at most so many bytes. A word
-// that is longer has a line of its own.
+// Wrap breaks a text between words into lines of at most width bytes. A longer
+// word gets a line of its own.
 func Wrap(text string, width int) []string {
 	var lines []string
 	line := ""

@@ -1,5 +1,5 @@
-// Package documenttest is what the tests of every kind of file have in common:
-// goldens of what is right and wrong, and what must hold of any refusal.
+// Package documenttest holds what the tests of all kinds of files share: golden
+// files of valid and invalid input, and what must hold for any error.
 package documenttest
 
 import (
@@ -18,10 +18,10 @@ import (
 
 var update = flag.Bool("update", false, "write what the tests got into testdata")
 
-// Golden runs every archive of a folder of testdata: what run makes of the first
-// file must be the file named want. The first file is named input, or has a name
-// that ends in .quoted and holds a Go string, for text that an archive cannot
-// hold. It gives the number of archives.
+// Golden runs every archive in a folder of testdata: what run returns for the
+// first file must equal the file named want. The first file is named input. If
+// its name ends in .quoted, it holds a Go string, for text that an archive
+// cannot hold. Golden returns the number of archives.
 func Golden(t *testing.T, folder, input, want string, run func(t *testing.T, data []byte) string) int {
 	files, err := filepath.Glob(filepath.Join("testdata", folder, "*.txt"))
 	if err != nil || len(files) == 0 {
@@ -75,9 +75,9 @@ func first(t *testing.T, archive *txtar.Archive, input string) []byte {
 	return nil
 }
 
-// Pointed checks what must hold of any refusal: it says something, every
+// Pointed checks what must hold for any error: it has a message, every
 // diagnostic has a place inside the file and shows the line at that place, and
-// they come in the order of the file.
+// they are in the order of the file.
 func Pointed(t *testing.T, data []byte, e *document.InvalidError) {
 	t.Helper()
 	if len(e.Diagnostics) == 0 || len(e.Diagnostics) > document.MaxDiagnostics {
