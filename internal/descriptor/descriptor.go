@@ -1,13 +1,15 @@
-// Package descriptor lends the number behind an open file or connection.
+// Package descriptor gives access to the file descriptor of an open file or
+// connection.
 package descriptor
 
 import "syscall"
 
-// Use calls f with the descriptor of a file or connection. A Close meanwhile takes effect
-// only afterwards, so that its number cannot become another file's; and the runtime keeps
-// polling it, which (*os.File).Fd would end.
+// Use calls f with the descriptor of a file or connection. A concurrent Close
+// takes effect only afterwards, so the number cannot be reused for another
+// file; and the runtime keeps polling the descriptor, which (*os.File).Fd would
+// end.
 //
-// It gives f's error, or why there is no descriptor: the file may be closed.
+// Use returns f's error, or an error if the file is closed.
 func Use(file syscall.Conn, f func(fd int) error) error {
 	raw, err := file.SyscallConn()
 	if err != nil {

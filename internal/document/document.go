@@ -22,15 +22,15 @@ import (
 
 // A FileKind describes one kind of file, for the texts of its diagnostics.
 type FileKind struct {
-	Name       string // "policy": it is spoken of as "the policy" and "a policy"
-	EmptyHint  string // what the file begins with, as advice to the author of an empty one
-	MaxNesting string // how deep it is nested at most: "six levels"
-	Mapping    string // a mapping of the kind, in braces, as an example
-	// KeyOwners says where keys belong that people put in the wrong place. Each is a
-	// key of the kind, with the name of what has it: "a door".
+	Name       string // "policy": used as "the policy" and "a policy"
+	EmptyHint  string // for an empty file: what a file begins with
+	MaxNesting string // the deepest nesting: "six levels"
+	Mapping    string // an example of a mapping, in braces
+	// KeyOwners maps keys that people often misplace to what they belong to,
+	// such as "a door".
 	KeyOwners map[string]string
-	// UnknownKey gives advice on an unknown key, and the right key that stands for it;
-	// empty where it knows none.
+	// UnknownKey returns advice on an unknown key, and the key that it probably
+	// stands for. Both are empty if there is none.
 	UnknownKey func(key string) (meant, hint string)
 }
 
