@@ -167,6 +167,9 @@ func TestReferencePage(t *testing.T) {
 			t.Errorf("docs/policy.md, section %q: the keys of the parser (-) and of the page (+)\n%s", l.heading, d)
 		}
 		for _, key := range keys {
+			if language.KeyOwners[key] == "" {
+				t.Errorf("KeyOwners says nothing of %s, for who writes it in the wrong place", key)
+			}
 			if a := articles[l.heading][key]; a != nil {
 				t.Run(l.heading+"/"+key, func(t *testing.T) { a.check(t, l, key) })
 			}

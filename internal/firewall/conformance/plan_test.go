@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"postern/internal/policy"
+)
+
+// undrawn are the parts of a policy that no plan has, and where they are tested.
+var undrawn = map[string]string{
+	"Door.Forward":    "the backends' forward_linux_test.go: the suite has one host behind the rules",
+	"Door.Masquerade": "as Forward",
+}
+
+// TestPlansDrawEveryKey fails when a policy can say something that the suite never
+// asks a backend for.
+func TestPlansDrawEveryKey(t *testing.T) {
+	values := map[string]map[string]bool{}
+	var note func(name string, v reflect.Value)
+	note = func(name string, v reflect.Value) {
+		switch v.Type() {
+		case reflect.TypeFor[policy.Position](), reflect.TypeFor[[]policy.Position]():
+			return
+		case reflect.TypeFor[policy.Policy](), reflect.TypeFor[policy.Allow](), reflect.TypeFor[policy.Door](),
+			reflect.TypeFor[policy.Knock](), reflect.TypeFor[policy.Source](), reflect.TypeFor[policy.Log]():
+			for i := range v.NumField() {
+				if f := v.Type().Field(i); f.IsExported() {
+					note(v.Type().Name()+"."+f.Name, v.Field(i))
+				}
+			}
+			return
+		}
+		if k := v.Kind(); k == reflect.Slice && (v.Type().Elem() == reflect.TypeFor[policy.Door]() || v.Type().Elem() == reflect.TypeFor[policy.Allow]()) {
+			for i := range v.Len() {
+				note(name, v.Index(i))
+			}
+			return
+		}
+		if values[name] == nil {
+			values[name] = map[string]bool{}
+		}
+		values[name][fmt.Sprint(v)] = true
+	}
+
+	r := rand.New(rand.NewPCG(1, 2))
+	covers, read := map[policy.Cover]bool{}, 0
+	for range 500 {
+		p, err := policy.Parse("plan", []byte(drawPlan(r, []string{"1s", "2s"}, []block{1, 2, 3}).text()))
+		if err != nil {
+			continue // doors that no policy can have together
+		}
+		read++
+		covers[p.Cover] = true
+		note("Policy", reflect.ValueOf(*p))
+	}
+	if read < 100 {
+		t.Fatalf("only %d of 500 plans are valid", read)
+	}
+	for name, seen := range values {
+		switch _, known := undrawn[name]; {
+		case !known && len(seen) < 2:
+			t.Errorf("%s has the same value in every plan", name)
+		case known && len(seen) > 1:
+			t.Errorf("%s is drawn: take it out of undrawn", name)
+		}
+	}
+	for _, c := range policy.Covers() {
+		if !covers[c] {
+			t.Errorf("no plan has cover: %s", c)
+		}
+	}
+}
