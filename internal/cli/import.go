@@ -36,10 +36,10 @@ func (s *session) importCommand() *cobra.Command {
 
 // imported is the answer of import to programs.
 type imported struct {
-	File   string         `json:"file"`
-	Kind   migrate.Kind   `json:"kind"`
-	Policy string         `json:"policy"`
-	Left   []migrate.Left `json:"left"`
+	File   string           `json:"file"`
+	Kind   migrate.Kind     `json:"kind"`
+	Policy string           `json:"policy"`
+	Left   []migrate.Remark `json:"left"`
 }
 
 func (s *session) importFile(name string) error {
@@ -52,13 +52,13 @@ func (s *session) importFile(name string) error {
 		return s.notImported(name, err)
 	}
 	if s.JSON {
-		return s.Answer(imported{name, result.Kind, result.Policy, append([]migrate.Left{}, result.Left...)})
+		return s.Answer(imported{name, result.Kind, result.Policy, append([]migrate.Remark{}, result.Remarks...)})
 	}
 	if _, err := io.WriteString(s.Out, result.Policy); err != nil {
 		return err
 	}
-	s.sayLeft(name, result.Left)
-	s.sayImported(result.Kind, len(result.Left))
+	s.sayLeft(name, result.Remarks)
+	s.sayImported(result.Kind, len(result.Remarks))
 	return nil
 }
 
@@ -106,9 +106,9 @@ func (s *session) notImported(name string, err error) *ui.Failure {
 		return f
 	}
 	f.Hints = []string{hintNothingLeft}
-	s.sayLeft(name, empty.Left)
+	s.sayLeft(name, empty.Remarks)
 	if s.JSON {
-		for _, l := range empty.Left {
+		for _, l := range empty.Remarks {
 			f.Diagnostics = append(f.Diagnostics, policy.Diagnostic{File: name, Line: l.Line, Column: 1, Width: len([]rune(l.Text)), Message: l.Why, Source: l.Text})
 		}
 	}

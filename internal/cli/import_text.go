@@ -46,7 +46,7 @@ func sayNotRead(name string, err error) string {
 }
 
 // sayLeft lists what is not in a policy that was made.
-func (s *session) sayLeft(name string, left []migrate.Left) {
+func (s *session) sayLeft(name string, left []migrate.Remark) {
 	if s.JSON {
 		return
 	}
@@ -57,7 +57,7 @@ func (s *session) sayLeft(name string, left []migrate.Left) {
 
 func (s *session) sayImported(kind migrate.Kind, left int) {
 	if left == 0 {
-		s.Say("the policy holds all of it")
+		s.Say("everything was converted")
 	} else {
 		s.Say("%s above, on what the policy does not hold, or holds otherwise", ui.Count(left, "remark"))
 	}

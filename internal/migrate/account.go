@@ -3,72 +3,90 @@ package migrate
 import (
 	"fmt"
 	"slices"
-	"strings"
-
-	"postern/internal/policy"
 )
 
-// mark says that the rules which decided are accounted for.
-func (o *outcome) mark() {
-	if o.by != nil {
-		o.by.marked = true
-	}
-	if o.sentBy != nil {
-		o.sentBy.marked = true
-	}
-}
-
-// unheeded lists the rules of a family that has no knocks.
-func (ld *loader) unheeded(w *walker) {
-	family, other := "IPv4", "IPv6"
-	if w.set.v6 {
-		family, other = other, family
-	}
-	why := fmt.Sprintf("the rules for %s have no knocks, and are not in the policy; it is made of those for %s, and holds for both", family, other)
-	listed := false
+// withoutDoors remarks on the rules of a family that has no knocks, while the
+// other has.
+func (ld *loader) withoutDoors(w *walker) {
+	family, other := families(w.set)
+	var lines []int
 	for _, c := range w.set.order {
 		for _, r := range c.rules {
-			if !r.marked && !ordinary(r.tests) {
-				listed = true
-				ld.left.add(r.line, "%s", why)
+			if !r.told && !ordinary(r.tests) {
+				lines = append(lines, r.line)
 			}
 		}
 	}
-	if !listed { // the policy has doors even so
-		ld.left.add(w.set.chain("filter", "INPUT").line, "%s", why)
+	if len(lines) == 0 { // the policy has doors even so
+		lines = []int{w.set.chain("filter", "INPUT").line}
+	}
+	for _, line := range lines {
+		ld.list.add(line, "the rules for %s have no knocks, and are not in the policy; it is made of those for %s, and holds for both", family, other)
 	}
 }
 
-// account lists what is left: the rules that are in no entry and no door, and
-// are not what Postern does by itself.
+// openAnyway remarks on services that knocks are to open, and that get in
+// without.
+func (ld *loader) openAnyway(s *side) {
+	reached := s.reached()
+	for _, c := range s.set.order {
+		for _, r := range c.rules {
+			if !reached[c] || r.target != "ACCEPT" || !slices.ContainsFunc(r.tests, func(t test) bool {
+				return t.kind == onRecent && !t.not && (t.recent.verb == "rcheck" || t.recent.verb == "update")
+			}) {
+				continue
+			}
+			for _, port := range s.ports[:s.others] {
+				f := &flight{walker: s.walker, probe: probe{port: port}}
+				out := s.send(f.probe, listed{})
+				if !out.accepts || !slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onPort && f.holds(&t) }) ||
+					slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onProtocol && !f.holds(&t) }) {
+					continue
+				}
+				how := fmt.Sprintf("line %d lets it in", out.line())
+				if out.by == nil && out.line() == 0 {
+					how = fmt.Sprintf("no line sets the policy of %s, which accepts what its rules leave", out.chain)
+				} else if out.by == nil {
+					how = fmt.Sprintf("the policy of %s (line %d) accepts what its rules leave", out.chain, out.line())
+				}
+				ld.list.add(r.line, "%s gets in without a knock: %s", port, how)
+				r.told = true
+			}
+		}
+	}
+}
+
+// account remarks on what is left: the rules that are in no entry and no door,
+// and are not what Postern does by itself. Of a chain that is not its business
+// it says so once.
 func (ld *loader) account(w *walker) {
 	reached := w.reached()
 	for _, c := range w.set.order {
+		var outside []int
 		if c.builtin() && c.policy != "ACCEPT" && !(c.table == "filter" && c.name == "INPUT") && c.line > 0 {
-			ld.left.add(c.line, "%s", outside(c))
+			outside = append(outside, c.line)
 		}
 		for _, r := range c.rules {
 			why := ""
-			if reached[c] && !silent(c, r) {
+			switch ours := reached[c] && !needed(c, r); {
+			case ours && r.beyond() != "":
 				why = r.beyond()
-			}
-			switch {
-			case why != "":
-				ld.left.add(r.line, "%s", why)
-			case r.marked, reached[c] && ordinary(r.tests) && r.target != "LOG":
+			case r.told, reached[c] && ordinary(r.tests) && r.target != "LOG":
 			case !reached[c]:
-				ld.left.add(r.line, "%s", outside(c))
+				outside = append(outside, r.line)
 			default:
-				if why := r.unread(w, c); why != "" {
-					ld.left.add(r.line, "%s", why)
-				}
+				why = r.unread(w, c)
+			}
+			if why != "" {
+				ld.list.add(r.line, "%s", why)
 			}
 		}
+		ld.list.several(outside, outsideOf(c))
 	}
 }
 
-// outside says why a chain is not the policy's business.
-func outside(c *chain) string {
+// outsideOf says why a chain is not the policy's business.
+func outsideOf(c *chain) string {
 	switch {
 	case c.name == "OUTPUT" || c.name == "POSTROUTING":
 		return "a policy is about what comes in: rules for what goes out stay in the other firewall"
@@ -80,19 +98,16 @@ func outside(c *chain) string {
 	return "the table " + c.table + " stays in the other firewall"
 }
 
-const whySourcePort = "a policy does not look at the sender's port"
-
-// beyond says what a rule looks at that no packet on paper can answer for, and
-// no policy asks; an empty text: nothing. Such a rule is listed, whatever
-// became of it.
+// beyond says what a rule looks at that no packet on paper can answer for, and no
+// policy asks; empty: nothing. Such a rule has a remark, whatever became of it.
 func (r *rule) beyond() string {
 	for _, t := range r.tests {
 		switch {
-		case t.kind == onUnknown, t.kind == onRate && t.why != "":
+		case t.why != "":
 			return t.why
 		case t.kind == onSourcePort:
 			return whySourcePort
-		case t.kind == onRate && logging(r):
+		case t.kind == onRate && r.logs():
 			return "a policy has no limit for what it logs: postern has one of its own"
 		case t.kind == onRate && r.target == "ACCEPT":
 			return "a policy has no limit for what it lets in"
@@ -103,93 +118,28 @@ func (r *rule) beyond() string {
 	return ""
 }
 
-func logging(r *rule) bool { return r.target == "LOG" || r.target == "NFLOG" || r.target == "ULOG" }
+func (r *rule) logs() bool { return slices.Contains([]string{"LOG", "NFLOG", "ULOG"}, r.target) }
 
-// unread says why a rule that packets can meet is not in the policy; an empty
-// text: it is.
+// unread says why a rule that packets can meet is not in the policy; empty: it is.
 func (r *rule) unread(w *walker, c *chain) string {
-	for _, t := range r.tests {
-		switch {
-		case t.kind == onOutput && !r.passed:
-			return "nothing that comes in has an outgoing interface yet"
-		}
-	}
-	switch next := w.set.chains[chainName{c.table, r.target}]; {
+	has := func(match func(t test) bool) bool { return slices.ContainsFunc(r.tests, match) }
+	ends := slices.Contains([]string{"ACCEPT", "DROP", "REJECT", "TARPIT", "RETURN", ""}, r.target)
+	switch {
+	case !r.passed && has(func(t test) bool { return t.kind == onOutput }):
+		return "nothing that comes in has an outgoing interface yet"
 	case !r.passed && w.work < 0:
 		return "it was not looked at: these rules are too many to send a packet through for each"
+	case !r.passed && len(r.tests) == 0 && ends && r.target != "ACCEPT" && r.target != "": // a last resort
+	case !r.passed && has(func(t test) bool { return t.kind == onICMP && !isEcho(t.words[0]) }):
+		return "a policy's icmp/echo is ping; what else of ICMP a host needs gets in by itself"
 	case !r.passed:
-		if len(r.tests) == 0 && (r.target == "DROP" || r.target == "REJECT" || r.target == "RETURN") {
-			return "" // a last resort
-		}
-		if slices.ContainsFunc(r.tests, func(t test) bool { return t.kind == onICMP && !isEcho(t.words[0]) }) {
-			return "a policy's icmp/echo is ping; what else of ICMP a host needs gets in by itself"
-		}
 		return "no new connection gets this far and passes its conditions"
 	case r.target == "REDIRECT":
 		return "it stays in the other firewall: a knock is judged before it"
 	case r.target == "DNAT":
 		return "where it leads is not one address and port"
-	case r.target == "ACCEPT", r.target == "DROP", r.target == "REJECT", r.target == "", r.target == "RETURN", next != nil,
-		logging(r), r.target == "TARPIT":
-		return ""
+	case !ends && !r.logs() && w.set.target(c, r) == nil:
+		return "what " + short(r.target) + " does is not the policy's"
 	}
-	return "what " + r.target + " does is not the policy's"
-}
-
-// ordinary tells a rule for what Postern lets pass, or refuses, by itself:
-// loopback, what is for other hosts, known connections, invalid packets, combinations of flags that open no connection.
-func ordinary(tests []test) bool {
-	for _, t := range tests {
-		switch {
-		case t.kind == onState && !t.not && !slices.Contains(t.words, "NEW"), t.kind == onState && t.not && slices.Contains(t.words, "NEW"):
-			return true
-		case t.kind == onInterface && t.name == "lo" && !t.not:
-			return true
-		case (t.kind == onSource || t.kind == onAddress) && !t.not && t.network.Addr().IsLoopback():
-			return true
-		case t.kind == onType && t.not && slices.Contains(t.words, "LOCAL"):
-			return true
-		case t.kind == onFlags && (syn&t.mask == t.flags) == t.not:
-			return true
-		}
-	}
-	return false
-}
-
-// silent tells a rule for ICMP and IGMP that a host needs, and for answers to its own
-// requests for an address.
-func silent(c *chain, r *rule) bool {
-	if c.name == "OUTPUT" || c.name == "FORWARD" || r.target != "ACCEPT" {
-		return false
-	}
-	needed := []string{
-		"0", "3", "3/4", "4", "11", "12", "0/0", "11/0", "3/1", "3/3", "echo-reply", "destination-unreachable",
-		"fragmentation-needed", "time-exceeded", "ttl-exceeded", "parameter-problem", "source-quench",
-		"1", "2", "129", "133", "134", "135", "136", "130", "131", "132", "143", "packet-too-big",
-		"router-solicitation", "router-advertisement", "neighbour-solicitation", "neighbour-advertisement",
-		"neighbor-solicitation", "neighbor-advertisement",
-	}
-	sport := ""
-	for _, t := range r.tests {
-		if t.kind == onUnknown || t.kind == onRate || t.kind == onFlood {
-			return false
-		}
-		if t.kind == onProtocol && !t.not && t.protocol == igmp {
-			return true
-		}
-		if t.kind == onICMP && !t.not && slices.Contains(needed, strings.ToLower(t.words[0])) {
-			return true
-		}
-		if t.kind == onSourcePort && !t.not && len(t.ports) == 1 {
-			sport = t.ports[0].String()
-		}
-	}
-	for _, t := range r.tests {
-		if t.kind == onPort && len(t.ports) == 1 {
-			n := t.ports[0].First
-			dhcp := policy.Service{First: 67, Last: 67}.String() == sport && n == 68 || policy.Service{First: 547, Last: 547}.String() == sport && n == 546
-			return dhcp || n == 546 && sport == ""
-		}
-	}
-	return false
+	return ""
 }

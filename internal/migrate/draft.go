@@ -5,292 +5,146 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
-	"postern/internal/document"
 	"postern/internal/policy"
 )
 
-// A draft is a policy that is being written. What is the default is not.
+// A draft is a policy that is being made.
 type draft struct {
-	head       []string // what a reader should know first
-	posture    policy.Posture
-	cover      policy.Cover
-	interfaces []string
-	ifaceLine  int // of the input
-	allow      []allowed
-	source     policy.Source
-	log        policy.Log
-	doors      []*door
+	policy.Policy          // but for its doors and what it allows
+	head          []string // what a reader should know first
+	ifaceLine     int      // of the input
+	allow         []allowed
+	doors         []*door
 }
 
 // An allowed is an entry of allow.
 type allowed struct {
-	service policy.Service
-	from    netip.Prefix
-	iface   string
-	line    int // of the input
+	policy.Allow
+	line int // of the input
 }
 
 // A door is one of the draft.
 type door struct {
 	policy.Door
-	line     int      // of the input that it is read off
-	section  string   // of a knockd.conf that it is read off
-	v6       bool     // these were rules for IPv6
-	comments []string // about choices that were made
-	left     leftovers
+	line    int     // of the input that it is read off
+	section string  // of a knockd.conf that it is read off
+	v6      bool    // these were rules for IPv6
+	comment string  // about a choice that was made
+	remarks remarks // if it comes to be in the policy
 }
 
-func newDraft() *draft {
-	usual := policy.New("")
-	return &draft{source: usual.Source, log: usual.Log}
+func newDraft(posture policy.Posture, head ...string) *draft {
+	return &draft{Policy: *policy.New(posture), head: head}
 }
 
-func newDoor(line int, left *leftovers) *door {
-	return &door{line: line, left: leftovers{lines: left.lines}, Door: policy.NewDoor("")}
+func newDoor(line int, list *remarks) *door {
+	return &door{line: line, remarks: remarks{lines: list.lines}, Door: policy.NewDoor("")}
 }
 
-// A part is what a line of the draft's text belongs to, so that it can go if
-// the policy is not valid with it.
-type part struct {
-	door   *door
-	allow  *allowed
-	ifaces bool
-}
-
-// write gives the text, and what each of its lines belongs to.
-func (d *draft) write() (string, []part) {
-	var b strings.Builder
-	var parts []part
-	var owner part
-	line := func(format string, args ...any) {
-		fmt.Fprintf(&b, format+"\n", args...)
-		parts = append(parts, owner)
-	}
-	for _, text := range d.head {
-		line("# %s", text)
-	}
-	line("version: 1")
-	line("posture: %s", d.posture)
-	if len(d.interfaces) > 0 {
-		owner = part{ifaces: true}
-		line("interfaces: [%s]", strings.Join(quoted(d.interfaces), ", "))
-		owner = part{}
-	}
-	if d.cover != "" && d.cover != d.posture.DefaultCover() {
-		line("cover: %s", d.cover)
-	}
-	if len(d.allow) > 0 {
-		line("")
-		line("# What needs no knock.")
-		line("allow:")
-		for i := range d.allow {
-			owner = part{allow: &d.allow[i]}
-			line("  - %s", d.allow[i].text())
-		}
-		owner = part{}
-	}
-	line("")
-	line("doors:")
-	for i, dr := range d.doors {
-		if i > 0 {
-			line("")
-		}
-		owner = part{door: dr}
-		dr.write(line)
-		owner = part{}
-	}
-	if d.source != policy.New("").Source {
-		line("")
-		line("source: {ipv4: %d, ipv6: %d}", d.source.IPv4, d.source.IPv6)
-	}
-	switch d.log.Target {
-	case policy.LogNone:
-		line("")
-		line("log: {target: none}")
-	case policy.LogNFLOG:
-		line("")
-		line("log: {target: nflog, group: %d}", d.log.Group)
-	}
-	return b.String(), parts
-}
-
-func (d *door) write(line func(string, ...any)) {
-	line("  %s:", d.Name)
-	for _, c := range d.comments {
-		line("    # %s", c)
-	}
-	line("    service: %s", ports(d.Services))
-	if d.Address.IsValid() {
-		line("    address: \"%s\"", d.Address)
-	}
-	if d.Forward.IsValid() {
-		line("    forward: \"%s\"", d.Forward)
-	}
-	if d.Masquerade {
-		line("    masquerade: true")
-	}
-	line("    knock:")
-	var words []string
-	for _, p := range d.Knock.Sequence {
-		words = append(words, knock(p))
-	}
-	line("      sequence: [%s]", strings.Join(words, ", "))
-	if d.Knock.StepTimeout != policy.DefaultStepTimeout {
-		line("      step_timeout: %s", document.FormatDuration(d.Knock.StepTimeout))
-	}
-	if d.Knock.Retransmits == policy.RetransmitsReset {
-		line("      retransmits: reset # a knock that comes again starts the sequence over")
-	}
-	if d.OpenFor != policy.DefaultOpenFor {
-		line("    open_for: %s", document.FormatDuration(d.OpenFor))
-	}
-	if d.Admit == policy.AdmitAny {
-		line("    admit: any")
-	}
-	if d.Forfeit {
-		line("    forfeit: true # another packet before the connection loses the grant")
-	}
-	if len(d.From) > 0 {
-		var from []string
-		for _, p := range d.From {
-			from = append(from, network(p))
-		}
-		line("    from: [%s]", strings.Join(quoted(from), ", "))
-	}
-}
-
-func (a *allowed) text() string {
-	var all []string
-	if a.service != (policy.Service{}) {
-		all = append(all, "service: "+a.service.String())
-	}
-	if a.from.IsValid() {
-		all = append(all, "from: "+quoted([]string{network(a.from)})[0])
-	}
-	if a.iface != "" {
-		all = append(all, "interface: "+quoted([]string{a.iface})[0])
-	}
-	if len(all) == 1 {
-		return all[0]
-	}
-	return "{" + strings.Join(all, ", ") + "}"
-}
-
-// network is one as a person writes it: a single address without a length.
-func network(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
-}
-
-// plainWord is what YAML may take for nothing but a word, if it is none of its own.
-var (
-	plainWord = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?)$`)
-	yamlWord  = regexp.MustCompile(`(?i)^(null|true|false|yes|no|on|off|y|n)$`)
-)
-
-func quoted(words []string) []string {
-	all := make([]string, len(words))
-	for i, w := range words {
-		all[i] = w
-		if !plainWord.MatchString(w) || yamlWord.MatchString(w) {
-			all[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
-		}
-	}
-	return all
-}
-
-func ports(all []policy.Port) string {
-	var words []string
-	for _, p := range all {
-		words = append(words, p.String())
-	}
-	if len(words) == 1 {
-		return words[0]
-	}
-	return "[" + strings.Join(words, ", ") + "]"
-}
-
-// knock is a knock as one writes it.
-func knock(p policy.Port) string {
-	if p.Protocol == policy.TCP {
-		return fmt.Sprint(p.Number)
-	}
-	return p.String()
-}
-
+// elsewhere is where in the draft a diagnostic points, which is of no use here.
 var elsewhere = regexp.MustCompile(` \((?:first on )?line \d+\)`)
 
-// settle gives the text of the draft, without those of its parts that a policy
+// settle returns the text of the draft, without those of its parts that a policy
 // refuses; these go to the list. It is empty if no door is left.
-func (d *draft) settle(left *leftovers) string {
-	d.name()
-	for {
-		if len(d.doors) == 0 {
-			return ""
+func (d *draft) settle(list *remarks) string {
+	d.nameDoors()
+	d.doors = accepted(d.doors, func(doors []*door) error { return d.check(doors, nil, nil) }, func(dr *door, why string) {
+		what := "no door can be made of this"
+		if dr.section != "" {
+			what = "section [" + dr.section + "] is left out"
 		}
-		text, parts := d.write()
-		_, err := policy.Parse("", []byte(text))
-		if err == nil {
-			for _, dr := range d.doors {
-				left.join(&dr.left)
-			}
-			return text
-		}
-		var invalid *policy.InvalidError
-		if !errors.As(err, &invalid) || !d.remove(invalid, parts, left) {
-			return ""
-		}
+		list.add(dr.line, "%s: %s", what, why)
+	})
+	if len(d.doors) == 0 {
+		return ""
 	}
-}
-
-// remove takes out what the diagnostics point at, and tells whether that was
-// anything.
-func (d *draft) remove(invalid *policy.InvalidError, parts []part, left *leftovers) bool {
-	removed := false
-	gone := map[*door]bool{}
-	goneAllow := map[*allowed]bool{}
-	for _, diagnostic := range invalid.Diagnostics {
-		p := parts[min(diagnostic.Line, len(parts))-1]
-		why := elsewhere.ReplaceAllString(diagnostic.Message, "")
-		switch {
-		case p.door != nil && !gone[p.door]:
-			gone[p.door], removed = true, true
-			if p.door.section != "" {
-				why = fmt.Sprintf("section [%s] is left out: %s", p.door.section, why)
-			} else {
-				why = "no door can be made of this: " + why
-			}
-			left.add(p.door.line, "%s", why)
-		case p.allow != nil && !goneAllow[p.allow]:
-			goneAllow[p.allow], removed = true, true
-			left.add(p.allow.line, "it cannot be in allow: %s", why)
-		case p.ifaces && d.interfaces != nil:
-			d.interfaces, removed = nil, true
-			left.add(d.ifaceLine, "it is left out: %s", why)
-		}
-	}
-	doors := d.doors[:0:0]
+	d.Interfaces = accepted(d.Interfaces, func(names []string) error { return d.check(d.doors, nil, names) }, func(_, why string) {
+		list.add(d.ifaceLine, "it is left out: %s", why)
+	})
+	d.allow = accepted(d.allow, func(allow []allowed) error { return d.check(d.doors, allow, d.Interfaces) }, func(a allowed, why string) {
+		list.add(a.line, "it cannot be in allow: %s", why)
+	})
 	for _, dr := range d.doors {
-		if !gone[dr] {
-			doors = append(doors, dr)
-		}
+		list.join(&dr.remarks)
 	}
-	entries := d.allow[:0:0]
-	for i := range d.allow {
-		if !goneAllow[&d.allow[i]] {
-			entries = append(entries, d.allow[i])
-		}
-	}
-	d.doors, d.allow = doors, entries
-	return removed
+	return d.text()
 }
 
-// name gives every door a name, and none to two.
-func (d *draft) name() {
+// accepted returns the parts with which a policy is valid; of each other one it
+// says why it is not. It tries them all, then ever smaller portions.
+func accepted[T any](parts []T, check func([]T) error, refuse func(T, string)) []T {
+	var kept []T
+	var try func([]T)
+	try = func(parts []T) {
+		with := slices.Concat(kept, parts)
+		err := check(with)
+		var invalid *policy.InvalidError
+		switch half := len(parts) / 2; {
+		case err == nil:
+			kept = with
+		case half > 0:
+			try(parts[:half])
+			try(parts[half:])
+		case errors.As(err, &invalid):
+			refuse(parts[0], elsewhere.ReplaceAllString(invalid.Diagnostics[0].Message, ""))
+		}
+	}
+	if len(parts) > 0 {
+		try(parts)
+	}
+	return kept
+}
+
+// with is the policy with these parts.
+func (d *draft) with(doors []*door, allow []allowed, interfaces []string) *policy.Policy {
+	p := d.Policy
+	p.Interfaces = interfaces
+	for _, dr := range doors {
+		p.Doors = append(p.Doors, dr.Door)
+	}
+	for _, a := range allow {
+		p.Allow = append(p.Allow, a.Allow)
+	}
+	return &p
+}
+
+// check reports what is wrong with a policy of these parts.
+func (d *draft) check(doors []*door, allow []allowed, interfaces []string) error {
+	_, err := policy.Parse("", []byte(policy.Format(d.with(doors, allow, interfaces))))
+	return err
+}
+
+// text is the policy's, with comments.
+func (d *draft) text() string {
+	text := policy.Format(d.with(d.doors, d.allow, d.Interfaces))
+	p, err := policy.Parse("", []byte(text))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	for i := len(d.doors) - 1; i >= 0; i-- {
+		if c := d.doors[i].comment; c != "" {
+			lines = slices.Insert(lines, p.Doors[i].Pos.Line, "    # "+c)
+		}
+	}
+	for i, line := range lines {
+		switch strings.TrimSpace(line) {
+		case "retransmits: reset":
+			lines[i] += " # a knock that comes again starts the sequence over"
+		case "forfeit: true":
+			lines[i] += " # another packet before the connection loses the grant"
+		case "allow:":
+			lines[i] = "# What needs no knock.\n" + line
+		}
+	}
+	return "# " + strings.Join(d.head, "\n# ") + "\n" + strings.Join(lines, "\n")
+}
+
+// nameDoors gives every door a name, and none to two.
+func (d *draft) nameDoors() {
 	taken := map[string]bool{}
 	for _, dr := range d.doors {
 		if dr.Name == "" {
@@ -302,4 +156,47 @@ func (d *draft) name() {
 		}
 		taken[dr.Name] = true
 	}
+}
+
+// takes reports whether an entry lets a probe in.
+func (e *allowed) takes(p probe) bool {
+	if e.Interface != "" && e.Interface != p.at.iface || e.From.IsValid() && e.From.Bits() > 0 && !holdsNetwork(e.From, p.at.from) {
+		return false
+	}
+	return e.Service == policy.Service{} || e.Service.Covers(p.port)
+}
+
+func holdsNetwork(a, b netip.Prefix) bool {
+	return b.IsValid() && a.Bits() <= b.Bits() && a.Contains(b.Addr())
+}
+
+// allows reports whether an entry of allow lets a probe in.
+func (d *draft) allows(p probe, v6 bool) bool {
+	return slices.ContainsFunc(d.allow, func(e allowed) bool {
+		return (!e.From.IsValid() || e.From.Addr().Is6() == v6) && e.takes(p)
+	})
+}
+
+// letsIn reports whether the policy lets a probe in without a knock.
+func (d *draft) letsIn(p probe, v6 bool) bool {
+	return d.allows(p, v6) || d.Posture == policy.Guard &&
+		!slices.ContainsFunc(d.doors, func(dr *door) bool { return slices.Contains(dr.Services, p.port) })
+}
+
+// filters reports whether the policy is about what comes in at a place at all.
+func (d *draft) filters(at place) bool {
+	return len(d.Interfaces) == 0 || slices.Contains(d.Interfaces, at.iface)
+}
+
+// opens reports whether the policy opens a door to those who knock from a place.
+func (d *draft) opens(dr *door, at place, v6 bool) bool {
+	if dr.Address.IsValid() && dr.Address != at.to.Addr() {
+		return false
+	}
+	if slices.ContainsFunc(dr.Knock.Sequence, func(p policy.Port) bool { return d.allows(probe{p, at}, v6) }) {
+		return false // what is allowed is no knock
+	}
+	return len(dr.From) == 0 || slices.ContainsFunc(dr.From, func(p netip.Prefix) bool {
+		return p.Addr().Is6() == v6 && (p.Bits() == 0 || holdsNetwork(p, at.from))
+	})
 }

@@ -36,9 +36,9 @@ func FuzzRead(f *testing.F) {
 		switch {
 		case err == nil:
 			good(t, result.Policy)
-			placed(t, text, result.Left)
+			placed(t, text, result.Remarks)
 		case errors.As(err, &empty):
-			placed(t, text, empty.Left)
+			placed(t, text, empty.Remarks)
 		case !errors.As(err, &unknown):
 			t.Fatalf("error is a %T: %v", err, err)
 		}

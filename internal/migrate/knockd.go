@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,48 +31,41 @@ type setting struct {
 	line  int
 }
 
-// aliases are the other names of keys.
-var aliases = map[string]string{
-	"timeout": "seq_timeout", "command": "start_command", "command_6": "start_command_6",
-}
-
-var knockdKeys = map[string]bool{
-	"sequence": true, "one_time_sequences": true, "seq_timeout": true, "tcpflags": true, "target": true, "start_command": true,
-	"start_command_6": true, "cmd_timeout": true, "stop_command": true, "stop_command_6": true,
-}
+var (
+	knockdKeys = []string{"sequence", "one_time_sequences", "seq_timeout", "tcpflags", "target", "start_command",
+		"start_command_6", "cmd_timeout", "stop_command", "stop_command_6"}
+	knockdAliases = map[string]string{"timeout": "seq_timeout", "command": "start_command", "command_6": "start_command_6"}
+)
 
 // readKnockd makes a draft of a knockd.conf.
-func readKnockd(lines []string, left *leftovers) *draft {
-	d := newDraft()
-	d.posture = policy.Guard
-	d.head = []string{
+func readKnockd(list *remarks) *draft {
+	d := newDraft(policy.Guard,
 		"Imported from a knockd.conf. knockd works beside another firewall, so this",
 		"hides the doors and leaves all else to that one, which must let the doors'",
 		"services in now: \"postern up\" says where it does not.",
 		"knockd looked at its own ports only. Here a new connection to any port that",
 		"is not listed under allow starts a knock over: list what visitors use.",
-		"All of it holds for IPv4 and IPv6.",
-	}
-	sections := readSections(lines, d, left)
+		"All of it holds for IPv4 and IPv6.")
+	sections := readSections(list)
 	openers := map[string]*section{} // by what they open
 	for _, s := range sections {
-		if o, _ := s.opened(); o != nil {
+		if o, _ := opens(s.start().value); o != nil {
 			openers[o.key()] = s
 		}
 	}
 	for _, s := range sections {
-		if dr := s.door(openers, left); dr != nil {
+		if dr := s.door(openers, list); dr != nil {
 			d.doors = append(d.doors, dr)
 		}
 	}
 	return d
 }
 
-func readSections(lines []string, d *draft, left *leftovers) []*section {
+func readSections(list *remarks) []*section {
 	var all []*section
 	var at *section
 	options := false
-	for i, text := range lines {
+	for i, text := range list.lines {
 		n, text := i+1, strings.TrimSpace(text)
 		if text == "" || text[0] == '#' {
 			continue
@@ -86,21 +80,23 @@ func readSections(lines []string, d *draft, left *leftovers) []*section {
 		}
 		key, value, found := strings.Cut(text, "=")
 		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
-		if name, is := aliases[key]; is {
+		if name, is := knockdAliases[key]; is {
 			key = name
 		}
 		switch {
 		case options:
-			readOption(n, key, value, d, left)
+			if why := optionRemark(key, value); why != "" {
+				list.add(n, "%s", why)
+			}
 		case !found:
-			left.add(n, "this line is not understood, and knockd itself would refuse it")
+			list.add(n, "this line is not understood, and knockd itself would refuse it")
 		case at == nil:
-			left.add(n, "it stands before any [section]")
-		case !knockdKeys[key]:
-			left.add(n, "knockd has no such key")
+			list.add(n, "it stands before any [section]")
+		case !slices.Contains(knockdKeys, key):
+			list.add(n, "knockd has no such key")
 		default:
 			if _, twice := at.keys[key]; twice {
-				left.add(at.keys[key].line, "%s is here again on line %d, which holds", key, n)
+				list.add(at.keys[key].line, "%s is here again on line %d, which holds", key, n)
 			}
 			at.keys[key] = setting{value, n}
 		}
@@ -108,80 +104,20 @@ func readSections(lines []string, d *draft, left *leftovers) []*section {
 	return all
 }
 
-func readOption(n int, key, value string, d *draft, left *leftovers) {
+// optionRemark is what there is to say of a line of [options].
+func optionRemark(key, value string) string {
 	switch key {
 	case "usesyslog": // where the kernel's log goes as well
+		return ""
 	case "logfile":
-		left.add(n, "postern writes no log file: lines about knocks go to the kernel log")
+		return "postern writes no log file: lines about knocks go to the kernel log"
 	case "pidfile":
-		left.add(n, "postern leaves no process behind")
+		return "postern leaves no process behind"
 	case "interface":
-		d.interfaces, d.ifaceLine = []string{value}, n
-	default:
-		left.add(n, "knockd has no such option")
+		return "knockd listens on " + short(value) + " only, while the other firewall shuts the services on every interface; the policy takes knocks on all, " +
+			"because one that names interfaces leaves the others open"
 	}
-}
-
-// door makes a door of a section, or lists why it is none.
-func (s *section) door(openers map[string]*section, left *leftovers) *door {
-	skip := func(line int, format string, args ...any) *door {
-		left.add(line, "section [%s] is left out: %s", s.name, fmt.Sprintf(format, args...))
-		return nil
-	}
-	if once, is := s.keys["one_time_sequences"]; is {
-		return skip(once.line, "a policy has no sequences that are used up; choose a fixed one and write the door by hand")
-	}
-	sequence, is := s.keys["sequence"]
-	if !is {
-		return skip(s.line, "it has no sequence")
-	}
-	start := s.start()
-	if start.value == "" {
-		return skip(s.line, "it has no command, and so opens nothing")
-	}
-	o, why := s.opened()
-	if o == nil {
-		if key := closes(start.value); key != "" {
-			if opener := openers[key]; opener != nil {
-				return skip(s.line, "it closes what [%s] opens, and a grant of postern ends by itself", opener.name)
-			}
-			return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
-		}
-		return skip(start.line, "%s", why)
-	}
-	dr := newDoor(sequence.line, left)
-	dr.Name, dr.section = fitName(s.name), s.name
-	if dr.Name != s.name {
-		dr.comments = append(dr.comments, "["+short(s.name)+"] in the knockd.conf")
-	}
-	var bad string
-	if dr.Knock.Sequence, bad = readSequence(sequence.value); bad != "" {
-		return skip(sequence.line, "%s", bad)
-	}
-	dr.Services, dr.Forward = o.services, o.forward
-	dr.Admit = policy.AdmitAny
-	for _, note := range o.notes {
-		dr.left.add(start.line, "%s", note)
-	}
-	s.time(dr)
-	s.closing(dr, o)
-	s.six(dr, o)
-	s.flags(dr)
-	if t, is := s.keys["target"]; is {
-		if a, err := netip.ParseAddr(t.value); err != nil {
-			dr.left.add(t.line, "the target is no address: the policy takes knocks at every address of this host")
-			dr.Address = o.to
-		} else {
-			if o.to.IsValid() && o.to != a {
-				return skip(t.line, "it watches one address and opens another, %s: write the door by hand", o.to)
-			}
-			dr.Address = a
-			dr.comments = append(dr.comments, "If knockd's target is not an address of this host, this door cannot work.")
-		}
-	} else if o.to.IsValid() {
-		dr.Address = o.to
-	}
-	return dr
+	return "knockd has no such option"
 }
 
 // start is the command that the section is about.
@@ -192,19 +128,75 @@ func (s *section) start() setting {
 	return s.keys["start_command_6"]
 }
 
+// door makes a door of a section, or remarks on why it is none.
+func (s *section) door(openers map[string]*section, list *remarks) *door {
+	skip := func(line int, format string, args ...any) *door {
+		list.add(line, "section [%s] is left out: %s", s.name, fmt.Sprintf(format, args...))
+		return nil
+	}
+	sequence, is := s.keys["sequence"]
+	start := s.start()
+	switch once, used := s.keys["one_time_sequences"]; {
+	case used:
+		return skip(once.line, "a policy has no sequences that are used up; choose a fixed one and write the door by hand")
+	case !is:
+		return skip(s.line, "it has no sequence")
+	case start.value == "":
+		return skip(s.line, "it has no command, and so opens nothing")
+	}
+	o, why := opens(start.value)
+	if o == nil {
+		switch key := closes(start.value); {
+		case key != "" && openers[key] != nil:
+			return skip(s.line, "it closes what [%s] opens, and a grant of postern ends by itself", openers[key].name)
+		case key != "":
+			return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
+		}
+		return skip(start.line, "%s", why)
+	}
+	dr := newDoor(sequence.line, list)
+	dr.Name, dr.section = fitName(s.name), s.name
+	if dr.Name != s.name {
+		dr.comment = "[" + short(s.name) + "] in the knockd.conf"
+	}
+	var bad string
+	if dr.Knock.Sequence, bad = readSequence(sequence.value); bad != "" {
+		return skip(sequence.line, "%s", bad)
+	}
+	dr.Services, dr.Forward, dr.Address, dr.Admit = o.services, o.forward, o.to, policy.AdmitAny
+	for _, note := range o.notes {
+		dr.remarks.add(start.line, "%s", note)
+	}
+	switch t, is := s.keys["target"]; {
+	case is && o.to.IsValid() && t.value != o.to.String():
+		return skip(t.line, "it watches one address and opens another, %s: write the door by hand", o.to)
+	case o.to.IsValid():
+		dr.remarks.add(start.line, "the rule is for the address %s alone, and so is the door: it leaves the service at other addresses to the other firewall", o.to)
+	case is:
+		dr.remarks.add(t.line, "knockd takes knocks at %s only; the policy takes them at every address of this host, "+
+			"because a door for one address leaves the service at the others alone", short(t.value))
+	}
+	s.times(dr, o)
+	s.ipv6(dr, o)
+	if f, is := s.keys["tcpflags"]; is && !plainSYN(f.value) {
+		dr.remarks.add(f.line, "a TCP knock of postern is the packet that opens a connection: SYN and no other flag")
+	}
+	return dr
+}
+
 // readSequence reads "7000,8000:udp,9000:tcp".
 func readSequence(text string) (all []policy.Port, bad string) {
 	for part := range strings.SplitSeq(text, ",") {
 		number, protocol, _ := strings.Cut(strings.TrimSpace(part), ":")
 		p := policy.Port{Protocol: policy.TCP}
-		switch strings.ToLower(strings.TrimSpace(protocol)) {
-		case "", "tcp":
-		case "udp":
+		switch words := strings.Fields(strings.ToLower(protocol)); {
+		case len(words) == 0, words[0] == "tcp":
+		case words[0] == "udp":
 			p.Protocol = policy.UDP
 		default:
 			return nil, fmt.Sprintf("%q in its sequence is neither tcp nor udp", short(protocol))
 		}
-		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 16)
+		n, err := strconv.ParseUint(atoi(number), 10, 16)
 		if err != nil || n == 0 {
 			return nil, fmt.Sprintf("%q in its sequence is no port", short(strings.TrimSpace(part)))
 		}
@@ -214,122 +206,120 @@ func readSequence(text string) (all []policy.Port, bad string) {
 	return all, ""
 }
 
-// seconds reads a number of seconds as knockd does, but for numbers that a
-// policy cannot have.
-func seconds(text string, most time.Duration) (time.Duration, bool) {
-	n, err := strconv.ParseUint(text, 10, 31)
-	d := time.Duration(n) * time.Second
-	return d, err == nil && n > 0 && d <= most
+var leadingNumber = regexp.MustCompile(`^\s*\+?0*(\d+)`)
+
+// atoi returns the digits at the beginning of a text: knockd reads its numbers
+// with the C function of that name, which overlooks what follows.
+func atoi(text string) string {
+	if m := leadingNumber.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
-// time makes the time of a whole sequence the time between two knocks, so that
-// whoever was quick enough for knockd is quick enough.
-func (s *section) time(dr *door) {
-	if len(dr.Knock.Sequence) < 2 {
-		return
-	}
-	d := knockdSequenceTime
-	line := s.keys["sequence"].line
-	set, is := s.keys["seq_timeout"]
-	if is {
-		line = set.line
-		var ok bool
-		if d, ok = seconds(set.value, time.Hour); !ok {
-			d = knockdSequenceTime
-			dr.left.add(line, "a time from 1 to 3600 seconds is expected: the policy has knockd's default, %s", document.FormatDuration(d))
+// seconds reads a time of knockd's, which must fit into a policy.
+func (dr *door) seconds(t setting, usual, most time.Duration) time.Duration {
+	n, err := strconv.ParseInt(atoi(t.value), 10, 31)
+	switch d := time.Duration(n) * time.Second; {
+	case err != nil && len(atoi(t.value)) > 9, d > most:
+		dr.remarks.add(t.line, "%s is longer than a policy's longest time, which it has: %s", short(t.value), document.FormatDuration(most))
+		return most
+	case err != nil, d == 0:
+		dr.remarks.add(t.line, "a time in seconds is expected: the policy has knockd's default, %s", document.FormatDuration(usual))
+		return usual
+	default:
+		if strings.Trim(t.value, "0123456789") != "" {
+			dr.remarks.add(t.line, "knockd reads the number alone: %s", document.FormatDuration(d))
 		}
-	}
-	dr.Knock.StepTimeout = d
-	if len(dr.Knock.Sequence) > 2 {
-		what := fmt.Sprintf("seq_timeout is for the whole sequence; the policy allows as long between two knocks, %s", document.FormatDuration(d))
-		if !is {
-			what = fmt.Sprintf("the whole sequence may take knockd's default, %s; the policy allows as long between two knocks", document.FormatDuration(d))
-		}
-		dr.left.add(line, "%s", what)
+		return d
 	}
 }
 
-// closing says how long the door stays open.
-func (s *section) closing(dr *door, o *opened) {
-	stop, stops := s.keys["stop_command"]
-	t, timed := s.keys["cmd_timeout"]
+// times makes the time of a whole sequence the time between two knocks, so that
+// who was quick enough for knockd is quick enough, and says how long the door
+// stays open.
+func (s *section) times(dr *door, o *opened) {
+	if len(dr.Knock.Sequence) > 1 {
+		what, d, line := "the whole sequence may take knockd's default, %s; the policy allows as long between two knocks", knockdSequenceTime, s.keys["sequence"].line
+		if set, is := s.keys["seq_timeout"]; is {
+			what, line = "seq_timeout is for the whole sequence; the policy allows as long between two knocks, %s", set.line
+			d = dr.seconds(set, knockdSequenceTime, policy.MaxStepTimeout)
+		}
+		if dr.Knock.StepTimeout = d; len(dr.Knock.Sequence) > 2 {
+			dr.remarks.add(line, what, document.FormatDuration(d))
+		}
+	}
+	stop, t, line := s.keys["stop_command"], s.keys["cmd_timeout"], s.start().line
 	switch {
-	case stops && stop.value != "":
-		dr.OpenFor = knockdCommandTime
-		if timed {
-			var ok bool
-			if dr.OpenFor, ok = seconds(t.value, 24*time.Hour); !ok {
-				dr.OpenFor = knockdCommandTime
-				dr.left.add(t.line, "a time from 1 second to a day is expected: the policy has knockd's default, %s", document.FormatDuration(dr.OpenFor))
-			}
+	case stop.value != "":
+		if dr.OpenFor = knockdCommandTime; t.value != "" {
+			dr.OpenFor = dr.seconds(t, knockdCommandTime, policy.MaxOpenFor)
 		}
-		if !o.undoes(stop.value) {
-			dr.left.add(stop.line, "it does something else than to close what start_command opens, and postern runs no commands")
-		}
+		s.stops(dr, "stop_command", o)
+	case o.timeout > policy.MaxOpenFor:
+		dr.OpenFor = policy.MaxOpenFor
+		dr.remarks.add(line, "it stays open for longer than a policy can, whose longest time is %s", document.FormatDuration(policy.MaxOpenFor))
 	case o.timeout > 0:
 		dr.OpenFor = o.timeout
 	default:
 		dr.OpenFor = 30 * time.Second
-		dr.left.add(s.start().line, "knockd leaves this open until something closes it; the policy opens for %s to each knock: "+
+		dr.remarks.add(line, "knockd leaves this open until something closes it; the policy opens for %s to each knock: "+
 			"what is connected by then stays connected", document.FormatDuration(dr.OpenFor))
-		if timed {
-			dr.left.add(t.line, "without a stop_command knockd does not look at it, nor does the policy")
+		if t.value != "" {
+			dr.remarks.add(t.line, "without a stop_command knockd does not look at it, nor does the policy")
 		}
 	}
 }
 
-// six looks at the commands for IPv6, and says whom the door is for.
-func (s *section) six(dr *door, o *opened) {
-	start, is := s.keys["start_command_6"]
+// stops remarks on a command that does not close what one of these opens.
+func (s *section) stops(dr *door, key string, these ...*opened) {
+	stop := s.keys[key]
+	if stop.value != "" && !slices.ContainsFunc(these, func(o *opened) bool { return o.undoes(stop.value) }) {
+		dr.remarks.add(stop.line, "it does something else than to close what start_command opens, and postern runs no commands")
+	}
+}
+
+// ipv6 looks at the commands for IPv6, and says whom the door is for.
+func (s *section) ipv6(dr *door, o *opened) {
 	dr.From = o.from
+	start, is := s.keys["start_command_6"]
 	if !is {
 		return
 	}
-	or := func(from []netip.Prefix, everyone string) []netip.Prefix {
+	or := func(from []netip.Prefix, everyone netip.Prefix) []netip.Prefix {
 		if len(from) == 0 {
-			return []netip.Prefix{netip.MustParsePrefix(everyone)}
+			return []netip.Prefix{everyone}
 		}
 		return from
 	}
-	const everyone4, everyone6 = "0.0.0.0/0", "::/0"
-	switch four := s.keys["start_command"]; {
-	case four.value == "":
+	other, _ := opens(start.value)
+	switch {
+	case s.keys["start_command"].value == "":
 		dr.From = or(o.from, everyone6)
 		return
 	case start.value == "": // knockd does nothing over IPv6 then
 		dr.From = or(o.from, everyone4)
 		return
-	}
-	other, _ := opens(start.value)
-	switch {
 	case other == nil || other.what() != o.what():
-		dr.left.add(start.line, "it does something else than start_command; the policy does the same over IPv4 and IPv6")
+		dr.remarks.add(start.line, "it does something else than start_command; the policy does the same over IPv4 and IPv6")
 		other = o
 	case len(o.from)+len(other.from) > 0:
 		dr.From = slices.Concat(or(o.from, everyone4), or(other.from, everyone6))
 	}
 	for _, note := range other.notes {
 		if !slices.Contains(o.notes, note) {
-			dr.left.add(start.line, "%s", note)
+			dr.remarks.add(start.line, "%s", note)
 		}
 	}
-	if stop, is := s.keys["stop_command_6"]; is && stop.value != "" && !o.undoes(stop.value) && !other.undoes(stop.value) {
-		dr.left.add(stop.line, "it does something else than to close what start_command opens, and postern runs no commands")
-	}
+	s.stops(dr, "stop_command_6", o, other)
 }
 
-// flags lists flags that a knock of Postern does not have.
-func (s *section) flags(dr *door) {
-	f, is := s.keys["tcpflags"]
-	if !is {
-		return
-	}
-	for flag := range strings.SplitSeq(strings.ToLower(f.value), ",") {
-		switch strings.TrimSpace(flag) {
-		case "syn", "!ack", "!rst", "!fin", "!psh", "!urg":
-		default:
-			dr.left.add(f.line, "a TCP knock of postern is the packet that opens a connection: SYN and no other flag")
-			return
+// plainSYN reports whether flags are those of a packet that opens a connection.
+func plainSYN(flags string) bool {
+	for flag := range strings.SplitSeq(strings.ToLower(flags), ",") {
+		if !slices.Contains([]string{"syn", "!ack", "!rst", "!fin", "!psh", "!urg"}, strings.TrimSpace(flag)) {
+			return false
 		}
 	}
+	return true
 }

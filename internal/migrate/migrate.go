@@ -1,37 +1,41 @@
 // Package migrate reads the configuration of another port knocker and writes a
-// policy that means the same, with a list of what it could not carry over.
+// policy that means the same, with remarks on what it could not carry over.
 //
-// It understands two kinds. Rules of iptables with the match "recent", as
-// iptables-save lists them or as the commands of a script, are not looked at for
-// familiar names: packets are sent through them on paper (walk.go), the states
-// that a source can get into are found by that (states.go), and the doors are read off
-// those (doors.go). In the end every door is knocked at on paper from everywhere
-// that the rules name (replay.go). A knockd.conf says its sequences, and the services are read
-// off the commands that it would run.
+// kind.go finds out what a file is. There are two ways from there.
 //
-// A line of the input is either in the policy, or something that Postern does
-// by itself, or in the list. The policy that comes out is always valid.
+// # iptables rules that knock with "-m recent"
+//
+// They come as iptables-save lists them, or as a script of commands (shell.go),
+// which are carried out on paper (ruleset.go, rule.go). Nobody looks for familiar
+// names in them. Packets are sent through them, on paper too (packet.go), from
+// every place and to every port that they tell apart (place.go). That finds the
+// states that a source can get into and the sequences that open something
+// (states.go). Each is a door (door.go); what gets in without a knock is under
+// allow (allow.go). In the end packets tell where the policy that came out does
+// otherwise than the rules (compare.go), and rules.go puts all of it together.
+//
+// # A knockd.conf
+//
+// It says its sequences (knockd.go). The services are read off the commands that
+// it runs (command.go), those of nft, ufw and firewalld included (translate.go).
+//
+// A line of the input is either in the policy, or something that Postern does by
+// itself, or in a remark. The policy that comes out is always valid (draft.go).
 //
 // The package is pure: it runs no command and asks the host nothing.
 package migrate
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
-
-	"postern/internal/policy"
 )
 
 // A Result is what became of a configuration.
 type Result struct {
-	Kind   Kind
-	Policy string // the YAML text of a valid policy
-	Left   []Left // what is not in it, in the order of the file
+	Kind    Kind
+	Policy  string   // the YAML text of a valid policy
+	Remarks []Remark // on what is not in it as it was, in the order of the file
 }
 
 // A Kind is what a configuration was written for.
@@ -43,17 +47,10 @@ const (
 	Knockd Kind = "knockd"        // a knockd.conf
 )
 
-// A Left is a line that the policy does not hold, or holds otherwise.
-type Left struct {
-	Line int    `json:"line"`
-	Text string `json:"text"` // the line, shortened and fit for a terminal
-	Why  string `json:"why"`
-}
-
-// An UnknownError says that a text is none of the kinds.
+// An UnknownError says that a file is not one that can be imported.
 type UnknownError struct {
 	Name, Reason string
-	Remedy       string // empty if it is none of the kinds
+	Remedy       string // what to do instead; may be empty
 }
 
 func (e *UnknownError) Error() string {
@@ -62,9 +59,9 @@ func (e *UnknownError) Error() string {
 
 // An EmptyError says that a configuration has no door that a policy could have.
 type EmptyError struct {
-	Name string
-	Kind Kind
-	Left []Left // why
+	Name    string
+	Kind    Kind
+	Remarks []Remark // why
 }
 
 func (e *EmptyError) Error() string {
@@ -85,117 +82,31 @@ func Read(name string, text []byte) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimSuffix(lines[i], "\r")
-	}
-	l := &leftovers{lines: lines}
+	// What is not UTF-8 is in comments and names; it is shown as U+FFFD.
+	whole := strings.ToValidUTF8(strings.TrimPrefix(string(text), "\ufeff"), "\ufffd")
+	whole = strings.ReplaceAll(whole, "\r\n", "\n")
+	list := &remarks{lines: strings.Split(whole, "\n")}
 	var d *draft
 	if kind == Knockd {
-		d = readKnockd(lines, l)
+		d = readKnockd(list)
 	} else {
-		d, err = readRules(lines, l)
+		d, err = readRules(kind, whole, list)
 	}
-	if err != nil {
-		return nil, &UnknownError{name, err.Error(), remedyTooLarge}
+	if problem := (*problem)(nil); errors.As(err, &problem) {
+		return nil, &UnknownError{name, problem.reason, problem.remedy}
 	}
-	p := d.settle(l)
+	p := d.settle(list)
 	if p == "" {
-		return nil, &EmptyError{name, kind, l.sorted()}
+		return nil, &EmptyError{name, kind, list.sorted()}
 	}
-	return &Result{Kind: kind, Policy: p, Left: l.sorted()}, nil
+	return &Result{Kind: kind, Policy: p, Remarks: list.sorted()}, nil
 }
 
-// kindOf finds out what a text is, by the first line that tells.
-func kindOf(name string, text []byte) (Kind, error) {
-	refuse := func(reason string) (Kind, error) { return "", &UnknownError{Name: name, Reason: reason} }
-	switch {
-	case len(text) > policy.MaxSize:
-		return "", &UnknownError{name, "the file is larger than 1 MiB", remedyTooLarge}
-	case bytes.IndexByte(text, 0) >= 0, !utf8.Valid(text):
-		return refuse("the file is not text")
-	case len(bytes.TrimSpace(text)) == 0:
-		return refuse("the file is empty")
-	}
-	section := false
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		word, _, _ := strings.Cut(line, " ")
-		key, _, _ := strings.Cut(line, "=")
-		switch key = strings.ToLower(strings.TrimSpace(key)); {
-		case line == "" || line[0] == '#':
-		case len(line) > 1 && line[0] == '*' && builtin[line[1:]] != nil:
-			return Rules, nil
-		case word == "-A" || word == "-N":
-			return Rules, nil
-		case strings.HasPrefix(word, "[") && strings.HasSuffix(line, "]"):
-			section = true
-		case section && slices.Contains([]string{"sequence", "one_time_sequences"}, key):
-			return Knockd, nil
-		case !section && slices.ContainsFunc(strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t=\"';&|()", r) }), isCommand):
-			return Script, nil
-		}
-	}
-	return refuse("it is none of what import reads")
-}
+// A problem ends the reading of a file.
+type problem struct{ reason, remedy string }
 
-// leftovers gathers what is not carried over.
-type leftovers struct {
-	lines []string
-	all   []Left
-}
-
-// add notes why a line is not in the policy as it was. The same is said once.
-// Line 0 is what no line says: that a built-in chain accepts what its rules leave.
-func (l *leftovers) add(line int, format string, args ...any) {
-	left := Left{Line: max(line, 1), Why: visible(fmt.Sprintf(format, args...))}
-	if line == 0 {
-		left.Why = "no line sets the policy of the chain: " + left.Why
-	}
-	if left.Line <= len(l.lines) {
-		left.Text = short(strings.TrimSpace(l.lines[left.Line-1]))
-	}
-	if !slices.Contains(l.all, left) {
-		l.all = append(l.all, left)
-	}
-}
-
-// join takes in what another list has.
-func (l *leftovers) join(other *leftovers) {
-	for _, left := range other.all {
-		if !slices.Contains(l.all, left) {
-			l.all = append(l.all, left)
-		}
-	}
-}
-
-func (l *leftovers) sorted() []Left {
-	slices.SortStableFunc(l.all, func(a, b Left) int { return a.Line - b.Line })
-	return l.all
-}
-
-var errTooLarge = errors.New("these rules are too many, or too tangled, to follow a packet through all of them")
+func (p *problem) Error() string { return p.reason }
 
 const remedyTooLarge = "cut out what has nothing to do with knocks, lists of addresses first, and import the rest"
 
-// short cuts a line to what a list can show.
-func short(text string) string {
-	const most = 120
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return visible(text)
-}
-
-// visible is text of any origin, fit for a terminal.
-func visible(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsGraphic(r):
-			return utf8.RuneError
-		}
-		return r
-	}, text)
-}
+var errTooLarge = &problem{"these rules are too many, or too tangled, to follow a packet through all of them", remedyTooLarge}

@@ -42,16 +42,16 @@ func sample(t *testing.T, file string) {
 	}
 	result, err := Read(filepath.Base(file), text)
 	archive := &txtar.Archive{}
-	var left []Left
+	var left []Remark
 	var empty *EmptyError
 	switch {
 	case err == nil:
 		good(t, result.Policy)
 		archive.Files = append(archive.Files, txtar.File{Name: "policy.yaml", Data: []byte(result.Policy)})
-		left = result.Left
+		left = result.Remarks
 	case errors.As(err, &empty):
 		archive.Files = append(archive.Files, txtar.File{Name: "error", Data: []byte(err.Error() + "\n")})
-		left = empty.Left
+		left = empty.Remarks
 	default:
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func standIns(t *testing.T, text string) {
 
 // placed checks that a list is in the order of the file, shows its lines, says
 // why, and can be put on a terminal.
-func placed(t *testing.T, text []byte, left []Left) {
+func placed(t *testing.T, text []byte, left []Remark) {
 	t.Helper()
 	lines := strings.Split(string(text), "\n")
 	for i, l := range left {
@@ -143,8 +143,8 @@ func TestHowto(t *testing.T) {
 		if result.Kind != kind {
 			t.Errorf("%s is taken for %s", file, result.Kind)
 		}
-		if len(result.Left) > 0 {
-			t.Errorf("%s: left out: %v", file, result.Left)
+		if len(result.Remarks) > 0 {
+			t.Errorf("%s: left out: %v", file, result.Remarks)
 		}
 		same(t, want, good(t, result.Policy))
 	}
@@ -163,12 +163,14 @@ func same(t *testing.T, want, got *policy.Policy) {
 // TestWordsOfYAML: an interface may have a name that YAML has another use for.
 func TestWordsOfYAML(t *testing.T) {
 	for _, name := range []string{"null", "Null", "true", "FALSE", "yes", "no", "on", "off", "y", "n", "~", "1e3", "0x1f", "-", "a#b", "wg0"} {
-		result, err := Read("knockd.conf", fmt.Appendf(nil, "[options]\n interface = %s\n[ssh]\n sequence = 7000\n command = iptables -A INPUT -s %%IP%% -p tcp --dport 22 -j ACCEPT\n", name))
+		result, err := Read("rules", fmt.Appendf(nil, "*filter\n:INPUT DROP [0:0]\n-A INPUT -i %s -p tcp --dport 80 -j ACCEPT\n"+
+			"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 9 --name IN -j ACCEPT\n"+
+			"-A INPUT -p tcp --dport 7000 -m recent --set --name IN -j DROP\nCOMMIT\n", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := good(t, result.Policy).Interfaces; !slices.Equal(got, []string{name}) {
-			t.Errorf("the interface %q came out as %q:\n%s", name, got, result.Policy)
+		if got := good(t, result.Policy).Allow; len(got) != 1 || got[0].Interface != name {
+			t.Errorf("the interface %q came out as %v:\n%s", name, got, result.Policy)
 		}
 	}
 }
@@ -179,11 +181,10 @@ func TestUnknown(t *testing.T) {
 		{"empty", "", "empty"},
 		{"blank", " \n\t\n", "empty"},
 		{"binary", "\x7fELF\x00\x00", "not text"},
-		{"latin1", "# caf\xe9\n*filter\n", "not text"},
 		{"large", strings.Repeat("#\n", 1<<20), "larger than 1 MiB"},
-		{"policy", "version: 1\nposture: closed\n", "none of what"},
-		{"nft", "table inet filter {\n}\n", "none of what"},
-		{"ini", "[section]\nkey = value\n", "none of what"},
+		{"policy", "version: 1\nposture: closed\n", "not a format import understands; it looks like a policy of postern"},
+		{"nft", "table inet filter {\n}\n", "not a format import understands; it looks like an nft rule set"},
+		{"ini", "[section]\nkey = value\n", "not a format import understands"},
 		{"loop", "*filter\n-A INPUT -j A\n-A A -j B\n-A B -j A\nCOMMIT\n", "too tangled"},
 	} {
 		_, err := Read(c.name, []byte(c.text))
@@ -191,7 +192,7 @@ func TestUnknown(t *testing.T) {
 		if !errors.As(err, &unknown) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.name) {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if large := c.name == "large" || c.name == "loop"; unknown != nil && (unknown.Remedy != "") != large {
+		if none := slices.Contains([]string{"empty", "blank", "binary", "ini"}, c.name); unknown != nil && (unknown.Remedy == "") != none {
 			t.Errorf("%s: the remedy is %q", c.name, unknown.Remedy)
 		}
 	}

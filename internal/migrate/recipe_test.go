@@ -35,8 +35,8 @@ func TestRecipe(t *testing.T) {
 			}
 		}
 		same(t, p, got)
-		if len(result.Left) > 0 {
-			t.Errorf("left: %v", result.Left)
+		if len(result.Remarks) > 0 {
+			t.Errorf("left: %v", result.Remarks)
 		}
 		if t.Failed() {
 			t.Fatalf("seed %d\n%s\n%s", seed, text, result.Policy)

@@ -74,12 +74,12 @@ func TestExceptions(t *testing.T) {
 				t.Fatal(err)
 			}
 			good(t, result.Policy)
-			for _, l := range result.Left {
+			for _, l := range result.Remarks {
 				if strings.HasPrefix(l.Text, c.line) && strings.Contains(l.Why, c.why) {
 					return
 				}
 			}
-			t.Errorf("%q is not listed because of %q:\n%v", c.line, c.why, result.Left)
+			t.Errorf("%q is not listed because of %q:\n%v", c.line, c.why, result.Remarks)
 		})
 	}
 }

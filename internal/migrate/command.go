@@ -1,0 +1,253 @@
+package migrate
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/internal/policy"
+)
+
+// An opened is what a command of knockd's opens.
+type opened struct {
+	services []policy.Port
+	forward  netip.AddrPort
+	to       netip.Addr     // only this address of the host
+	from     []netip.Prefix // to these and no others; to the knocker if it is empty
+	timeout  time.Duration  // after which it is closed again
+	notes    []string       // where the policy does otherwise
+}
+
+// key is the same for two commands that are about the same.
+func (o *opened) key() string { return fmt.Sprint(o.what(), o.from) }
+
+// what is the key without whom it is for, which differs between IPv4 and IPv6.
+func (o *opened) what() string { return fmt.Sprint(o.services, o.forward) }
+
+// opens reads a command line, which may have several commands: what it opens, or
+// why it opens nothing that a door can.
+func opens(line string) (*opened, string) {
+	commands, err := readShell(line)
+	if err != nil {
+		return nil, "its command is not understood"
+	}
+	o, why := &opened{}, ""
+	slept := time.Duration(0)
+	for i := range commands {
+		if n := commands[i].sleeps(); n > 0 {
+			slept += n
+			continue
+		}
+		a, closing, problem := readCommand(&commands[i])
+		switch {
+		case problem != "":
+			why = problem
+			o.notes = append(o.notes, problem)
+		case closing && len(o.services) > 0 && slept > 0:
+			o.timeout = slept
+		case closing: // makes room for what it then opens anew
+		case !o.join(a):
+			return nil, "its commands open different things to different addresses: write the doors by hand"
+		default:
+			o.notes = append(o.notes, a.notes...)
+			o.timeout = max(o.timeout, a.timeout)
+		}
+	}
+	switch {
+	case len(o.services) > 0:
+		return o, ""
+	case why == "":
+		why = "its command opens nothing"
+	}
+	return nil, why
+}
+
+// sleeps returns how long a command waits.
+func (c *command) sleeps() time.Duration {
+	if c.program() != "sleep" || len(c.words) < 2 {
+		return 0
+	}
+	d, err := time.ParseDuration(c.words[1])
+	if err != nil {
+		d, _ = time.ParseDuration(c.words[1] + "s")
+	}
+	return d
+}
+
+// join adds what another command opens, and reports whether one door can do both.
+func (o *opened) join(a *opened) bool {
+	switch {
+	case len(a.services) == 0:
+		return true
+	case len(o.services) == 0:
+		o.to, o.from, o.forward = a.to, a.from, a.forward
+	case a.to != o.to, a.forward.IsValid() && o.forward.IsValid() && a.forward != o.forward:
+		return false
+	case slices.Equal(a.services, o.services) && len(a.from) > 0 && len(o.from) > 0:
+		o.from = unique(slices.Concat(o.from, a.from))
+	case !slices.Equal(a.from, o.from):
+		return false
+	case a.forward.IsValid():
+		o.forward = a.forward
+	}
+	o.services = unique(slices.Concat(o.services, a.services))
+	return true
+}
+
+// something is the key of what is closed, but not by its name.
+const something = "something"
+
+// closes returns the key of what a command line closes; empty: nothing.
+func closes(line string) string {
+	commands, _ := readShell(line)
+	o, found := &opened{}, false
+	for i := range commands {
+		a, closing, problem := readCommand(&commands[i])
+		if problem != "" || !closing {
+			continue
+		}
+		found = true
+		if !o.join(a) {
+			return something
+		}
+	}
+	switch {
+	case !found:
+		return ""
+	case len(o.services) == 0:
+		return something
+	}
+	return o.key()
+}
+
+// undoes reports whether a command line closes what was opened, for all one can tell.
+func (o *opened) undoes(line string) bool {
+	key := closes(line)
+	return key == o.key() || key == something
+}
+
+const (
+	whyNoLimit = "a policy has no limit for what a door lets in"
+	byHand     = ", and a door names its services: write the door by hand"
+)
+
+// inChain says why a rule in a chain of that name makes no door.
+func inChain(name string) (problem string) {
+	switch upper := strings.ToUpper(name); {
+	case upper == "OUTPUT" || upper == "POSTROUTING":
+		return "it is about what goes out, and a door about what comes in"
+	case strings.HasPrefix(upper, "DOCKER"):
+		return name + " is about published ports, by their number in the container: write the published port as the door's service"
+	case strings.Contains(upper, "FORWARD") || strings.Contains(upper, "FWD"):
+		return "it opens the way to another host; a door does that with forward"
+	}
+	return ""
+}
+
+// Stand-ins for the knocker's address, which knockd puts in for %IP%: such as
+// nobody writes, nor a network that they are in.
+var knockers = map[bool]netip.Addr{
+	false: netip.MustParseAddr("255.255.255.254"),
+	true:  netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"),
+}
+
+// iptablesCommand reads "-A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT", and a DNAT.
+func iptablesCommand(args []string, v6 bool) (*opened, bool, string) {
+	const unclear = "what this rule opens cannot be told"
+	knocker := knockers[v6]
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "%IP%", knocker.String())
+	}
+	table, args := tableOf("filter", args)
+	if len(args) < 2 {
+		return nil, false, unclear
+	}
+	verb, chain, args := args[0], args[1], args[2:]
+	if long, is := longVerbs[verb]; is {
+		verb = long
+	}
+	closing := verb == "-D"
+	if !closing && !slices.Contains([]string{"-A", "-I", "-R"}, verb) {
+		return nil, false, unclear
+	}
+	if len(args) > 0 && strings.Trim(args[0], "0123456789") == "" {
+		if args = args[1:]; closing {
+			return &opened{}, true, ""
+		}
+	}
+	r := parseRule(args, v6)
+	forward, isForward := parseEndpoint(r.options["--to-destination"], 1)
+	switch problem := inChain(chain); {
+	case problem != "":
+		return nil, false, problem
+	case isForward && forward.Addr() == knocker:
+		return nil, false, "it sends packets on to who knocked"
+	case r.target == "DNAT" && table == "nat" && isForward:
+	case r.target != "ACCEPT":
+		return nil, false, "it adds or takes away a rule that does not accept"
+	case table != "filter":
+		return nil, false, "to accept in the table " + short(table) + " lets nothing in by itself"
+	default:
+		forward = netip.AddrPort{}
+	}
+	o := &opened{}
+	protocol, source := policy.Protocol(0), netip.Prefix{}
+	var ports []policy.Service
+	for _, t := range r.tests {
+		switch {
+		case t.not:
+			return nil, false, unclear
+		case t.kind == onProtocol:
+			protocol = policy.Protocol(t.protocol)
+		case t.kind == onPort:
+			ports = t.ports
+		case t.kind == onAddress && t.network.Bits() > 0 && t.network.Contains(knocker):
+			return nil, false, "it is about packets to who knocked, which are not for this host"
+		case t.kind == onAddress && t.network.IsSingleIP():
+			o.to = t.network.Addr()
+		case t.kind == onSource:
+			source = t.network
+		case t.kind == onState, t.kind == onFlags, t.kind == onType, t.kind == onAddress && t.network.Bits() == 0:
+		case t.kind == onInterface:
+			o.notes = append(o.notes, "the rule is for the interface "+short(t.name)+" alone, and the door for all that the policy names")
+		case t.kind == onRate:
+			o.notes = append(o.notes, whyNoLimit)
+		case strings.HasPrefix(t.why, "the address "):
+			return nil, false, "whom it lets in is neither the knocker nor one address or network"
+		default:
+			return nil, false, unclear
+		}
+	}
+	o.lets(source, knocker)
+	if len(ports) == 0 || protocol != policy.TCP && protocol != policy.UDP {
+		return nil, closing, "it opens every port" + byHand
+	}
+	for _, p := range ports {
+		if p.First == 0 || int(p.Last)-int(p.First) >= maxExpanded {
+			return nil, closing, "it opens a wide range of ports" + byHand
+		}
+		for n := int(p.First); n <= int(p.Last); n++ {
+			o.services = append(o.services, policy.Port{Protocol: protocol, Number: uint16(n)})
+		}
+	}
+	if o.forward = forward; forward.Port() == 1 { // no port was written: it stays the same
+		o.forward = netip.AddrPortFrom(forward.Addr(), o.services[0].Number)
+	}
+	return o, closing, ""
+}
+
+// lets notes where the policy does not let in the same source.
+func (o *opened) lets(source netip.Prefix, knocker netip.Addr) {
+	switch {
+	case source.Bits() <= 0: // none, or all
+		o.notes = append(o.notes, "the rule lets everyone in; the policy only who knocked")
+	case source.IsSingleIP() && source.Addr() == knocker:
+	case source.Contains(knocker):
+		o.notes = append(o.notes, fmt.Sprintf("the rule lets in all neighbours of who knocked (%%IP%%/%d); the policy only who knocked", source.Bits()))
+	default:
+		o.from = append(o.from, source)
+		o.notes = append(o.notes, fmt.Sprintf("the rule lets in %s, whoever knocked; by the policy only who comes from there can knock", policy.FormatNetwork(source)))
+	}
+}
