@@ -105,7 +105,7 @@ func noTurn(address string) *ui.Failure {
 
 func noZone(a netip.Addr) *ui.Failure {
 	return &ui.Failure{
-		Code: ui.CodeFailed, Message: fmt.Sprintf("address %q means something on one network alone", a),
+		Code: ui.CodeFailed, Message: fmt.Sprintf("address %q is valid only on one network", a),
 		Hints: []string{fmt.Sprintf("name the interface after it, as in %s%%eth0", a)},
 	}
 }

@@ -31,7 +31,7 @@ for the authentication of the service behind it.`
 
 const (
 	hintNameDoor = "name one: "
-	hintOthers   = "give an address that others reach"
+	hintOthers   = "use an address that others can reach"
 	sayEmptyName = "--name: it is empty: write one, as in --name home"
 	hintHost     = "say how clients reach it, as in --host server.example"
 )

@@ -25,7 +25,7 @@ func compose(s *Source) (root *yaml.Node, found []finding) {
 			root, found = nil, []finding{{
 				at:      Position{Line: 1, Column: 1},
 				message: "the YAML reader failed: " + Short(fmt.Sprint(r)),
-				hint:    fmt.Sprintf("write the %s in plainer YAML, and report this as a bug", s.language.Name),
+				hint:    fmt.Sprintf("write the %s in simpler YAML, and report this as a bug", s.language.Name),
 			}}
 		}
 	}()
@@ -100,16 +100,16 @@ func findIndirection(root *yaml.Node, l *FileKind) *indirection {
 func (u *indirection) visit(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		u.refuse(n, fmt.Sprintf("the alias *%s is not allowed", Short(n.Value)), "write out here what it stands for")
+		u.refuse(n, fmt.Sprintf("the alias *%s is not allowed", Short(n.Value)), "write the value here")
 	case n.Anchor != "":
 		u.refuse(n, fmt.Sprintf("the anchor &%s is not allowed", Short(n.Anchor)),
-			"remove it, and write the value out wherever it is meant")
+			"remove it, and write the value wherever it is needed")
 	case n.Style&yaml.TaggedStyle != 0:
 		u.refuse(n, fmt.Sprintf("the tag %s is not allowed", Short(n.Tag)), fmt.Sprintf("remove it: a %s knows what each value is", u.language.Name))
 	}
 	for i, c := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Tag == "!!merge" {
-			u.refuse(c, "the merge key << is not allowed", "write out here what it merges")
+			u.refuse(c, "the merge key << is not allowed", "write the merged keys here")
 			u.nodes[n.Content[i+1]] = true
 			continue
 		}

@@ -127,7 +127,7 @@ func (d Diagnostic) excerpt() (shown, carets string) {
 	return strings.TrimRight(text.String(), " "), under.String()
 }
 
-// show gives the form in which a character can be put on a terminal, and how
+// show returns the form of a character that is safe for a terminal, and how
 // many columns it takes there.
 func show(r rune) (cell string, columns int) {
 	switch {
@@ -147,7 +147,7 @@ func show(r rune) (cell string, columns int) {
 	return string(r), 1
 }
 
-// visible is text of any origin, fit for a terminal.
+// visible returns text of any origin in a form that is safe for a terminal.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -164,7 +164,7 @@ type finding struct {
 	message, hint string
 }
 
-// invalid makes the error of what was found, or nil if nothing was.
+// invalid returns the error for the findings, or nil if there are none.
 func (s *Source) invalid(found []finding) error {
 	if len(found) == 0 {
 		return nil

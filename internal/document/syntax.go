@@ -25,7 +25,7 @@ type rewording struct {
 var rewordings = []rewording{
 	{
 		says:    "mapping values are not allowed",
-		message: "a \":\" that cannot stand here",
+		message: "a \":\" is not allowed here",
 		hint:    "indent a key like its neighbours, and put a value that contains \": \" in quotes",
 	},
 	{
@@ -58,7 +58,7 @@ var rewordings = []rewording{
 	},
 	{
 		says:    "block sequence entries are not allowed",
-		message: "a \"-\" that cannot stand here",
+		message: "a \"-\" is not allowed here",
 		hint:    "begin the list on a line of its own, or write it as [1234, 2345]",
 	},
 	{
@@ -115,7 +115,7 @@ var rewordings = []rewording{
 	},
 	{
 		says:    "alphabetic or numeric character",
-		message: "a \"&\" or \"*\" cannot stand here",
+		message: "a \"&\" or \"*\" is not allowed here",
 		hint:    "put a value that begins with it in quotes",
 	},
 	{
@@ -125,7 +125,7 @@ var rewordings = []rewording{
 	},
 	{
 		says:    "unknown anchor",
-		message: "an alias is not allowed, and this one stands for nothing",
+		message: "an alias is not allowed, and this one is not defined",
 		hint:    "write the value out, or put it in quotes if it begins with a \"*\"",
 	},
 }

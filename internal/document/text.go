@@ -53,7 +53,7 @@ func forbidden(r rune, rest string, size int) (message, hint string) {
 		if strings.HasPrefix(rest, "\r\n") {
 			return "", ""
 		}
-		return "a carriage return that ends no line", "end every line with a newline"
+		return "a carriage return without a newline", "end every line with a newline"
 	case r < ' ', r >= 0x7f && r <= 0x9f:
 		return fmt.Sprintf("the control character U+%04X is not allowed", r), "remove it"
 	case r == 0x2028, r == 0x2029:

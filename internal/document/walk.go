@@ -37,7 +37,7 @@ func (w *Walker) RejectNewer(root *yaml.Node) bool {
 			continue
 		}
 		w.found = nil
-		w.Fail(value, fmt.Sprintf("this %s is of version %d, and this postern reads version 1", w.language.Name, n), "update postern here")
+		w.Fail(value, fmt.Sprintf("this %s has version %d, but this postern reads version 1", w.language.Name, n), "update postern here")
 		return true
 	}
 	return false
@@ -151,7 +151,7 @@ func (w *Walker) Entries(n *yaml.Node, twice string) []Entry {
 			continue
 		}
 		if first := seen[key.Value]; first != nil {
-			w.Fail(key, fmt.Sprintf("%s is here a second time (first on line %d)", Quoted(key.Value), first.Line), twice)
+			w.Fail(key, fmt.Sprintf("%s appears a second time (first on line %d)", Quoted(key.Value), first.Line), twice)
 			continue
 		}
 		seen[key.Value] = key

@@ -7,7 +7,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// archived gives the files of all goldens, for a fuzzer to start from.
+// archived returns the files of all golden archives, as seeds for a fuzzer.
 func archived(f *testing.F) [][]byte {
 	f.Helper()
 	names, err := filepath.Glob("testdata/*/*.txt")

@@ -12,44 +12,44 @@ import (
 	"postern/internal/policy"
 )
 
-// A IfExists says what becomes of an entry that has the name of a new one.
+// IfExists says what to do if the file has a host of the new one's name.
 type IfExists int
 
 const (
-	FailIfExists    IfExists = iota // the new one is refused
-	ReplaceIfExists                 // the new one takes its place
+	FailIfExists    IfExists = iota // fail with an *ExistsError
+	ReplaceIfExists                 // replace it
 )
 
-// An ExistsError says that a host of that name is in the file.
+// An ExistsError reports that the file has a host of that name.
 type ExistsError struct {
 	Name string
 	Line int
 }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("there is a host %s already, on line %d", document.Quoted(e.Name), e.Line)
+	return fmt.Sprintf("host %s already exists, on line %d", document.Quoted(e.Name), e.Line)
 }
 
-// An UneditableError says that a file is valid and yet written in a way that an
-// entry cannot be put into: in braces, say.
+// An UneditableError reports that a file is valid, but that With cannot add an
+// entry to it: it is written in braces, for example.
 type UneditableError struct {
-	Entry string // what to put under "hosts:" by hand, in one line
+	Entry string // one line to add under "hosts:" by hand
 }
 
 func (e *UneditableError) Error() string {
-	return "the entry cannot be put into a file written like this one"
+	return "cannot add the entry to a file in this format"
 }
 
-// preface begins a new file.
+// preface is the beginning of a new file.
 const preface = `# The hosts that postern knocks at. The knocks are a secret: keep this file to
-# yourself. They hide a service, and are no substitute for its authentication.
+# yourself. They hide a service; they do not replace its authentication.
 version: 1
 
 hosts:
 `
 
-// With gives the text of the file with a host added to it, or put in the place
-// of the one that has its name. All else stays as it is, byte for byte.
+// With returns the text of the file with a host added, or replaced if on says
+// so. Everything else stays the same, byte for byte.
 func (f *File) With(h Host, on IfExists) ([]byte, error) {
 	old := f.Find(h.Name)
 	if old != nil && on == FailIfExists {
@@ -80,8 +80,8 @@ func (f *File) With(h Host, on IfExists) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// becomes tells whether a text means what the file does, with the host in it.
-// YAML can be written in more ways than an editor of lines knows of.
+// becomes reports whether a text means the same as the file plus the host. YAML
+// has more forms than an editor of lines knows.
 func (f *File) becomes(text string, h Host) bool {
 	got, err := Parse("", []byte(text))
 	if err != nil {
@@ -96,13 +96,13 @@ func (f *File) becomes(text string, h Host) bool {
 	return slices.EqualFunc(want, got.Hosts, Host.same)
 }
 
-// same compares hosts, wherever they stand.
+// same compares hosts without their positions.
 func (h Host) same(o Host) bool {
 	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) &&
 		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
 }
 
-// entry is the host as the file has it.
+// entry returns the host as an entry of the file.
 func (h *Host) entry(indent int, end string) string {
 	var b strings.Builder
 	in := strings.Repeat(" ", indent)
@@ -113,7 +113,7 @@ func (h *Host) entry(indent int, end string) string {
 	return b.String()
 }
 
-// inBraces is the host as a line that fits into any file.
+// inBraces returns the host as a line that fits into any file.
 func (h *Host) inBraces() string {
 	words := make([]string, 0, 8)
 	for _, s := range h.Settings() {
@@ -128,8 +128,8 @@ func (h *Host) inBraces() string {
 // A Setting is one line of an entry.
 type Setting struct{ Key, Text string }
 
-// Settings gives what sets the host apart, as the file has it: what is as it is
-// by default is left out, but for the port.
+// Settings returns the host's settings as they are written in the file.
+// Defaults are left out, except the port.
 func (h *Host) Settings() []Setting {
 	port := strconv.Itoa(int(h.Service.Number))
 	if h.Service.Protocol != policy.TCP {
@@ -149,7 +149,7 @@ func (h *Host) Settings() []Setting {
 	return all
 }
 
-// Sequence is the knocks in order: "1234, udp/2345, icmp/echo".
+// Sequence returns the knocks in order: "1234, udp/2345, icmp/echo".
 func (h *Host) Sequence() string {
 	words := make([]string, len(h.Knock))
 	for i, p := range h.Knock {
@@ -160,8 +160,8 @@ func (h *Host) Sequence() string {
 	return strings.Join(words, ", ")
 }
 
-// plain writes a word as YAML does: in quotes if it could be taken for anything
-// but a word.
+// plain writes a word as YAML, in quotes if it could be read as anything but a
+// word.
 func plain(word string) string {
 	text, err := yaml.Marshal(word)
 	if err != nil {
@@ -170,13 +170,13 @@ func plain(word string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// An edit is a text that changes by lines; each has its end.
+// An edit is a text that is edited by lines, each with its line end.
 type edit struct {
 	lines []string
 	end   string // of new lines
 }
 
-// insert puts a text before line i, counted from 0.
+// insert inserts a text before line i, counted from 0.
 func (e *edit) insert(i int, text string) {
 	if i > 0 && !strings.HasSuffix(e.lines[i-1], "\n") {
 		e.lines[i-1] += e.end
@@ -184,8 +184,8 @@ func (e *edit) insert(i int, text string) {
 	e.lines = slices.Insert(e.lines, i, text)
 }
 
-// replace puts a host in the place of the entry that begins there. A line that
-// holds nothing but the name, and a comment maybe, stays as it is.
+// replace replaces the entry that begins at a position by a host. A line that
+// holds only the name, and perhaps a comment, stays.
 func (e *edit) replace(at document.Position, h Host) {
 	first, last := at.Line-1, e.ends(at)
 	entry := h.entry(at.Column-1, e.end)
@@ -197,9 +197,9 @@ func (e *edit) replace(at document.Position, h Host) {
 	e.insert(first, entry)
 }
 
-// ends gives the line after the entry that begins there: what follows is not
-// indented more than its name. Empty lines, and comments further to the left,
-// are the next entry's.
+// ends returns the line after the entry that begins at a position. The entry
+// ends where a line is not indented more than its name. Empty lines, and
+// comments further to the left, belong to the next entry.
 func (e *edit) ends(at document.Position) int {
 	end := at.Line
 	for i := at.Line; i < len(e.lines); i++ {

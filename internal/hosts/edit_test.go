@@ -114,7 +114,8 @@ func TestWithRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 
-	// Valid, and beyond an editor of lines: it must say so, and what to write.
+	// Valid, but too hard for an editor of lines: the error must contain the
+	// line to write.
 	for _, text := range []string{
 		`{version: 1, hosts: {a: {address: a, knock: [1]}}}`,
 		"version: 1\nhosts: {a: {address: a, knock: [1]}}\n",
@@ -134,8 +135,8 @@ func TestWithRefused(t *testing.T) {
 	}
 }
 
-// TestWithAny: any hosts, added one after the other, are in the file, and the
-// lines that a person wrote into it in between are too.
+// TestWithAny: hosts added one after the other are all in the file, and so are
+// the lines that a person wrote between them.
 func TestWithAny(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfNDistinct(someHost(), 1, 6, func(h Host) string { return h.Name }).Draw(t, "hosts")
@@ -174,8 +175,7 @@ func TestWithAny(t *testing.T) {
 	})
 }
 
-// FuzzWith: whatever a valid file looks like, it holds one host more afterwards,
-// or is refused.
+// FuzzWith: a valid file has one host more afterwards, or is rejected.
 func FuzzWith(f *testing.F) {
 	for _, data := range archived(f) {
 		f.Add(data)
@@ -193,7 +193,7 @@ func FuzzWith(f *testing.F) {
 		if err != nil || len(got.Hosts) != len(file.Hosts)+1 || !got.Find("newcomer").same(newcomer("newcomer")) {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		// Every line that was there is there still.
+		// Every old line is still there.
 		rest := string(text)
 		for line := range strings.Lines(string(data)) {
 			line = strings.TrimRight(line, "\r\n")

@@ -11,7 +11,7 @@ import (
 	"postern/internal/policy"
 )
 
-// TestGood reads files that are right. Each golden is the file and, in "parsed",
+// TestGood parses valid files. Each golden has the file and, in "parsed",
 // everything that it means.
 func TestGood(t *testing.T) {
 	documenttest.Golden(t, "good", "hosts.yaml", "parsed", func(t *testing.T, data []byte) string {
@@ -24,10 +24,10 @@ func TestGood(t *testing.T) {
 	})
 }
 
-// TestBad reads files that are wrong. Each golden is the file and, in
-// "diagnostics", everything that a person is told.
+// TestBad parses invalid files. Each golden has the file and, in "diagnostics",
+// everything that is printed.
 func TestBad(t *testing.T) {
-	const least = 30 // of them; a test of an empty folder would prove nothing
+	const least = 30 // goldens: an empty folder would prove nothing
 	n := documenttest.Golden(t, "bad", "hosts.yaml", "diagnostics", func(t *testing.T, data []byte) string {
 		f, err := Parse("hosts.yaml", data)
 		if err == nil {
@@ -48,8 +48,8 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the parser to this: whatever it is given it does not panic,
-// and either it points at what is wrong or the file is sound.
+// FuzzParse: the parser does not panic; it points at what is wrong, or returns
+// a sound file.
 func FuzzParse(f *testing.F) {
 	for _, data := range archived(f) {
 		f.Add(data)
@@ -97,7 +97,7 @@ func soundHost(t *testing.T, h Host) {
 	}
 }
 
-// dump writes a file out in full.
+// dump returns all fields of a file.
 func dump(f *File) string {
 	var b strings.Builder
 	for _, h := range f.Hosts {

@@ -1,5 +1,5 @@
-// Package hosts keeps what a client knows of the hosts it knocks at: the hosts
-// file, and the links by which a server hands an entry of it to a client.
+// Package hosts reads and edits the client's hosts file. It also reads and
+// writes the links with which a server hands an entry to a client.
 //
 //	version: 1
 //	hosts:
@@ -13,12 +13,14 @@
 //	    family: 4                # only by IPv4, or 6: only by IPv6
 //	    user: ann                # to log in as, over ssh
 //
-// Only address and knock are needed. The knocks are a secret, so the file is its
-// owner's alone, and so should a link be. Whoever has them can knock; the
-// service behind the door must still ask who it is.
+// Only address and knock are required. The knocks are a secret: only the owner
+// can read the file, and links should be kept as secret. Anyone who has the
+// knocks can knock, so the service behind the door must still authenticate its
+// users.
 //
-// What is read is checked as strictly as a server's policy, and spoken of in the
-// same way. Adding a host changes the text of the file and nothing else in it:
+// The file is checked as strictly as a server's policy, and its errors are
+// reported in the same way. Adding a host changes nothing else in the text:
+// comments and order stay.
 // comments and order stay as they are.
 package hosts
 
@@ -29,29 +31,29 @@ import (
 	"postern/internal/policy"
 )
 
-// A Host is a service behind a door, and how to come in.
+// A Host is a service behind a door, and what a client needs to open it.
 type Host struct {
 	Name        string
 	Address     string        // a name, or an IP address
 	Service     policy.Port   // TCP or UDP
 	Knock       []policy.Port // at least one
-	StepTimeout time.Duration // the door forgets a knock after this
-	Gap         time.Duration // the least time between two knocks; 0 leaves it to the client
-	Timeout     time.Duration // of an opening, the look-up of the name and the wait for others included
+	StepTimeout time.Duration // the longest time between two knocks
+	Gap         time.Duration // the least time between two knocks; 0: the client decides
+	Timeout     time.Duration // for a whole opening, with name lookup and waiting for other openings
 	Family      Family
-	User        string // to log in as; empty is the client's choice
+	User        string // to log in as; empty: the client decides
 
 	Pos document.Position // of the name in the hosts file; zero if not read from one
 }
 
-// What is meant where nothing is written. The step timeout is the door's, and so
-// its default is policy.DefaultStepTimeout.
+// The defaults. The step timeout is the door's, so its default is
+// policy.DefaultStepTimeout.
 const (
 	DefaultPort    = 22 // TCP
 	DefaultTimeout = 15 * time.Second
 )
 
-// New gives a host of which nothing is known but its name and the defaults.
+// New returns a host with a name and the defaults.
 func New(name string) Host {
 	return Host{
 		Name:        name,
@@ -61,7 +63,7 @@ func New(name string) Host {
 	}
 }
 
-// A Family says by which of a host's addresses it is gone to.
+// A Family restricts the addresses at which a host is tried.
 type Family int
 
 const (
@@ -70,18 +72,19 @@ const (
 	IPv6      Family = 6
 )
 
-// A File is what a hosts file holds.
+// A File is a parsed hosts file.
 type File struct {
 	Hosts []Host // in the order of the file; no name twice
-	// Exposed: others on this machine can read the file, and so the knocks.
+	// Exposed is set if other users of this machine can read the file, and so
+	// the knocks.
 	Exposed bool
 
 	text   string          // without a byte order mark
 	marked bool            // a byte order mark stood before the text
-	list   *document.Entry // the key "hosts" with its mapping; nil if there is none
+	list   *document.Entry // the key "hosts" with its mapping; nil if it is missing
 }
 
-// Find gives the host of that name, or nil.
+// Find returns the host of that name, or nil.
 func (f *File) Find(name string) *Host {
 	for i := range f.Hosts {
 		if f.Hosts[i].Name == name {
@@ -91,7 +94,8 @@ func (f *File) Find(name string) *Host {
 	return nil
 }
 
-// Nearest gives the name that a mistyped one most likely stands for, or "".
+// Nearest returns the host name that a mistyped one most likely stands for, or
+// "".
 func (f *File) Nearest(name string) string {
 	names := make([]string, len(f.Hosts))
 	for i := range f.Hosts {

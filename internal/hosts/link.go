@@ -12,31 +12,32 @@ import (
 	"postern/internal/policy"
 )
 
-// A link says in one word how to come in:
+// A link is an entry of the hosts file in one word:
 //
 //	postern://server.example:22/v1/name=ssh/knock=20914,7061:udp,icmp/
 //
-// After the address come the version, which says how to read all that follows,
-// and parts with a name each: name and knock always, in any order; protocol,
-// family and step_timeout where they are not tcp, any and 3s. It ends with a
-// slash, so that a link which lost its end on the way is told from a shorter
-// knock. No character in it means anything to a shell, and none needs escaping in a URL (but the
-// brackets of an IPv6 address: quote those).
+// The version follows the address and says how to read the rest. Then come
+// parts with a name each, in any order: name and knock are required; protocol,
+// family and step_timeout are written if they are not tcp, any and 3s. A link
+// ends with a slash, so that one which was cut short differs from one with
+// fewer knocks. No character in it means anything to a shell, and none needs
+// escaping in a URL, except the brackets of an IPv6 address: quote those.
 const (
 	linkScheme  = "postern://"
 	linkVersion = 1
-	// What a link of version 1 means without a step_timeout, whatever the default
-	// of a policy has become since the link was made.
+	// The step_timeout of a version 1 link that names none. It does not follow
+	// later changes of the policy's default.
 	linkStepTimeout = 3 * time.Second
 )
 
-// hintReached is what to do about an address that is only the author's own.
-const hintReached = "give an address that others reach"
+// hintReached is the hint for an address that is valid only on its own network.
+const hintReached = "use an address that others can reach"
 
-// MaxLink is the length of the longest link that is read. Ours come not near it.
+// MaxLink is the length of the longest link that is parsed. Real links are much
+// shorter.
 const MaxLink = 1024
 
-// The parts of a link that are no settings.
+// The parts of a link that are not settings.
 const (
 	partName     = "name"
 	partProtocol = "protocol"
@@ -44,21 +45,21 @@ const (
 
 var linkParts = []string{partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock}
 
-// A NewerError says that a link is of a version that this program cannot read.
+// A NewerError reports that a link has a version that this program cannot read.
 type NewerError struct{ Version string }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("this link is of version %s, and this postern reads version %d", document.Short(e.Version), linkVersion)
+	return fmt.Sprintf("this link has version %s, but this postern reads version %d", document.Short(e.Version), linkVersion)
 }
 
-// IsLink tells whether a text is meant as a link, well-formed or not.
+// IsLink reports whether a text is meant as a link, valid or not.
 func IsLink(text string) bool {
 	const scheme = "postern:"
 	return len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme)
 }
 
-// Link gives the link to a host. What is the client's own affair (gap, timeout,
-// user) is not in it.
+// Link returns the link to a host. The client's own settings (gap, timeout,
+// user) are not part of it.
 func (h *Host) Link() (string, *document.Fault) {
 	if f := CheckName(h.Name); f != nil {
 		return "", f
@@ -94,7 +95,7 @@ func (h *Host) Link() (string, *document.Fault) {
 	return b.String(), nil
 }
 
-// linkKnock writes a knock without a slash.
+// linkKnock returns a knock without a slash.
 func linkKnock(p policy.Port) string {
 	switch p.Protocol {
 	case policy.TCP:
@@ -105,7 +106,7 @@ func linkKnock(p policy.Port) string {
 	return fmt.Sprintf("%d:%s", p.Number, p.Protocol)
 }
 
-// ParseLink reads a link. The error is a *document.Fault or a *NewerError.
+// ParseLink parses a link. The error is a *document.Fault or a *NewerError.
 func ParseLink(text string) (Host, error) {
 	const form = "a link is postern://ADDRESS:PORT/v1/name=NAME/knock=PORT,PORT,PORT/"
 	const again = "ask for it again, and take care to copy all of it"
@@ -118,8 +119,8 @@ func ParseLink(text string) (Host, error) {
 	case len(text) < len(linkScheme) || !strings.EqualFold(text[:len(linkScheme)], linkScheme):
 		return wrong(document.Quoted(text)+" has no // after \"postern:\"", form)
 	}
-	// The version before all else: a later one may have other characters, and more
-	// of them.
+	// The version is checked first: later versions may have other characters,
+	// and more of them.
 	at, rest, found := strings.Cut(text[len(linkScheme):], "/")
 	version, rest, more := strings.Cut(rest, "/")
 	odd := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
@@ -131,9 +132,9 @@ func ParseLink(text string) (Host, error) {
 	case number != strconv.Itoa(linkVersion):
 		return Host{}, &NewerError{number}
 	case len(text) > MaxLink:
-		return wrong(fmt.Sprintf("this is no link: it is longer than %d bytes", MaxLink), form)
+		return wrong(fmt.Sprintf("this is not a link: it is longer than %d bytes", MaxLink), form)
 	case odd >= 0:
-		return wrong("the link has a character that none has, after "+document.Quoted(text[max(0, odd-20):odd]), again)
+		return wrong("the link has a character that links cannot have, after "+document.Quoted(text[max(0, odd-20):odd]), again)
 	case !more || rest == "", !strings.HasSuffix(rest, "/"):
 		return wrong("the link has lost its end: it does not end with a /", again)
 	}
@@ -158,7 +159,7 @@ func ParseLink(text string) (Host, error) {
 	return h, nil
 }
 
-// readParts reads what follows the version.
+// readParts parses what follows the version.
 func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 	parts := map[string]string{}
 	for part := range strings.SplitSeq(text, "/") {
@@ -172,7 +173,7 @@ func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 			if near := document.Nearest(name, linkParts); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which none of version %d has", document.Quoted(name), linkVersion), hint)
+			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which links of version %d do not have", document.Quoted(name), linkVersion), hint)
 		case twice:
 			return nil, document.NewFault("the link has "+name+" twice", "ask for it again")
 		}
@@ -198,7 +199,7 @@ func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
 	return parts, nil
 }
 
-// fromLink writes the knocks of a link as they are written elsewhere.
+// fromLink returns the knocks of a link in the form used elsewhere.
 func fromLink(text string) string {
 	words := strings.Split(text, ",")
 	for i, word := range words {
@@ -209,7 +210,7 @@ func fromLink(text string) string {
 	return strings.Join(words, ",")
 }
 
-// readAuthority reads the address of a link, and the port after it.
+// readAuthority parses the address of a link and the port after it.
 func (h *Host) readAuthority(text, protocol string) *document.Fault {
 	host, number := text, ""
 	if colon := strings.LastIndexByte(text, ':'); colon >= 0 && !strings.HasSuffix(text, "]") {
@@ -223,14 +224,14 @@ func (h *Host) readAuthority(text, protocol string) *document.Fault {
 	a, err := netip.ParseAddr(inner)
 	switch {
 	case inner == "":
-		return document.NewFault("the link has no address", "it stands after postern://")
+		return document.NewFault("the link has no address", "write it after postern://")
 	case open != closed, open && (err != nil || !a.Is6()), !open && strings.Contains(inner, ":"):
-		return document.NewFault(fmt.Sprintf("in the link, address %s is not in its brackets", document.Quoted(text)), "write an IPv6 address as in [2001:db8::1]:22")
+		return document.NewFault(fmt.Sprintf("in the link, address %s has wrong brackets", document.Quoted(text)), "write an IPv6 address as in [2001:db8::1]:22")
 	case err == nil && (a.Zone() != "" || needsZone(a)):
 		return document.NewFault(fmt.Sprintf("in the link, address %s %s", document.Quoted(inner), local), hintReached)
 	}
 	if p := SplitDestination(inner); p.User != "" {
-		return document.NewFault(fmt.Sprintf("in the link, address %s has a user", document.Quoted(inner)), "leave it out, and say with --user who logs in")
+		return document.NewFault(fmt.Sprintf("in the link, address %s has a user", document.Quoted(inner)), "leave it out, and use --user")
 	}
 	f := h.Set(KeyAddress, inner)
 	if f == nil && (number != "" || protocol != "") {

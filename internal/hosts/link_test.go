@@ -15,10 +15,10 @@ import (
 	"postern/internal/policy"
 )
 
-// TestLink: what links look like is a promise to clients of other versions.
+// TestLink: the form of links is a promise to clients of other versions.
 func TestLink(t *testing.T) {
 	home := New("home")
-	home.Address, home.StepTimeout = "home.example", 3*time.Second // what a link means, whatever the default
+	home.Address, home.StepTimeout = "home.example", 3*time.Second // as in a link, whatever the default
 	home.Knock = []policy.Port{{Protocol: policy.TCP, Number: 20914}, {Protocol: policy.UDP, Number: 7061}, {Protocol: policy.ICMP}}
 	with := func(change func(*Host)) Host {
 		h := home
@@ -45,13 +45,13 @@ func TestLink(t *testing.T) {
 		}
 	}
 
-	// What is the client's own stays with it.
+	// The client's own settings are not in the link.
 	own := with(func(h *Host) { h.User, h.Gap, h.Timeout = "ann", time.Second, time.Minute })
 	if link, f := own.Link(); f != nil || link != "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/" {
 		t.Errorf("got %q, %v", link, f)
 	}
 
-	// Written by hand: other forms of the same.
+	// Other forms of the same, written by hand.
 	for _, link := range []string{
 		"POSTERN://home.example/v1/name=home/knock=20914:tcp,7061:udp,icmp/",
 		"postern://home.example:22/v1/protocol=tcp/step_timeout=3s/knock=20914,7061:udp,icmp/name=home/",
@@ -73,8 +73,8 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestBadLinks reads a file of links, one a line, that are wrong. The golden is
-// what a person is told of each.
+// TestBadLinks parses a file of invalid links, one a line. The golden has the
+// message for each.
 func TestBadLinks(t *testing.T) {
 	links := 0
 	documenttest.Golden(t, "link", "links", "errors", func(t *testing.T, data []byte) string {
@@ -104,7 +104,7 @@ func TestBadLinks(t *testing.T) {
 	}
 }
 
-// TestLinkCutShort: a link that has lost its end is never taken for another one.
+// TestLinkCutShort: a link that was cut short is never parsed as another one.
 func TestLinkCutShort(t *testing.T) {
 	const link = "postern://home.example:22/v1/name=home/family=4/step_timeout=5s/knock=20914,7061:udp,41230/"
 	if _, err := ParseLink(link); err != nil {
@@ -117,21 +117,21 @@ func TestLinkCutShort(t *testing.T) {
 	}
 }
 
-// TestNewerLink: whatever a later version puts after its number, we say that it
-// is later.
+// TestNewerLink: whatever a later version has after its number, it is reported
+// as newer.
 func TestNewerLink(t *testing.T) {
 	for _, link := range []string{"postern://home.example:22/v2/name=home/", "postern://x/v2", "postern:///v2/?#%", "postern://[/v2/" + strings.Repeat("x", 500),
 		"postern://home/v18446744073709551616/"} {
 		_, err := ParseLink(link)
 		if newer, ok := errors.AsType[*NewerError](err); !ok {
 			t.Errorf("%s: %v", link, err)
-		} else if !strings.Contains(newer.Error(), "this link is of version "+newer.Version+", and this postern reads version 1") {
+		} else if !strings.Contains(newer.Error(), "this link has version "+newer.Version+", but this postern reads version 1") {
 			t.Errorf("%s: %v", link, err)
 		}
 	}
 }
 
-// TestLinkRoundTrip: every host has a link, and the link has the host.
+// TestLinkRoundTrip: parsing a host's link returns the host.
 func TestLinkRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := someHost().Draw(t, "host")
@@ -153,7 +153,7 @@ func TestLinkRoundTrip(t *testing.T) {
 	})
 }
 
-// someHost makes any host that there can be.
+// someHost draws any valid host.
 func someHost() *rapid.Generator[Host] {
 	return rapid.Custom(func(t *rapid.T) Host {
 		h := New(rapid.StringMatching(`[A-Za-z0-9][-A-Za-z0-9_.]{0,63}`).Draw(t, "name"))
@@ -188,7 +188,7 @@ func someHost() *rapid.Generator[Host] {
 	})
 }
 
-// FuzzParseLink: what is read is a host, and its own link is read as the same.
+// FuzzParseLink: a parsed link is a host whose own link parses to the same.
 func FuzzParseLink(f *testing.F) {
 	for _, data := range archived(f) {
 		for line := range strings.Lines(string(data)) {

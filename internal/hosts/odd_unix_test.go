@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// odd makes what can be in a file's place and is none.
+// odd creates things other than a regular file.
 var odd = map[string]func(path string) error{
 	"a folder":           func(path string) error { return os.Mkdir(path, 0o700) },
 	"a pipe":             func(path string) error { return unix.Mkfifo(path, 0o600) },

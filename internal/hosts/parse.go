@@ -10,7 +10,7 @@ import (
 	"postern/internal/policy"
 )
 
-// language is what is said of hosts files alone.
+// language holds the texts that are specific to hosts files.
 var language = document.FileKind{
 	Name:       "hosts file",
 	EmptyHint:  "a hosts file begins with \"version: 1\" and has hosts under \"hosts:\"; \"postern add\" writes one",
@@ -24,7 +24,7 @@ var language = document.FileKind{
 	UnknownKey: unknownKey,
 }
 
-// unknownKey knows keys by other names.
+// unknownKey knows other names of keys.
 func unknownKey(key string) (meant, hint string) {
 	other := map[string]string{
 		"host": KeyAddress, "hostname": KeyAddress, "ip": KeyAddress, "server": KeyAddress,
@@ -37,8 +37,8 @@ func unknownKey(key string) (meant, hint string) {
 	return meant, "write it as \"" + meant + ":\""
 }
 
-// Parse reads a hosts file. The name is that of the file, for diagnostics. The
-// error is a *document.InvalidError.
+// Parse parses a hosts file. The name is used in diagnostics. The error is a
+// *document.InvalidError.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{}
 	f.text, f.marked = strings.CutPrefix(string(data), "\ufeff")
@@ -112,7 +112,7 @@ func (w *walker) readHost(e document.Entry) {
 		word(KeyFamily, "4", "any address of the host"),
 		word(KeyUser, "ann", "the user that ssh takes"),
 	})
-	if w.ErrorCount() == before { // what cannot be read is not compared
+	if w.ErrorCount() == before { // compare only what could be read
 		for _, c := range h.conflicts() {
 			at, there := entries[c.key]
 			if !there {

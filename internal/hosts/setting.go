@@ -12,8 +12,7 @@ import (
 	"postern/internal/policy"
 )
 
-// The settings of a host: keys of its entry in the hosts file, and flags where an
-// entry is made.
+// The settings of a host: keys in the hosts file, and flags of "postern add".
 const (
 	KeyAddress     = "address"
 	KeyPort        = "port"
@@ -25,8 +24,8 @@ const (
 	KeyUser        = "user"
 )
 
-// Set changes one setting to what its text says; the knocks are separated by
-// commas. A text that is wrong changes nothing.
+// Set parses text and sets one setting; knocks are separated by commas. If the
+// text is wrong, nothing changes.
 func (h *Host) Set(key, text string) *document.Fault {
 	switch key {
 	case KeyAddress:
@@ -46,11 +45,10 @@ func (h *Host) Set(key, text string) *document.Fault {
 	case KeyUser:
 		return set(&h.User, text, user)
 	}
-	return document.NewFault("there is no setting "+document.Quoted(key), "leave it out")
+	return document.NewFault("unknown setting "+document.Quoted(key), "leave it out")
 }
 
-// Unset takes a setting back to what is meant where nothing is written, and tells
-// whether there is such a thing.
+// Unset resets a setting to its default, and reports whether it has one.
 func (h *Host) Unset(key string) bool {
 	switch usual := New(h.Name); key {
 	case KeyPort:
@@ -85,11 +83,11 @@ func within(key string, least, most time.Duration) func(string) (time.Duration, 
 	}
 }
 
-// maxName keeps names fit for tables, and for the names of files.
+// maxName keeps names short enough for tables and file names.
 const maxName = 64
 
-// CheckName says what is wrong with the name of a host, if anything is. What can
-// be a name needs no quotes in a shell, and cannot be taken for a flag.
+// CheckName returns what is wrong with a host name, or nil. A valid name needs
+// no quotes in a shell and cannot be mistaken for a flag.
 func CheckName(text string) *document.Fault {
 	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' }
 	rest := func(r rune) bool { return letter(r) || strings.ContainsRune("-_.", r) }
@@ -101,12 +99,12 @@ func CheckName(text string) *document.Fault {
 	case !letter(rune(text[0])):
 		return document.NewFault(fmt.Sprintf("host name %s does not begin with a letter or a digit", document.Quoted(text)), "begin with one of a to z or 0 to 9")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return document.NewFault(fmt.Sprintf("host name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, -, _ and .")
+		return document.NewFault(fmt.Sprintf("host name %s has a character that names cannot have", document.Quoted(text)), "use only letters, digits, -, _ and .")
 	}
 	return nil
 }
 
-// address reads where a host is, and gives an IP address in its usual form.
+// address parses a host's address and returns an IP address in its usual form.
 func address(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
 		return "", document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
@@ -117,7 +115,7 @@ func address(text string) (string, *document.Fault) {
 		case a.Is4In6():
 			return wrong("is an IPv4 address in IPv6 form", "write "+a.Unmap().String())
 		case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-			return wrong("is no host's address", "write the address of one host")
+			return wrong("is not the address of a host", "write the address of one host")
 		case needsZone(a) && a.Zone() == "":
 			return wrong(local, "name the interface after it, as in "+a.String()+"%eth0")
 		}
@@ -132,7 +130,7 @@ func address(text string) (string, *document.Fault) {
 	case text == "":
 		return wrong("is empty", example)
 	case isURL && strings.EqualFold(scheme, "postern"):
-		return wrong("is a link", "file it with \"postern add LINK\"")
+		return wrong("is a link", "add it with \"postern add LINK\"")
 	case isURL, strings.Contains(text, "/"):
 		return wrong("is no host", example)
 	case p.User != "" && p.Port != "":
@@ -150,18 +148,18 @@ func address(text string) (string, *document.Fault) {
 	return hostname(text)
 }
 
-// local is what is wrong with an address where it does not say all.
-const local = "means something on one network alone"
+// local is the message for an address that is valid only on one network.
+const local = "is valid only on one network"
 
-// needsZone tells whether an address is one that each network has anew, so that it
-// leads nowhere without the interface.
+// needsZone reports whether an address exists on every network, so that it
+// needs an interface.
 func needsZone(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
 
-// Destination are what people write in one word where an address is to be alone.
+// A Destination is what people write where only an address is expected.
 type Destination struct{ User, Host, Port string }
 
-// SplitDestination takes a text such as ann@home.example:22 apart. What it does not have is empty,
-// but for the host.
+// SplitDestination splits a text such as ann@home.example:22. Missing parts are
+// empty, except Host.
 func SplitDestination(text string) Destination {
 	p := Destination{Host: text}
 	if strings.Contains(text, "/") { // a URL, or a network
@@ -181,7 +179,7 @@ func SplitDestination(text string) Destination {
 	return p
 }
 
-// zone refuses the zones that no interface is named by.
+// zone rejects zones that cannot be interface names.
 func zone(a netip.Addr) *document.Fault {
 	if strings.ContainsFunc(a.Zone(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/"'\%[]`, r) }) {
 		return document.NewFault(fmt.Sprintf("address %s has a zone that is no interface", document.Quoted(a.String())),
@@ -190,8 +188,8 @@ func zone(a netip.Addr) *document.Fault {
 	return nil
 }
 
-// hostname reads a name of the DNS, or of a local table of names, as resolvers
-// take it.
+// hostname parses a DNS name, or a name from a local hosts table, as resolvers
+// accept it.
 func hostname(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
 		return "", document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
@@ -207,13 +205,14 @@ func hostname(text string) (string, *document.Fault) {
 		case odd >= 0 && label[odd] >= 0x80:
 			return wrong("has a letter beyond a to z", "write the name as the DNS has it, as in xn--bcher-kva.example")
 		case odd >= 0, label == "", len(label) > 63, label[0] == '-', label[len(label)-1] == '-':
-			return wrong("is no name of a host", "write a name or an IP address, as in server.example or 192.0.2.1")
+			return wrong("is not a host name", "write a name or an IP address, as in server.example or 192.0.2.1")
 		}
 	}
 	return text, nil
 }
 
 func service(text string) (policy.Port, *document.Fault) {
+	// service parses a service's port, with hints for the hosts file.
 	p, f := port(policy.ParseService(text))
 	if f != nil && strings.ContainsAny(text, ", -") { // where a policy has a list
 		f = document.NewFault(f.Message, "write one port, as in 22, tcp/22 or udp/53")
@@ -221,7 +220,7 @@ func service(text string) (policy.Port, *document.Fault) {
 	return p, f
 }
 
-// port takes the fault out of what the policy's parsers say.
+// port extracts the fault from the errors of the policy's parsers.
 func port(p policy.Port, err error) (policy.Port, *document.Fault) {
 	if f, ok := errors.AsType[*document.Fault](err); ok {
 		return p, f
@@ -273,8 +272,8 @@ func family(text string) (Family, *document.Fault) {
 	return 0, document.NewFault("family cannot be "+document.Quoted(text), hint)
 }
 
-// user reads the name to log in as. ssh refuses what a shell could take for more
-// than a name; so do we, where there is still a line to point at.
+// user parses the name to log in as. ssh rejects names that a shell could
+// misread; rejecting them here can point at the line.
 func user(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
 		return "", document.NewFault(fmt.Sprintf("user %s %s", document.Quoted(text), message), hint)
@@ -289,14 +288,14 @@ func user(text string) (string, *document.Fault) {
 	case strings.ContainsFunc(text, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f && r <= 0xa0 || !strconv.IsGraphic(r) || strings.ContainsRune("'`\"\\$;&<>|(){}", r)
 	}):
-		return wrong("has a character that no user's name has", "write the name that you log in as")
+		return wrong("has a character that user names cannot have", "write the name that you log in as")
 	}
 	return text, nil
 }
 
-// A conflict is what two settings that are right by themselves do to each other.
+// A conflict is an error in the combination of two settings.
 type conflict struct {
-	key string // of the setting to look at
+	key string // the setting to change
 	*document.Fault
 }
 
@@ -324,15 +323,14 @@ func (h *Host) conflicts() []conflict {
 	return all
 }
 
-// Check says what is missing from a host, or what two of its settings do to each
-// other, and which setting to look at. It is for a host made by Set; what Parse and
-// ParseLink give has been checked.
+// Check returns the first missing or conflicting setting of a host and what is
+// wrong with it. It is for hosts made by Set; Parse and ParseLink check theirs.
 func (h *Host) Check() (key string, f *document.Fault) {
 	switch {
 	case h.Address == "":
-		return KeyAddress, document.NewFault(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "say where it is: a name or an IP address")
+		return KeyAddress, document.NewFault(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "add its address: a name or an IP address")
 	case len(h.Knock) == 0:
-		return KeyKnock, document.NewFault(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "say which ports to knock at, as in 1234,2345:udp,3456")
+		return KeyKnock, document.NewFault(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "add the ports to knock at, as in 1234,2345:udp,3456")
 	}
 	for _, c := range h.conflicts() {
 		return c.key, c.Fault

@@ -13,8 +13,8 @@ import (
 	"postern/internal/rewrite"
 )
 
-// Path is where this user's hosts file is, by the habits of the system:
-// ~/.config/postern/hosts.yaml on Linux.
+// Path returns the path of this user's hosts file: ~/.config/postern/hosts.yaml
+// on Linux.
 func Path() (string, error) {
 	config, err := os.UserConfigDir()
 	if err != nil {
@@ -23,8 +23,8 @@ func Path() (string, error) {
 	return filepath.Join(config, "postern", "hosts.yaml"), nil
 }
 
-// Read reads a hosts file. One that is not there holds no hosts; what is there and
-// no file is a *rewrite.NotRegularError.
+// Read reads a hosts file. A missing file has no hosts; something that is not a
+// regular file is a *rewrite.NotRegularError.
 func Read(path string) (*File, error) {
 	if err := rewrite.CheckRegular(path); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func Read(path string) (*File, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// One byte more than a file may have, for Parse to see that it is too long.
+	// One byte more than the maximum, so that Parse sees that it is too long.
 	text, err := io.ReadAll(io.LimitReader(f, document.MaxSize+1))
 	if err != nil {
 		return nil, err
@@ -50,14 +50,14 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Windows has no such bits: what Go makes up for them says nothing. Where there is
-	// no host there is no knock.
+	// Windows has no such bits; Go invents some. A file without hosts exposes
+	// no knocks.
 	hosts.Exposed = len(hosts.Hosts) > 0 && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
 	return hosts, nil
 }
 
-// Add adds a host to the file at path, and makes the file if there is none. What was
-// the file's mode is 0600 then.
+// Add adds a host to the file at path, which is created if it is missing. Its
+// mode becomes 0600.
 func Add(path string, h Host, on IfExists) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -72,7 +72,7 @@ func Add(path string, h Host, on IfExists) error {
 	return err
 }
 
-// read reads what a hosts file holds. An empty one is as good as none.
+// read parses a hosts file; an empty one has no hosts.
 func read(path string, text []byte) (*File, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return &File{}, nil

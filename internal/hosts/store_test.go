@@ -17,7 +17,7 @@ import (
 	"postern/internal/rewrite"
 )
 
-// TestAdd writes a file that is its owner's alone, whatever it was before.
+// TestAdd: the file becomes readable only by its owner, whatever it was before.
 func TestAdd(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "config", "postern")
 	path := filepath.Join(folder, "hosts.yaml")
@@ -44,7 +44,8 @@ func TestAdd(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 
-	// What is refused leaves the file alone, and nothing beside it.
+	// If the host is rejected, the file does not change and nothing is left
+	// beside it.
 	before, _ := os.ReadFile(path)
 	if _, ok := errors.AsType[*ExistsError](Add(path, newcomer("a"), FailIfExists)); !ok {
 		t.Error("the same name was taken twice")
@@ -56,7 +57,7 @@ func TestAdd(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 
-	// An empty file is as good as none.
+	// An empty file has no hosts.
 	empty := filepath.Join(folder, "empty.yaml")
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -69,7 +70,7 @@ func TestAdd(t *testing.T) {
 func modes(t *testing.T, want map[string]fs.FileMode) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		return // it has none
+		return // which has no modes
 	}
 	for path, mode := range want {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
@@ -78,8 +79,7 @@ func modes(t *testing.T, want map[string]fs.FileMode) {
 	}
 }
 
-// TestAddThroughLink: a file that is a symbolic link into somebody's collection
-// of such files stays one.
+// TestAddThroughLink: a symbolic link to a file elsewhere stays a link.
 func TestAddThroughLink(t *testing.T) {
 	folder := t.TempDir()
 	path, real := filepath.Join(folder, "hosts.yaml"), filepath.Join(folder, "elsewhere.yaml")
@@ -100,7 +100,7 @@ func TestAddThroughLink(t *testing.T) {
 	}
 }
 
-// TestAddAtOnce: of those who write at the same time nobody's host is lost.
+// TestAddAtOnce: no host is lost if several are added at the same time.
 func TestAddAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts.yaml")
 	const writers = 20
@@ -138,8 +138,8 @@ func TestAddBusy(t *testing.T) {
 	})
 }
 
-// TestOddPlaces: what is no file is neither read nor written over, and nobody waits
-// for it.
+// TestOddPlaces: what is not a regular file is neither read nor replaced, and
+// does not block.
 func TestOddPlaces(t *testing.T) {
 	for name, make := range odd {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestOddPlaces(t *testing.T) {
 	}
 }
 
-// TestExposed: where no knock is, none is exposed.
+// TestExposed: a file without knocks exposes none.
 func TestExposed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts.yaml")
 	for _, text := range []string{"", "\n", "version: 1\n"} {

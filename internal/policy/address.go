@@ -27,9 +27,9 @@ func address(text string) (netip.Addr, *document.Fault) {
 	case a.Is4In6():
 		return wrong("is an IPv4 address in IPv6 form", "write "+a.Unmap().String())
 	case a.IsUnspecified():
-		return wrong("is no host's address", "write the address of one host")
+		return wrong("is not the address of a host", "write the address of one host")
 	case a.IsLoopback():
-		return wrong("is a loopback address, which the network cannot reach", "write an address that others see")
+		return wrong("is a loopback address, which the network cannot reach", "write an address that others can reach")
 	case a.IsMulticast():
 		return wrong("is a multicast address, not one host's", "write the address of one host")
 	case a == broadcast:

@@ -47,7 +47,7 @@ func doorName(text string) *document.Fault {
 	case !letter(rune(text[0])):
 		return document.NewFault(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with one of a to z, as in \"ssh:\"")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return document.NewFault(fmt.Sprintf("door name %s has a character that no name has", document.Quoted(text)), "use only letters, digits, - and _")
+		return document.NewFault(fmt.Sprintf("door name %s has a character that names cannot have", document.Quoted(text)), "use only letters, digits, - and _")
 	}
 	return nil
 }

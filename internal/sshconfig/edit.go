@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A directive is what a line of a configuration file says.
+// A directive is one line of an ssh configuration file.
 type directive struct {
-	keyword string // in lower case; empty if the line says nothing
+	keyword string // in lower case; empty for a comment or an empty line
 	args    []string
 }
 
@@ -38,19 +38,19 @@ func parse(line string) directive {
 	return d
 }
 
-// begins tells whether a block begins there.
+// begins reports whether the line begins a block.
 func (d directive) begins() bool { return d.keyword == "host" || d.keyword == "match" }
 
-// isBlockOf tells whether the block of this host, and of no other, begins there.
+// isBlockOf reports whether the line begins the block of this host alone.
 func (d directive) isBlockOf(name string) bool {
 	return d.keyword == "host" && len(d.args) == 1 && d.args[0] == name
 }
 
 func lines(text string) []string { return slices.Collect(strings.Lines(text)) }
 
-// withBlock gives the text with a host's block in it, in the place of the one that is
-// there, or at the end. Nothing else changes: what follows a block's last setting,
-// comments and empty lines, is not the block's.
+// withBlock returns the text with a host's block, which replaces the one that
+// is there or goes to the end. Nothing else changes: comments and empty lines
+// after a block's last setting are not part of it.
 func withBlock(text string, h *Host) string {
 	all := lines(text)
 	first := slices.IndexFunc(all, func(line string) bool { return parse(line).isBlockOf(h.Name) })
@@ -69,8 +69,8 @@ func withBlock(text string, h *Host) string {
 	return strings.Join(all[:first], "") + h.Block() + strings.Join(all[end:], "")
 }
 
-// included gives the text of the user's configuration with our file included in its
-// first line, unless it is included before the first block already.
+// included returns the user's configuration with our file included in its first
+// line, unless it already includes it before the first block.
 func included(text, folder string) string {
 	ours := []string{fileName, "~/.ssh/" + fileName, filepath.Join(folder, fileName)}
 	for line := range strings.Lines(text) {
@@ -89,7 +89,7 @@ func included(text, folder string) string {
 	return "Include " + fileName + end + text
 }
 
-// blocks gives the names of the hosts that have a block of their own.
+// blocks returns the names of the hosts that have a block of their own.
 func blocks(text string) []string {
 	var names []string
 	for line := range strings.Lines(text) {
@@ -100,8 +100,8 @@ func blocks(text string) []string {
 	return names
 }
 
-// naming gives the number of the first line that begins a block which names the host,
-// counted from 1; 0 if there is none. Patterns name nobody.
+// naming returns the number of the first line, counted from 1, that begins a
+// block which names the host, or 0. Patterns are not expanded.
 func naming(text, name string) int {
 	for i, line := range lines(text) {
 		if d := parse(line); d.keyword == "host" && slices.Contains(d.args, name) {

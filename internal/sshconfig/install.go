@@ -10,7 +10,7 @@ import (
 	"postern/internal/rewrite"
 )
 
-// fileName is that of the file that our blocks are kept in, beside the user's own.
+// fileName is the file with our blocks, beside the user's own configuration.
 const fileName = "postern.conf"
 
 const preface = `# Ways through doors, written by "postern ssh-config --install", which replaces
@@ -18,8 +18,8 @@ const preface = `# Ways through doors, written by "postern ssh-config --install"
 # out, delete its block.
 `
 
-// Dir is where ssh looks for this user's configuration. It does not go by the
-// environment's HOME but by the system's list of users.
+// Dir returns the directory of this user's ssh configuration. Like ssh, it
+// looks in the system's user database, not at $HOME.
 func Dir() (string, error) {
 	u, err := user.Current()
 	if err != nil {
@@ -28,22 +28,23 @@ func Dir() (string, error) {
 	return filepath.Join(u.HomeDir, ".ssh"), nil
 }
 
-// Installed is what Install has done, and found.
+// Installed is the result of Install.
 type Installed struct {
-	File     string // that has the block
-	Config   string // that includes it
-	Changed  bool   // the file is another than before
-	Included bool   // the user's configuration is
-	// OtherBlock is the line of the user's configuration that has a block for the same
-	// name, or 0. It holds for what ours does not say.
+	File     string // the file with the block
+	Config   string // the configuration that includes it
+	Changed  bool   // the file has changed
+	Included bool   // the configuration has changed
+	// OtherBlock is the line of a block for the same name in the user's own
+	// configuration, or 0. ssh takes from it what our block does not set.
 	OtherBlock int
-	// Blocks are the hosts that the file has blocks for.
+	// Blocks are the hosts that have a block in File.
 	Blocks []string
 }
 
-// Install puts a host's block into a file of its own in the folder, and has the user's
-// configuration include it. What is not there is made, readable by the user alone. Each of the two
-// files is replaced as a whole or not at all; where nothing changes, nothing is written.
+// Install writes a host's block to a file of its own in the folder, and makes
+// the user's configuration include it. Missing files are created, readable only
+// by the user. Each file is replaced as a whole or not at all, and only if it
+// changes.
 func Install(folder string, h *Host) (*Installed, error) {
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -69,7 +70,7 @@ func Install(folder string, h *Host) (*Installed, error) {
 	return done, err
 }
 
-// change has a function make a file's text anew.
+// change replaces the text of a file by what anew returns for it.
 func change(path string, anew func(string) string) (changed bool, err error) {
 	return rewrite.File(path, rewrite.KeepMode, func(old []byte) ([]byte, error) { return []byte(anew(string(old))), nil })
 }

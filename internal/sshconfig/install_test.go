@@ -44,8 +44,8 @@ func mode(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-// TestInstall makes what is missing, its owner's alone, and changes nothing the second
-// time.
+// TestInstall creates what is missing, for its owner only, and changes nothing
+// the second time.
 func TestInstall(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), ".ssh")
 	done, err := Install(folder, home())
@@ -71,8 +71,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// TestInstallKeeps leaves what is the user's as it is: bytes, mode, and a link to where
-// the file really is.
+// TestInstallKeeps: the user's own text, mode and symbolic link stay.
 func TestInstallKeeps(t *testing.T) {
 	folder, elsewhere := t.TempDir(), t.TempDir()
 	const own = "# my own\r\n\tHost home\n  Port 9\n\nHost *\n\tUser\tbob   \n# no end of line"
@@ -94,7 +93,7 @@ func TestInstallKeeps(t *testing.T) {
 	}
 }
 
-// TestInstallFails changes nothing where something is wrong.
+// TestInstallFails: nothing changes after an error.
 func TestInstallFails(t *testing.T) {
 	folder := t.TempDir()
 	config := filepath.Join(folder, "config")
@@ -111,7 +110,7 @@ func TestInstallFails(t *testing.T) {
 	if _, err := Install(folder, home()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("a folder: %v", err)
 	}
-	if all, _ := os.ReadDir(folder); len(all) != 2 { // the folder, and our own file
+	if all, _ := os.ReadDir(folder); len(all) != 2 { // the directory, and our own file
 		t.Errorf("there is %v", all)
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +126,7 @@ func TestInstallFails(t *testing.T) {
 	})
 }
 
-// TestInstallAtOnce loses nobody's block.
+// TestInstallAtOnce: no block is lost if several are written at the same time.
 func TestInstallAtOnce(t *testing.T) {
 	folder := t.TempDir()
 	var all sync.WaitGroup
@@ -177,7 +176,7 @@ func TestIncluded(t *testing.T) {
 		is   bool
 	}{
 		{"", false},
-		{"Host a\n\tInclude postern.conf\n", false}, // of that host alone
+		{"Host a\n\tInclude postern.conf\n", false}, // applies to that host only
 		{"Match all\nInclude postern.conf\n", false},
 		{"# Include postern.conf\n", false},
 		{"Include other.conf\n", false},

@@ -6,35 +6,35 @@ import (
 	"strings"
 )
 
-// A CommandLine is a command line of ssh's, understood as far as needed to tell where it
-// leads. ssh gets the words themselves.
+// A CommandLine is a command line of ssh, parsed as far as needed to know where
+// it leads. ssh itself gets the original words.
 type CommandLine struct {
-	Destination string // as written, with a user before it maybe; empty if there is none
+	Destination string // as written, perhaps with a user; may be empty
 	Options     []Option
 }
 
-// An Option is one that the line gives, under the name that configuration files have
-// for it; one that they do not have keeps its letter.
+// An Option is an option on the command line, by its name in configuration
+// files. An option without such a name keeps its letter.
 type Option struct {
 	Name    string
 	Value   string
-	Written string // as on the line: "-J", "-o ProxyJump"
+	Written string // as on the command line: "-J", "-o ProxyJump"
 }
 
-// valued are the letters of options that a value follows. (Before 9.4 -P had none,
-// and no effect.)
+// valued are the letters of options that take a value. (Before OpenSSH 9.4, -P
+// had none and no effect.)
 const valued = "BbcDEeFIiJLlmOoPpQRSWw"
 
-// named are the names of those letters that matter to where the line leads, and what
-// they say if no value follows.
+// named maps letters to the configuration names that matter for where ssh
+// connects, and to the value they imply if they take none.
 var named = map[byte][2]string{
 	'l': {"User"}, 'p': {"Port"}, 'J': {"ProxyJump"}, 'b': {"BindAddress"}, 'B': {"BindInterface"},
 	'4': {"AddressFamily", "inet"}, '6': {"AddressFamily", "inet6"},
 }
 
-// ParseCommandLine reads the words after "ssh". Options may stand before the destination and
-// after it, up to the first word of the command. What is no option of any ssh
-// that we know is taken for one without a value: ssh will say so itself.
+// ParseCommandLine parses the words after "ssh". Options may come before and
+// after the destination, up to the first word of the command. An unknown option
+// is treated as one without a value: ssh will report it.
 func ParseCommandLine(words []string) (*CommandLine, error) {
 	l := &CommandLine{}
 	for options := true; len(words) > 0; words = words[1:] {
@@ -60,8 +60,8 @@ func ParseCommandLine(words []string) (*CommandLine, error) {
 	return l, nil
 }
 
-// letters reads a word of options, as in -vvp22, and gives the words from the last
-// one on that belongs to it.
+// letters parses a word of options such as -vvp22, and returns the words from
+// the last one that belongs to it.
 func (l *CommandLine) letters(words []string) []string {
 	w := words[0]
 	for i := 1; i < len(w); i++ {
@@ -78,7 +78,7 @@ func (l *CommandLine) letters(words []string) []string {
 		o.Value = w[i+1:]
 		if o.Value == "" {
 			if words = words[1:]; len(words) == 0 {
-				return nil // ssh will say that something is missing
+				return nil // ssh will report the missing value
 			}
 			o.Value = words[0]
 		}
@@ -92,7 +92,7 @@ func (l *CommandLine) letters(words []string) []string {
 	return words
 }
 
-// setting parts what follows -o: "Port=22", "port 22", "port = 22".
+// setting splits the value of -o: "Port=22", "port 22", "port = 22".
 func setting(text string) (name, value string) {
 	text = strings.TrimSpace(text)
 	if end := strings.IndexAny(text, "= \t"); end >= 0 {
@@ -103,7 +103,7 @@ func setting(text string) (name, value string) {
 	return text, ""
 }
 
-// names tells whether the line sets an option itself.
+// names reports whether the command line sets an option itself.
 func (l *CommandLine) names(option string) bool {
 	if option == "User" && strings.Contains(l.Destination, "@") {
 		return true
@@ -116,38 +116,38 @@ func (l *CommandLine) names(option string) bool {
 	return false
 }
 
-// Host is the name of the host in the destination.
+// Host returns the host name in the destination.
 func (l *CommandLine) Host() string {
 	return l.Destination[strings.LastIndexByte(l.Destination, '@')+1:]
 }
 
-// Asks tells whether ssh is asked about itself, and goes nowhere: for its version, or what it
-// is able to do.
+// IsQuery reports whether ssh only prints something about itself and does not
+// connect: its version, or what it supports.
 func (l *CommandLine) IsQuery() bool {
 	return slices.ContainsFunc(l.Options, func(o Option) bool { return o.Name == "V" || o.Name == "Q" })
 }
 
-// Verbose tells whether ssh is to say what it does.
+// Verbose reports whether ssh prints what it does.
 func (l *CommandLine) Verbose() bool { return l.names("v") }
 
-// A Conflict is an option that would lead ssh past the door, or that only ssh itself
-// could heed, were it to connect.
+// A Conflict is an option that would bypass the door, or that only ssh itself
+// could follow if it connected.
 type Conflict struct {
 	Option Option
 	Kind   ConflictKind
 }
 
-// ConflictKind is what an option wants, and the door does not have.
+// ConflictKind says what an option asks for that a door does not offer.
 type ConflictKind int
 
 const (
-	OtherProxy       ConflictKind = iota // to come there by another command, or another host
-	OtherDestination                     // to go to another address or port
-	OtherSource                          // to start from one of this machine's addresses
+	OtherProxy       ConflictKind = iota // another proxy command, or a jump host
+	OtherDestination                     // another address or port
+	OtherSource                          // a local address or interface to connect from
 )
 
-// Conflict gives the first option that does not go together with the way to the host, or
-// nil. One that says what is so anyway does.
+// Conflict returns the first option that conflicts with the door, or nil. An
+// option that sets what is already so does not.
 func (h *Host) Conflict(l *CommandLine) *Conflict {
 	for _, o := range l.Options {
 		is := func(name string) bool { return strings.EqualFold(o.Name, name) }

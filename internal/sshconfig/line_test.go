@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// ask has the real ssh say what it makes of its arguments, as a map of options.
+// ask returns what the real ssh makes of its arguments, as a map of options.
 func ask(t *testing.T, args ...string) map[string]string {
 	t.Helper()
 	cmd := exec.Command("ssh", append([]string{"-G"}, args...)...)
@@ -32,8 +32,8 @@ func home() *Host {
 	}
 }
 
-// TestLine reads command lines as ssh does: it goes to the same host as the same user,
-// and what we put before the line leads it through the door.
+// TestLine compares command lines with the real ssh: same host, same user, and
+// our options before the line lead through the door.
 func TestLine(t *testing.T) {
 	for _, tt := range []struct{ line, user string }{
 		{"home", "ann"},
@@ -53,7 +53,7 @@ func TestLine(t *testing.T) {
 		{"-p 2222 -o Port=2222 home", "ann"},
 		{"-i key -L 8080:localhost:80 -E log -S none -c aes128-ctr home ls -l", "ann"},
 		{"-NTf -D 1080 -e none -m hmac-sha2-256 -R 1:a:2 -w 0:0 -O check -I none home", "ann"},
-		{"-4o AddressFamily=any home", "ann"}, // refused, but read
+		{"-4o AddressFamily=any home", "ann"}, // rejected, but parsed
 	} {
 		words := strings.Fields(tt.line)
 		line, err := ParseCommandLine(words)
@@ -87,12 +87,12 @@ func TestLineWithoutHost(t *testing.T) {
 	}
 }
 
-// TestClash finds what would lead ssh past the door, wherever it stands, and nothing in
-// the command that is run over there.
-func TestClash(t *testing.T) {
+// TestConflict finds options that bypass the door, wherever they are, but none
+// in the remote command.
+func TestConflict(t *testing.T) {
 	for _, tt := range []struct {
 		line    string
-		written string // of the clash; "" for none
+		written string // of the conflict; "" for none
 		kind    ConflictKind
 	}{
 		{"home", "", 0},
@@ -124,7 +124,7 @@ func TestClash(t *testing.T) {
 			t.Errorf("%s: %+v", tt.line, c)
 		}
 	}
-	l, err := ParseCommandLine([]string{"-o", "  Port = 22", "home"}) // as ssh reads it
+	l, err := ParseCommandLine([]string{"-o", "  Port = 22", "home"}) // as ssh parses it
 	if c := home().Conflict(l); err != nil || c == nil || c.Option.Value != "22" {
 		t.Errorf("%+v, %v", c, err)
 	}

@@ -4,9 +4,9 @@ package sshconfig
 
 import "strings"
 
-// Quote joins words to a ProxyCommand. ssh replaces what follows a % in it, and has
-// the user's own shell run it. That may be a csh or a fish as well, so quoted is what
-// all of them understand alike: a backslash, a quote and a ! are never inside quotes.
+// Quote joins words to a ProxyCommand. ssh expands % in it and runs it by the
+// user's shell. That may be csh or fish, so Quote uses only what all shells
+// read alike: a backslash, a quote and a ! are never inside quotes.
 func Quote(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
@@ -43,5 +43,6 @@ func quote(word string) string {
 	return b.String()
 }
 
-// harmless are the characters that mean themselves in every shell. (A % does by now.)
+// harmless are the characters without a special meaning in any shell. (% has
+// been doubled by now.)
 const harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+,:@%"

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Quote joins words to a ProxyCommand. ssh replaces what follows a % in it. Windows'
-// own ssh has no shell in between, and some versions of it want no quotes where there
-// is no need; git's has one, to which a backslash is no part of a path. Both
-// take a path with slashes.
+// Quote joins words to a ProxyCommand. ssh expands % in it. Windows' own ssh
+// runs it without a shell, and some of its versions fail on needless quotes.
+// Git's ssh uses a shell, in which a backslash is not part of a path. Both
+// accept paths with slashes.
 func Quote(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {

@@ -1,24 +1,27 @@
-// Package sshconfig speaks to OpenSSH's client in its own words: as options of its
-// command line, and as blocks of its configuration.
+// Package sshconfig writes options and configuration blocks for OpenSSH's
+// client.
 //
-// # How ssh comes through a door
+// # How ssh connects through a door
 //
-// ssh does not connect by itself. It runs a ProxyCommand, which knocks, connects, and
-// either passes on what is said or hands the connected socket over. For all the rest
-// it is told where the host really is: keys of hosts are looked up by HostName and
-// Port, so a host is known by the same name with a knock as without.
+// ssh does not connect by itself. It runs a ProxyCommand, which knocks,
+// connects, and either relays data or passes the connected socket to ssh. The
+// other options name the host's real address: ssh looks up host keys by
+// HostName and Port, so a host is known by the same name with and without
+// knocks.
 //
-// # Whose word holds
+// # Precedence
 //
-// Of each option ssh takes the first value that it comes across: the command line's
-// before the files', and in a file the upper one's. So what leads through the door
-// stands before what else the user may have written, and everything else stays theirs.
-// ProxyJump and ProxyCommand count as one option in this.
+// ssh takes the first value that it finds for each option: the command line
+// before the files, and earlier lines in a file before later ones. So the
+// options for the door come before what the user may have written, and
+// everything else stays the user's. ProxyJump and ProxyCommand count as one
+// option.
 //
 // # Files
 //
-// Blocks are kept in a file of their own, which the user's configuration includes in
-// its first line: below a Host line, an Include would belong to that host alone.
+// Blocks are kept in a file of their own, which the user's configuration
+// includes in its first line: below a Host line, an Include would apply to that
+// host only.
 package sshconfig
 
 import (
@@ -27,28 +30,28 @@ import (
 	"strings"
 )
 
-// A Host is a name for ssh to know, and the way there.
+// A Host is a host behind a door, as ssh needs it.
 type Host struct {
 	Name    string // letters, digits, and -, _ or . between them
 	Address string // a name or an IP address
 	Port    uint16
-	User    string // empty is whoever ssh takes
-	Command string // the ProxyCommand, with its words quoted as Quote does
-	// Mode is how the command gives ssh the connection.
+	User    string // empty: ssh decides
+	Command string // the ProxyCommand, quoted by Quote
+	// Mode says how the command hands the connection to ssh.
 	Mode ProxyMode
 }
 
-// A ProxyMode is how ssh comes to a connection that another program has made.
+// A ProxyMode is how ssh uses a connection that another program has made.
 type ProxyMode int
 
 const (
-	// Relay: the program stays, and passes on what comes and goes.
+	// Relay: the program stays and relays data.
 	Relay ProxyMode = iota
-	// PassFD: the program hands its socket over, and ends.
+	// PassFD: the program passes its socket to ssh and exits.
 	PassFD
 )
 
-// options gives the options that lead to the host, with their values.
+// options returns the ssh options for the host.
 func (h *Host) options() [][2]string {
 	all := [][2]string{
 		{"HostName", strings.ReplaceAll(h.Address, "%", "%%")},
@@ -62,7 +65,7 @@ func (h *Host) options() [][2]string {
 	return all
 }
 
-// word writes a value so that no comment is seen in it.
+// word quotes a value that contains #, which would begin a comment.
 func word(text string) string {
 	if strings.Contains(text, "#") {
 		return `"` + text + `"`
@@ -70,7 +73,7 @@ func word(text string) string {
 	return text
 }
 
-// Block is the host as a configuration file has it.
+// Block returns the host as a block of a configuration file.
 func (h *Host) Block() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Host %s\n", h.Name)
@@ -80,8 +83,8 @@ func (h *Host) Block() string {
 	return b.String()
 }
 
-// Arguments are the words that lead ssh to the host, to stand before those that the
-// user gives it, l. A user that these name is not named again.
+// Arguments returns the options for the host, to go before the user's own
+// command line l. If l sets a user, they do not.
 func (h *Host) Arguments(l *CommandLine) []string {
 	var words []string
 	for _, o := range h.options() {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestBlock has the real ssh read what hosts may hold.
+// TestBlock: the real ssh reads blocks of all that hosts may hold.
 func TestBlock(t *testing.T) {
 	for _, h := range []*Host{
 		home(),
@@ -28,7 +28,7 @@ func TestBlock(t *testing.T) {
 		}
 		inFile := ask(t, "-F", path, h.Name)
 		if h.User == "" {
-			want["user"] = inFile["user"] // the command line has no other
+			want["user"] = inFile["user"] // the command line sets no other
 		}
 		onLine := ask(t, append(append([]string{"-F", path}, h.Arguments(&CommandLine{})...), h.Name)...)
 		for key, want := range want {
@@ -45,7 +45,7 @@ func TestBlock(t *testing.T) {
 	}
 }
 
-// TestQuote has shells part the words again, as ssh gives them the command.
+// TestQuote: shells split the words again as ssh passes them.
 func TestQuote(t *testing.T) {
 	want := []string{"/opt/my tools/it's", `"a"`, `\`, `\\n`, "$HOME `id` $(id)", "#a", "~", "*", "a!b!", "%h", "100%", "", "é", "a;b&c|d<e>f", "-q"}
 	if got := Quote("postern", "connect", "a.b_c-d"); got != "postern connect a.b_c-d" {
@@ -56,7 +56,7 @@ func TestQuote(t *testing.T) {
 		t.Fatal(err)
 	}
 	command := Quote(append([]string{program}, want...)...)
-	// ssh: the escapes of its own are %% and the names of what it puts there.
+	// ssh expands %% and the names of its tokens.
 	command = strings.ReplaceAll(command, "%%", "%")
 	for _, shell := range []string{"sh", "bash", "dash"} {
 		out, err := exec.Command(shell, "-c", "exec "+command).Output()
@@ -64,7 +64,7 @@ func TestQuote(t *testing.T) {
 			t.Errorf("%s: %q, %v", shell, got, err)
 		}
 	}
-	// And all of it by ssh.
+	// All of it, through ssh.
 	mark := filepath.Join(t.TempDir(), "it's here")
 	err := exec.Command("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ProxyCommand="+Quote("touch", mark), "home").Run()
 	if _, here := os.Stat(mark); err == nil || here != nil {
