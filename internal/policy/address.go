@@ -11,7 +11,7 @@ import (
 	"postern/internal/document"
 )
 
-// address reads one address of a host, of either family.
+// address parses the address of one host, of either family.
 func address(text string) (netip.Addr, *document.Fault) {
 	wrong := func(message, hint string) (netip.Addr, *document.Fault) {
 		return netip.Addr{}, document.NewFault(fmt.Sprintf("address %s %s", document.Quoted(text), message), hint)
@@ -38,7 +38,7 @@ func address(text string) (netip.Addr, *document.Fault) {
 	return a, nil
 }
 
-// unspecified tells whether the text is the address that means any.
+// unspecified reports whether the text is the address that means any.
 func unspecified(text string) bool {
 	a, err := netip.ParseAddr(text)
 	return err == nil && a.IsUnspecified()
@@ -46,7 +46,7 @@ func unspecified(text string) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// network reads where traffic may come from: a prefix, or one address.
+// network parses a source of traffic: a prefix or one address.
 func network(text string) (netip.Prefix, *document.Fault) {
 	if !strings.Contains(text, "/") {
 		a, f := address(text)
@@ -92,7 +92,7 @@ func network(text string) (netip.Prefix, *document.Fault) {
 		return wrong("has bits set after its first "+strconv.Itoa(length),
 			fmt.Sprintf("write %s for the network, or %s for the one address", p.Masked(), a))
 	}
-	// A network that also holds ordinary addresses is not refused.
+	// A network that also contains ordinary addresses is accepted.
 	switch {
 	case a.IsLoopback() && length >= 8:
 		return wrong("is loopback, which is never filtered", "remove it")
@@ -102,7 +102,7 @@ func network(text string) (netip.Prefix, *document.Fault) {
 	return p, nil
 }
 
-// endpoint reads an address with a port.
+// endpoint parses an address with a port.
 func endpoint(text string) (netip.AddrPort, *document.Fault) {
 	const example = "as in 192.168.1.50:443 or \"[2001:db8::50]:443\""
 	wrong := func(message, hint string) (netip.AddrPort, *document.Fault) {
@@ -142,7 +142,7 @@ func endpoint(text string) (netip.AddrPort, *document.Fault) {
 	return netip.AddrPortFrom(a, port), nil
 }
 
-// family is what an address belongs to, for a message.
+// family returns the name of an address's family, for a message.
 func family(a netip.Addr) string {
 	if a.Is4() {
 		return "IPv4"

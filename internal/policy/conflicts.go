@@ -9,9 +9,9 @@ import (
 	"postern/internal/document"
 )
 
-// conflicts finds doors that are right each by itself and wrong together. The
-// later one is pointed at and the earlier one named. Nothing here looks at
-// every pair of doors: a policy may have ten thousand.
+// conflicts finds doors that are valid alone but not together. The error points
+// at the later door and names the earlier one. No step compares every pair of
+// doors: a policy may have ten thousand.
 func (w *walker) conflicts() {
 	sequences := newSequences()
 	services := map[Port]*claims{}
@@ -23,30 +23,30 @@ func (w *walker) conflicts() {
 	}
 }
 
-// named is how a message speaks of an earlier door.
-func (w *walker) named(door int) string {
+// doorRef returns the form in which a message names an earlier door.
+func (w *walker) doorRef(door int) string {
 	d := w.policy.Doors[door]
 	return fmt.Sprintf("door %s (line %d)", document.Short(d.Name), d.Pos.Line)
 }
 
-// none is the index of no door.
+// none stands for no door.
 const none = -1
 
-// sequences is the trie of all doors' knocks so far.
+// sequences is a trie of the knocks of all doors so far.
 type sequences struct {
-	steps map[step]int // to the index of the node it leads to
+	steps map[step]int // the index of the node that a step leads to
 	nodes []progress   // the root is the first
 }
 
-// A step is one knock at one point of progress.
+// A step is one knock at a node.
 type step struct {
 	node int
 	port Port
 }
 
-// A progress is a beginning that sequences have in common.
+// A progress is a node: a beginning that sequences share.
 type progress struct {
-	first int // the door that came here first
+	first int // the first door whose sequence passes here
 	opens int // the door whose sequence ends here, or none
 }
 
@@ -54,9 +54,9 @@ func newSequences() *sequences {
 	return &sequences{steps: map[step]int{}, nodes: []progress{{first: none, opens: none}}}
 }
 
-// addSequence checks that a door's knocks open that door and no other, and
-// that doors which share their first knocks agree how those are judged: until
-// the sequences part nobody knows which door is being knocked at.
+// addSequence checks that a door's knocks open that door and no other, and that
+// doors which share their first knocks have the same settings for them: until
+// the sequences differ, both doors may be meant.
 func (w *walker) addSequence(s *sequences, door int) {
 	d, at := &w.policy.Doors[door], &w.doors[door]
 	self := "door " + document.Short(d.Name)
@@ -70,7 +70,7 @@ func (w *walker) addSequence(s *sequences, door int) {
 		}
 		node = next
 		if other := s.nodes[node].opens; other != none && i+1 < len(d.Knock.Sequence) {
-			w.Fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.named(other))),
+			w.Fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.doorRef(other))),
 				"change one of these knocks: no sequence may begin with another door's")
 			return
 		}
@@ -78,11 +78,11 @@ func (w *walker) addSequence(s *sequences, door int) {
 	last := at.knocks[len(at.knocks)-1]
 	switch n := &s.nodes[node]; {
 	case n.opens != none:
-		w.Fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.named(n.opens)),
+		w.Fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.doorRef(n.opens)),
 			"give each door a sequence of its own, or make them one door with a list of services")
 		return
 	case !added:
-		w.Fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.named(n.first), self),
+		w.Fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.doorRef(n.first), self),
 			"change one of these knocks: no sequence may begin with another door's")
 		n.opens = door
 		return
@@ -96,12 +96,12 @@ func (w *walker) addSequence(s *sequences, door int) {
 	}
 	other := &w.policy.Doors[first].Knock
 	if a, b := other.StepTimeout, d.Knock.StepTimeout; a != b {
-		w.Fail(at.stands("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
-			document.FormatDuration(b), document.FormatDuration(a), w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+		w.Fail(at.valueOf("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
+			document.FormatDuration(b), document.FormatDuration(a), w.doorRef(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
 	}
 	if a, b := other.Retransmits, d.Knock.Retransmits; a != b {
-		w.Fail(at.stands("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
-			b, a, w.named(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+		w.Fail(at.valueOf("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
+			b, a, w.doorRef(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
 	}
 }
 
@@ -119,8 +119,9 @@ func opens(n int, door string) string {
 	return "open " + door
 }
 
-// stands gives the value of a key, or where the key would stand.
-func (at *doorEntry) stands(key, parent string) *yaml.Node {
+// valueOf returns the value of a key, or the parent's key if the key is
+// missing.
+func (at *doorEntry) valueOf(key, parent string) *yaml.Node {
 	if e, there := at.entries[key]; there {
 		return e.Value
 	}
@@ -129,17 +130,17 @@ func (at *doorEntry) stands(key, parent string) *yaml.Node {
 
 // claims are the doors on one port so far.
 type claims struct {
-	everywhere int                // the first without an address, or none
-	somewhere  int                // the first with one, or none
-	first      map[netip.Addr]int // the first at each address; the zero address is everywhere
+	everywhere int                // the first door without an address, or none
+	somewhere  int                // the first door with an address, or none
+	first      map[netip.Addr]int // the first door at each address; the zero address is everywhere
 }
 
-// claimServices checks that doors on one service agree on what happens to a
-// connection to it: grants are kept by service, not by door.
+// claimServices checks that doors on one service have the same settings for its
+// connections: grants are kept by service, not by door.
 func (w *walker) claimServices(services map[Port]*claims, door int) {
 	d, at := &w.policy.Doors[door], &w.doors[door]
 	if e, there := at.entries["address"]; there && e.Value.Value != "" && !d.Address.IsValid() {
-		return // an address that could not be read is not every address
+		return // an unreadable address does not mean every address
 	}
 	for i, port := range d.Services {
 		c := services[port]
@@ -167,7 +168,7 @@ func (w *walker) claimServices(services map[Port]*claims, door int) {
 	}
 }
 
-// overlap says that one of two doors on a port has an address, and the other
+// overlap reports that one of two doors on a port has an address, and the other
 // is on every address.
 func (w *walker) overlap(door, other int, n *yaml.Node, port Port) {
 	where := func(d *Door) string {
@@ -180,11 +181,12 @@ func (w *walker) overlap(door, other int, n *yaml.Node, port Port) {
 	if b.Address.IsValid() {
 		n = w.doors[door].entries["address"].Value
 	}
-	w.Fail(n, fmt.Sprintf("%s is %s here, and %s at %s", port, where(b), where(a), w.named(other)),
+	w.Fail(n, fmt.Sprintf("%s is %s here, and %s at %s", port, where(b), where(a), w.doorRef(other)),
 		"give both doors an address, or neither")
 }
 
-// agree checks what two doors on one service must have in common.
+// agree reports whether two doors on one service have the same settings for it,
+// and fails those that differ.
 func (w *walker) agree(door, other int, n *yaml.Node, port Port) bool {
 	a, b := &w.policy.Doors[other], &w.policy.Doors[door]
 	forward := func(d *Door) string {
@@ -212,7 +214,7 @@ func (w *walker) agree(door, other int, n *yaml.Node, port Port) bool {
 		if p.key == "forward" {
 			hint += ", unless each has an address of its own"
 		}
-		w.Fail(at, fmt.Sprintf("%s is %s here and %s at %s, and both open %s", p.key, p.here, p.there, w.named(other), port), hint)
+		w.Fail(at, fmt.Sprintf("%s is %s here and %s at %s, and both open %s", p.key, p.here, p.there, w.doorRef(other), port), hint)
 	}
 	return ok
 }

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// A Cover is the answer that a packet gets when it is not admitted. It is the
-// same whatever the sender's progress, or it would reveal it.
+// A Cover is the answer to a packet that is not admitted. It does not depend on
+// the sender's progress, which it would reveal.
 type Cover string
 
 const (
@@ -39,9 +39,9 @@ func (a Answer) String() string {
 	return "Answer(" + strconv.Itoa(int(a)) + ")"
 }
 
-// covers lists every cover with its answers. The parser, the backends, preflight
-// and the importer know covers by this table alone: what a cover answers to TCP
-// and to UDP is all that tells it from another.
+// covers lists every cover with its answers. The parser, the backends,
+// preflight and the importer know covers only by this table. A cover is defined
+// by its answers to TCP and to UDP.
 var covers = []struct {
 	cover    Cover
 	tcp, udp Answer
@@ -61,8 +61,8 @@ func Covers() []Cover {
 }
 
 // Answer returns what a packet of the protocol receives if it is not admitted.
-// Only TCP and UDP are ever answered: a host that refuses anything else, an echo
-// request say, is one that is not there.
+// Only TCP and UDP are answered: echo requests, for example, are refused only
+// by routers, about hosts that are not there.
 func (c Cover) Answer(protocol Protocol) Answer {
 	i := slices.Index(Covers(), c)
 	switch {
@@ -76,15 +76,15 @@ func (c Cover) Answer(protocol Protocol) Answer {
 	return NoAnswer
 }
 
-// IdleAnswer returns what the kernel itself answers at a port with nothing
-// behind it.
+// IdleAnswer returns the kernel's own answer for a port that nothing listens
+// on.
 func IdleAnswer(protocol Protocol) Answer { return CoverReset.Answer(protocol) }
 
 // Answers reports whether the cover answers anything at all.
 func (c Cover) Answers() bool { return c.Answer(TCP) != NoAnswer || c.Answer(UDP) != NoAnswer }
 
-// LooksIdle reports whether refused ports answer as ports with nothing behind
-// them do.
+// LooksIdle reports whether refused ports answer like ports that nothing
+// listens on.
 func (c Cover) LooksIdle() bool {
 	return c.Answer(TCP) == IdleAnswer(TCP) && c.Answer(UDP) == IdleAnswer(UDP)
 }

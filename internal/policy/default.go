@@ -2,8 +2,8 @@ package policy
 
 import "time"
 
-// What a key means where a policy leaves it out. Whoever needs one of these, in
-// code or in a text, takes it from here.
+// The defaults of keys that a policy leaves out. All code and texts take them
+// from here.
 const (
 	DefaultStepTimeout = 3 * time.Second
 	DefaultRetransmits = RetransmitsIgnore
@@ -24,8 +24,8 @@ const (
 	MaxOpenFor     = 24 * time.Hour
 )
 
-// DefaultCover is the cover of a posture. A closed host does not answer at all;
-// on one whose other ports answer, a port that does not would show.
+// DefaultCover returns the cover of a posture. A closed host does not answer at
+// all; where other ports answer, a silent one would stand out.
 func (p Posture) DefaultCover() Cover {
 	if p == Guard {
 		return CoverReset
@@ -33,8 +33,8 @@ func (p Posture) DefaultCover() Cover {
 	return CoverDrop
 }
 
-// New returns a policy with nothing but a posture and the defaults. It becomes
-// valid with its first door.
+// New returns a policy with a posture and the defaults. It becomes valid with
+// its first door.
 func New(posture Posture) *Policy {
 	return &Policy{
 		Posture: posture,
@@ -44,7 +44,7 @@ func New(posture Posture) *Policy {
 	}
 }
 
-// NewDoor returns a door with nothing but a name and the defaults.
+// NewDoor returns a door with a name and the defaults.
 func NewDoor(name string) Door {
 	return Door{
 		Name:    name,

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDiagnose points into a policy that is right, as a lint does.
+// TestDiagnose points into a valid policy, as a lint does.
 func TestDiagnose(t *testing.T) {
 	p, err := Parse("etc/policy.yaml", []byte(`version: 1
 posture: closed
@@ -56,7 +56,7 @@ hint: and there`
 	}
 }
 
-// TestDiagnoseAnywhere asks for places that are not in the file.
+// TestDiagnoseAnywhere points at places that are not in the file.
 func TestDiagnoseAnywhere(t *testing.T) {
 	p, err := Parse("policy.yaml", []byte(minimal))
 	if err != nil {
@@ -76,7 +76,7 @@ func TestDiagnoseAnywhere(t *testing.T) {
 			t.Errorf("%+v: got %d:%d width %d, want %d:%d width %d", c.at, d.Line, d.Column, d.Width, c.line, c.column, c.width)
 		}
 	}
-	// A policy made by hand has no text.
+	// A policy built in code has no text.
 	d := new(Policy).Diagnose(Position{Line: 3, Column: 4}, "wrong", "mend it")
 	if got := d.String(); got != "3:4: wrong\nhint: mend it" {
 		t.Errorf("got %q", got)

@@ -11,13 +11,13 @@ import (
 	"postern/internal/document"
 )
 
-// A doorEntry is where a door stands in the file.
+// A doorEntry is a door's place in the file.
 type doorEntry struct {
-	entries  map[string]document.Entry // of the door and of its knock: no key is in both
-	listed   int                       // the services in the file, right or wrong
+	entries  map[string]document.Entry // of the door and of its knock, which share no key
+	listed   int                       // how many services are in the file, valid or not
 	services []*yaml.Node              // of each of the door's services
-	knocks   []*yaml.Node              // of each knock of a sequence that is whole; else empty
-	sound    bool                      // nothing is wrong with the door by itself
+	knocks   []*yaml.Node              // of each knock; empty if one is invalid
+	sound    bool                      // the door is valid by itself
 }
 
 const maxDoorName = 32
@@ -57,11 +57,11 @@ func (w *walker) readDoor(e document.Entry) {
 	d.Pos = document.PositionOf(e.Key)
 	var at doorEntry
 	owner := "door " + document.Short(d.Name)
-	var knock, from *yaml.Node // read last: they need what the others say
+	var knock, from *yaml.Node // read last: they depend on the other keys
 	at.entries = w.Fields(owner, e.Key, e.Value, []document.Field{
 		{Key: "service", Shape: document.ScalarOrList, Example: "tcp/22", Read: func(n *yaml.Node) { w.readServices(&d, &at, n) }},
 		{Key: "address", Shape: document.Scalar, Example: "192.0.2.1", Default: "every address", Read: func(n *yaml.Node) {
-			if n.Value == "" { // as much as to leave it out
+			if n.Value == "" { // means the same as leaving it out
 				return
 			}
 			var f *document.Fault
@@ -115,7 +115,7 @@ func (w *walker) readServices(d *Door, at *doorEntry, n *yaml.Node) {
 	}
 }
 
-// checkForward checks a door's forward against the rest of the door.
+// checkForward checks a door's forward against its other keys.
 func (w *walker) checkForward(d *Door, at *doorEntry) {
 	if d.Masquerade && at.entries["forward"].Key == nil {
 		w.Fail(at.entries["masquerade"].Key, "masquerade has no meaning without a forward",

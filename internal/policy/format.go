@@ -12,9 +12,9 @@ import (
 	"postern/internal/document"
 )
 
-// Format returns the YAML text of a policy, laid out as a person would. What is
-// the default is left out. Parse reads the same policy back from the text, but
-// for the positions in it.
+// Format returns the YAML text of a policy, laid out as a person would write
+// it. Defaults are left out. Parse returns the same policy for the text, except
+// for positions.
 func Format(p *Policy) string {
 	doors, source, log := block(), inline(), inline()
 	for i := range p.Doors {
@@ -40,7 +40,7 @@ func Format(p *Policy) string {
 	text, err := yaml.Dump(top.node(), yaml.WithIndent(2), yaml.WithCompactSeqIndent(false),
 		yaml.WithLineWidth(-1), yaml.WithQuotePreference(yaml.QuoteDouble))
 	if err != nil {
-		// Words in lists and mappings give the writer no reason to fail.
+		// Strings in lists and mappings give the writer no reason to fail.
 		panic("policy: the YAML writer failed: " + err.Error())
 	}
 	spaced := section.ReplaceAllString(string(text), "\n$0")
@@ -119,10 +119,12 @@ func list[T any](items []T, format func(T) *yaml.Node) *yaml.Node {
 	return n
 }
 
-// plain is text that YAML may take for what it looks like: a number, say.
+// plain returns text that YAML may read as what it looks like, such as a
+// number.
 func plain(text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: text} }
 
-// word is text that must stay text, in quotes where it looks like anything else.
+// word returns text that must stay text, in quotes if it looks like anything
+// else.
 func word[T ~string](text T) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(string(text))
@@ -137,8 +139,8 @@ func prefix(p netip.Prefix) *yaml.Node { return word(FormatNetwork(p)) }
 
 func (p Port) format() *yaml.Node { return word(p.String()) }
 
-// FormatNetwork returns a network as a person writes it: one address without a
-// length.
+// FormatNetwork returns a network as a person writes it: a single address has
+// no prefix length.
 func FormatNetwork(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()

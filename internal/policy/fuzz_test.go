@@ -11,8 +11,8 @@ import (
 	"postern/internal/document/documenttest"
 )
 
-// FuzzParse holds the parser to this: whatever it is given it does not panic,
-// and either it points at what is wrong or the policy is sound.
+// FuzzParse: the parser does not panic; it points at what is wrong, or returns
+// a sound policy.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*/*.txt")
 	if err != nil || len(files) == 0 {
@@ -44,7 +44,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzParsePort: what is read as a port is read as the same from its own form.
+// FuzzParsePort: parsing the text form of a parsed port returns the same port.
 func FuzzParsePort(f *testing.F) {
 	for _, text := range []string{"22", "tcp/22", "22/tcp", "22:tcp", "udp/53", "icmp/echo", "tcp/1-2", "TCP/22", "esp", "-1"} {
 		f.Add(text)

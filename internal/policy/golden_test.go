@@ -9,8 +9,8 @@ import (
 	"postern/internal/document/documenttest"
 )
 
-// TestGood reads policies that are right. Each golden is the policy and, in
-// "parsed", everything that it means, the defaults filled in.
+// TestGood parses valid policies. Each golden has the policy and, in "parsed",
+// everything that it means, with defaults filled in.
 func TestGood(t *testing.T) {
 	documenttest.Golden(t, "good", "policy.yaml", "parsed", func(t *testing.T, data []byte) string {
 		p, err := Parse("policy.yaml", data)
@@ -22,10 +22,10 @@ func TestGood(t *testing.T) {
 	})
 }
 
-// TestBad reads policies that are wrong. Each golden is the policy and, in
-// "diagnostics", everything that a person is told.
+// TestBad parses invalid policies. Each golden has the policy and, in
+// "diagnostics", everything that is printed.
 func TestBad(t *testing.T) {
-	const least = 60 // of them; a test of an empty folder would prove nothing
+	const least = 60 // goldens: an empty folder would prove nothing
 	n := documenttest.Golden(t, "bad", "policy.yaml", "diagnostics", func(t *testing.T, data []byte) string {
 		p, err := Parse("policy.yaml", data)
 		if err == nil {
@@ -43,7 +43,7 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// dump writes a policy out in full, a line for every value.
+// dump returns all fields of a policy, one a line.
 func dump(p *Policy) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

@@ -8,7 +8,7 @@ import (
 	"postern/internal/document"
 )
 
-// MaxKnocks bounds a sequence. Two dozen knocks are beyond any guessing.
+// MaxKnocks limits a sequence. Two dozen knocks are already beyond guessing.
 const MaxKnocks = 32
 
 func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]document.Entry {
@@ -41,6 +41,6 @@ func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {
 		at.knocks = append(at.knocks, c)
 	}
 	if len(at.knocks) < len(n.Content) {
-		at.knocks = nil // with a knock missing it is no sequence to compare
+		at.knocks = nil // an incomplete sequence cannot be compared
 	}
 }

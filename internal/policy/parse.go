@@ -9,11 +9,11 @@ import (
 	"postern/internal/document"
 )
 
-// MaxSize is the size of the largest policy that is read: ten thousand doors
+// MaxSize is the size of the largest policy that is parsed. Ten thousand doors
 // fit.
 const MaxSize = document.MaxSize
 
-// language is what is said of policies alone.
+// language holds the texts that are specific to policies.
 var language = document.FileKind{
 	Name:       "policy",
 	EmptyHint:  "a policy begins with \"version: 1\" and \"posture: closed\" and has at least one door under \"doors:\"",
@@ -37,9 +37,9 @@ var language = document.FileKind{
 	},
 }
 
-// Parse reads a policy. The name is that of the file, for diagnostics. The
-// error is an *InvalidError with everything that is wrong, not the first
-// mistake alone; only text that is not YAML hides what follows it.
+// Parse parses a policy. The name is used in diagnostics. The error is an
+// *InvalidError with everything that is wrong; only text that is not YAML hides
+// the errors after it.
 func Parse(name string, data []byte) (*Policy, error) {
 	p := &Policy{}
 	file, err := document.Parse(name, data, &language, func(d *document.Walker, root *yaml.Node) {

@@ -10,7 +10,7 @@ import (
 	"postern/internal/document/documenttest"
 )
 
-// refused parses what must be refused, and gives the diagnostics.
+// refused parses an invalid policy and returns the diagnostics.
 func refused(t *testing.T, data string) *InvalidError {
 	t.Helper()
 	_, err := Parse("policy.yaml", []byte(data))
@@ -46,8 +46,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestAllAtOnce checks that a mistake in every door is found, and that only so
-// many are told.
+// TestAllAtOnce checks that an error in every door is found, and that the
+// number of reported errors is limited.
 func TestAllAtOnce(t *testing.T) {
 	for _, doors := range []int{1, document.MaxDiagnostics, document.MaxDiagnostics + 1, 5000} {
 		var b strings.Builder
@@ -77,7 +77,7 @@ func TestOneLongLine(t *testing.T) {
 	}
 }
 
-// many writes a policy of n doors, of the size that a large site would have.
+// many returns a policy of n doors, as large as a large site would have.
 func many(n int, oneService bool) []byte {
 	var b strings.Builder
 	b.WriteString("version: 1\nposture: closed\ndoors:\n")
@@ -105,7 +105,7 @@ func TestTenThousandDoors(t *testing.T) {
 }
 
 // The time for a door must not grow with the number of doors: compare the
-// lines of one run.
+// results of one run.
 func BenchmarkParse(b *testing.B) {
 	for _, doors := range []int{100, 1000, 10_000} {
 		for _, oneService := range []bool{false, true} {

@@ -1,13 +1,12 @@
-// Package policy reads Postern's one policy file.
+// Package policy parses and formats Postern's policy file.
 //
 // A policy says what a host shows to the network and what it hides: which
 // services need no knock (allow), which are hidden behind a door, and which
-// knocks open each door. Parse turns the YAML document into a Policy in which
-// every default is filled in and every value has been checked, or into
-// diagnostics that name the place, show the line and say what to write
-// instead. Everything after this package can rely on what it reads.
+// knocks open each door. Parse returns a Policy in which every value is checked
+// and every default filled in, or diagnostics that name the place, show the
+// line and say what to write. Code that gets a Policy can rely on it.
 //
-// The package is pure: it opens no file and asks the host nothing.
+// The package is pure: it opens no file and does not query the host.
 package policy
 
 import (
@@ -18,7 +17,7 @@ import (
 	"postern/internal/document"
 )
 
-// A Policy is a whole, valid policy: every default is filled in.
+// A Policy is a complete, valid policy with all defaults filled in.
 type Policy struct {
 	Posture    Posture
 	Interfaces []string // empty: every interface but loopback
@@ -28,21 +27,22 @@ type Policy struct {
 	Source     Source
 	Log        Log
 
-	file *document.Source // the text it was read from, to point at a place later
+	file *document.Source // the text, for later diagnostics
 }
 
-// A Posture says what becomes of traffic that the policy does not name.
+// A Posture says what happens to traffic that the policy does not name.
 type Posture string
 
 const (
-	// Closed drops (or answers as Cover says) all that is not allowed.
+	// Closed drops everything that is not allowed, or answers it as Cover says.
 	Closed Posture = "closed"
-	// Guard leaves the rest of the host alone and hides only the doors.
+	// Guard hides only the doors' services and leaves the rest of the host
+	// alone.
 	Guard Posture = "guard"
 )
 
-// A Protocol is an IP protocol number (RFC 5237). ICMP stands for ICMP and
-// ICMPv6 both: a policy has no word for one family alone.
+// A Protocol is an IP protocol number (RFC 5237). In a policy, ICMP means both
+// ICMP and ICMPv6.
 type Protocol uint8
 
 const (
@@ -56,29 +56,29 @@ const (
 	VRRP   Protocol = 112
 )
 
-// A Port is what one packet addresses: a TCP or UDP port, or an ICMP echo
+// A Port is the destination of one packet: a TCP or UDP port, or an ICMP echo
 // request, for which Number is 0. Its text form is "tcp/22" or "icmp/echo".
 type Port struct {
 	Protocol Protocol
 	Number   uint16
 }
 
-// An Allow entry is traffic that needs no knock and never touches anybody's
-// progress. Its parts must all hold.
+// An Allow entry is traffic that needs no knock and never changes anyone's
+// progress. A packet must match all its fields.
 type Allow struct {
-	// Service is what may be addressed; the zero value is anything.
+	// Service is the destination; the zero value means any.
 	Service Service
-	// From is who may; the zero value is anyone.
+	// From is the source; the zero value means any.
 	From netip.Prefix
-	// Interface is where it must come in; empty is any.
+	// Interface is the input interface; empty means any.
 	Interface string
 
 	Pos Position
 }
 
-// A Service is what an Allow entry opens: a protocol, and for TCP and UDP a
-// range of ports (First to Last, both included). ICMP means echo requests
-// only. The zero value means anything at all.
+// A Service is a protocol and, for TCP and UDP, a range of ports from First to
+// Last, both included. ICMP means echo requests only. The zero value means any
+// traffic.
 type Service struct {
 	Protocol    Protocol
 	First, Last uint16
@@ -88,22 +88,22 @@ type Service struct {
 type Door struct {
 	Name     string
 	Services []Port     // at least one, TCP or UDP
-	Address  netip.Addr // only on this local address; the zero value is any
+	Address  netip.Addr // the local address; the zero value: any
 	Knock    Knock
 
 	OpenFor    time.Duration // how long a grant lasts; a new knock renews it
 	Admit      Admit
 	Forfeit    bool           // any input that is not admitted loses the source's grants
-	Forward    netip.AddrPort // the service is on another host; the zero value: on this one
+	Forward    netip.AddrPort // the host behind this one that has the service; the zero value: this host
 	Masquerade bool           // the forwarded connection takes this host's address
-	From       []netip.Prefix // only these networks may knock; empty is anyone
+	From       []netip.Prefix // only these networks may knock; empty: anyone
 
 	Pos        Position
-	OpenForPos Position // the zero value: it is the default
+	OpenForPos Position // the zero value if it is the default
 }
 
-// Serves tells whether the door's services can be reached from a source of
-// addr's family: a door with an Address or a Forward has that one's family.
+// HasFamilyOf reports whether the door can be reached over addr's IP family: a
+// door with an Address or a Forward has the family of that.
 func (d *Door) HasFamilyOf(addr netip.Addr) bool {
 	is4 := addr.Unmap().Is4()
 	if d.Address.IsValid() && d.Address.Is4() != is4 {
@@ -119,21 +119,21 @@ type Knock struct {
 	Retransmits Retransmits
 
 	SequencePos    []Position // of each knock
-	StepTimeoutPos Position   // the zero value: it is the default
+	StepTimeoutPos Position   // the zero value if it is the default
 }
 
-// Retransmits says what a knock that comes again does.
+// Retransmits says what a repeated knock does.
 type Retransmits string
 
 const (
-	// RetransmitsIgnore leaves the source where it is when a port that it has
-	// already knocked, or the door's own service, comes again.
+	// RetransmitsIgnore: a port that the source has already knocked, or the
+	// door's own service, does not change its progress.
 	RetransmitsIgnore Retransmits = "ignore"
-	// RetransmitsReset treats it as any other wrong port: back to the start.
+	// RetransmitsReset: it resets the progress, like any other wrong port.
 	RetransmitsReset Retransmits = "reset"
 )
 
-// Admit says how many new connections one grant lets in.
+// Admit says how many new connections one grant admits.
 type Admit string
 
 const (
@@ -141,17 +141,17 @@ const (
 	AdmitAny Admit = "any" // any number while the grant lasts
 )
 
-// Source says how much of an address is "one source": a prefix length in bits
-// for each family.
+// Source says how much of an address identifies a source: a prefix length in
+// bits for each family.
 type Source struct {
 	IPv4, IPv6 int
 }
 
-// Mask gives the source that addr belongs to.
+// Mask returns the source that addr belongs to.
 func (s Source) Mask(addr netip.Addr) netip.Addr { return s.Prefix(addr).Addr() }
 
-// Prefix gives all addresses that are one source with addr. It is for valid
-// addresses, and for lengths that Parse has let pass.
+// Prefix returns all addresses that are the same source as addr. The address
+// and the lengths must be valid.
 func (s Source) Prefix(addr netip.Addr) netip.Prefix {
 	bits := s.IPv6
 	if addr = addr.Unmap().WithZone(""); addr.Is4() {
@@ -170,25 +170,25 @@ type Log struct {
 type LogTarget string
 
 const (
-	LogKernel LogTarget = "kernel" // the kernel log, as the how-to's LOG lines
+	LogKernel LogTarget = "kernel" // the kernel log
 	LogNFLOG  LogTarget = "nflog"  // an NFLOG group, for ulogd and its like
 	LogNone   LogTarget = "none"
 )
 
-// What is wrong with a policy is said as of any file.
+// Errors are reported as for any file.
 type (
 	Position     = document.Position
 	Diagnostic   = document.Diagnostic
 	InvalidError = document.InvalidError
 )
 
-// Diagnose points at a place in the file that the policy was read from. A
-// policy that was not read from a file has no line to show.
+// Diagnose returns a diagnostic for a place in the file that the policy was
+// parsed from. For other policies it has no source line.
 func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
 	return p.file.Diagnose(at, message, hint)
 }
 
-// AcceptsFrom tells whether addr is one of those that may knock at the door.
+// AcceptsFrom reports whether addr may knock at the door.
 func (d *Door) AcceptsFrom(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return len(d.From) == 0 || slices.ContainsFunc(d.From, func(p netip.Prefix) bool { return p.Contains(addr) })

@@ -15,8 +15,8 @@ type namedProtocol struct {
 	ports    bool
 }
 
-// protocols are those that a policy can name, apart from ICMP, which only
-// "icmp/echo" does.
+// protocols are those that a policy can name, except ICMP, which is written
+// only as "icmp/echo".
 var protocols = []namedProtocol{
 	{"tcp", TCP, true},
 	{"udp", UDP, true},
@@ -26,7 +26,7 @@ var protocols = []namedProtocol{
 	{"vrrp", VRRP, false},
 }
 
-// String is the protocol's name in a policy, or its number.
+// String returns the protocol's name in a policy, or its number.
 func (p Protocol) String() string {
 	for _, known := range protocols {
 		if known.protocol == p {
@@ -42,18 +42,19 @@ func (p Protocol) String() string {
 	return "protocol " + strconv.Itoa(int(p))
 }
 
-// String is the form in which a policy names the port: "tcp/22", "icmp/echo".
+// String returns the port as a policy names it: "tcp/22", "icmp/echo".
 func (p Port) String() string {
 	return Service{Protocol: p.Protocol, First: p.Number, Last: p.Number}.String()
 }
 
-// Covers tells whether the service names the port. The zero value names none.
+// Covers reports whether the service includes the port. The zero value includes
+// none.
 func (s Service) Covers(p Port) bool {
 	return s.Protocol == p.Protocol && s.First <= p.Number && p.Number <= s.Last
 }
 
-// String is the form in which a policy names the service: "tcp/22",
-// "udp/5000-5010", "icmp/echo", "esp". The zero value is "any".
+// String returns the service as a policy names it: "tcp/22", "udp/5000-5010",
+// "icmp/echo", "esp". The zero value is "any".
 func (s Service) String() string {
 	switch {
 	case s == Service{}:
@@ -68,8 +69,8 @@ func (s Service) String() string {
 	return fmt.Sprintf("%s/%d-%d", s.Protocol, s.First, s.Last)
 }
 
-// A use is what a service's text is read for: it settles which services can be
-// meant, and so what to advise.
+// A use is where a service's text is used. It decides which services are valid,
+// and what to advise.
 type use int
 
 const (
@@ -78,7 +79,7 @@ const (
 	forKnock
 )
 
-// forms says what can be written.
+// forms returns the hint for what can be written.
 func (u use) forms() string {
 	switch u {
 	case forDoor:
@@ -89,13 +90,13 @@ func (u use) forms() string {
 	return "write a port or a range, as in tcp/443 or tcp/8000-8099, or one of icmp/echo, esp, ah, gre, vrrp"
 }
 
-// ParsePort reads a single port as a knock is written: "22" (which is TCP),
+// ParsePort parses a single port in any form of a knock: "22" (which is TCP),
 // "tcp/22", "22/tcp", "22:tcp", "udp/53" or "icmp/echo". The error is a
 // *document.Fault.
 func ParsePort(text string) (Port, error) { return parsePort(text, forKnock) }
 
-// ParseService reads the port of a service that a door can hide: as ParsePort
-// does, without icmp/echo. The error is a *document.Fault.
+// ParseService parses a port that a door can hide, in the forms of ParsePort
+// except icmp/echo. The error is a *document.Fault.
 func ParseService(text string) (Port, error) { return parsePort(text, forDoor) }
 
 func parsePort(text string, u use) (Port, error) {
@@ -106,7 +107,7 @@ func parsePort(text string, u use) (Port, error) {
 	return p, nil
 }
 
-// port reads one port, or icmp/echo for a knock.
+// port parses one port; for a knock, also icmp/echo.
 func port(text string, u use) (Port, *document.Fault) {
 	s, f := service(text, u)
 	switch {
@@ -121,8 +122,8 @@ func port(text string, u use) (Port, *document.Fault) {
 	return Port{Protocol: s.Protocol, Number: s.First}, nil
 }
 
-// service reads anything that an allow entry can open, or for another use what
-// port then narrows to one port.
+// service parses anything that an allow entry can open. For other uses, port
+// then accepts only single ports.
 func service(text string, u use) (Service, *document.Fault) {
 	wrong := func(message, hint string) (Service, *document.Fault) {
 		return Service{}, document.NewFault(document.Quoted(text)+" "+message, hint)
@@ -184,8 +185,8 @@ func service(text string, u use) (Service, *document.Fault) {
 	return Service{Protocol: protocol.protocol, First: low, Last: high}, nil
 }
 
-// split takes a service's text apart: "tcp/22", "22/tcp" and "22:tcp" are
-// "tcp" and "22"; "22" has no name and "esp" no ports.
+// split splits a service's text: "tcp/22", "22/tcp" and "22:tcp" are "tcp" and
+// "22"; "22" has no name and "esp" no ports.
 func split(text string) (name, ports string) {
 	digit := func(s string) bool { return s != "" && (s[0] == '-' || s[0] >= '0' && s[0] <= '9') }
 	left, right, slash := strings.Cut(text, "/")
@@ -206,7 +207,7 @@ func split(text string) (name, ports string) {
 	return text, ""
 }
 
-// portNumber reads the number of a TCP or UDP port.
+// portNumber parses a TCP or UDP port number.
 func portNumber(text string) (uint16, *document.Fault) {
 	n, f := document.Decimal(text, 1, 65535)
 	if f == nil {

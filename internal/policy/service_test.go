@@ -6,7 +6,7 @@ import (
 )
 
 // TestPortForms checks that every port has one text form, and that all the
-// forms in which it can be written are read as it.
+// forms in which it can be written parse to it.
 func TestPortForms(t *testing.T) {
 	for _, number := range []uint16{1, 9, 22, 1024, 65535} {
 		for name, protocol := range map[string]Protocol{"tcp": TCP, "udp": UDP} {

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sound checks what every policy that Parse returns must satisfy, whatever it
-// was read from. The rest of the program relies on each of these.
+// sound checks what every policy from Parse must satisfy. The rest of the
+// program relies on each of these.
 func sound(t rapid.TB, p *Policy) {
 	t.Helper()
 	ok := func(holds bool, what string, args ...any) {

@@ -11,7 +11,7 @@ import (
 	"postern/internal/document"
 )
 
-// choose reads a word that is one of a few.
+// choose parses a word that is one of a few.
 func choose[T ~string](w *walker, n *yaml.Node, key string, to *T, choices ...T) {
 	words := make([]string, len(choices))
 	for i, c := range choices {
@@ -33,7 +33,7 @@ func either(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// flag reads true or false.
+// flag parses true or false.
 func (w *walker) flag(n *yaml.Node, key string, to *bool) {
 	if n.Tag == "!!bool" {
 		*to = strings.EqualFold(n.Value, "true")
@@ -49,7 +49,7 @@ func (w *walker) flag(n *yaml.Node, key string, to *bool) {
 	w.Fail(n, fmt.Sprintf("%s cannot be %s", key, document.Quoted(n.Value)), hint)
 }
 
-// number reads a whole number, which is a thing such as "a prefix length".
+// number parses a whole number; thing is what it is, such as "a prefix length".
 func (w *walker) number(n *yaml.Node, key string, to *int, least, most int, thing string) {
 	value, f := document.Decimal(n.Value, least, most)
 	if f == nil && n.Style != 0 {
@@ -65,14 +65,15 @@ func (w *walker) number(n *yaml.Node, key string, to *int, least, most int, thin
 	*to = value
 }
 
-// duration reads a time such as 3s.
+// duration parses a time such as 3s.
 func (w *walker) duration(n *yaml.Node, key string, to *time.Duration, least, most time.Duration) {
 	d, f := document.Duration(key, n.Value, least, most)
 	w.Check(n, f)
-	*to = d // zero if it cannot be read: it is not compared with other doors
+	*to = d // zero if unreadable; then it is not compared with other doors
 }
 
-// once refuses what is in a list already: a list may be very long.
+// once fails a value that is already in the list, and reports whether it is
+// new. A list may be very long.
 func once[T comparable](w *walker, n *yaml.Node, seen map[T]bool, v T, what string) bool {
 	if seen[v] {
 		w.Fail(n, what+" is in the list twice", "remove it here")
@@ -82,11 +83,13 @@ func once[T comparable](w *walker, n *yaml.Node, seen map[T]bool, v T, what stri
 	return true
 }
 
-// maxInterfaceName is what Linux keeps of a name (IFNAMSIZ less its NUL).
+// maxInterfaceName is the longest name that Linux stores (IFNAMSIZ without its
+// NUL).
 const maxInterfaceName = 15
 
-// interfaceName checks the name of a network interface. What the kernel allows
-// but a rule set's text would read otherwise (wildcards, quotes) is refused.
+// interfaceName checks the name of a network interface. It rejects what the
+// kernel allows but the text of a rule set would read differently (wildcards,
+// quotes).
 func interfaceName(text string) (string, *document.Fault) {
 	wrong := func(message, hint string) (string, *document.Fault) {
 		return "", document.NewFault(fmt.Sprintf("interface %s %s", document.Quoted(text), message), hint)
