@@ -9,7 +9,7 @@ import (
 	"postern/internal/packet"
 )
 
-// An answer is what came back for a connection attempt.
+// An answer is the reaction to a connection attempt.
 type answer string
 
 const (
@@ -19,10 +19,10 @@ const (
 	unreachable answer = "closed: unreachable"
 )
 
-// try has a client's own TCP try to connect to ports of the gateway, in order,
-// and tells what came back for each.
+// try makes a client's own TCP connect to ports of the gateway, in order, and
+// returns the answer for each.
 func (n *network) try(c *client, from netip.Addr, ports ...uint16) ([]answer, error) {
-	if _, err := c.wire.Drain(); err != nil { // what came before
+	if _, err := c.wire.Drain(); err != nil { // discard earlier packets
 		return nil, err
 	}
 	local := make([]uint16, len(ports))
@@ -57,10 +57,9 @@ func (n *network) try(c *client, from netip.Addr, ports ...uint16) ([]answer, er
 	return answers, nil
 }
 
-// syn begins to connect and gives up at once, which sends one SYN. It returns
-// the port that it came from. A socket that waited for an answer would repeat
-// the SYN after a second, and that is a stray where the policy says
-// "retransmits: reset".
+// syn starts to connect and gives up at once, which sends one SYN. It returns
+// the local port. A socket that waited for an answer would repeat the SYN after
+// a second, which is a stray packet under "retransmits: reset".
 func syn(from netip.Addr, to netip.AddrPort) (local uint16, err error) {
 	family := unix.AF_INET
 	var source, target unix.Sockaddr
@@ -90,7 +89,7 @@ func syn(from netip.Addr, to netip.AddrPort) (local uint16, err error) {
 	case *unix.SockaddrInet6:
 		local = uint16(name.Port)
 	}
-	// A refusal may be there already. The wire tells.
+	// A refusal may have arrived already. The capture shows the answer.
 	err = unix.Connect(fd, target)
 	if err == unix.EINPROGRESS || err == unix.ECONNREFUSED {
 		err = nil
@@ -98,8 +97,8 @@ func syn(from netip.Addr, to netip.AddrPort) (local uint16, err error) {
 	return local, err
 }
 
-// read tells what a packet says to an attempt from a local port to a remote one;
-// "" if it is not about it.
+// read returns the answer that a packet gives to an attempt from a local port
+// to a remote one, or "" if it belongs to another.
 func read(p *packet.Packet, remote, local uint16) answer {
 	switch {
 	case p.TCP != nil:
@@ -113,7 +112,7 @@ func read(p *packet.Packet, remote, local uint16) answer {
 		}
 		return answer("odd: " + p.TCP.Flags.String())
 	case p.ICMP != nil && (p.Src.Is4() && p.ICMP.Type == packet.Unreachable || p.Src.Is6() && p.ICMP.Type == packet.UnreachableV6):
-		// The packet complained of is the payload.
+		// The payload is the packet that caused the error.
 		about, err := packet.Parse(p.Payload)
 		if err == nil && about.TCP != nil && about.TCP.SrcPort == local && about.TCP.DstPort == remote {
 			return unreachable

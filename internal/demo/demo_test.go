@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m.Run) }
 
-// The whole story holds, and can be read: into a file, and on a terminal of 80
+// The whole story holds, and can be read both in a file and on a terminal of 80
 // columns.
 func TestStory(t *testing.T) {
 	for name, paced := range map[string]bool{"piped": false, "paced": true} {
@@ -61,11 +61,11 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// Each promise that a policy can break is one that the demo notices.
+// The demo notices each promise that a policy can break.
 func TestNotices(t *testing.T) {
 	for _, test := range []struct {
 		name, old, new string
-		step           int // the first that must fail
+		step           int // the first step that must fail
 	}{
 		{"the service needs no knock", "posture: closed\n", "posture: closed\nallow: [{service: tcp/22}]\n", 2},
 		{"the door needs no knock", "posture: closed\n", "posture: closed\nallow: [{service: tcp/8443}]\n", 2},
@@ -105,7 +105,7 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// A connection lives on only if what was said comes back.
+// A connection survives only if it still echoes what is sent.
 func TestAsk(t *testing.T) {
 	if got, ok := (*call)(nil).ask("x"); ok {
 		t.Errorf("nobody answered %q", got)
@@ -125,7 +125,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// The demo ends when it is told to, wherever it is.
+// The demo ends when its context does, in any step.
 func TestEnds(t *testing.T) {
 	for _, after := range []string{"Knocking means", "[4/10]", "Waiting for"} {
 		t.Run(after, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// A trigger does something when a text has been written to it.
+// A trigger calls a function when a text has been written to it.
 type trigger struct {
 	at   string
 	then func()

@@ -13,17 +13,17 @@ import (
 	"postern/internal/packet"
 )
 
-// A client is a person with a machine on a network of their own.
+// A client is a person with a machine in a network of their own.
 type client struct {
 	name   string
 	host   *lab.Host
 	v4, v6 netip.Addr
-	wire   *lab.Capture // what reaches the machine
+	wire   *lab.Capture // packets to the machine
 }
 
-// A network is what the story happens in. The gateway has the same address for
-// both clients, who are in different networks, and the service on it; the host
-// behind it has another.
+// A network is the scene of the story. The clients are in different networks;
+// the gateway and its service have one address for both. The host behind the
+// gateway has another.
 type network struct {
 	lab      *lab.Lab
 	gateway  *lab.Host
@@ -33,7 +33,7 @@ type network struct {
 }
 
 // newNetwork builds the network and starts the services. The caller must close
-// the lab, also after an error.
+// the lab, even after an error.
 func newNetwork(ctx context.Context, l *lab.Lab) (*network, error) {
 	n := &network{lab: l, gateway: l.Host("gateway")}
 	n.ann, n.bob = &client{name: "Ann", host: l.Host("ann")}, &client{name: "Bob", host: l.Host("bob")}
@@ -77,15 +77,16 @@ func newNetwork(ctx context.Context, l *lab.Lab) (*network, error) {
 	return n, nil
 }
 
-// sshBanner is how the service on the gateway greets: as an SSH server does.
+// sshBanner is the greeting of the service on the gateway, in the form of an
+// SSH server's.
 const sshBanner = "SSH-2.0-behind_the_postern"
 
-// insideBanner is how the service on the host behind the gateway greets.
+// insideBanner returns the greeting of the service behind the gateway.
 func insideBanner(caller netip.Addr) string {
 	return "the host inside greets " + caller.String()
 }
 
-// load has the gateway run the machine.
+// load loads the machine into the gateway's kernel.
 func (n *network) load(m *automaton.Machine) error {
 	if err := n.lab.Settle(); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (n *network) load(m *automaton.Machine) error {
 	return n.gateway.Do(func() error { return nftables.Backend{}.Apply(m) })
 }
 
-// address returns the gateway's address of the family that a client uses.
+// address returns the gateway's address of the same family as a client's.
 func (n *network) address(from netip.Addr) netip.Addr {
 	if from.Is6() {
 		return n.v6
@@ -102,7 +103,7 @@ func (n *network) address(from netip.Addr) netip.Addr {
 }
 
 // dial connects a client, from one of its addresses, to a port of the gateway
-// and waits for the greeting. The error is about the context alone.
+// and waits for the greeting. The error is the context's.
 func (n *network) dial(ctx context.Context, c *client, from netip.Addr, port uint16) (*call, error) {
 	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -8,8 +8,8 @@ import (
 	"postern/examples"
 )
 
-// What the story says of examples/howto.yaml and door.yaml. It is not read from
-// them: a policy that says something else must fail the demo, not change it.
+// What the story says about examples/howto.yaml and door.yaml. It is not read
+// from them: a policy that differs must fail the demo, not change it.
 var (
 	sshKnock    = []uint16{1234, 2345, 3456}
 	wrongKnock  = []uint16{1234, 3456, 2345}
@@ -27,8 +27,8 @@ const (
 //go:embed door.yaml
 var door string
 
-// Policy returns the document that the demo loads: examples/howto.yaml with one
-// more door.
+// Policy returns the policy of the demo: examples/howto.yaml with one more
+// door.
 func Policy() string {
 	return strings.Replace(examples.Howto, "\ndoors:\n", "\ndoors:\n"+door+"\n", 1)
 }

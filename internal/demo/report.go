@@ -5,32 +5,31 @@ import (
 	"strings"
 )
 
-// A Report is what a run has shown.
+// A Report is the result of a run.
 type Report struct {
 	OK    bool   `json:"ok"`
 	Note  string `json:"note"`
 	Steps []Step `json:"steps"`
 }
 
-// A Step is one screen of the story.
+// A Step is one step of the story.
 type Step struct {
 	Title  string  `json:"title"`
 	OK     bool    `json:"ok"`
 	Claims []Claim `json:"claims"`
 }
 
-// A Claim is something that the story says and that packets have shown to be
-// so, or not.
+// A Claim is a statement of the story, and whether packets have confirmed it.
 type Claim struct {
 	Text string `json:"claim"`
 	OK   bool   `json:"ok"`
-	Got  string `json:"got,omitempty"` // where it does not hold: what was seen
+	Got  string `json:"got,omitempty"` // what was seen instead, if it does not hold
 }
 
-// Note is what must be said whenever knocking is shown.
+// Note must be printed wherever knocking is shown.
 const Note = "knocking hides a service; it does not replace the service's own authentication"
 
-// A FailedError says that not all claims hold.
+// A FailedError reports that some claims do not hold.
 type FailedError struct{ Report *Report }
 
 func (e *FailedError) Error() string {

@@ -9,15 +9,15 @@ import (
 	"postern/internal/paragraph"
 )
 
-// Width is how many columns the story needs.
+// Width is the number of columns that the story needs.
 const Width = 78
 
-// A Screen is where the story is told. The zero value of its switches is right
-// for a file or a pipe.
+// A Screen is where the story is printed. The zero values of Colour and Paced
+// are right for a file or a pipe.
 type Screen struct {
 	Out    io.Writer
 	Colour bool
-	Paced  bool // somebody is reading along: pause, and count down in place
+	Paced  bool // a person is reading: pause, and count down in place
 }
 
 // The colours, as terminals know them (ECMA-48 SGR).
@@ -35,28 +35,28 @@ func (s *Screen) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// line writes one line of the story.
+// line prints one line of the story.
 func (s *Screen) line(format string, args ...any) {
 	fmt.Fprintf(s.Out, "  "+format+"\n", args...)
 }
 
 func (s *Screen) blank() { fmt.Fprintln(s.Out) }
 
-// text writes a paragraph, which is broken into lines here.
+// text prints a paragraph, broken into lines.
 func (s *Screen) text(text string) {
 	for _, l := range paragraph.Wrap(text, Width-2) {
 		s.line("%s", l)
 	}
 }
 
-// header begins a step.
+// header prints the title of a step.
 func (s *Screen) header(number, of int, title string) {
 	s.blank()
 	mark := fmt.Sprintf("[%d/%d]", number, of)
 	fmt.Fprintln(s.Out, s.paint(cyan, mark)+" "+s.paint(bold, title))
 }
 
-// claim writes what has been checked.
+// claim prints what was checked.
 func (s *Screen) claim(c Claim) {
 	mark, colour, text := "ok", green, c.Text
 	if !c.OK {
@@ -71,10 +71,10 @@ func (s *Screen) claim(c Claim) {
 	}
 }
 
-// again writes over the line that it wrote last.
+// again prints over the last line.
 func (s *Screen) again(text string) { fmt.Fprintf(s.Out, "\r  %-*s", Width-4, text) }
 
-// pause gives whoever reads along time to do so.
+// pause gives a reader time.
 func (s *Screen) pause(ctx context.Context, d time.Duration) error {
 	if !s.Paced {
 		return ctx.Err()
@@ -82,7 +82,7 @@ func (s *Screen) pause(ctx context.Context, d time.Duration) error {
 	return sleep(ctx, d)
 }
 
-// sleep waits, but not for longer than anybody wants it to.
+// sleep waits until d has passed or ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// serve greets whoever connects with one line, and then says back each line
-// that it hears. It ends with the context.
+// serve greets each client with one line, and then echoes each line that it
+// receives, until ctx ends.
 func serve(ctx context.Context, ln net.Listener, greeting func(caller netip.Addr) string) {
 	context.AfterFunc(ctx, func() { ln.Close() })
 	go func() {
@@ -36,14 +36,14 @@ func serve(ctx context.Context, ln net.Listener, greeting func(caller netip.Addr
 
 const echo = "you said: "
 
-// patience is how long an answer may take that must come.
+// patience is how long to wait for an expected answer.
 const patience = 3 * time.Second
 
 // A call is a connection to a service.
 type call struct {
 	conn    net.Conn
 	lines   *bufio.Reader
-	banner  string // what the service greeted with
+	banner  string // the greeting of the service
 	problem string // why there is no banner
 }
 
@@ -58,7 +58,7 @@ func (c *call) hear() (string, error) {
 	return strings.TrimRight(line, "\r\n"), err
 }
 
-// ask says a line over the connection; the answer must be that line.
+// ask sends a line over the connection and reports whether it came back.
 func (c *call) ask(line string) (answer string, ok bool) {
 	if c == nil || c.conn == nil {
 		return "there is no connection", false

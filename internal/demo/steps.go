@@ -10,7 +10,7 @@ import (
 	"postern/internal/paragraph"
 )
 
-// A scene is a step of the story, to be played.
+// A scene is a step of the story.
 type scene struct {
 	title string
 	play  func(context.Context) error
@@ -69,12 +69,12 @@ func (s *story) ending() {
 }
 
 // scanned are the ports that Ann scans: the service's, the knocks', well-known
-// ones and some that mean nothing. The first knock is not the last of them, so
-// that no progress is left from it.
+// ones and some others. The first knock is not the last of them, so that the
+// scan leaves no progress.
 var scanned = []uint16{1234, 2345, 21, sshPort, 80, 443, 3456, doorPort, 9999, 31337, 54321}
 
-// scan shows the answers of all scanned ports, those alike on one line. It also
-// returns that in words.
+// scan prints the answers of all scanned ports, equal ones on one line. It
+// returns them, and a summary in words.
 func (s *story) scan() (answers []answer, said string, err error) {
 	answers, err = s.try(s.ann, s.ann.v4, scanned...)
 	if err != nil {
@@ -170,7 +170,7 @@ func (s *story) rightOrder(ctx context.Context) error {
 	return s.greeted(s.session, "Ann", sshBanner)
 }
 
-// greeted claims that a connection is there and with whom.
+// greeted claims that a connection exists, and to which service.
 func (s *story) greeted(c *call, who, banner string) error {
 	if c.banner != "" {
 		s.screen.line("%s connects, and the service says: %s", who, c.banner)
@@ -186,11 +186,11 @@ func (s *story) greeted(c *call, who, banner string) error {
 func (s *story) usedUp(context.Context) error {
 	s.screen.text("The policy says \"admit: one\": whoever comes after Ann from the same" +
 		" address, or Ann herself, has to knock again.")
-	now, err := s.standing(s.ann.v4)
+	now, err := s.status(s.ann.v4)
 	if err != nil {
 		return err
 	}
-	s.claim(now == standing{}, now.of(s.ann), "Ann's grant is used up")
+	s.claim(now == sourceStatus{}, now.describe(s.ann), "Ann's grant is used up")
 	return s.shut(s.ann, s.ann.v4, sshPort, "a second connection of hers does not get in")
 }
 
@@ -212,7 +212,7 @@ func (s *story) bobKnocks(ctx context.Context) error {
 	}
 	s.notAfter = time.Now()
 	last := after[len(after)-1]
-	s.claim(last.port == sshPort, last.of(s.bob), "port %d is open to Bob", sshPort)
+	s.claim(last.port == sshPort, last.describe(s.bob), "port %d is open to Bob", sshPort)
 	return nil
 }
 
@@ -265,8 +265,8 @@ func (s *story) expired(ctx context.Context) error {
 	return nil
 }
 
-// countDown waits until Bob's grant must have run out, and watches it meanwhile.
-// It returns what was wrong if the grant went before.
+// countDown waits until Bob's grant must have expired, and watches it
+// meanwhile. It returns what was wrong if the grant expired early.
 func (s *story) countDown(ctx context.Context) (early string, err error) {
 	const tick = 250 * time.Millisecond
 	s.screen.line("Waiting for what is left of his %s.", seconds(openFor))
@@ -275,17 +275,17 @@ func (s *story) countDown(ctx context.Context) (early string, err error) {
 	}
 	end := s.notAfter.Add(openFor + 2*tick)
 	for time.Now().Before(end) {
-		now, err := s.standing(s.bob.v4)
+		now, err := s.status(s.bob.v4)
 		if err != nil {
 			return "", err
 		}
-		// Kernels count in jiffies: the last moment is nobody's.
+		// Kernels count in jiffies: the last moment is not checked.
 		left := time.Until(s.notBefore.Add(openFor))
 		if left > tick && now.port != sshPort && early == "" {
 			early = fmt.Sprintf("it went %.1f s too early", left.Seconds())
 		}
 		if s.screen.Paced {
-			s.screen.again("gateway: " + now.of(s.bob))
+			s.screen.again("gateway: " + now.describe(s.bob))
 		}
 		if err := sleep(ctx, min(tick, time.Until(end))); err != nil {
 			return "", err

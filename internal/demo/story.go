@@ -14,8 +14,8 @@ import (
 	"postern/internal/policy"
 )
 
-// How long whoever reads along gets: for the opening, for a step, and between
-// two knocks. The whole must stay far below half a minute.
+// The pauses for a reader: before the first step, before each other step, and
+// between two knocks. A run must take far less than half a minute.
 const (
 	openingPause = 2500 * time.Millisecond
 	stepPause    = 1400 * time.Millisecond
@@ -29,17 +29,17 @@ type story struct {
 	machine *automaton.Machine
 	report  *Report
 
-	session *call     // Ann's first connection, which must outlive everything
-	began   time.Time // when it did
+	session *call     // Ann's first connection, which must survive everything
+	began   time.Time // when it was made
 
-	// Bob got his grant between these two.
+	// Bob got his grant between these two times.
 	notBefore, notAfter time.Time
 }
 
 // Run tells the story on the screen, with a policy that should be Policy's. It
-// ends with the first step in which a claim does not hold: that is a
-// *FailedError, with a Report all the same. Other errors are of building the
-// network or of the context.
+// ends after the first step in which a claim does not hold, with a Report and a
+// *FailedError. Other errors come from building the network or from the
+// context.
 func Run(ctx context.Context, screen *Screen, document string) (*Report, error) {
 	p, err := policy.Parse("the demo's policy", []byte(document))
 	if err != nil {
@@ -82,8 +82,7 @@ func Run(ctx context.Context, screen *Screen, document string) (*Report, error) 
 	return s.report, nil
 }
 
-// claim records, and shows, whether what the story says is so; got is what was
-// seen.
+// claim records and prints whether a statement is true; got is what was seen.
 func (s *story) claim(ok bool, got any, format string, args ...any) {
 	c := Claim{Text: fmt.Sprintf(format, args...), OK: ok}
 	if !ok {
@@ -96,11 +95,11 @@ func (s *story) claim(ok bool, got any, format string, args ...any) {
 	s.screen.claim(c)
 }
 
-// knock has a client knock at the gateway, shows what the gateway makes of each
-// knock, and claims that it told nobody else: no knock is answered. It returns
-// what the gateway's kernel knew of the client after each.
-func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []uint16) ([]standing, error) {
-	var after []standing
+// knock has a client knock at the gateway, prints what the gateway knows after
+// each knock, and claims that no knock is answered. It returns what the
+// gateway's kernel knew of the client after each.
+func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []uint16) ([]sourceStatus, error) {
+	var after []sourceStatus
 	answered := silence
 	for i, port := range ports {
 		if i > 0 {
@@ -115,13 +114,13 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 		if answers[0] != silence {
 			answered = answers[0]
 		}
-		now, err := s.standing(from)
+		now, err := s.status(from)
 		if err != nil {
 			return nil, err
 		}
 		after = append(after, now)
-		heard := now.of(c)
-		if now == (standing{}) {
+		heard := now.describe(c)
+		if now == (sourceStatus{}) {
 			heard = "back to the start"
 		}
 		s.screen.line("%s knocks on %-6d %-10s  gateway: %s", c.name, port, answers[0], heard)
@@ -130,15 +129,15 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 	return after, nil
 }
 
-// A standing is what the gateway's kernel knows of a client.
-type standing struct {
-	knocks int           // how many were right so far
-	port   uint16        // the service that is open to it; 0: none
-	left   time.Duration // for how long that is so
+// A sourceStatus is what the gateway's kernel knows of a client.
+type sourceStatus struct {
+	knocks int           // correct knocks so far
+	port   uint16        // the service that is open to the client; 0: none
+	left   time.Duration // until the progress or the grant expires
 }
 
-// of says it of a client.
-func (s standing) of(c *client) string {
+// describe returns the status of a client in words.
+func (s sourceStatus) describe(c *client) string {
 	switch {
 	case s.port != 0:
 		return fmt.Sprintf("port %d open to %s for %s", s.port, c.name, seconds(s.left))
@@ -148,18 +147,18 @@ func (s standing) of(c *client) string {
 	return fmt.Sprintf("no port open to %s", c.name)
 }
 
-// summary says what several were, in order.
-func summary(after []standing, c *client) string {
+// summary describes several statuses, in order.
+func summary(after []sourceStatus, c *client) string {
 	var all []string
 	for _, s := range after {
-		all = append(all, s.of(c))
+		all = append(all, s.describe(c))
 	}
 	return strings.Join(all, ", then ")
 }
 
-// standing asks the gateway's kernel, which is how `postern status` knows.
-func (s *story) standing(source netip.Addr) (standing, error) {
-	var now standing
+// status queries the gateway's kernel, as `postern status` does.
+func (s *story) status(source netip.Addr) (sourceStatus, error) {
+	var now sourceStatus
 	var status *firewall.Status
 	err := s.gateway.Do(func() (err error) {
 		status, err = nftables.Backend{}.Inspect()
@@ -195,8 +194,9 @@ func (s *story) shut(c *client, from netip.Addr, port uint16, format string, arg
 	return nil
 }
 
-// counted tells whether so many knocks were right after each of several.
-func counted(after []standing, want ...int) bool {
+// counted reports whether the numbers of correct knocks are want, with no port
+// open.
+func counted(after []sourceStatus, want ...int) bool {
 	if len(after) != len(want) {
 		return false
 	}
@@ -208,9 +208,9 @@ func counted(after []standing, want ...int) bool {
 	return true
 }
 
-// inTime tells whether what a client still had time for was all within a limit,
-// and less by no more than what a busy machine may take.
-func inTime(after []standing, limit time.Duration) bool {
+// inTime reports whether the remaining times are all within the limit, and not
+// shorter by more than a busy machine may cause.
+func inTime(after []sourceStatus, limit time.Duration) bool {
 	for _, s := range after {
 		if s.left > limit || s.left < limit/2 {
 			return false
@@ -219,10 +219,10 @@ func inTime(after []standing, limit time.Duration) bool {
 	return true
 }
 
-// seconds writes a time as people do.
+// seconds formats a time in seconds.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.0f s", d.Seconds()) }
 
-// numbers writes ports as a person would type them.
+// numbers formats ports as a person would type them.
 func numbers(ports []uint16) string {
 	return strings.Trim(fmt.Sprint(ports), "[]")
 }

@@ -13,8 +13,8 @@ import (
 	"postern/internal/policy"
 )
 
-// The doors that the scripts come in by. The first two are the strictest there
-// are: a packet too many sends the client back to the start, or costs the grant.
+// Doors for the scripts. The first two are the strictest possible: one packet
+// too many sends the client back to the start, or costs the grant.
 const (
 	strictTCP = `version: 1
 posture: closed
@@ -45,8 +45,8 @@ doors:
 `
 )
 
-// TestScript comes in with nothing but what a machine has, and leaves no packet
-// behind that another program would have sent.
+// TestScript opens doors with only the programs that a machine has. No packet
+// may be sent that the kernel did not have to send.
 func TestScript(t *testing.T) {
 	for name, text := range map[string]string{"TCP, reset": strictTCP, "mixed, reset": strictMixed, "mixed, refused": refusing} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestScript(t *testing.T) {
 	}
 }
 
-// TestKnockOnly knocks and leaves the rest to others.
+// TestKnockOnly: the script knocks and does not run ssh.
 func TestKnockOnly(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, `version: 1
@@ -97,14 +97,14 @@ doors:
 	s.expectAnswer(t, "udp", netip.AddrPortFrom(at, 51820))
 	s.sent(t)
 
-	// A port that may be anybody's: a web page is nothing for ssh.
+	// A port that may have any service: ssh does not run unless asked to.
 	want.stderr = "knock.sh: knocked at 192.0.2.2: connect to tcp/8443 within 10s\n"
 	s.comeIn(t, 2, func() outcome { return s.run(t, m, 2, at.String()) }, want, at)
 	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 8443))
 }
 
-// TestDoubt has a machine that cannot look a name up say so, and not that it has
-// knocked.
+// TestDoubt: a machine that cannot look a name up says so; it does not claim to
+// have knocked.
 func TestDoubt(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, strictTCP)
@@ -131,8 +131,7 @@ func (s *scene) expectAnswer(t *testing.T, network string, to netip.AddrPort) {
 	}
 }
 
-// TestName goes to a host by a name that stands for two addresses. Knocks and
-// ssh must use the same one.
+// TestName: a name has two addresses. Knocks and ssh must use the same one.
 func TestName(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, strictTCP)
@@ -145,17 +144,17 @@ func TestName(t *testing.T) {
 	withGetent := machine{"with getent", []string{"dash"}, map[string]string{
 		"sleep": "sleep", "nc": "nc.openbsd", "getent": "getent"}}
 	withBash := machines[0]
-	cygwin := with(withBash, "getent", "false") // 1: it knows no hosts
+	cygwin := with(withBash, "getent", "false") // 1: it has no "hosts"
 	macOS := with(withBash, "dscacheutil", program(t, `[ "$5" != four.example ] || printf 'name: %s\nip_address: 192.0.2.2\n\n' "$5"`))
 	for _, test := range []struct {
 		machine *machine
 		args    string
-		at      netip.Addr // where it must go
+		at      netip.Addr // the address that must be used
 		refusal string
 	}{
 		{&withGetent, "-4 two.example", s.at.Addr4(), ""},
 		{&withGetent, "-6 two.example", s.at.Addr6(), ""},
-		{&withGetent, "two.example", s.at.Addr6(), ""}, // as any program would
+		{&withGetent, "two.example", s.at.Addr6(), ""}, // as any program would choose
 		{&withGetent, "four.example", s.at.Addr4(), ""},
 		{&withGetent, "-6 four.example", netip.Addr{}, "no address of four.example is known for -6"},
 		{&withGetent, "-6 192.0.2.2", netip.Addr{}, "192.0.2.2 is an IPv4 address: leave out -6"},
@@ -163,7 +162,7 @@ func TestName(t *testing.T) {
 		{&withGetent, "-n nowhere.invalid", netip.Addr{}, "no address of nowhere.invalid is known\n"},
 		{&withGetent, "-6 feed.dead.beef.cafe", netip.Addr{}, "no address of feed.dead.beef.cafe is known\n"},
 		{&withBash, "four.example", s.at.Addr4(), ""},
-		{&withBash, "-4 four.example", netip.Addr{}, "no address of four.example is known for -4: give the address itself"},
+		{&withBash, "-4 four.example", netip.Addr{}, "no address of four.example is known for -4: write the address instead of the name"},
 		{&withBash, "-4 2001:db8::2", netip.Addr{}, "2001:db8::2 is an IPv6 address: leave out -4"},
 		{&withBash, "-4 feed.dead.beef.cafe", netip.Addr{}, "no address of feed.dead.beef.cafe is known for -4"},
 		{&cygwin, "four.example", s.at.Addr4(), ""},
@@ -186,7 +185,7 @@ func TestName(t *testing.T) {
 			}
 			args := strings.Fields(test.args)
 			args = []string{familyOf(test.at), args[len(args)-1]}
-			if test.machine == &withBash || test.machine == &cygwin { // it could not tell the family, and need not
+			if test.machine == &withBash || test.machine == &cygwin { // it cannot find out the family, and need not
 				args = args[1:]
 			}
 			want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", args, greeting), "", remoteStatus}
@@ -195,7 +194,7 @@ func TestName(t *testing.T) {
 	}
 }
 
-// TestUsage asks for what does no more than talk, of every shell.
+// TestUsage runs everything that only prints, with every shell.
 func TestUsage(t *testing.T) {
 	p := parse(t, `version: 1
 posture: closed
@@ -210,25 +209,25 @@ doors:
 			for _, test := range []struct {
 				door           int
 				args           []string
-				stdout, stderr string // where they begin
+				stdout, stderr string // their beginnings
 				status         int
 			}{
 				{0, []string{"--help"}, "usage: knock.sh [-4 | -6] [-n] [USER@]HOST [ARGUMENT...]\n", "", 0},
 				{0, []string{"-4", "-n", "-h"}, "usage: knock.sh", "", 0},
-				{0, nil, "", "knock.sh: which host? see knock.sh --help\n", 2},
+				{0, nil, "", "knock.sh: no host given: see knock.sh --help\n", 2},
 				{0, []string{"-x", "host"}, "", "knock.sh: unknown option -x: see knock.sh --help\n", 2},
-				{0, []string{"user@-oProxyCommand=id"}, "", "knock.sh: \"user@-oProxyCommand=id\" is no host: see knock.sh --help\n", 2},
-				{0, []string{"-n", ""}, "", "knock.sh: \"\" is no host: see knock.sh --help\n", 2},
-				{0, []string{"user@"}, "", "knock.sh: \"user@\" is no host: see knock.sh --help\n", 2},
+				{0, []string{"user@-oProxyCommand=id"}, "", "knock.sh: \"user@-oProxyCommand=id\" is not a host: see knock.sh --help\n", 2},
+				{0, []string{"-n", ""}, "", "knock.sh: \"\" is not a host: see knock.sh --help\n", 2},
+				{0, []string{"user@"}, "", "knock.sh: \"user@\" is not a host: see knock.sh --help\n", 2},
 				{1, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n", "", 0},
-				{1, []string{"-6", "192.0.2.1"}, "", "knock.sh: this door opens by IPv4 only\n", 2},
-				{1, []string{"2001:db8::1"}, "", "knock.sh: 2001:db8::1 is an IPv6 address: this door opens by IPv4 only\n", 2},
+				{1, []string{"-6", "192.0.2.1"}, "", "knock.sh: this door opens for IPv4 only\n", 2},
+				{1, []string{"2001:db8::1"}, "", "knock.sh: 2001:db8::1 is an IPv6 address: this door opens for IPv4 only\n", 2},
 				{1, []string{"-n", "192.0.2.1"}, "", "knock.sh: unknown option -n: see knock.sh --help\n", 2},
-				{1, []string{"192.0.2.1", "ls"}, "", "knock.sh: one host only: see knock.sh --help\n", 2},
-				{1, []string{""}, "", "knock.sh: \"\" is no host: see knock.sh --help\n", 2},
+				{1, []string{"192.0.2.1", "ls"}, "", "knock.sh: give only one host: see knock.sh --help\n", 2},
+				{1, []string{""}, "", "knock.sh: \"\" is not a host: see knock.sh --help\n", 2},
 				{2, []string{"--help"}, "usage: knock.sh [-4 | -6] HOST\n       knock.sh [-4 | -6] -s [USER@]HOST [ARGUMENT...]\n", "", 0},
-				{2, []string{"192.0.2.1", "ls"}, "", "knock.sh: what follows HOST is for ssh: see knock.sh --help\n", 2},
-				{2, []string{"--ssh", "user@"}, "", "knock.sh: \"user@\" is no host: see knock.sh --help\n", 2},
+				{2, []string{"192.0.2.1", "ls"}, "", "knock.sh: arguments after HOST are for ssh, which this run does not start: see knock.sh --help\n", 2},
+				{2, []string{"--ssh", "user@"}, "", "knock.sh: \"user@\" is not a host: see knock.sh --help\n", 2},
 			} {
 				folder, words := m.install(t, &p.Doors[test.door])
 				words = append(words, test.args...)
@@ -247,7 +246,7 @@ doors:
 	}
 }
 
-// begins is for text that must be empty where nothing is wanted.
+// begins reports whether text begins with want; an empty want means empty text.
 func begins(text, want string) bool {
 	return strings.HasPrefix(text, want) && (want != "" || text == "")
 }

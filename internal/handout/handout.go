@@ -1,9 +1,9 @@
 // Package handout writes what the owner of a policy gives to others: scripts
-// that knock where Postern is not installed, and the list of ports that a home
+// that knock without Postern installed, and the list of ports that a home
 // router must forward.
 //
 // Everything here is a pure function of the policy. What a script cannot do is
-// an error when it is written, not a surprise to whoever runs it.
+// an error when the script is written, not when it runs.
 package handout
 
 import (
@@ -17,7 +17,7 @@ import (
 	"postern/internal/policy"
 )
 
-// An UnsupportedError says that a door leaves a script no way to come in.
+// An UnsupportedError reports that no script can open a door.
 type UnsupportedError struct {
 	Message string // names the door and the key
 	Hint    string // what to write instead
@@ -25,30 +25,30 @@ type UnsupportedError struct {
 
 func (e *UnsupportedError) Error() string { return e.Message }
 
-// least is the time that a script needs from one knock to the next, and from the
-// last one to the connection. It starts a program for each knock, and does not
-// stop it before 0.3 s have passed.
+// least is the time that a script needs from one knock to the next, and from
+// the last one to the connection. It starts a program for each knock and kills
+// it after 0.3 s.
 const least = time.Second
 
-// A client is what the templates of the scripts know.
+// A client is the data of the script templates.
 type client struct {
 	Door   string
 	Knocks []policy.Port
-	TCP    bool // among the knocks
+	TCP    bool // one of the knocks is TCP
 	UDP    bool
 	Echo   bool
 
-	Host   string // the door's address, if it has one
-	Family string // "-4" or "-6" where only one can be used
-	From   string // the networks that may knock, if not all
+	Host   string // the door's address, or empty
+	Family string // "-4" or "-6" if only one family can be used
+	From   string // the networks that may knock; empty: all
 
-	RunsSSH  bool   // whether it is asked to or not
-	Port     uint16 // where it runs ssh if it is asked to
-	Services string // what the door hides
+	RunsSSH  bool   // by default, without an option
+	Port     uint16 // the port for ssh, if an option asks for it
+	Services string // the door's services
 	OpenFor  string
 }
 
-// CanRunSSH tells whether the script can run ssh at all.
+// CanRunSSH reports whether the script can run ssh at all.
 func (c *client) CanRunSSH() bool { return c.RunsSSH || c.Port != 0 }
 
 func newClient(d *policy.Door) (*client, error) {
@@ -87,9 +87,9 @@ func newClient(d *policy.Door) (*client, error) {
 	return c, nil
 }
 
-// forSSH chooses when a script runs ssh. It does if the door has ssh's own port.
-// Another port may be anything, a web page just as well, so there it must be asked
-// to; and of several, none is more likely than the next.
+// forSSH decides when a script runs ssh. It does by default if the door has
+// ssh's own port. Any other single port may be something else, such as a web
+// page, so it takes an option; with several, none is more likely than another.
 func forSSH(d *policy.Door) (runs bool, port uint16) {
 	const own = 22
 	var tcp []uint16
@@ -100,15 +100,15 @@ func forSSH(d *policy.Door) (runs bool, port uint16) {
 	}
 	switch {
 	case slices.Contains(tcp, own):
-		return true, 0 // ssh's configuration may know better, behind a router
+		return true, 0 // ssh's own configuration sets the port, for example behind a router
 	case len(tcp) == 1:
 		return false, tcp[0]
 	}
 	return false, 0
 }
 
-// family is the option for the only family in which the door opens for anybody,
-// and empty if it does in both.
+// family returns the option for the only family in which anyone can open the
+// door, or "" if both can be used.
 func family(d *policy.Door) string {
 	opens := func(any netip.Addr) bool {
 		from := func(p netip.Prefix) bool { return p.Addr().Is4() == any.Is4() }

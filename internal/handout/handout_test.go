@@ -16,8 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the tests got into testdata")
 
-// TestGolden shows what is handed out for the policies of testdata: the ports,
-// and for each door both scripts, or why there is none.
+// TestGolden compares what is handed out for the policies of testdata: the
+// ports, and for each door both scripts, or the error.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "*.txt"))
 	if err != nil || len(files) < 6 {
@@ -56,7 +56,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// result is a script, or the error in its place.
+// result returns a script, or the error in its place.
 func result(t *testing.T, write func(*policy.Door) (string, error), d *policy.Door) string {
 	t.Helper()
 	text, err := write(d)
@@ -71,9 +71,9 @@ func result(t *testing.T, write func(*policy.Door) (string, error), d *policy.Do
 	return text
 }
 
-// plain checks what must hold of any script: Windows PowerShell 5.1 reads a file
-// without a mark in the machine's own code page, so it is ASCII; and the template
-// has left neither gaps nor trailing blanks.
+// plain checks what must hold for any script. It is ASCII, because Windows
+// PowerShell 5.1 reads a file without a byte order mark in the machine's own
+// code page. The template leaves neither gaps nor trailing blanks.
 func plain(t *testing.T, text string) {
 	t.Helper()
 	for i, r := range text {
@@ -84,8 +84,8 @@ func plain(t *testing.T, text string) {
 	if strings.Contains(text, "\n\n\n") || strings.Contains(text, " \n") || !strings.HasSuffix(text, "\n") {
 		t.Errorf("loose blanks in\n%s", text)
 	}
-	if !strings.Contains(text, "no substitute for its own authentication") {
-		t.Error("it does not say what knocking is not")
+	if !strings.Contains(text, "do not replace its authentication") {
+		t.Error("it does not warn that knocks are not authentication")
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 	"postern/internal/policy"
 )
 
-// A need is something that must reach the host from outside, and why.
+// A need is a service that must be reachable from outside, and why.
 type need struct {
 	service policy.Service
 	why     []string
 }
 
-// needs are in the order in which a policy first names them.
+// needs are in the order of their first mention in the policy.
 type needs []need
 
 func (all *needs) add(s policy.Service, why string) {
@@ -30,11 +30,11 @@ func (all *needs) add(s policy.Service, why string) {
 	}
 }
 
-// Ports writes the table of ports to forward on a home router to the host that
-// runs the policy, and what else there is to know about it.
+// Ports returns the table of ports to forward on a home router to the host that
+// runs the policy, with notes.
 func Ports(p *policy.Policy) string {
-	var forwarded, only6 needs // what IPv4 needs; what only IPv6 does
-	both := false              // is any of forwarded for IPv6, too?
+	var forwarded, only6 needs // ports that IPv4 needs, and that only IPv6 needs
+	both := false              // whether IPv6 needs any of forwarded, too
 	for i := range p.Doors {
 		d := &p.Doors[i]
 		to := &forwarded
@@ -70,7 +70,7 @@ func Ports(p *policy.Policy) string {
 			paragraphTo(&b, note)
 		}
 	} else {
-		b.WriteString("Nothing is to be forwarded: this policy opens no port to IPv4 from outside.\n")
+		b.WriteString("Nothing to forward: this policy opens no port to IPv4 from outside.\n")
 	}
 	more := only6.rows("")
 	const by6 = "IPv6 needs no forwarding, but the router's firewall must let "
@@ -89,34 +89,34 @@ func Ports(p *policy.Policy) string {
 	return b.String()
 }
 
-// notes are what a table of ports cannot say.
+// notes returns what a table of ports cannot express.
 func notes(p *policy.Policy, forwarded needs) []string {
-	all := []string{"Forward each port to the same number on this host. It must see the address that a client comes from: " +
-		"a router that puts its own in that place makes all clients one source."}
+	all := []string{"Forward each port to the same number on this host. The router must keep the client's source address: " +
+		"if it inserts its own, all clients count as one source."}
 	for _, n := range forwarded {
 		switch {
 		case n.service.Protocol == policy.ICMP:
-			all = append(all, fmt.Sprintf("Echo requests (%s) have no port, and by IPv4 the router answers them itself: they do not reach this host through it.",
+			all = append(all, fmt.Sprintf("Echo requests (%s) have no port. Over IPv4 the router answers them itself, so they do not reach this host.",
 				strings.Join(n.why, "; ")))
 		case !ported(n.service):
-			all = append(all, fmt.Sprintf("%s (%s) has no ports: it takes a router that can pass on the protocol.",
+			all = append(all, fmt.Sprintf("%s (%s) has no ports: the router must be able to forward the protocol.",
 				n.service, strings.Join(n.why, "; ")))
 		}
 	}
 	for i := range p.Doors {
 		if d := &p.Doors[i]; d.Forward.IsValid() && family(d) != "-6" {
-			all = append(all, fmt.Sprintf("Forward %s to this host and not to %s, or door %s hides nothing.",
+			all = append(all, fmt.Sprintf("Forward %s to this host and not to %s, otherwise door %s hides nothing.",
 				d.Services[0], d.Forward.Addr(), d.Name))
 		}
 	}
-	all = append(all, contested(p)...)
-	return append(all, "Routers differ in what they answer for ports that they do not forward. Where that is nothing, cover: drop "+
-		"makes the forwarded ones look the same; where it is a refusal, cover: reset does.")
+	all = append(all, sharedPorts(p)...)
+	return append(all, "Routers differ in how they answer for ports that they do not forward. If yours stays silent, cover: drop "+
+		"makes forwarded ports look the same; if it refuses, cover: reset does.")
 }
 
-// contested tells of ports that several IPv4 addresses of the host want, where
-// the router can give one number to one address only.
-func contested(p *policy.Policy) []string {
+// sharedPorts returns a note for each port that several IPv4 addresses of the
+// host need. A router can forward a port to one address only.
+func sharedPorts(p *policy.Policy) []string {
 	var order []policy.Port
 	wanted := map[policy.Port][]netip.Addr{}
 	for i := range p.Doors {
@@ -136,15 +136,15 @@ func contested(p *policy.Policy) []string {
 	var all []string
 	for _, port := range order {
 		if a := wanted[port]; len(a) > 1 {
-			all = append(all, fmt.Sprintf("%s is wanted at %s: the router can forward it to one of them. Let it forward another external port to the others.",
+			all = append(all, fmt.Sprintf("%s is needed at %s, but the router can forward it to only one of them. Use other external ports for the others.",
 				port, list(a)))
 		}
 	}
 	return all
 }
 
-// rows is the table of those that have ports. Without a heading for it there is
-// no column of the ports on this host.
+// rows returns the table of the services that have ports. If to is empty, the
+// column of ports on this host is left out.
 func (all needs) rows(to string) [][]string {
 	row := func(external, protocol, inner, why string) []string {
 		if to == "" {
@@ -152,7 +152,7 @@ func (all needs) rows(to string) [][]string {
 		}
 		return []string{external, protocol, inner, why}
 	}
-	rows := [][]string{row("EXTERNAL", "PROTOCOL", to, "WHAT FOR")}
+	rows := [][]string{row("EXTERNAL", "PROTOCOL", to, "PURPOSE")}
 	for _, n := range all {
 		if ported(n.service) {
 			protocol, numbers, _ := strings.Cut(n.service.String(), "/")
@@ -178,7 +178,8 @@ func distinct(ports []policy.Port) []policy.Port {
 	return all
 }
 
-// knocks says which of a door's knocks a port is: "knocks 1 and 3 of door ssh".
+// knocks returns which of a door's knocks a port is: "knocks 1 and 3 of door
+// ssh".
 func knocks(d *policy.Door, port policy.Port) string {
 	var numbers []string
 	for i, k := range d.Knock.Sequence {

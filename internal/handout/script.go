@@ -8,9 +8,9 @@ import (
 	"postern/internal/policy"
 )
 
-// The scripts are written for people to read before they run them, so what a
-// door does not need is left out of its script. All that comes from a policy is
-// names, numbers and addresses: nothing that either language would take for more.
+// People should read the scripts before they run them, so a script contains
+// only what its door needs. Only names, numbers and addresses come from a
+// policy; neither language gives them another meaning.
 var (
 	//go:embed client.sh.tmpl
 	shellText string
@@ -21,12 +21,12 @@ var (
 	powerShell = template.Must(template.New("client-ps1").Parse(powerShellText))
 )
 
-// ClientSh writes a POSIX shell script that knocks at a door and runs ssh. The
-// error is an *UnfitError.
+// ClientSh returns a POSIX shell script that knocks at a door and runs ssh. The
+// error is an *UnsupportedError.
 func ClientSh(d *policy.Door) (string, error) { return script(shell, d) }
 
-// ClientPowerShell writes the same for Windows PowerShell 5.1 and PowerShell 7.
-// The error is an *UnfitError.
+// ClientPowerShell returns the same for Windows PowerShell 5.1 and PowerShell
+// 7. The error is an *UnsupportedError.
 func ClientPowerShell(d *policy.Door) (string, error) { return script(powerShell, d) }
 
 func script(t *template.Template, d *policy.Door) (string, error) {

@@ -18,8 +18,8 @@ import (
 	"postern/internal/policy"
 )
 
-// TestSSH has the real ssh for all: it knows the host by an alias, it knocks,
-// because the machine has nothing else that could, and it logs in.
+// TestSSH uses the real ssh for everything: the alias of the host, the knocks
+// (the machine has no other program for them) and the login.
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, strictTCP)
@@ -44,8 +44,8 @@ func TestSSH(t *testing.T) {
 				return finish(t, s.elsewhere(t, config, "/etc/ssh/ssh_config", folder, append(words, host.alias, "echo in; exit 9")))
 			}
 			if !lab.RealRoot() {
-				// sshd cannot become another user in a user namespace, so there is
-				// no login to see; the knocks are the same.
+				// sshd cannot become another user in a user namespace, so there
+				// is no login; the knocks are the same.
 				login := run
 				run = func() outcome { login(); return want }
 			}
@@ -54,8 +54,8 @@ func TestSSH(t *testing.T) {
 	}
 }
 
-// elsewhere is a command of the client that sees another file in place of one
-// of the machine's.
+// elsewhere returns a command of the client that sees another file in place of
+// one of the machine's.
 func (s *scene) elsewhere(t *testing.T, file, inPlaceOf, path string, words []string) *lab.Cmd {
 	t.Helper()
 	args := append([]string{"-c", `mount --bind "$1" "$2" && PATH=$3 && shift 3 && exec "$@"`, "sh", file, inPlaceOf, path}, words...)
