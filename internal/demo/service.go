@@ -61,7 +61,7 @@ func (c *call) hear() (string, error) {
 // ask sends a line over the connection and reports whether it came back.
 func (c *call) ask(line string) (answer string, ok bool) {
 	if c == nil || c.conn == nil {
-		return "there is no connection", false
+		return "no connection", false
 	}
 	if _, err := fmt.Fprintf(c.conn, "%s\r\n", line); err != nil {
 		return err.Error(), false

@@ -23,29 +23,29 @@ func (s *story) steps() []scene {
 		{"Knocking in the wrong order", s.wrongOrder},
 		{"Knocking in the right order", s.rightOrder},
 		{"One knock, one connection", s.usedUp},
-		{"The connection lives on", s.livesOn},
+		{"The connection stays open", s.livesOn},
 		{"Bob knocks too, and then does nothing", s.bobKnocks},
 		{"Meanwhile: a door to the host behind the gateway", s.forwarded},
 		{"Meanwhile: the same over IPv6", s.overIPv6},
-		{"Bob's time is up", s.expired},
+		{"Bob's grant expires", s.expired},
 	}
 }
 
 func (s *story) opening() {
 	out := s.screen
-	out.line("%s", out.paint(bold, "postern demo: how a service hides, and who finds it"))
+	out.line("%s", out.paint(bold, "postern demo: hiding a service behind a knock"))
 	out.blank()
 	out.line("  Ann  %-13s ---+", s.ann.v4)
 	out.line("                        +--- gateway  %-11s ---  inside  %s", s.v4, s.inside)
 	out.line("  Bob  %-13s ---+    a service on port %d   one on port %d", s.bob.v4, sshPort, insidePort)
 	out.blank()
-	out.text("The hosts are made of network namespaces of this machine and vanish with" +
-		" the demo. The packets are real, and so are the rules: they run in the kernel.")
+	out.text("The hosts are network namespaces on this machine and disappear with the" +
+		" demo. The packets are real, and the rules run in the kernel.")
 	out.blank()
-	out.text("Knocking means: before connecting to a hidden port, a client tries a few" +
-		" closed ports in a secret order, which Ann and Bob both know. None of them" +
-		" answers, but the gateway's kernel has seen the order, and opens the hidden" +
-		" port: to this one address, for a short time.")
+	out.text("Knocking means: before a client connects to a hidden port, it tries a few" +
+		" closed ports in a secret order. Ann and Bob both know it. No port answers, but" +
+		" the gateway's kernel sees the order and opens the hidden port, for this address" +
+		" only and for a short time.")
 }
 
 func (s *story) ending() {
@@ -58,10 +58,10 @@ func (s *story) ending() {
 	if s.report.OK {
 		out.line("%s", out.paint(green, fmt.Sprintf("All %d checks hold.", checks)))
 	} else {
-		out.line("%s", out.paint(red, "This is not as it should be, and the story ends here."))
+		out.line("%s", out.paint(red, "A check failed, and the demo ends here."))
 	}
 	out.blank()
-	out.text("Remember: " + Note + ". Who watches the network sees the knocks and can repeat them.")
+	out.text("Remember: " + Note + ". Anyone who watches the network sees the knocks and can repeat them.")
 	if s.report.OK {
 		out.blank()
 		out.text("To hide a service of your own: see \"Your first door\" in README.md.")
@@ -115,7 +115,7 @@ func (s *story) exposed(context.Context) error {
 	for i, a := range answers {
 		ok = ok && (a == accepted) == (scanned[i] == sshPort)
 	}
-	s.claim(ok, said, "port %d alone accepts: everybody can see the service", sshPort)
+	s.claim(ok, said, "only port %d accepts: everyone can see the service", sshPort)
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (s *story) hidden(context.Context) error {
 		return err
 	}
 	s.screen.text("The gateway loads examples/howto.yaml, which hides port 22 behind the" +
-		" knocks " + numbers(sshKnock) + ", and this door of the demo's own, which step 8 is about:")
+		" knocks " + numbers(sshKnock) + ", and adds this door for step 8:")
 	for _, l := range strings.Split(strings.TrimRight(door, "\n"), "\n") {
 		s.screen.line("  %s", l)
 	}
@@ -134,18 +134,18 @@ func (s *story) hidden(context.Context) error {
 	}
 	alike := len(slices.Compact(slices.Clone(answers))) == 1
 	s.claim(alike && answers[0] == silence, said,
-		"all %d ports do the same, which is nothing: there is nothing to find", len(scanned))
+		"none of the %d ports answers: there is nothing to find", len(scanned))
 	return nil
 }
 
 func (s *story) wrongOrder(ctx context.Context) error {
-	s.screen.text("The right ports, but in another order. The first wrong one sends Ann" +
-		" back to the start.")
+	s.screen.text("The right ports, but in another order. The first wrong one resets Ann's" +
+		" progress.")
 	after, err := s.knock(ctx, s.ann, s.ann.v4, wrongKnock)
 	if err != nil {
 		return err
 	}
-	s.claim(counted(after, 1, 0, 0), summary(after, s.ann), "the wrong port cost Ann what she had achieved")
+	s.claim(counted(after, 1, 0, 0), summary(after, s.ann), "the wrong port reset Ann's progress")
 	return s.shut(s.ann, s.ann.v4, sshPort, "port %d is still shut for Ann", sshPort)
 }
 
@@ -157,9 +157,9 @@ func (s *story) rightOrder(ctx context.Context) error {
 	}
 	last := after[len(after)-1]
 	s.claim(counted(after[:2], 1, 2) && inTime(after[:2], stepTimeout), summary(after, s.ann),
-		"each right knock gave Ann %s for the next", seconds(stepTimeout))
+		"each correct knock gave Ann %s for the next", seconds(stepTimeout))
 	s.claim(last.port == sshPort && inTime(after[2:], openFor), summary(after, s.ann),
-		"the last one opened port %d to her, for %s", sshPort, seconds(openFor))
+		"the last one opened port %d for her, for %s", sshPort, seconds(openFor))
 	if err := s.shut(s.bob, s.bob.v4, sshPort, "Bob has not knocked: it is shut for him"); err != nil {
 		return err
 	}
@@ -184,18 +184,18 @@ func (s *story) greeted(c *call, who, banner string) error {
 }
 
 func (s *story) usedUp(context.Context) error {
-	s.screen.text("The policy says \"admit: one\": whoever comes after Ann from the same" +
-		" address, or Ann herself, has to knock again.")
+	s.screen.text("The policy says \"admit: one\": the next client from this address, or Ann" +
+		" herself, has to knock again.")
 	now, err := s.status(s.ann.v4)
 	if err != nil {
 		return err
 	}
 	s.claim(now == sourceStatus{}, now.describe(s.ann), "Ann's grant is used up")
-	return s.shut(s.ann, s.ann.v4, sshPort, "a second connection of hers does not get in")
+	return s.shut(s.ann, s.ann.v4, sshPort, "her second connection is not admitted")
 }
 
 func (s *story) livesOn(context.Context) error {
-	s.screen.text("What is established stays so, whatever becomes of the grant.")
+	s.screen.text("Established connections stay open when the grant is used up.")
 	answer, ok := s.session.ask("are you still there?")
 	s.screen.line("Ann says: are you still there?")
 	s.screen.line("service:  %s", answer)
@@ -204,7 +204,7 @@ func (s *story) livesOn(context.Context) error {
 }
 
 func (s *story) bobKnocks(ctx context.Context) error {
-	s.screen.text(fmt.Sprintf("A grant lasts %s. Bob lets them pass.", seconds(openFor)))
+	s.screen.text(fmt.Sprintf("A grant lasts %s. Bob does not use his.", seconds(openFor)))
 	s.notBefore = time.Now()
 	after, err := s.knock(ctx, s.bob, s.bob.v4, sshKnock)
 	if err != nil {
@@ -234,8 +234,8 @@ func (s *story) forwarded(ctx context.Context) error {
 }
 
 func (s *story) overIPv6(ctx context.Context) error {
-	s.screen.text(fmt.Sprintf("One policy covers both. Ann is %s now, to the gateway somebody"+
-		" who has never knocked.", s.ann.v6))
+	s.screen.text(fmt.Sprintf("One policy covers both families. Ann uses %s now, an address that"+
+		" has never knocked.", s.ann.v6))
 	if err := s.shut(s.ann, s.ann.v6, sshPort, "port %d of %s is shut", sshPort, s.v6); err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (s *story) expired(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.claim(early == "", early, "Bob's grant was there until its time was up")
+	s.claim(early == "", early, "Bob's grant was valid until it expired")
 	if err := s.shut(s.bob, s.bob.v4, sshPort, "now port %d is shut for Bob", sshPort); err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (s *story) expired(ctx context.Context) error {
 // meanwhile. It returns what was wrong if the grant expired early.
 func (s *story) countDown(ctx context.Context) (early string, err error) {
 	const tick = 250 * time.Millisecond
-	s.screen.line("Waiting for what is left of his %s.", seconds(openFor))
+	s.screen.line("Waiting for the rest of his %s.", seconds(openFor))
 	if s.screen.Paced {
 		defer s.screen.blank() // ends the line that is written over
 	}
@@ -282,7 +282,7 @@ func (s *story) countDown(ctx context.Context) (early string, err error) {
 		// Kernels count in jiffies: the last moment is not checked.
 		left := time.Until(s.notBefore.Add(openFor))
 		if left > tick && now.port != sshPort && early == "" {
-			early = fmt.Sprintf("it went %.1f s too early", left.Seconds())
+			early = fmt.Sprintf("it expired %.1f s too early", left.Seconds())
 		}
 		if s.screen.Paced {
 			s.screen.again("gateway: " + now.describe(s.bob))

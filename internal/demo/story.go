@@ -121,11 +121,11 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 		after = append(after, now)
 		heard := now.describe(c)
 		if now == (sourceStatus{}) {
-			heard = "back to the start"
+			heard = "progress reset"
 		}
 		s.screen.line("%s knocks on %-6d %-10s  gateway: %s", c.name, port, answers[0], heard)
 	}
-	s.claim(answered == silence, answered, "no knock was answered: a closed port is all that %s sees", c.name)
+	s.claim(answered == silence, answered, "no knock was answered: %s sees only closed ports", c.name)
 	return after, nil
 }
 
@@ -142,7 +142,7 @@ func (s sourceStatus) describe(c *client) string {
 	case s.port != 0:
 		return fmt.Sprintf("port %d open to %s for %s", s.port, c.name, seconds(s.left))
 	case s.knocks > 0:
-		return fmt.Sprintf("%d right so far, %s for the next", s.knocks, seconds(s.left))
+		return fmt.Sprintf("%d correct, %s for the next", s.knocks, seconds(s.left))
 	}
 	return fmt.Sprintf("no port open to %s", c.name)
 }
