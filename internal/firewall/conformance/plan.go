@@ -13,13 +13,14 @@ import (
 // A plan is a policy as the suite draws it. It becomes text, so that a failure
 // shows the very file that shows it again.
 type plan struct {
-	classic        bool // drawn like the recipe that every how-to has
-	posture, cover string
-	interfaces     []string
-	allow          []string
-	doors          []doorPlan
-	ipv4, ipv6     int
-	log            string
+	classic    bool // drawn like the recipe that every how-to has
+	posture    string
+	cover      policy.Cover
+	interfaces []string
+	allow      []string
+	doors      []doorPlan
+	ipv4, ipv6 int
+	log        string
 }
 
 // A doorPlan is a door of a plan.
@@ -98,7 +99,7 @@ func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
 func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	p := &plan{
 		posture: pick(r, []string{"closed", "guard"}),
-		cover:   pick(r, []string{"drop", "reset", "unreachable"}),
+		cover:   pick(r, policy.Covers()),
 		ipv4:    pick(r, []int{32, 32, 24}),
 		ipv6:    pick(r, []int{128, 64, 64}),
 		log:     pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
