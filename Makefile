@@ -23,7 +23,7 @@ help: ## list these targets
 
 .PHONY: build
 build: ## build ./postern, one static binary
-	$(GO) build -trimpath -o postern ./cmd/postern
+	$(GO) build -trimpath -buildvcs=auto -o postern ./cmd/postern
 
 .PHONY: test
 test: tools lint ## install what the tests lack, lint, then run all tests

@@ -15,6 +15,9 @@ a minute, needs no privilege and no other program, touches no network of this
 machine, and leaves nothing behind.`
 )
 
+// runDemo is demo_linux.go's. Where nil, demo says that it needs a kernel.
+var runDemo func(*cobra.Command) error
+
 // demoCommand tells the demo's story. Unlike the other verbs it acts on no
 // policy file and on no kernel rules of this host.
 func demoCommand() *cobra.Command {
@@ -23,7 +26,7 @@ func demoCommand() *cobra.Command {
 		Short: shortDemo,
 		Long:  longDemo,
 		Args:  exactly(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return tellStory(cmd) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runDemo(cmd) },
 	}
 	ui.WithoutPolicy(cmd) // it brings its own
 	return cmd

@@ -13,7 +13,10 @@ import (
 	"postern/internal/lab"
 )
 
-func tellStory(cmd *cobra.Command) error {
+func init() { runDemo = demoInLab }
+
+// demoInLab runs the demo on hosts made of network namespaces.
+func demoInLab(cmd *cobra.Command) error {
 	// It may run the program again, so nothing may have been said yet.
 	if err := lab.Enter(); err != nil {
 		return err

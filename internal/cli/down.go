@@ -11,3 +11,39 @@ func (s *session) downCommand() *cobra.Command {
 		RunE:  func(*cobra.Command, []string) error { return s.down() },
 	}
 }
+
+// removed is the answer of down to programs.
+type removed struct {
+	Removed  bool     `json:"removed"` // false: there was nothing
+	Backends []string `json:"backends"`
+	Open     []string `json:"open,omitempty"`
+}
+
+func (s *session) down() error {
+	loaded, err := s.loaded()
+	if err != nil {
+		return err
+	}
+	answer := removed{Backends: []string{}}
+	for _, r := range loaded {
+		if !r.Status.Loaded {
+			continue
+		}
+		if err := r.Remove(); err != nil {
+			return err
+		}
+		answer.Removed, answer.Backends = true, append(answer.Backends, r.Name())
+		// What is open now can be named if FILE is what was loaded; whether
+		// it can still be read must not keep anybody from taking it down.
+		if m, err := s.machine(r); err == nil && r.Digest(m) == r.Status.Digest {
+			for i := range m.Services {
+				answer.Open = append(answer.Open, m.Services[i].String())
+			}
+		}
+	}
+	if s.JSON {
+		return s.Answer(answer)
+	}
+	s.sayRemoved(answer)
+	return nil
+}

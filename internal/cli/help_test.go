@@ -26,7 +26,7 @@ func TestHelpFits(t *testing.T) {
 			look(sub)
 		}
 	}
-	root := (&session{backends: backends.All()}).root()
+	root := (&session{backends: backends.All()}).rootCommand()
 	if len(root.Commands()) < 10 {
 		t.Fatalf("there are but %d verbs", len(root.Commands()))
 	}

@@ -1,17 +1,18 @@
 // Package cli is the command line of postern.
 //
-// A verb is in the file of its name (up.go, down.go, …) and does little but call
-// the packages below internal/. Every word that a person reads comes from
-// voice.go and the *_text.go, and what went wrong is made an exit code in failure.go.
+// A verb is in the file of its name: up.go has the command, up_text.go its words,
+// and up_linux.go, if there is one, what takes a Linux kernel. It does little but
+// call other packages. root.go puts the verbs together, session.go is what a run
+// of any verb has, and package ui is how they speak.
 package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -20,18 +21,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"postern/internal/cli/ui"
-	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 )
-
-// A session is one run of the program: what it reads from, speaks to and acts on.
-type session struct {
-	ui.Voice
-	stdin    io.Reader
-	backends []firewall.Backend // the first one is used unless another is asked for
-	file     string             // the policy file
-	args     []string           // as they were given
-}
 
 // Main runs the program with the arguments it was called with, and returns its
 // exit code.
@@ -40,7 +31,7 @@ func Main() int {
 	return s.run(os.Args[1:])
 }
 
-// run does what the arguments ask for, and gives the exit code.
+// run does what the arguments ask for, and returns the exit code.
 func (s *session) run(args []string) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -51,7 +42,7 @@ func (s *session) run(args []string) (code int) {
 	defer stop()
 
 	s.args = args
-	root := s.root()
+	root := s.rootCommand()
 	root.SetArgs(args)
 	s.JSON = slices.Contains(args, "--json") // also where the arguments cannot be parsed
 	err := root.ExecuteContext(ctx)
@@ -68,9 +59,10 @@ func (s *session) run(args []string) (code int) {
 // patience is how long a verb may take to end by itself after Ctrl-C.
 const patience = 2 * time.Second
 
-// interruptible gives a context that ends with Ctrl-C. What does not heed it (a
-// read from a terminal, say) is given up soon after, or at the second Ctrl-C.
-// Nothing is half done by that: the kernel changes rules as a whole.
+// interruptible returns a context that ends with Ctrl-C. A verb that does not
+// notice (it may be reading from a terminal) is ended by giveUp two seconds later,
+// or at the second Ctrl-C. That leaves nothing half done: the kernel changes rules
+// as a whole.
 func interruptible(giveUp func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, done := make(chan os.Signal, 2), make(chan struct{})
@@ -97,8 +89,8 @@ func interruptible(giveUp func()) (context.Context, func()) {
 	}
 }
 
-// root builds the command line.
-func (s *session) root() *cobra.Command {
+// rootCommand returns the command line: a new verb is one line here.
+func (s *session) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "postern",
 		Short:         shortRoot,
@@ -112,6 +104,9 @@ func (s *session) root() *cobra.Command {
 				if cmd.Annotations[ui.Without+flag] != "" && cmd.Flags().Changed(flag) {
 					return &ui.UsageError{Err: wrongPlace("--"+flag, cmd.Name()), Cmd: cmd}
 				}
+			}
+			if cmd.Annotations[needsKernel] != "" && !backends.Load {
+				return unsupportedHere(cmd.Name())
 			}
 			return nil
 		},
@@ -135,23 +130,40 @@ func (s *session) root() *cobra.Command {
 		return &ui.UsageError{Err: err, Cmd: cmd}
 	})
 	root.SetHelpCommand(s.helpCommand())
-	root.AddCommand(s.upCommand(), s.downCommand(), s.statusCommand(), s.showCommand(), s.checkCommand(),
-		s.knockCommand(), s.connectCommand(), s.sshCommand(), s.sshConfigCommand(), s.forwardCommand(),
-		s.hostsCommand(), s.addCommand(), s.shareCommand(), s.importCommand(), demoCommand())
-	root.InitDefaultCompletionCmd()
-	for _, cmd := range root.Commands() {
-		if cmd.Name() == "completion" {
-			cmd.Short = shortCompletion
-			ui.WithoutAny(cmd)
-			for _, shell := range cmd.Commands() {
-				ui.WithoutAny(shell)
-			}
-		}
-	}
+	root.AddCommand(
+		inKernel(s.upCommand()),
+		inKernel(s.downCommand()),
+		inKernel(s.statusCommand()),
+		s.showCommand(),
+		s.checkCommand(),
+		s.knockCommand(),
+		s.connectCommand(),
+		s.sshCommand(),
+		s.sshConfigCommand(),
+		s.forwardCommand(),
+		s.hostsCommand(),
+		s.addCommand(),
+		s.shareCommand(),
+		s.importCommand(),
+		inKernel(demoCommand()),
+		s.completionCommand(),
+	)
 	return root
 }
 
-// knownVerb refuses what is no verb.
+// needsKernel marks a verb that does its work in the kernel of a 64-bit Linux.
+// Other systems have the verb, too: to say so.
+const needsKernel = "needs a Linux kernel"
+
+func inKernel(cmd *cobra.Command) *cobra.Command {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[needsKernel] = "yes"
+	return cmd
+}
+
+// knownVerb refuses an argument that is not a verb.
 func (s *session) knownVerb(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -160,7 +172,7 @@ func (s *session) knownVerb(cmd *cobra.Command, args []string) error {
 	return &ui.UsageError{Err: unknownVerb(args[0], cmd.SuggestionsFor(args[0])), Cmd: cmd}
 }
 
-// exactly takes so many arguments.
+// exactly refuses more than n arguments.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
@@ -170,17 +182,18 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
-// version tells which build this is.
+// version returns the version that this program was built as: the tag of its
+// commit, or what the go command derives from the last one (v1.2.1-0.DATE-COMMIT,
+// with +dirty if files had been changed). A program that was built outside a
+// checkout has none.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return sayNoVersion
 	}
-	text := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && (text == "" || text == "(devel)") {
-			text = s.Value
-		}
+	version := info.Main.Version
+	if version == "" || version == "(devel)" {
+		version = sayNoVersion
 	}
-	return fmt.Sprintf("%s (%s)", text, info.GoVersion)
+	return fmt.Sprintf("%s (%s %s/%s)", version, info.GoVersion, runtime.GOOS, runtime.GOARCH)
 }

@@ -3,8 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
-	"strings"
 
 	"postern/internal/cli/ui"
 )
@@ -17,26 +17,19 @@ ports, in the right order. The kernel does all of it; no daemon stays behind.
 
 Knocking hides a service. It is no substitute for the service's own
 authentication: whoever watches the network can repeat a knock.`
+	sayNoVersion = "development build"
+
 	flagFile    = "the policy `FILE`; - is standard input"
 	flagJSON    = "answer with JSON, for programs"
 	flagHelp    = "say more"
 	flagVersion = "print the version"
 )
 
-func flagBackend(all []string) string {
-	return fmt.Sprintf("the `BACKEND` that runs the policy: %s (default the one that has rules loaded, or %s)",
-		strings.Join(all, " or "), all[0])
-}
-
 func unknownVerb(verb string, similar []string) error {
 	if len(similar) > 0 {
 		return fmt.Errorf("unknown verb %q: did you mean %q?", verb, similar[0])
 	}
 	return fmt.Errorf("unknown verb %q", verb)
-}
-
-func unknownBackend(name string, all []string) error {
-	return fmt.Errorf("unknown backend %q: there are %s", name, ui.List(all))
 }
 
 // wrongFlag is about a flag's value. Of numbers the standard library says more than
@@ -52,10 +45,29 @@ func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg
 
 func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
 
-func sayUnreadable(file string, err error) string {
-	return fmt.Sprintf("cannot read the policy %q: %v", file, err)
+// unsupportedHere explains that a verb takes a Linux kernel.
+func unsupportedHere(verb string) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeUnsupported,
+		Message: fmt.Sprintf("%q needs 64-bit Linux, whose kernel does the work; this is %s", verb, thisSystem()),
+		Hints: []string{
+			"run it on the host whose services it is to hide",
+			"these verbs work here: check, show, import and share; add, hosts, knock, connect, ssh and forward",
+		},
+	}
 }
 
-const hintNoPolicy = "write a policy there, or name another with -f FILE; README.md has a first one"
-
-const hintReadPolicy = "run it as root, or let this user read the file"
+// thisSystem is what its users call it.
+func thisSystem() string {
+	switch runtime.GOOS {
+	case "linux":
+		return "a 32-bit one"
+	case "darwin":
+		return "macOS"
+	case "freebsd":
+		return "FreeBSD"
+	case "windows":
+		return "Windows"
+	}
+	return runtime.GOOS
+}

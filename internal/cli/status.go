@@ -1,6 +1,22 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/automaton"
+	"postern/internal/cli/ui"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
+	"postern/internal/policy"
+)
 
 func (s *session) statusCommand() *cobra.Command {
 	var all bool
@@ -24,3 +40,214 @@ func (s *session) statusCommand() *cobra.Command {
 // mostRows is how many sources a screen shows: under a flood there may be a
 // million that are part-way.
 const mostRows = 20
+
+// state is the answer of status to programs. It holds everything that was read.
+type state struct {
+	Loaded   bool            `json:"loaded"`
+	Backend  string          `json:"backend"`
+	RuleSet  string          `json:"rule_set,omitempty"`
+	Altered  bool            `json:"altered"` // somebody else has changed it since
+	File     string          `json:"file"`
+	Current  *bool           `json:"current"` // whether the rules are those of the file; null if there is no such policy
+	Partial  bool            `json:"partial"` // the kernel holds more progress or grants than were read
+	Progress []stateProgress `json:"progress"`
+	Grants   []stateGrant    `json:"grants"`
+	Counters []stateCounter  `json:"counters"`
+	Warnings []ui.Remark     `json:"warnings"`
+}
+
+type stateProgress struct {
+	Source string      `json:"source"`
+	State  string      `json:"state"`
+	Knocks int         `json:"knocks"` // so far; 0 if the state is not of the file
+	Doors  []stateDoor `json:"doors"`
+	Left   float64     `json:"seconds_left"`
+
+	left time.Duration
+}
+
+type stateDoor struct {
+	Name string `json:"name"`
+	Of   int    `json:"of"` // how many knocks it takes
+}
+
+type stateGrant struct {
+	Source  string  `json:"source"`
+	Service string  `json:"service"`
+	Left    float64 `json:"seconds_left"`
+
+	left time.Duration
+}
+
+type stateCounter struct {
+	Name    string `json:"name"`
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// loaded returns what the kernel runs for backends that have rules loaded; where
+// none has, one answer that says so. What cannot be read gets a warning.
+func (s *session) loaded() ([]backends.Answer, error) {
+	loaded, unread, err := backends.Look(s.backends).Loaded()
+	if unread != nil {
+		s.Warn(notInspected(unread))
+	}
+	return loaded, err
+}
+
+func (s *session) status(most int) error {
+	all, err := s.loaded()
+	if err != nil {
+		return err
+	}
+	backend, status := all[0].Backend, all[0].Status
+	if len(all) > 1 {
+		s.Warn(twoBackends(all))
+	}
+	m, err := s.machine(backend)
+	nameless := len(status.Progress)+len(status.Grants) > 0
+	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
+		s.Warn(namesUnknown(s.file, err))
+	}
+	answer := describe(backend, status, m)
+	answer.File, answer.Warnings = s.file, s.Remarks
+	if s.JSON {
+		err = s.Answer(answer)
+	} else {
+		_, err = io.WriteString(s.Out, s.statusText(answer, most))
+	}
+	if err == nil && status.Altered {
+		return altered()
+	}
+	return err
+}
+
+// describe puts names to what the kernel runs; m is nil where no policy tells
+// them.
+func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Machine) state {
+	st := state{
+		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
+		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
+	}
+	if m != nil && status.Loaded {
+		current := backend.Digest(m) == status.Digest && !status.Altered
+		st.Current = &current
+	}
+	states := map[automaton.StateID]stateProgress{} // as they look for any source
+	for _, p := range status.Progress {
+		row, known := states[p.State]
+		if !known {
+			row = namedState(p.State, m)
+			states[p.State] = row
+		}
+		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
+		st.Progress = append(st.Progress, row)
+	}
+	names := map[automaton.ServiceID]string{}
+	if m != nil {
+		for i := range m.Services {
+			names[m.Services[i].ID] = m.Services[i].String()
+		}
+	}
+	for _, g := range status.Grants {
+		name, known := names[g.Service]
+		if !known {
+			name = idText(uint32(g.Service))
+		}
+		st.Grants = append(st.Grants, stateGrant{g.Source.String(), name, g.Left.Seconds(), g.Left})
+	}
+	for _, c := range status.Counters {
+		st.Counters = append(st.Counters, stateCounter(c))
+	}
+	return st
+}
+
+// namedState says which doors a state leads to.
+func namedState(id automaton.StateID, m *automaton.Machine) stateProgress {
+	row := stateProgress{State: idText(uint32(id)), Doors: []stateDoor{}}
+	if m == nil || m.State(id) == nil {
+		return row
+	}
+	path := m.State(id).Path
+	row.Knocks = len(path)
+	for i := range m.Doors {
+		if sequence := m.Doors[i].Knock.Sequence; begins(sequence, path) {
+			row.Doors = append(row.Doors, stateDoor{m.Doors[i].Name, len(sequence)})
+		}
+	}
+	return row
+}
+
+func begins(sequence, path []policy.Port) bool {
+	return len(path) <= len(sequence) && slices.Equal(sequence[:len(path)], path)
+}
+
+// idText is an id as nft lists it.
+func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
+
+// statusText is the status for a person: at most so many rows of each kind, or
+// all for 0.
+func (s *session) statusText(st state, most int) string {
+	var b strings.Builder
+	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
+	if !st.Loaded {
+		return b.String()
+	}
+	cut := func(n int) int {
+		if most > 0 {
+			return min(n, most)
+		}
+		return n
+	}
+	section := func(t ui.Table, more int) {
+		b.WriteString("\n")
+		t.Write(&b, s.OutTTY)
+		if more > 0 {
+			b.WriteString(moreText(more, st.Partial) + "\n")
+		}
+	}
+	if n := len(st.Progress); n > 0 {
+		t := ui.Table{headProgress}
+		for _, p := range st.Progress[:cut(n)] {
+			t = append(t, []string{p.Source, p.text(), leftText(p.left)})
+		}
+		section(t, n-cut(n))
+	}
+	if n := len(st.Grants); n > 0 {
+		t := ui.Table{headGrants}
+		for _, g := range st.Grants[:cut(n)] {
+			t = append(t, []string{g.Source, g.Service, leftText(g.left)})
+		}
+		section(t, n-cut(n))
+	}
+	if st.Partial {
+		b.WriteString("\n" + sayPartial + "\n")
+	}
+	t := ui.Table{headCounters}
+	for _, c := range st.Counters {
+		t = append(t, []string{counterText(c.Name), fmt.Sprint(c.Packets)})
+	}
+	if n := len(st.Counters); n > 0 {
+		section(t[:1+cut(n)], n-cut(n))
+	}
+	if len(st.Progress) == 0 && len(st.Grants) == 0 {
+		b.WriteString("\n" + sayNobody + "\n")
+	}
+	return b.String()
+}
+
+// text tells how far a source is: "ssh 2/3, web 2/4".
+func (p *stateProgress) text() string {
+	if len(p.Doors) == 0 {
+		return p.State
+	}
+	var doors []string
+	for _, d := range p.Doors {
+		doors = append(doors, fmt.Sprintf("%s %d/%d", d.Name, p.Knocks, d.Of))
+	}
+	const most = 3
+	if more := len(doors) - most; more > 0 {
+		doors = append(doors[:most], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(doors, ", ")
+}

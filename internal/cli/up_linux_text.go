@@ -9,29 +9,12 @@ import (
 	"strings"
 
 	"postern/internal/cli/ui"
-	"postern/internal/firewall/backends"
 	"postern/internal/host"
 	"postern/internal/policy"
 	"postern/internal/preflight/otherrules"
 )
 
 // The backends.
-
-func notInspected(err error) ui.Remark {
-	return ui.Remark{Message: fmt.Sprintf("another backend may have rules loaded as well: %v", err)}
-}
-
-// twoBackends warns of what an up that was killed may leave behind.
-func twoBackends(all []backends.Answer) ui.Remark {
-	var names []string
-	for _, r := range all {
-		names = append(names, r.Name())
-	}
-	return ui.Remark{
-		Message: fmt.Sprintf("the rules of several backends are loaded: %s; this is about the first", ui.List(names)),
-		Hints:   []string{"\"postern up\" takes out all but those of its --backend"},
-	}
-}
 
 const sayRemember = "knocking hides a service; its own log-in must still be safe"
 

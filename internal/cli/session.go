@@ -5,14 +5,27 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/policy"
 )
 
-// defaultFile is where a host's policy is.
+// A session is one run of the program: what it reads, speaks to and acts on.
+type session struct {
+	ui.Voice
+	stdin    io.Reader
+	backends []firewall.Backend // the first one is used unless another is asked for
+	file     string             // the policy file
+	args     []string           // as they were given
+}
+
+// defaultFile is the place of a host's policy.
 const defaultFile = "/etc/postern/policy.yaml"
 
 // machine reads and compiles the policy, for a backend.
@@ -70,4 +83,24 @@ func unreadable(file string, err error) *ui.Failure {
 		f.Code, f.Hints = ui.CodePrivilege, []string{hintReadPolicy}
 	}
 	return f
+}
+
+// backendFlag lets a verb choose the backend.
+func (s *session) backendFlag(cmd *cobra.Command) *string {
+	names := backends.Names(s.backends)
+	name := cmd.Flags().String("backend", "", flagBackend(names))
+	cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	return name
+}
+
+// named returns the backend of a name; nil for no name, which lets the host decide.
+func (s *session) named(name string, cmd *cobra.Command) (firewall.Backend, error) {
+	if name == "" {
+		return nil, nil
+	}
+	names := backends.Names(s.backends)
+	if i := slices.Index(names, name); i >= 0 {
+		return s.backends[i], nil
+	}
+	return nil, &ui.UsageError{Err: unknownBackend(name, names), Cmd: cmd}
 }
