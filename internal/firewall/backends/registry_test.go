@@ -6,9 +6,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"postern/internal/firewall/backends"
@@ -26,6 +28,20 @@ func TestConformanceIsRun(t *testing.T) {
 		folder := filepath.Join("..", path.Base(reflect.TypeOf(b).PkgPath()))
 		if !runsConformance(t, folder) {
 			t.Errorf("backend %s: no test in %s calls conformance.Run", b.Name(), folder)
+		}
+	}
+}
+
+// TestOtherSystemsKnowThem: where rules cannot be loaded, policies are compiled for
+// the same backends.
+func TestOtherSystemsKnowThem(t *testing.T) {
+	text, err := os.ReadFile("compile.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range backends.All() {
+		if !strings.Contains(string(text), `compiler{"`+b.Name()+`"`) {
+			t.Errorf("compile.go has no compiler of %s", b.Name())
 		}
 	}
 }
