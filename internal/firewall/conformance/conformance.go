@@ -1,6 +1,6 @@
-// Package conformance holds a firewall backend to the reference automaton: it
-// sends random packets through a real kernel that the backend has set up, and
-// compares what becomes of each with what the reference says.
+// Package conformance tests a firewall backend against the reference automaton:
+// it sends random packets through a real kernel with the backend's rules, and
+// compares the fate of each with the reference.
 //
 // A backend joins with one line in a test of its own package, whose TestMain
 // calls lab.Main:
@@ -9,43 +9,43 @@
 //
 // # Other parameters
 //
-// A backend that is no exact automaton joins in the same way, and in no other: the
-// suite asks it what it can do.
+// A backend whose parameters are not Exact joins in the same way; the suite
+// asks it what it can do.
 //
-//   - Policies are compiled by Backend.Machine, and packets judged by the Parameters
-//     of the machine, which may differ from policy to policy. TCP flows are known, an
-//     ACK knocks and first knocks are unbounded where they say so, and what a run must
-//     have met with follows from them.
-//   - What Backend.Machine refuses with an *firewall.InexpressibleError is drawn
-//     again. Only timeouts of which it refuses none are drawn (see paces), and most
-//     other policies must be among those that it can express.
-//   - If the recipe that every knocking how-to has (closed, one service a door, one
-//     connection a grant, forfeit) gets parameters of its own, a part of the policies
-//     is drawn like it.
+//   - Policies are compiled by Backend.Machine, and packets judged by the
+//     Parameters of the machine, which may differ from policy to policy. They
+//     decide whether TCP flows are known, whether an ACK knocks, whether first
+//     knocks are limited, and what a run must have tested.
+//   - If Backend.Machine rejects a policy with a *firewall.InexpressibleError,
+//     another one is drawn. Only timeouts that it always accepts are used (see
+//     paces), and it must be able to express most other policies.
+//   - If the recipe of the usual how-to (closed, one service a door, one
+//     connection a grant, forfeit) has parameters of its own, some policies are
+//     drawn like it.
 //
 // # How it works
 //
-// A plan is a random policy. Under each one, several dozen scenarios go on at
+// A plan is a random policy. Under each one, several dozen scenarios run at
 // once, each from addresses of its own: knocks, deviations from them, repeats,
-// and pauses that end clearly before a deadline or clearly after it. What the
-// kernel has let in shows on raw sockets behind its rules. Afterwards each
-// scenario is judged by the reference, with the times at which its packets were
-// really sent, and with what Backend.Inspect said at some moments in between.
+// and pauses that end clearly before or clearly after a deadline. Raw sockets
+// behind the rules show what the kernel has let in. Afterwards the reference
+// judges each scenario with the times at which its packets were really sent,
+// and its state is compared with Backend.Inspect at some moments in between.
 //
-// No kernel forgets to the millisecond. A scenario in which a packet came so near
-// to a deadline that it cannot be said on which side is left out from there on;
-// the run fails when these are more than a few. A run whose packets met with too
-// little of what a machine can do goes on for a while, and fails if that is no help.
+// No kernel is exact to the millisecond. If a packet came too close to a
+// deadline, the rest of its scenario is left out; the run fails if too many
+// are. A run that has tested some rule too seldom goes on for a while, and
+// fails if that does not help.
 //
-// A difference is made smaller by playing parts of it alone, and then printed:
-// the policy, the packets, the reference's rule for each, and what the kernel did.
+// A failure is reduced by playing parts of it alone, and then printed: the
+// policy, the packets, the reference's rule for each, and what the kernel did.
 //
-// # Repeating it
+// # Reproducing a run
 //
 // The flags -seed and -packets choose another run or a longer one; POSTERN_SEED
-// stands for the first. The same seed draws the same policies and packets. Where
-// several worlds are tried at once the seeds after it are theirs, and a difference
-// names the one that shows it.
+// sets the seed, too. The same seed draws the same policies and packets. If
+// several testbeds run at once, they use the following seeds, and a failure
+// names its own.
 package conformance
 
 import (
@@ -61,28 +61,30 @@ import (
 )
 
 var (
-	packetsFlag = flag.Int("packets", 0, "how many packets the conformance suite sends, at the least; 0: as many as take about a minute")
-	seedFlag    = flag.Uint64("seed", 0, "what the conformance suite draws its packets by; 0: another one each time, or POSTERN_SEED")
+	packetsFlag = flag.Int("packets", 0, "the least number of packets that the conformance suite sends; 0: about a minute's worth")
+	seedFlag    = flag.Uint64("seed", 0, "the seed of the conformance suite; 0: POSTERN_SEED, or a random one")
 )
 
-// maxUnsure is the share of scenarios that noise may make useless. Their packets
-// are not counted, so that a busy machine sends more of them, not fewer that count.
+// maxUnsure is the largest share of scenarios that may be left out because of
+// noise. Their packets do not count, so a busy machine sends more packets.
 const maxUnsure = 0.3
 
-// maxOnce is the number of packets among which one difference may be a moment at
-// which the machine stood still, and not the backend's. It must not come again,
+// maxOnce is the number of packets for which one failure may be excused as a
+// moment at which the machine stood still. Such a failure must not recur,
 // neither alone nor among the same packets.
 const maxOnce = 50000
 
-// longest is how many times its length a run may grow to until its packets have met
-// with enough. Some forty policies are in a run, and what they happen to draw
-// decides how often a rare thing, such as a loop, can happen at all.
-const longest = 3
+// maxGrowth limits how long a run goes on, as a multiple of its length, until
+// it has tested everything often enough. A run has about forty policies, and
+// what they happen to draw decides how often a rare event, such as a loop, is
+// possible at all.
+const maxGrowth = 3
 
-// least is the share of random policies that a backend must be able to express.
-const least = 0.5
+// minExpressible is the share of random policies that a backend must be able to
+// express.
+const minExpressible = 0.5
 
-// Run holds a backend to the reference.
+// Run tests a backend against the reference.
 func Run(t *testing.T, b firewall.Backend) {
 	t.Helper()
 	subject, err := newSubject(b)
@@ -95,8 +97,8 @@ func Run(t *testing.T, b firewall.Backend) {
 	}
 	first := seed(t)
 	t.Logf("seed %d", first)
-	// Each world has a seed of its own, which shows alone what it has found.
-	searches := make([]*search, subject.worlds)
+	// Each testbed has a seed of its own, which reproduces its failure alone.
+	searches := make([]*search, subject.testbeds)
 	for i := range searches {
 		own := *subject
 		searches[i] = &search{subject: &own, seed: first + uint64(i)}
@@ -119,14 +121,14 @@ func Run(t *testing.T, b firewall.Backend) {
 		for _, s := range searches {
 			total.merge(&s.counts)
 		}
-		if len(total.missing()) == 0 || length >= longest*packets {
+		if len(total.missing()) == 0 || length >= maxGrowth*packets {
 			total.judge(t, packets)
 			return
 		}
 	}
 }
 
-// run tries policies until so many packets have been sent, or a test fails.
+// run tries policies until it has sent that many packets, or a test fails.
 func (s *search) run(t *testing.T, packets int) {
 	for s.counts.packets < packets && !t.Failed() {
 		f, err := s.round()
@@ -145,25 +147,25 @@ func (s *search) run(t *testing.T, packets int) {
 			return
 		}
 		t.Log(f)
-		s.counts.once++
+		s.counts.unrepeated++
 	}
 }
 
-// judge tells whether a run of so many packets proves anything.
+// judge fails the test if a run of that many packets proves too little.
 func (c *counts) judge(t *testing.T, packets int) {
 	t.Helper()
 	t.Log(c)
-	if c.once > packets/maxOnce {
-		t.Errorf("%d differences did not come again: see the log", c.once)
+	if c.unrepeated > packets/maxOnce {
+		t.Errorf("%d failures did not recur: see the log", c.unrepeated)
 	}
 	for _, m := range c.missing() {
 		t.Error(m)
 	}
 	if float64(c.unsure) > maxUnsure*float64(c.scenarios) {
-		t.Errorf("%d of %d scenarios came too near to a deadline: the machine is too busy for timing", c.unsure, c.scenarios)
+		t.Errorf("%d of %d scenarios came too close to a deadline: the machine is too busy for timing", c.unsure, c.scenarios)
 	}
-	if float64(c.policies) < least*float64(c.drawn) {
-		t.Errorf("the backend can express %d of %d random policies, which are too few to prove anything", c.policies, c.drawn)
+	if float64(c.policies) < minExpressible*float64(c.drawn) {
+		t.Errorf("the backend can express only %d of %d random policies, too few to prove anything", c.policies, c.drawn)
 	}
 }
 
@@ -182,8 +184,8 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// Machines gives n Exact machines of random policies, such as Run uses: for what
-// else a backend must do with any policy.
+// Machines returns n Exact machines of random policies, as Run uses them, for
+// other tests of a backend.
 func Machines(seed uint64, n int) ([]*automaton.Machine, error) {
 	s := &subject{compile: automaton.Compile, pace: paces[0]}
 	var all []*automaton.Machine

@@ -35,11 +35,11 @@ func TestFlows(t *testing.T) {
 		return "table inet known { chain input { type filter hook input priority filter; policy drop; meta l4proto ipv6-icmp icmpv6 type != echo-request accept; " +
 			match + " accept; }; }"
 	}
-	packets := []shot{}
+	packets := []probe{}
 	for i, port := range ports([]string{"22", "udp/53", "icmp/echo"}) {
 		for _, v6 := range []bool{false, true} {
 			for k, flags := range append([]packet.TCPFlags{packet.SYN, packet.SYN | packet.ECE | packet.CWR}, bare...) {
-				s := shot{src: block(1).addr(v6, 0, 1), dst: servers4[0], port: port, sport: uint16(3000 + 100*i + k), seq: 7, flags: flags, link: k % 2}
+				s := probe{src: block(1).addr(v6, 0, 1), dst: servers4[0], port: port, sport: uint16(3000 + 100*i + k), seq: 7, flags: flags, link: k % 2}
 				if v6 {
 					s.dst = servers6[0]
 				}
@@ -56,16 +56,16 @@ func TestFlows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := modelOf(t, automaton.Parameters{Known: test.known}, "", modelPolicy)
-			w, err := newWorld(rules{text: everyone})
+			w, err := newTestbed(rules{text: everyone})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer w.close()
-			send := func(shots []shot) (passed []bool) {
+			send := func(probes []probe) (passed []bool) {
 				t.Helper()
 				var first uint32
 				err := w.onCPU(func() (err error) {
-					first, _, err = w.send(time.Now(), shots)
+					first, _, err = w.send(time.Now(), probes)
 					return err
 				})
 				if err != nil {
@@ -75,7 +75,7 @@ func TestFlows(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i := range shots {
+				for i := range probes {
 					passed = append(passed, seen[first+uint32(i)])
 				}
 				return passed
@@ -93,7 +93,7 @@ func TestFlows(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Each again, on the other cable, and then with other flags.
-			var again []shot
+			var again []probe
 			for _, flags := range []packet.TCPFlags{packet.ACK, packet.SYN, packet.PSH | packet.ACK, packet.SYN} {
 				for _, s := range packets {
 					s.link, s.seq = 1-s.link, s.seq+1
@@ -103,7 +103,7 @@ func TestFlows(t *testing.T) {
 			}
 			known := 0
 			for i, in := range send(again) {
-				if want := o.founds(packets[i%len(packets)]); in != want {
+				if want := o.startsFlow(packets[i%len(packets)]); in != want {
 					t.Errorf("%s, after %s: let in %t, want %t", again[i], packets[i%len(packets)], in, want)
 				}
 				if in {

@@ -10,22 +10,23 @@ import (
 	"postern/internal/policy"
 )
 
-// A shot is one packet that a scenario sends.
-type shot struct {
+// A probe is one packet of a scenario.
+type probe struct {
 	src, dst netip.Addr
-	link     int // over which of the cables
+	link     int // the index of the cable
 	port     policy.Port
 	sport    uint16 // the source port; the identifier of an echo request
 	seq      uint32
 	flags    packet.TCPFlags
 }
 
-// opens tells whether the packet would open a connection: of TCP, a pure SYN does.
-func (s shot) opens() bool {
+// opensConnection reports whether the packet would open a connection; a TCP
+// packet does if it is a pure SYN.
+func (s probe) opensConnection() bool {
 	return s.port.Protocol != policy.TCP || s.flags&(packet.FIN|packet.SYN|packet.RST|packet.ACK) == packet.SYN
 }
 
-func (s shot) String() string {
+func (s probe) String() string {
 	text := fmt.Sprintf("%s:%d > %s %s", s.src, s.sport, s.dst, s.port)
 	if s.port.Protocol == policy.TCP {
 		text += fmt.Sprintf(" seq %d", s.seq)
@@ -39,66 +40,66 @@ func (s shot) String() string {
 	return text
 }
 
-// A span is a time, as well as it is known: something happened between its ends,
-// when the clock that the kernel counts timeouts by was late by so much.
+// A span is a time with its uncertainty: something happened between from and
+// to, and the clock that the kernel uses for timeouts was late by up to late.
 type span struct {
 	from, to, late time.Duration
 }
 
-// noise is how far from the beginning of the span the kernel may have seen it
-// happen.
+// noise returns how far from the beginning of the span the kernel may have seen
+// it happen.
 func (s span) noise() time.Duration { return s.to - s.from + s.late }
 
-// guard is how far from its deadline the kernel may forget something: timeouts
-// are kept in ticks of a timer, which may be 10 ms long, and rounded.
+// guard is how far from its deadline the kernel may drop an entry: timeouts are
+// counted in timer ticks of up to 10 ms, and rounded.
 const guard = 15 * time.Millisecond
 
-// A kind says how a packet is judged.
+// A kind says what judges a packet.
 type kind string
 
 const (
-	input      kind = "input"      // by the automaton
-	allowed    kind = "allowed"    // by an allow entry
-	known      kind = "known flow" // as part of a flow that is known
-	ungoverned kind = "ungoverned" // not at all, on a cable that the policy is not about
-	stray      kind = "no input"   // as a packet that opens no connection
+	input      kind = "input"      // the automaton
+	allowed    kind = "allowed"    // an allow entry
+	known      kind = "known flow" // its known flow
+	ungoverned kind = "ungoverned" // nothing: the policy does not cover the cable
+	stray      kind = "no input"   // nothing: it opens no connection
 )
 
-// An outcome is what must become of a packet.
+// An outcome is what must happen to a packet.
 type outcome struct {
 	kind    kind
 	verdict automaton.Verdict // of an input
 	pass    bool
 	tcp     bool
-	bare    bool // it opens no connection
-	unsure  bool // it came too near to a deadline to tell
+	bare    bool // it does not open a connection
+	unsure  bool // it came too close to a deadline to tell
 
-	// What the packet met with, to count.
-	expired  bool // its source had come part-way, too long ago
-	late     bool // its source had held the grant, too long ago
+	// The events that are counted.
+	expired  bool // its source had made progress, which has expired
+	late     bool // its source had held the grant, which has expired
 	refused  bool // its source has made too many first knocks
 	forfeits bool // it cost its source a grant
-	spared   bool // it would have, but for being a first knock soon after the last
+	spared   bool // it was a first knock right after the last one, which costs no grant
 }
 
-// A model is the reference, and what is around it in a kernel: the packets that
-// are no inputs.
+// A model is the reference plus what a kernel does around it with packets that
+// are not inputs.
 type model struct {
 	machine *automaton.Machine
 	ref     *automaton.Reference
 	first   map[policy.Port]bool // the first knocks
-	flows   map[flow]acquaintance
-	purses  map[netip.Addr]*purse
-	noise   time.Duration // the most of any packet so far
+	flows   map[flow]knownFlow
+	budgets map[netip.Addr]*budgetBounds
+	noise   time.Duration // the largest noise of any packet so far
 }
 
-// An acquaintance is how well a flow is known.
-type acquaintance struct {
-	last time.Duration // when its last packet came
-	in   bool          // it passes, wherever it comes from
+// A knownFlow is a flow that connection tracking knows.
+type knownFlow struct {
+	last time.Duration // the time of its last packet
+	in   bool          // its packets pass on every cable
 }
 
-// flow is what connection tracking knows a flow by.
+// flow is the key of a flow in connection tracking.
 type flow struct {
 	src, dst netip.Addr
 	port     policy.Port
@@ -110,8 +111,8 @@ func newModel(m *automaton.Machine) *model {
 		machine: m,
 		ref:     automaton.NewReference(m),
 		first:   map[policy.Port]bool{},
-		flows:   map[flow]acquaintance{},
-		purses:  map[netip.Addr]*purse{},
+		flows:   map[flow]knownFlow{},
+		budgets: map[netip.Addr]*budgetBounds{},
 	}
 	for _, e := range m.Edges {
 		if e.From == automaton.Root {
@@ -122,7 +123,7 @@ func newModel(m *automaton.Machine) *model {
 }
 
 // step judges the next packet.
-func (o *model) step(at span, s shot) outcome {
+func (o *model) step(at span, s probe) outcome {
 	o.noise = max(o.noise, at.noise())
 	p := o.machine.Policy
 	hidden := o.machine.ServiceAt(s.dst, s.port) != nil
@@ -139,36 +140,37 @@ func (o *model) step(at span, s shot) outcome {
 		v = outcome{kind: ungoverned, pass: true}
 	case o.allows(s):
 		v = outcome{kind: allowed, pass: true}
-	case !s.opens() && o.machine.Parameters.Inputs == automaton.NewConnections:
+	case !s.opensConnection() && o.machine.Parameters.Inputs == automaton.NewConnections:
 		v = outcome{kind: stray, pass: shown}
 	default:
 		v = o.input(at, s)
 		v.pass = v.verdict.Admitted || shown
 	}
-	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opens()
-	if isKnown || v.pass && o.founds(s) {
-		// Ahead of tracking it takes more than a packet that nobody has answered: a flow
-		// that began where the policy does not hold is a stranger where it does.
+	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opensConnection()
+	if isKnown || v.pass && o.startsFlow(s) {
+		// Before connection tracking, a packet that nobody has answered is not
+		// enough: a flow that began outside the policy is unknown inside it.
 		in := o.machine.Parameters.Known != automaton.SameSYN || s.port.Protocol == policy.ICMP || v.verdict.Admitted
-		o.flows[f] = acquaintance{at.from, met.in || in}
+		o.flows[f] = knownFlow{at.from, met.in || in}
 	}
 	return v
 }
 
-// flowLife is how long connection tracking knows a flow at the least, after its
-// last packet: 10 s once a listener has refused something of it, 30 s and more
-// otherwise. A scenario goes on for less, if the machine is not too busy.
+// flowLife is how long connection tracking keeps a flow after its last packet,
+// at the least: 10 s once a listener has refused a packet of it, 30 s and more
+// otherwise. A scenario is shorter, if the machine is not too busy.
 const flowLife = 10*time.Second - guard
 
-// founds tells whether the flow of a packet that passes is known from then on, on
-// every cable. The suite's listeners answer each SYN, and the kernel each echo
-// request; nobody answers a UDP datagram. A TCP packet that opens no connection
-// is refused with a RST, upon which connection tracking forgets it.
-func (o *model) founds(s shot) bool {
+// startsFlow reports whether the flow of a passing packet is known from then
+// on, on every cable. The suite's listeners answer each SYN, and the kernel
+// each echo request; nobody answers a UDP datagram. A TCP packet that opens no
+// connection is refused with a RST, upon which connection tracking drops the
+// flow.
+func (o *model) startsFlow(s probe) bool {
 	tracks := o.machine.Parameters.Known
 	switch s.port.Protocol {
 	case policy.TCP:
-		return tracks != automaton.SameSYN && s.opens()
+		return tracks != automaton.SameSYN && s.opensConnection()
 	case policy.UDP:
 		return tracks != automaton.Answered
 	default:
@@ -176,8 +178,8 @@ func (o *model) founds(s shot) bool {
 	}
 }
 
-// allows tells whether an allow entry takes the packet.
-func (o *model) allows(s shot) bool {
+// allows reports whether an allow entry matches the packet.
+func (o *model) allows(s probe) bool {
 	for _, a := range o.machine.Policy.Allow {
 		to := a.Service == policy.Service{} ||
 			a.Service.Protocol == s.port.Protocol && a.Service.First <= s.port.Number && s.port.Number <= a.Service.Last
@@ -188,8 +190,8 @@ func (o *model) allows(s shot) bool {
 	return false
 }
 
-// input has the reference judge, and finds out whether a kernel could tell.
-func (o *model) input(at span, s shot) outcome {
+// input lets the reference judge, and finds out whether a kernel could differ.
+func (o *model) input(at span, s probe) outcome {
 	v := outcome{kind: input, unsure: o.nearDeadline(at.from, s.src, guard+2*o.noise)}
 	all := o.ref.SourceState(s.src)
 	before := all.At(at.from)
@@ -213,27 +215,27 @@ func (o *model) input(at span, s shot) outcome {
 	}
 	if budget := o.machine.Parameters.FirstKnocks; budget != (automaton.Budget{}) && v.verdict.Rule == 4 && o.first[s.port] {
 		source := o.machine.Policy.Source.Mask(s.src)
-		if o.purses[source] == nil {
-			o.purses[source] = newPurse(budget, at)
+		if o.budgets[source] == nil {
+			o.budgets[source] = newBudgetBounds(budget, at)
 		}
 		spent := v.verdict.Door != nil || v.verdict.To != automaton.Root
 		v.refused = !spent
-		v.unsure = o.purses[source].spend(at, spent) || v.unsure
+		v.unsure = o.budgets[source].spend(at, spent) || v.unsure
 	}
 	return v
 }
 
-func sequenceOf(s shot) uint32 {
+func sequenceOf(s probe) uint32 {
 	if s.port.Protocol == policy.TCP {
 		return s.seq
 	}
 	return 0
 }
 
-// near tells whether a moment is so near to when the source loses something, or
-// may knock again, that it cannot be said on which side of it.
+// near reports whether a time is too close to the expiry of something the
+// source has, or to when it may knock again.
 func (o *model) near(at time.Duration, src netip.Addr, band time.Duration) bool {
-	p := o.purses[o.machine.Policy.Source.Mask(src)]
+	p := o.budgets[o.machine.Policy.Source.Mask(src)]
 	return p != nil && p.near(at) || o.nearDeadline(at, src, band)
 }
 
@@ -251,47 +253,47 @@ func (o *model) nearDeadline(at time.Duration, src netip.Addr, band time.Duratio
 	return false
 }
 
-// deadlines gives when what the source has runs out.
+// deadlines returns the times at which what the source has expires.
 func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 	h := o.ref.SourceState(src).At(at)
 	var all []time.Duration
 	if h.State != automaton.Root {
 		all = append(all, h.Until)
 	}
-	for i := range o.machine.Services { // in a fixed order, for the same seed to draw the same
+	for i := range o.machine.Services { // in a fixed order, so that a seed always draws the same
 		if until, ok := h.Grants[o.machine.Services[i].ID]; ok {
 			all = append(all, until)
 		}
 	}
-	if p := o.purses[o.machine.Policy.Source.Mask(src)]; p != nil && p.low < p.cost {
+	if p := o.budgets[o.machine.Policy.Source.Mask(src)]; p != nil && p.low < p.cost {
 		all = append(all, p.last.from+p.cost-p.low)
 	}
 	return all
 }
 
-// A purse is a source's budget of first knocks as well as it is known: it holds
-// between low and high. The reference counts exact times; the kernel had others.
-type purse struct {
-	cost, size time.Duration // of one knock, and when it is full
+// budgetBounds are the bounds of what is left of a source's budget of first
+// knocks. The reference uses exact times; the kernel saw others.
+type budgetBounds struct {
+	cost, size time.Duration // of one knock, and of a full budget
 	low, high  time.Duration
 	last       span
 }
 
-func newPurse(budget automaton.Budget, at span) *purse {
-	p := &purse{cost: time.Second / time.Duration(budget.Rate), last: at}
+func newBudgetBounds(budget automaton.Budget, at span) *budgetBounds {
+	p := &budgetBounds{cost: time.Second / time.Duration(budget.Rate), last: at}
 	p.size = p.cost * time.Duration(budget.Burst)
 	p.low, p.high = p.size, p.size
 	return p
 }
 
-// near tells whether it cannot be said if there is a first knock in the purse.
-func (p *purse) near(at time.Duration) bool {
+// near reports whether it is uncertain if one first knock is left.
+func (p *budgetBounds) near(at time.Duration) bool {
 	return p.low+max(0, at-p.last.to) < p.cost && p.high+at-p.last.from+tick >= p.cost
 }
 
-// spend takes one first knock, if the reference did, and tells whether the
-// kernel may have judged otherwise.
-func (p *purse) spend(at span, spent bool) (unsure bool) {
+// spend takes one first knock if the reference did, and reports whether the
+// kernel may have decided differently.
+func (p *budgetBounds) spend(at span, spent bool) (unsure bool) {
 	p.low = min(p.size, p.low+max(0, at.from-p.last.to))
 	p.high = min(p.size, p.high+at.to-p.last.from)
 	p.last = at

@@ -55,13 +55,13 @@ type try struct {
 	want  string
 }
 
-func (y try) shot(t *testing.T) shot {
+func (y try) probe(t *testing.T) probe {
 	t.Helper()
 	port, err := policy.ParsePort(y.port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := shot{src: block(0).addr(false, 0, 1), dst: servers4[0], port: port, sport: y.sport, seq: y.seq, link: y.link}
+	s := probe{src: block(0).addr(false, 0, 1), dst: servers4[0], port: port, sport: y.sport, seq: y.seq, link: y.link}
 	if port.Protocol == policy.TCP {
 		if s.flags = y.flags; s.flags == 0 {
 			s.flags = packet.SYN
@@ -182,8 +182,8 @@ func TestModel(t *testing.T) {
 			o := modelOf(t, test.parameters, test.posture, text)
 			for i, y := range test.tries {
 				at := time.Duration(i) * time.Millisecond
-				if got := told(o.step(span{from: at, to: at}, y.shot(t))); got != y.want {
-					t.Errorf("packet %d, %s: %s, want %s", i+1, y.shot(t), got, y.want)
+				if got := told(o.step(span{from: at, to: at}, y.probe(t))); got != y.want {
+					t.Errorf("packet %d, %s: %s, want %s", i+1, y.probe(t), got, y.want)
 				}
 			}
 		})
@@ -193,7 +193,7 @@ func TestModel(t *testing.T) {
 // A flow that nothing has come of for long may be forgotten.
 func TestModelFlowAges(t *testing.T) {
 	o := modelOf(t, confirmed, "", modelPolicy)
-	s := try{port: "8443", sport: 1}.shot(t)
+	s := try{port: "8443", sport: 1}.probe(t)
 	for _, test := range []struct {
 		at     time.Duration
 		unsure bool
@@ -214,7 +214,7 @@ func TestModelUnbounded(t *testing.T) {
 			o := modelOf(t, test.parameters, "", modelPolicy)
 			refused := false
 			for i := range 3 * automaton.FirstKnocks.Burst {
-				v := o.step(span{}, try{port: "1001", sport: uint16(i)}.shot(t))
+				v := o.step(span{}, try{port: "1001", sport: uint16(i)}.probe(t))
 				if v.unsure {
 					t.Fatalf("knock %d is unsure", i+1)
 				}

@@ -11,43 +11,44 @@ import (
 	"postern/internal/policy"
 )
 
-// A pace is how fast a run goes: it follows from the timeouts that a backend can
-// keep.
+// A pace is the timing of a run. It depends on the timeouts that a backend
+// supports.
 type pace struct {
-	timeouts []string      // that policies are drawn with; a run waits for all but the last
-	patience time.Duration // the longest that a scenario waits for a deadline
-	lastAt   time.Duration // when a scenario sends no more
-	packets  int           // of a run, unless the flag says otherwise
-	atOnce   int           // scenarios that go on under one policy, each from one to three sources or so
-	worlds   int           // policies that are tried at once
+	timeouts []string      // for drawing policies; a run waits for all but the last
+	patience time.Duration // the longest wait of a scenario for a deadline
+	lastAt   time.Duration // when a scenario stops sending
+	packets  int           // in a run, unless the flag is set
+	atOnce   int           // scenarios at a time under one policy, each from one to three sources or so
+	testbeds int           // policies that are tested at the same time
 }
 
-// paces are tried in this order. Where the timeouts are long, a run mostly waits;
-// so several policies are then tried at once, each in a world of its own, and from
-// few sources: xt_recent, which counts seconds, remembers no more than 100.
+// paces are tried in this order. With long timeouts, a run mostly waits, so
+// several policies are tested at the same time, each in a testbed of its own.
+// They have few sources: xt_recent, which counts seconds, remembers no more
+// than 100.
 var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
 		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
-		packets: 20000, atOnce: 40, worlds: 1,
+		packets: 20000, atOnce: 40, testbeds: 1,
 	},
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},
 		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
-		packets: 10000, atOnce: 20, worlds: 6,
+		packets: 10000, atOnce: 20, testbeds: 6,
 	},
 }
 
-// A subject is a backend as far as policies for it are drawn.
+// A subject is the backend under test, as needed for drawing policies.
 type subject struct {
 	pace
 	backend firewall.Backend
 	compile func(*policy.Policy) (*automaton.Machine, error)
-	classic bool // the recipe's rules have parameters of their own
-	drawn   int  // valid policies that were drawn, with those that the backend cannot express
+	classic bool // the classic recipe has parameters of its own
+	drawn   int  // valid policies drawn, including those that the backend cannot express
 }
 
-// newSubject finds out what the backend is capable of by asking it.
+// newSubject finds out what the backend supports by compiling policies.
 func newSubject(b firewall.Backend) (*subject, error) {
 	s := &subject{backend: b, compile: b.Machine}
 	var refusal *firewall.InexpressibleError
@@ -63,7 +64,7 @@ func newSubject(b firewall.Backend) (*subject, error) {
 	return nil, fmt.Errorf("the suite has no timeouts that the backend can keep: %w", refusal)
 }
 
-// keeps tells whether the backend can keep these timeouts.
+// keeps returns nil if the backend supports these timeouts.
 func (s *subject) keeps(timeouts []string) error {
 	for _, t := range timeouts {
 		if _, err := s.machine(small("closed", t)); err != nil {
@@ -73,8 +74,8 @@ func (s *subject) keeps(timeouts []string) error {
 	return nil
 }
 
-// compare finds out whether the backend has other parameters for what the classic
-// recipe does.
+// compare finds out whether the backend has other parameters for the classic
+// recipe.
 func (s *subject) compare() error {
 	var parameters []automaton.Parameters
 	for _, posture := range []string{"closed", "guard"} {
@@ -88,7 +89,8 @@ func (s *subject) compare() error {
 	return nil
 }
 
-// small is a policy with one door, which the classic recipe has if it is closed.
+// small returns a policy with one door, which is the classic recipe if it is
+// closed.
 func small(posture, timeout string) *plan {
 	return &plan{
 		posture: posture, cover: "drop", ipv4: 32, ipv6: 128, log: "{target: none}",
@@ -131,5 +133,5 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 			return nil, nil, fmt.Errorf("%w; the policy was\n%s", err, p.text())
 		}
 	}
-	return nil, nil, fmt.Errorf("none of 1000 random policies will do, the last one because of: %w", err)
+	return nil, nil, fmt.Errorf("none of 1000 random policies can be used; the last error: %w", err)
 }

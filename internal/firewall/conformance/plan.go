@@ -10,10 +10,10 @@ import (
 	"postern/internal/policy"
 )
 
-// A plan is a policy as the suite draws it. It becomes text, so that a failure
-// shows the very file that shows it again.
+// A plan is a random policy. It becomes YAML text, so that a failure prints a
+// file that reproduces it.
 type plan struct {
-	classic    bool // drawn like the recipe that every how-to has
+	classic    bool // drawn like the classic recipe
 	posture    string
 	cover      policy.Cover
 	interfaces []string
@@ -37,18 +37,18 @@ type doorPlan struct {
 	from        []string
 }
 
-// The ports that policies are made of. They are few, so that doors share knocks
-// and services, and a stray packet is often somebody's knock.
+// The ports of policies. They are few, so that doors share knocks and services,
+// and a stray packet is often a knock of some door.
 var (
 	knockPorts   = []string{"1001", "1002", "1003", "1004", "1005", "udp/1001", "udp/1002", "icmp/echo"}
 	servicePorts = []string{"22", "443", "3000", "udp/53", "udp/4500"}
-	// strayPorts are what no door has.
+	// strayPorts are ports that no door uses.
 	strayPorts = []string{"7777", "udp/7777", "1006", "udp/22", "53"}
-	// allowPorts are what allow entries are about, and their neighbours.
+	// allowPorts are the ports of allow entries, and their neighbours.
 	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
 )
 
-// ports reads ports.
+// ports parses ports.
 func ports(texts []string) []policy.Port {
 	var all []policy.Port
 	for _, text := range texts {
@@ -65,8 +65,8 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
 func chance(r *rand.Rand, p float64) bool { return r.Float64() < p }
 
-// few gives from least to most different elements.
-func few[T any](r *rand.Rand, from []T, least, most int) []T {
+// pickSome returns from least to most different elements.
+func pickSome[T any](r *rand.Rand, from []T, least, most int) []T {
 	n := least + r.IntN(most-least+1)
 	var some []T
 	for _, i := range r.Perm(len(from))[:min(n, len(from))] {
@@ -75,8 +75,8 @@ func few[T any](r *rand.Rand, from []T, least, most int) []T {
 	return some
 }
 
-// drawClassic draws one that asks for what the classic recipe does: a backend may
-// have other rules for it, with parameters of their own.
+// drawClassic draws a policy like the classic recipe, for which a backend may
+// have other rules, with parameters of their own.
 func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	p := &plan{
 		classic: true, posture: "closed", cover: "drop", ipv4: 32, ipv6: 128,
@@ -85,7 +85,7 @@ func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	for range r.IntN(3) {
 		p.allow = append(p.allow, drawAllow(r, blocks))
 	}
-	hidden := few(r, []string{"22", "443", "3000"}, 1, 3)
+	hidden := pickSome(r, []string{"22", "443", "3000"}, 1, 3)
 	for i, service := range hidden {
 		d := p.drawDoor(r, i, timeouts, map[string]doorPlan{}, blocks)
 		d.services, d.address, d.from = []string{service}, "", nil
@@ -145,7 +145,7 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 	if chance(r, 0.2) {
 		d.address = pick(r, slices.Concat(servers4, servers6)).String()
 	}
-	for _, s := range few(r, servicePorts, 1, 2) {
+	for _, s := range pickSome(r, servicePorts, 1, 2) {
 		if other, ok := services[s]; ok {
 			// Doors on one service must agree; on another address they need not.
 			if d.address == "" || other.address == "" || other.address == d.address {
@@ -183,8 +183,8 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 	return d
 }
 
-// reversed gives the same policy with its doors in the opposite order: the same
-// machine, which a backend may number and lay out in another way.
+// reversed returns the same policy with its doors in the opposite order. It has
+// the same machine, but a backend may number and arrange it differently.
 func (p *plan) reversed() *plan {
 	other := *p
 	other.doors = slices.Clone(p.doors)
@@ -192,7 +192,7 @@ func (p *plan) reversed() *plan {
 	return &other
 }
 
-// text writes the policy.
+// text returns the policy as YAML.
 func (p *plan) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -229,17 +229,17 @@ func (p *plan) text() string {
 	return b.String()
 }
 
-// A block is the addresses that one scenario sends from, those of no other: two
-// neighbouring /24 and two neighbouring /64.
+// A block is the addresses of one scenario: two adjacent /24 and two adjacent
+// /64. No other scenario uses them.
 type block int
 
-// The networks that blocks are cut from.
+// The networks of all blocks.
 var (
 	sources4 = netip.MustParsePrefix("10.0.0.0/8")
 	sources6 = netip.MustParsePrefix("2001:db8:8000::/48")
 )
 
-// addr gives an address of the block, in its first or second network.
+// addr returns an address of the block, in its first or second network.
 func (b block) addr(v6 bool, network int, host byte) netip.Addr {
 	n := uint16(int(b)*2 + network)
 	if !v6 {
@@ -252,7 +252,8 @@ func (b block) addr(v6 bool, network int, host byte) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// draw gives a network that holds some or all of the block, and maybe others.
+// draw returns a network that contains some or all of the block, and perhaps
+// others.
 func (b block) draw(r *rand.Rand) string {
 	v6 := chance(r, 0.5)
 	addr := b.addr(v6, r.IntN(2), byte(1+r.IntN(4)))

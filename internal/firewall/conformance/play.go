@@ -10,30 +10,30 @@ import (
 	"postern/internal/firewall"
 )
 
-// A trial is a scenario as it was played, and what was to become of it.
+// A trial is a scenario as it was played, and what should have happened.
 type trial struct {
 	scenario scenario
 	sent     []span    // when each packet was judged
-	outcomes []outcome // what was to become of it
+	outcomes []outcome // what must happen to each
 	tags     []uint32
 	admitted []bool // whether it got through
-	unsure   bool   // it ended early, with a packet that came too near to a deadline
-	wrong    int    // the first packet that was decided otherwise; -1 if none was
-	held     string // what the backend held otherwise, after packet wrong
+	unsure   bool   // it ended early: a packet came too close to a deadline
+	wrong    int    // the first packet that was judged differently; -1: none
+	held     string // how the backend's state differed after that packet
 
 	model *model
 	due   time.Duration // when the next packet is to be sent
 }
 
-// A look is what the backend said that it held, between two packets.
-type look struct {
+// A snapshot is the backend's state between two packets.
+type snapshot struct {
 	at     span
 	status *firewall.Status
 }
 
 func (t *trial) differs() bool { return t.wrong >= 0 }
 
-// group gives the packets that are to be sent next, at once.
+// group returns the packets that are sent next, at the same time.
 func (t *trial) group() scenario {
 	rest := t.scenario[len(t.sent):]
 	n := 0
@@ -43,17 +43,18 @@ func (t *trial) group() scenario {
 	return rest[:n]
 }
 
-// near tells whether any of these packets would come too near to a deadline now.
+// near reports whether any of these packets would come too close to a deadline
+// now.
 func (t *trial) near(now time.Duration, group scenario) bool {
 	return slices.ContainsFunc(group, func(e event) bool {
-		return t.model.near(now, e.shot.src, guard+2*t.model.noise+tick)
+		return t.model.near(now, e.probe.src, guard+2*t.model.noise+tick)
 	})
 }
 
-// record takes in that the group's packets were sent.
+// record records that the group's packets were sent.
 func (t *trial) record(group scenario, tags []uint32, at span) {
 	for i, e := range group {
-		v := t.model.step(at, e.shot)
+		v := t.model.step(at, e.probe)
 		if v.unsure {
 			t.unsure = true
 			return
@@ -67,18 +68,18 @@ func (t *trial) record(group scenario, tags []uint32, at span) {
 	}
 }
 
-// done tells whether the trial is over.
+// done reports whether the trial is over.
 func (t *trial) done() bool { return t.unsure || t.held != "" || len(t.sent) == len(t.scenario) }
 
-// play sends the packets of scenarios under a machine that has been applied, and
-// looks at what the backend holds: so many times in between, and at the end. If
-// replace is not nil, it is applied in the machine's place after each look; it
-// must differ from the machine in nothing that a packet could tell.
-func (w *world) play(m, replace *automaton.Machine, scenarios []scenario, looks int) (trials []*trial, err error) {
+// play sends the packets of scenarios under a machine that has been applied. It
+// compares the backend's state with the reference that many times in between,
+// and at the end. If replace is not nil, it is applied after each comparison;
+// no packet may be able to tell it from the machine.
+func (w *testbed) play(m, replace *automaton.Machine, scenarios []scenario, inspections int) (trials []*trial, err error) {
 	for _, s := range scenarios {
 		trials = append(trials, &trial{scenario: s, wrong: -1, model: newModel(m), due: s[0].at})
 	}
-	if err := w.onCPU(func() error { return w.playAll(replace, trials, looks) }); err != nil {
+	if err := w.onCPU(func() error { return w.playAll(replace, trials, inspections) }); err != nil {
 		return nil, err
 	}
 	seen, err := w.drain()
@@ -97,7 +98,7 @@ func (w *world) play(m, replace *automaton.Machine, scenarios []scenario, looks 
 	return trials, nil
 }
 
-func (w *world) playAll(replace *automaton.Machine, trials []*trial, looks int) error {
+func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspections int) error {
 	total, sent, looked := 0, 0, 0
 	for _, t := range trials {
 		total += len(t.scenario)
@@ -125,7 +126,7 @@ func (w *world) playAll(replace *automaton.Machine, trials []*trial, looks int) 
 			}
 		}
 		if len(going) == 0 && next < 0 {
-			return w.look(begin, trials)
+			return w.inspectAll(begin, trials)
 		}
 		if len(going) == 0 {
 			sleep(next - now)
@@ -135,9 +136,9 @@ func (w *world) playAll(replace *automaton.Machine, trials []*trial, looks int) 
 		if err != nil {
 			return err
 		}
-		if sent += n; sent*looks > looked*total {
+		if sent += n; sent*inspections > looked*total {
 			looked++
-			if err := w.look(begin, trials); err != nil {
+			if err := w.inspectAll(begin, trials); err != nil {
 				return err
 			}
 			if replace == nil {
@@ -150,22 +151,22 @@ func (w *world) playAll(replace *automaton.Machine, trials []*trial, looks int) 
 	}
 }
 
-// sendGroups sends groups of packets, and tells how many they were.
-func (w *world) sendGroups(begin time.Time, trials []*trial, groups []scenario) (int, error) {
-	var shots []shot
+// sendGroups sends groups of packets and returns how many packets they were.
+func (w *testbed) sendGroups(begin time.Time, trials []*trial, groups []scenario) (int, error) {
+	var probes []probe
 	order := make([][]int, len(groups)) // where each packet of a group is among all
-	// One of each in turn: nobody's packets stay together.
+	// One of each in turn, so that nobody's packets stay together.
 	for i, more := 0, true; more; i++ {
 		more = false
 		for k, g := range groups {
 			if i < len(g) {
-				order[k] = append(order[k], len(shots))
-				shots = append(shots, g[i].shot)
+				order[k] = append(order[k], len(probes))
+				probes = append(probes, g[i].probe)
 				more = true
 			}
 		}
 	}
-	first, at, err := w.send(begin, shots)
+	first, at, err := w.send(begin, probes)
 	if err != nil {
 		return 0, err
 	}
@@ -176,13 +177,13 @@ func (w *world) sendGroups(begin time.Time, trials []*trial, groups []scenario) 
 		}
 		t.record(groups[k], tags, at)
 	}
-	return len(shots), nil
+	return len(probes), nil
 }
 
-// look compares what the backend holds with what the reference does.
-func (w *world) look(begin time.Time, trials []*trial) error {
-	w.looks++
-	l := look{at: span{from: time.Since(begin), late: late()}}
+// inspectAll compares the backend's state with the reference.
+func (w *testbed) inspectAll(begin time.Time, trials []*trial) error {
+	w.inspections++
+	l := snapshot{at: span{from: time.Since(begin), late: late()}}
 	var err error
 	if l.status, err = w.inspect(); err != nil {
 		return err
@@ -199,9 +200,9 @@ func (w *world) look(begin time.Time, trials []*trial) error {
 	return nil
 }
 
-// sleep is time.Sleep on this very thread: none of the runtime's, which the
-// kernel may run later, has to wake it.
+// sleep is time.Sleep on this thread, without waking another thread of the
+// runtime, which the kernel might run later.
 func sleep(d time.Duration) {
 	t := unix.NsecToTimespec(d.Nanoseconds())
-	unix.Nanosleep(&t, nil) // a signal ends it early, and the caller looks again
+	unix.Nanosleep(&t, nil) // a signal may end it early; the caller checks the time
 }

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// String tells of a difference: the policy, each packet, what the reference says
-// of it and what became of it.
+// String returns a report: the policy, each packet, the reference's verdict and
+// what the kernel did.
 func (f *failure) String() string {
 	var b strings.Builder
 	t := f.trial
-	fmt.Fprintf(&b, "seed %d, policy %d: a packet was decided otherwise than by the reference\n", f.seed, f.round)
+	fmt.Fprintf(&b, "seed %d, policy %d: a packet was not judged as by the reference\n", f.seed, f.round)
 	if f.alone {
-		fmt.Fprintf(&b, "(made smaller by playing it again %d times)\n", f.tries)
+		fmt.Fprintf(&b, "(reduced by playing it again %d times)\n", f.tries)
 	} else if f.again {
-		b.WriteString("(it came again among the other scenarios, and not alone)\n")
+		b.WriteString("(it recurred among the other scenarios, but not alone)\n")
 	} else {
-		b.WriteString("(it did not come again)\n")
+		b.WriteString("(it did not recur)\n")
 	}
 	if f.replace {
-		b.WriteString("(the rules were replaced meanwhile, by those of the same doors in the opposite order)\n")
+		b.WriteString("(meanwhile the rules were replaced by those of the same doors in the opposite order)\n")
 	}
 	b.WriteString("\n" + f.plan.text() + "\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -35,7 +35,7 @@ func (f *failure) String() string {
 			mark = "  <- differs"
 		}
 		at := (t.sent[i].from - t.sent[0].from).Round(100 * time.Microsecond)
-		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].shot, t.model.describe(v), kernel, mark)
+		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].probe, t.model.describe(v), kernel, mark)
 	}
 	table.Flush()
 	if t.held != "" {
@@ -44,7 +44,7 @@ func (f *failure) String() string {
 	return b.String()
 }
 
-// describe says what the reference does with a packet.
+// describe returns what the reference does with a packet.
 func (o *model) describe(v outcome) string {
 	what := "kept out"
 	if v.pass {

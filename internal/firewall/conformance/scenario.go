@@ -11,37 +11,36 @@ import (
 	"postern/internal/policy"
 )
 
-// An event is a packet and when it is to be sent, counted from the beginning of
+// An event is a packet and the time to send it, counted from the beginning of
 // its scenario.
 type event struct {
-	at   time.Duration
-	shot shot
+	at    time.Duration
+	probe probe
 }
 
-// A scenario is what the sources of one block send. No scenario knows of any
-// other, so that many go on at once.
+// A scenario is what the sources of one block send. Scenarios are independent,
+// so that many can run at once.
 type scenario []event
 
 const (
-	// tick is what times are rounded to, so that several scenarios send at once.
+	// tick is the unit of times, so that several scenarios send at once.
 	tick = 10 * time.Millisecond
 	// margin is how far the suite stays from deadlines.
 	margin = 45 * time.Millisecond
 )
 
-// A writer makes up a scenario. It asks the model what a packet would find, so
-// that doors really open; what is right in the end is judged anew by the times
-// at which the packets were sent.
+// A writer draws a scenario. It consults the model, so that doors really open.
+// The final judgement uses the times at which the packets were really sent.
 type writer struct {
 	*rand.Rand
 	pace    *pace
 	model   *model
 	ports   []policy.Port // of all doors, knocks and services
 	senders []netip.Addr
-	skill   float64 // how often the next packet is one that leads somewhere
+	skill   float64 // the probability that the next packet is a useful one
 	at      time.Duration
 	events  scenario
-	let     []shot // what a grant let in, but for what opens no connection
+	let     []probe // connections that a grant admitted
 	first   int
 	sport   uint16
 	limit   int // of first knocks
@@ -51,15 +50,15 @@ type writer struct {
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
 	if budget := m.Parameters.FirstKnocks; budget != (automaton.Budget{}) {
-		// While others are at it too: sources share budgets by a hash, and two
-		// that meet must not spend one.
+		// Other scenarios run at the same time. Sources share budgets by a
+		// hash, so two that collide must not use one up.
 		w.limit = budget.Burst/2 - 1
 	}
 	w.carryOn(5 + r.IntN(12))
 	return w.events
 }
 
-// writeFlood draws one that spends its budget of first knocks.
+// writeFlood draws a scenario that uses up its budget of first knocks.
 func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
 	w.senders = w.senders[:1]
@@ -94,7 +93,7 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 	v6 := chance(r, 0.5)
 	w.senders = append(w.senders, b.addr(v6, 0, byte(1+r.IntN(4))))
 	for chance(r, 0.35) {
-		// A neighbour: the same source where the policy masks addresses, or not.
+		// A neighbour: the same source or not, depending on the policy's mask.
 		v6 := v6 != chance(r, 0.2)
 		w.senders = append(w.senders, b.addr(v6, r.IntN(2), byte(1+r.IntN(4))))
 	}
@@ -116,8 +115,8 @@ func (w *writer) carryOn(n int) {
 	}
 }
 
-// pause lets time pass, if only none, so that what follows is not near to a
-// deadline of anybody's.
+// pause lets some time pass, or none, so that the next packet is not close to
+// anyone's deadline.
 func (w *writer) pause(src netip.Addr) {
 	switch x := w.Float64(); {
 	case x < 0.55:
@@ -138,7 +137,7 @@ func (w *writer) pause(src netip.Addr) {
 	w.avoid()
 }
 
-// avoid moves on until no deadline is near.
+// avoid moves on until no deadline is close.
 func (w *writer) avoid() {
 	for near := true; near; {
 		near = false
@@ -158,17 +157,17 @@ func (w *writer) wait(d time.Duration) {
 
 // next adds one packet of the source.
 func (w *writer) next(src netip.Addr) {
-	if !chance(w.Rand, w.skill) || !w.useful(src) {
-		w.add(w.aimless(src))
+	if !chance(w.Rand, w.skill) || !w.sendUseful(src) {
+		w.add(w.randomProbe(src))
 	}
 }
 
-// aimless makes a packet that leads somewhere by chance only.
-func (w *writer) aimless(src netip.Addr) shot {
+// randomProbe returns a packet that is useful only by chance.
+func (w *writer) randomProbe(src netip.Addr) probe {
 	port := pick(w.Rand, w.ports)
 	switch x := w.IntN(8); {
 	case x < 2 && len(w.events) > 0: // sent again, or almost
-		s := pick(w.Rand, w.events).shot
+		s := pick(w.Rand, w.events).probe
 		if chance(w.Rand, 0.3) {
 			s.seq++
 		}
@@ -187,19 +186,19 @@ func (w *writer) aimless(src netip.Addr) shot {
 		case policy.UDP:
 			port.Protocol = policy.TCP
 		}
-	case x == 5 && port.Protocol == policy.TCP: // no input at all
-		s := w.shot(src, port)
+	case x == 5 && port.Protocol == policy.TCP: // not an input
+		s := w.probe(src, port)
 		s.flags = packet.ACK
 		return s
 	}
-	return w.shot(src, port)
+	return w.probe(src, port)
 }
 
-// useful sends what brings the source on: it uses a grant or makes the next
-// knock of a door.
-func (w *writer) useful(src netip.Addr) bool {
+// sendUseful sends a packet that makes progress: it uses a grant or makes the
+// next knock of a door. It reports whether there was one.
+func (w *writer) sendUseful(src netip.Addr) bool {
 	if len(w.let) > 0 && chance(w.Rand, 0.12) {
-		w.add(w.encore(pick(w.Rand, w.let)))
+		w.add(w.followUp(pick(w.Rand, w.let)))
 		return true
 	}
 	m := w.model.machine
@@ -215,11 +214,11 @@ func (w *writer) useful(src netip.Addr) bool {
 		}
 	}
 	if len(open) > 0 && chance(w.Rand, 0.6) {
-		w.visit(src, pick(w.Rand, open))
+		w.connect(src, pick(w.Rand, open))
 		return true
 	}
 	if len(shut) > 0 && chance(w.Rand, 0.2) { // too late
-		w.visit(src, pick(w.Rand, shut))
+		w.connect(src, pick(w.Rand, shut))
 		return true
 	}
 	if state := m.State(h.State); state != nil && len(state.Loops) > 0 && chance(w.Rand, 0.1) {
@@ -239,15 +238,16 @@ func (w *writer) useful(src netip.Addr) bool {
 	return true
 }
 
-// bare are the flags of packets that open no connection. A scan has worse ones,
-// which a rule set may rightly drop before anything else.
+// bare are the flags of packets that open no connection. A scan has stranger
+// ones, which a rule set may drop first.
 var bare = []packet.TCPFlags{
 	packet.ACK, packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.SYN | packet.ACK,
 }
 
-// encore makes what may come after a packet that was let in: the same once more, as
-// its answer was lost, another one of its flow, or another connection.
-func (w *writer) encore(s shot) shot {
+// followUp returns a packet that may follow one that was admitted: the same
+// again, because its answer was lost; another one of its flow; or another
+// connection.
+func (w *writer) followUp(s probe) probe {
 	switch x := w.Float64(); {
 	case x < 0.3:
 		w.sport++
@@ -258,31 +258,31 @@ func (w *writer) encore(s shot) shot {
 	return s
 }
 
-// visit asks for a service.
-func (w *writer) visit(src netip.Addr, s *automaton.Service) {
-	shot := w.shot(src, s.Port)
+// connect sends a packet to a service.
+func (w *writer) connect(src netip.Addr, s *automaton.Service) {
+	probe := w.probe(src, s.Port)
 	if s.Address.IsValid() && s.Address.Is4() == src.Is4() && chance(w.Rand, 0.6) {
-		shot.dst = s.Address
+		probe.dst = s.Address
 	}
-	w.add(shot)
+	w.add(probe)
 }
 
-func (w *writer) send(src netip.Addr, port policy.Port) { w.add(w.shot(src, port)) }
+func (w *writer) send(src netip.Addr, port policy.Port) { w.add(w.probe(src, port)) }
 
-// shot makes a packet of its own flow.
-func (w *writer) shot(src netip.Addr, port policy.Port) shot {
+// probe returns a packet of a new flow.
+func (w *writer) probe(src netip.Addr, port policy.Port) probe {
 	servers := servers4
 	if src.Is6() {
 		servers = servers6
 	}
-	s := shot{src: src, dst: servers[0], port: port, seq: w.Uint32(), flags: packet.SYN}
+	s := probe{src: src, dst: servers[0], port: port, seq: w.Uint32(), flags: packet.SYN}
 	if chance(w.Rand, 0.2) {
 		s.dst = servers[1]
 	}
 	if port.Protocol != policy.TCP {
 		s.flags = 0
 	} else if chance(w.Rand, 0.1) {
-		s.flags |= packet.ECE | packet.CWR // as a SYN that offers ECN has
+		s.flags |= packet.ECE | packet.CWR // a SYN that offers ECN
 	} else if w.model.machine.Parameters.Inputs == automaton.AnyPacket && chance(w.Rand, 0.25) {
 		s.flags = pick(w.Rand, bare)
 	}
@@ -294,12 +294,12 @@ func (w *writer) shot(src netip.Addr, port policy.Port) shot {
 	return s
 }
 
-func (w *writer) add(s shot) {
+func (w *writer) add(s probe) {
 	v := w.model.step(span{from: w.at, to: w.at}, s)
 	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
 		w.first++
 	}
-	if v.verdict.Rule == 2 && s.opens() {
+	if v.verdict.Rule == 2 && s.opensConnection() {
 		w.let = append(w.let, s)
 	}
 	w.events = append(w.events, event{w.at, s})

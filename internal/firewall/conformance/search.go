@@ -9,54 +9,55 @@ import (
 )
 
 const (
-	// floods is how many sources spend their budgets at once. They do so
-	// without the others: sources share budgets by a hash.
+	// floods is how many sources use up their budgets at once. The other
+	// scenarios do not run meanwhile: sources share budgets by a hash.
 	floods = 4
-	// perWorld is how many policies follow one another on one server.
-	perWorld = 10
+	// perTestbed is how many policies follow one another on one server.
+	perTestbed = 10
 )
 
-// A search looks for a difference between a backend and the reference.
+// A search looks for a failure: a difference between a backend and the
+// reference.
 type search struct {
 	subject *subject
 	seed    uint64
-	world   *world
+	testbed *testbed
 	rounds  int
 	counts  counts
 }
 
-// A failure is a scenario that the backend decides otherwise than the reference.
+// A failure is a scenario that the backend and the reference judge differently.
 type failure struct {
 	seed    uint64
 	round   int
 	plan    *plan
 	trial   *trial
 	replace bool // the rules were replaced after each look
-	alone   bool // it fails without the other scenarios, too
-	again   bool // it came again among all the others
-	tries   int  // how often it was played to make it smaller
+	alone   bool // it fails without the other scenarios
+	again   bool // it recurred among the other scenarios
+	tries   int  // how often it was played to reduce it
 }
 
-// round tries one more policy. Everything in it follows from the seed and the
-// number of the round.
+// round tries one more policy. Everything in it is determined by the seed and
+// the number of the round.
 func (s *search) round() (*failure, error) {
 	i := s.rounds
 	s.rounds++
 	r := rand.New(rand.NewPCG(s.seed, uint64(i)))
-	if i%perWorld == 0 || s.world == nil {
+	if i%perTestbed == 0 || s.testbed == nil {
 		if err := s.close(); err != nil {
 			return nil, err
 		}
-		w, err := newWorld(s.subject.backend)
+		w, err := newTestbed(s.subject.backend)
 		if err != nil {
 			return nil, err
 		}
-		s.world = w
+		s.testbed = w
 	}
 	atOnce := s.subject.atOnce
 	blocks := make([]block, atOnce+floods)
 	for k := range blocks {
-		blocks[k] = block(i%perWorld*len(blocks) + k)
+		blocks[k] = block(i%perTestbed*len(blocks) + k)
 	}
 	p, m, err := s.subject.draw(r, blocks)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *search) round() (*failure, error) {
 	for _, b := range blocks[:atOnce] {
 		scenarios = append(scenarios, write(r, &s.subject.pace, m, b))
 	}
-	// Under every other policy the rules are replaced while clients knock: by
+	// Under every other policy the rules are replaced while clients knock, by
 	// those of the same policy with its doors in the opposite order.
 	var other *automaton.Machine
 	if i%2 == 1 {
@@ -84,25 +85,25 @@ func (s *search) round() (*failure, error) {
 	for _, b := range blocks[atOnce:] {
 		spending = append(spending, writeFlood(r, &s.subject.pace, m, b))
 	}
-	if err := s.world.remove(); err != nil {
+	if err := s.testbed.remove(); err != nil {
 		return nil, err
 	}
 	f, err = s.try(p, m, nil, spending, 12)
-	return f, errors.Join(err, s.world.remove())
+	return f, errors.Join(err, s.testbed.remove())
 }
 
-// try plays scenarios under a policy, which another may replace, and looks so many
-// times at what the backend holds.
-func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario, looks int) (*failure, error) {
-	if err := s.world.apply(m); err != nil {
+// try plays scenarios under a policy, which replace may replace, and compares
+// the backend's state that many times.
+func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario, inspections int) (*failure, error) {
+	if err := s.testbed.apply(m); err != nil {
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
 	}
-	before := s.world.looks
-	trials, err := s.world.play(m, replace, scenarios, looks)
+	before := s.testbed.inspections
+	trials, err := s.testbed.play(m, replace, scenarios, inspections)
 	if err != nil {
 		return nil, err
 	}
-	s.counts.looks += s.world.looks - before
+	s.counts.inspections += s.testbed.inspections - before
 	var found *failure
 	for _, t := range trials {
 		s.counts.add(p, t)
@@ -113,13 +114,15 @@ func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenari
 	return found, nil
 }
 
-// confirm makes a failure smaller, or else plays all that it was a part of again.
+// confirm reduces a failure, or else plays everything that it was part of
+// again.
 func (s *search) confirm(f *failure) (*failure, error) {
 	small, err := shrink(s.subject, f)
 	if err != nil || small.alone {
 		return small, err
 	}
-	// From the round before, in a new world: what that one has left behind may matter.
+	// From the round before, in a new testbed: what that round left behind may
+	// matter.
 	again := &search{subject: s.subject, seed: s.seed, rounds: max(0, f.round-1)}
 	for range 2 {
 		found, err := again.round()
@@ -132,10 +135,10 @@ func (s *search) confirm(f *failure) (*failure, error) {
 }
 
 func (s *search) close() error {
-	if s.world == nil {
+	if s.testbed == nil {
 		return nil
 	}
-	w := s.world
-	s.world = nil
+	w := s.testbed
+	s.testbed = nil
 	return w.close()
 }

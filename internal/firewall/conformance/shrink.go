@@ -7,13 +7,13 @@ import (
 	"postern/internal/automaton"
 )
 
-// How long making a failure smaller may take.
+// Limits on reducing a failure.
 const (
 	maxTries     = 120
 	maxShrinking = 2 * time.Minute
 )
 
-// A shrinker plays parts of a failed scenario alone, each in a new world, and
+// A shrinker plays parts of a failed scenario alone, each in a new testbed, and
 // keeps what still fails.
 type shrinker struct {
 	subject  *subject
@@ -22,12 +22,11 @@ type shrinker struct {
 	err      error
 }
 
-// shrink finds a part of the failure that fails, too, and of which nothing more
-// could be left out.
+// shrink returns the smallest part of the failure that it finds to fail, too.
 func shrink(b *subject, f *failure) (*failure, error) {
 	s := &shrinker{subject: b, best: f, deadline: time.Now().Add(maxShrinking)}
 	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
-	if !s.fails(f.plan, played(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
+	if !s.fails(f.plan, withSentTimes(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
 		return f, s.err
 	}
 	if f.replace {
@@ -41,8 +40,8 @@ func shrink(b *subject, f *failure) (*failure, error) {
 	return s.best, s.err
 }
 
-// played gives a scenario the times at which it was sent.
-func played(s scenario, sent []span) scenario {
+// withSentTimes returns a scenario with the times at which it was really sent.
+func withSentTimes(s scenario, sent []span) scenario {
 	s = slices.Clone(s)
 	for i := range s {
 		s[i].at = sent[i].from - sent[0].from
@@ -50,13 +49,13 @@ func played(s scenario, sent []span) scenario {
 	return s
 }
 
-// fails plays a scenario and tells whether the backend decides otherwise; if so,
-// it is the best so far.
+// fails plays a scenario and reports whether it fails; if so, it is the best so
+// far.
 func (s *shrinker) fails(p *plan, sc scenario) bool {
 	if _, err := s.subject.machine(p); err != nil || len(sc) == 0 {
-		return false // leaving out a part has made it no policy, or none for this backend
+		return false // without that part it is not a valid policy, or not one for this backend
 	}
-	for range 2 { // once more if noise made it unsure
+	for range 2 { // again if it was unsure
 		if s.err != nil || s.best.tries >= maxTries || time.Now().After(s.deadline) {
 			return false
 		}
@@ -78,7 +77,7 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 	return false
 }
 
-// alone plays one scenario in a world of its own.
+// alone plays one scenario in a testbed of its own.
 func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error) {
 	m, err := b.machine(p)
 	if err != nil {
@@ -90,7 +89,7 @@ func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error)
 			return nil, err
 		}
 	}
-	w, err := newWorld(b.backend)
+	w, err := newTestbed(b.backend)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +120,7 @@ func (s *shrinker) events() {
 	}
 }
 
-// policy leaves out doors and what else a policy can do without.
+// policy leaves out doors and other parts of the policy.
 func (s *shrinker) policy() {
 	try := func(change func(p *plan)) bool {
 		p := *s.best.plan

@@ -21,9 +21,9 @@ import (
 	"postern/internal/policy"
 )
 
-// The network that every policy is tried in: a server with two cables to a
-// client, which sends in the name of every other source. The server has two
-// addresses of each family, and a way back to all sources.
+// The network of every test: a server with two cables to a client, which sends
+// packets for all sources. The server has two addresses of each family, and
+// routes to all sources.
 var (
 	servers4 = []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}
 	servers6 = []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")}
@@ -32,31 +32,31 @@ var (
 // links are the names of the server's interfaces.
 var links = [2]string{"client", "client2"}
 
-// A world is the lab with a backend in it.
-type world struct {
-	lab      *lab.Lab
-	server   *lab.Host
-	backend  firewall.Backend
-	senders  [2]*lab.Sender
-	arrived  [2]*lab.Capture // at the server's cables, before any rule
-	admitted []*lab.Capture  // behind all rules
-	sockets  []io.Closer
-	cpus     []int
-	next     uint32 // the tag of the next packet
-	plays    int
-	looks    int
+// A testbed is the lab with a backend in it.
+type testbed struct {
+	lab         *lab.Lab
+	server      *lab.Host
+	backend     firewall.Backend
+	senders     [2]*lab.Sender
+	arrived     [2]*lab.Capture // at the server's interfaces, before all rules
+	admitted    []*lab.Capture  // after all rules
+	sockets     []io.Closer
+	cpus        []int
+	next        uint32 // the tag of the last packet
+	plays       int
+	inspections int
 }
 
-func newWorld(b firewall.Backend) (*world, error) {
+func newTestbed(b firewall.Backend) (*testbed, error) {
 	l := lab.New()
-	w := &world{lab: l, backend: b, server: l.Host("server")}
+	w := &testbed{lab: l, backend: b, server: l.Host("server")}
 	if err := w.build(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
 
-func (w *world) build() error {
+func (w *testbed) build() error {
 	client := w.lab.Host("client")
 	var ends [2]*lab.Link
 	var up *lab.Link
@@ -102,10 +102,10 @@ func (w *world) build() error {
 	return nil
 }
 
-// listen opens every port that a packet may be sent to: a backend may answer for
-// ports with nothing behind them, which would look as if it hid them.
-func (w *world) listen() error {
-	w.server.Sysctl("net.ipv4.tcp_synack_retries", "0") // nobody completes a connection
+// listen opens every port that packets are sent to: a backend may answer for
+// ports that nothing listens on, which would look as if it hid them.
+func (w *testbed) listen() error {
+	w.server.Sysctl("net.ipv4.tcp_synack_retries", "0") // no connection is completed
 	if err := w.lab.Err(); err != nil {
 		return err
 	}
@@ -132,29 +132,29 @@ func (w *world) listen() error {
 	return nil
 }
 
-func (w *world) close() error {
+func (w *testbed) close() error {
 	for _, s := range w.sockets {
 		s.Close()
 	}
 	return w.lab.Close()
 }
 
-func (w *world) apply(m *automaton.Machine) error {
+func (w *testbed) apply(m *automaton.Machine) error {
 	if err := w.server.Do(func() error { return w.backend.Apply(m) }); err != nil {
 		return err
 	}
 	if m.Parameters.Known != automaton.SameSYN {
-		// The packets of known flows have any sequence number: which of them
-		// connection tracking calls invalid is its own affair. Before the
-		// first Apply it may not be there.
+		// Packets of known flows have random sequence numbers, and it is not
+		// the suite's business which of them connection tracking calls invalid.
+		// The setting may not exist before the first Apply.
 		w.server.Sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
 	}
 	return w.lab.Err()
 }
 
-func (w *world) remove() error { return w.server.Do(w.backend.Remove) }
+func (w *testbed) remove() error { return w.server.Do(w.backend.Remove) }
 
-func (w *world) inspect() (*firewall.Status, error) {
+func (w *testbed) inspect() (*firewall.Status, error) {
 	var s *firewall.Status
 	err := w.server.Do(func() (err error) {
 		s, err = w.backend.Inspect()
@@ -168,9 +168,9 @@ const magic = 0x706f7374
 
 func tagged(p *packet.Packet) bool { return tagOf(p) != 0 && p.Dst.IsValid() }
 
-// tagOf gives a packet's tag, or 0 for packets that are not the suite's. The
-// errors and resets that the server sends have no such payload, and an echo
-// reply is told by its type.
+// tagOf returns a packet's tag, or 0 if the packet is not the suite's. The
+// server's errors and resets have no such payload, and an echo reply has
+// another type.
 func tagOf(p *packet.Packet) uint32 {
 	if p.ICMP != nil && p.ICMP.Type != packet.EchoRequest && p.ICMP.Type != packet.EchoRequestV6 {
 		return 0
@@ -181,8 +181,8 @@ func tagOf(p *packet.Packet) uint32 {
 	return binary.BigEndian.Uint32(p.Payload[4:])
 }
 
-// encode writes a packet as it goes on the wire.
-func encode(s shot, tag uint32) ([]byte, error) {
+// encode returns a packet as it is on the wire.
+func encode(s probe, tag uint32) ([]byte, error) {
 	p := packet.Packet{Src: s.src, Dst: s.dst}
 	p.Payload = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, magic), tag)
 	switch s.port.Protocol {
@@ -199,22 +199,22 @@ func encode(s shot, tag uint32) ([]byte, error) {
 	return p.Append(nil)
 }
 
-// send sends packets at once, waits until the server has taken them in, and
-// tells between which two moments that was. It is to be called on one CPU: the
-// packets are then judged in their order.
-func (w *world) send(begin time.Time, shots []shot) (first uint32, at span, err error) {
+// send sends packets at once, waits until the server has received them, and
+// returns the span in which that happened. It must be called on one CPU: the
+// packets are then judged in order.
+func (w *testbed) send(begin time.Time, probes []probe) (first uint32, at span, err error) {
 	first = w.next + 1
-	w.next += uint32(len(shots))
-	octets := make([][]byte, len(shots))
-	for i, s := range shots {
+	w.next += uint32(len(probes))
+	octets := make([][]byte, len(probes))
+	for i, s := range probes {
 		if octets[i], err = encode(s, first+uint32(i)); err != nil {
 			return 0, span{}, err
 		}
 	}
 	at.from, at.late = time.Since(begin), late()
-	for i := 0; i < len(shots); {
-		link, end := shots[i].link, i
-		for end < len(shots) && shots[end].link == link {
+	for i := 0; i < len(probes); {
+		link, end := probes[i].link, i
+		for end < len(probes) && probes[end].link == link {
 			end++
 		}
 		if _, err := w.senders[link].Send(octets[i:end]...); err != nil {
@@ -222,14 +222,14 @@ func (w *world) send(begin time.Time, shots []shot) (first uint32, at span, err 
 		}
 		i = end
 	}
-	err = w.await(len(shots))
+	err = w.await(len(probes))
 	at.to, at.late = time.Since(begin), max(at.late, late())
 	return first, at, err
 }
 
-// late gives how late the clock is that the kernel counts timeouts by, beyond a
-// tick or two. One CPU moves it on for all of them, and a busy machine, or the
-// host of a virtual one, may keep that CPU from it for tens of milliseconds.
+// late returns how late the kernel's clock for timeouts is, beyond a tick or
+// two. One CPU advances it for all, and a busy machine, or the host of a
+// virtual one, may delay that CPU by tens of milliseconds.
 func late() time.Duration {
 	var exact, ticks unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &ticks) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &exact) != nil {
@@ -238,9 +238,9 @@ func late() time.Duration {
 	return max(0, time.Duration(exact.Nano()-ticks.Nano())-guard/3)
 }
 
-// onCPU calls f on one CPU, another one each time, and before the machine's
-// other work where the user may have that: what comes late proves less.
-func (w *world) onCPU(f func() error) error {
+// onCPU calls f on one CPU, another one each time, with a higher priority if
+// the user may set it: late packets prove less.
+func (w *testbed) onCPU(f func() error) error {
 	w.plays++
 	return lab.OnCPU(w.cpus[w.plays%len(w.cpus)], func() error {
 		thread := unix.Gettid()
@@ -251,9 +251,9 @@ func (w *world) onCPU(f func() error) error {
 	})
 }
 
-// await waits until so many packets have arrived at the server. Each is then
-// judged before the CPU does anything else.
-func (w *world) await(n int) error {
+// await waits until n packets have arrived at the server. Each is then judged
+// before the CPU does anything else.
+func (w *testbed) await(n int) error {
 	const tooLong = 5 * time.Second
 	for since := time.Now(); ; runtime.Gosched() {
 		for _, c := range w.arrived {
@@ -272,9 +272,9 @@ func (w *world) await(n int) error {
 	}
 }
 
-// drain gives the tags of all packets that the rules have let in since the last
-// time.
-func (w *world) drain() (map[uint32]bool, error) {
+// drain returns the tags of all packets that the rules have let in since the
+// last call.
+func (w *testbed) drain() (map[uint32]bool, error) {
 	if err := w.lab.Settle(); err != nil {
 		return nil, err
 	}
