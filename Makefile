@@ -1,10 +1,10 @@
 # Everything a developer runs. `make` alone lists it.
 
-# An ordinary user's PATH often lacks the folders where nft and sshd live.
+# An ordinary user's PATH often lacks the directories of nft and sshd.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-# The program needs no C. Without it every machine builds and tests the same
-# thing, whether it has a compiler or not.
+# The program needs no C. Without cgo every machine builds and tests the same
+# thing, with or without a C compiler.
 export CGO_ENABLED := 0
 
 GO ?= go
@@ -13,8 +13,7 @@ GO ?= go
 FUZZTIME ?= 30s
 PACKETS ?= 1000000
 
-# Which benches to run. The openings take half an hour, on a machine that has
-# nothing else to do.
+# Which benches to run. The openings take half an hour on an idle machine.
 BENCH ?= packets openings
 
 .PHONY: help
@@ -26,26 +25,26 @@ build: ## build ./postern, one static binary
 	$(GO) build -trimpath -buildvcs=auto -o postern ./cmd/postern
 
 .PHONY: test
-test: tools lint ## install what the tests lack, lint, then run all tests
+test: tools lint ## install missing test programs, lint, run all tests
 	$(GO) test -count=1 -timeout 9m ./...
 
 .PHONY: check
 check: test ## what CI runs: the same as test
 
 .PHONY: tools
-tools: ## install the programs the tests speak to, or name them
+tools: ## install the programs that the tests need, or list them
 	@./scripts/install-test-tools
 
-# Kernel tests are never taken from Go's test cache (-count=1): it cannot see
-# that the kernel, nft or sshd changed.
+# -count=1 disables Go's test cache, which cannot see that the kernel, nft or
+# sshd has changed.
 
 .PHONY: conformance
-conformance: tools ## the long run of kernel against reference: PACKETS=1000000, a tenth by iptables
+conformance: tools ## compare kernel and reference at length: PACKETS=1000000, a tenth for iptables
 	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/nftables -packets $(PACKETS)
 	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/iptables -packets $$(($(PACKETS) / 10))
 
 .PHONY: stealth
-stealth: tools ## every nmap scan kind over all 65,535 ports, each cover
+stealth: tools ## all nmap scan types over all 65,535 ports, with each cover
 	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/stealth -all-ports
 
 .PHONY: bench
@@ -76,14 +75,15 @@ tidy:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 
-# Of each system one program is really built, without optimizing, which takes a
-# compiler the longest; where they differ from it by the processor alone, the types are
-# checked. All of them would take two and a half minutes in a fresh checkout, on two processors.
+# One program of each system is built, without optimizing, which takes a compiler
+# the longest. Targets that differ from it only by the processor are type-checked.
+# Building all of them takes two and a half minutes in a fresh checkout, on two
+# processors.
 BUILT := linux/arm darwin/arm64 windows/amd64 freebsd/amd64
 CHECKED := linux/arm64 linux/386 linux/mips linux/mipsle linux/riscv64 darwin/amd64 windows/arm64 freebsd/arm64 freebsd/arm freebsd/riscv64
 
 .PHONY: cross
-cross: ## see that it compiles for every system and processor
+cross: ## check that it compiles for every system and processor
 	cd tools && $(GO) run ./typecheck .. ./cmd/postern $(CHECKED)
 	@for target in $(BUILT); do echo "building for $$target"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -gcflags=all='-N -l' -o /dev/null ./cmd/postern || exit 1; done

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package bench is what the benches below it have in common: the rules that
-// Postern is compared with, and ways to load rules on a host of the lab.
+// Package bench has what the benches below it share: the rules that Postern is
+// compared with, and ways to load rules on a host of the lab.
 package bench
 
 import (
@@ -15,12 +15,12 @@ import (
 	"postern/internal/policy"
 )
 
-// Howto is the rule set of the how-to that the project starts from.
+// Howto is the rule set of the classic how-to.
 //
 //go:embed howto.rules
 var Howto string
 
-// A Loader puts rules on a host.
+// A Loader loads rules on a host.
 type Loader func(ctx context.Context, h *lab.Host) error
 
 // Load loads rules with a program that reads them from its standard input.
@@ -35,7 +35,7 @@ func Load(program, rules string, args ...string) Loader {
 	}
 }
 
-// LoadPolicy loads the rules that a backend makes of a policy.
+// LoadPolicy loads the rules of a backend for a policy.
 func LoadPolicy(b firewall.Backend, text string) Loader {
 	return func(_ context.Context, h *lab.Host) error {
 		p, err := policy.Parse("bench.yaml", []byte(text))

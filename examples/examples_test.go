@@ -18,7 +18,7 @@ import (
 	"postern/internal/policy"
 )
 
-// parse reads a policy that must be valid and leave nothing to remark.
+// parse parses a policy that must be valid and without warnings.
 func parse(t *testing.T, name string, text []byte) *policy.Policy {
 	t.Helper()
 	p, err := policy.Parse(name, text)
@@ -78,11 +78,11 @@ func knockLinesOpenDoors(t *testing.T, text []byte, p *policy.Policy) {
 	}
 }
 
-// drawn is how the README's first policy draws its knocks; here they are those of
-// the README's knock command.
+// drawn is the command with which the README's first policy draws its knocks; here
+// they are those of the README's knock command.
 var drawn = regexp.MustCompile(`\$\(shuf .*\)`)
 
-// The README's first policy is one that works, and opens to its own command.
+// The README's first policy must work, and open for the README's command.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
@@ -97,7 +97,7 @@ func TestReadme(t *testing.T) {
 	knockLinesOpenDoors(t, text, parse(t, "README.md", []byte(document)))
 }
 
-// howto.yaml must stay what the classic recipe does.
+// howto.yaml must keep doing what the classic recipe does.
 func TestHowto(t *testing.T) {
 	text, err := os.ReadFile("howto.yaml")
 	if err != nil {

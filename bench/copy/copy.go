@@ -19,7 +19,7 @@ import (
 	"postern/internal/lab"
 )
 
-// The directions in which a file can go, as commands of a client.
+// The directions of a copy, as commands of a client.
 var directions = []struct {
 	name  string
 	words func(config, host, from, to string) []string
@@ -35,14 +35,14 @@ var directions = []struct {
 	}},
 }
 
-// oneCopy is far longer than a copy takes.
+// oneCopy limits the time of one copy.
 const oneCopy = 5 * time.Minute
 
 func run(ctx context.Context, size int64, rounds, megabits int, program string) error {
 	if !lab.RealRoot() {
 		return errors.New("sshd lets nobody in from within a user namespace: run this as root")
 	}
-	// In memory, if that can be had: no disk is to be measured.
+	// In memory if possible: the disk is not to be measured.
 	memory := "/dev/shm"
 	if _, err := os.Stat(memory); err != nil {
 		memory = ""
@@ -66,7 +66,8 @@ func run(ctx context.Context, size int64, rounds, megabits int, program string) 
 	disturbed := 0
 	for round := range rounds {
 		for i := range hosts {
-			// Another order each round, so that no one is always after the same one.
+			// Another order each round, so that no host always follows the same
+			// one.
 			host := hosts[(i+round)%len(hosts)]
 			for _, d := range directions {
 				fmt.Fprintf(os.Stderr, "\rround %d of %d: %s, %s\x1b[K", round+1, rounds, d.name, host)
@@ -112,11 +113,11 @@ func run(ctx context.Context, size int64, rounds, megabits int, program string) 
 	return w.Flush()
 }
 
-// repeats is how often a copy is made again of whose time much was stolen.
+// repeats is how often a copy is repeated if much of its time was stolen.
 const repeats = 4
 
-// copyCalmly copies as copy does, but again where the machine was disturbed; and tells if
-// that helped.
+// copyCalmly copies as copy does, but repeats a copy during which the machine
+// was disturbed. It reports whether the result is undisturbed.
 func (s *scene) copyCalmly(ctx context.Context, words []string, sum []byte) (took time.Duration, calm bool, err error) {
 	for range 1 + repeats {
 		since := machine.Watch()
@@ -130,7 +131,7 @@ func (s *scene) copyCalmly(ctx context.Context, words []string, sum []byte) (too
 	return took, false, nil
 }
 
-// copy runs a command that copies, and compares what has come of it.
+// copy runs a copying command and checks the result.
 func (s *scene) copy(ctx context.Context, words []string, sum []byte) (time.Duration, error) {
 	if err := os.Remove(s.path("copy")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
@@ -159,7 +160,7 @@ func (s *scene) copy(ctx context.Context, words []string, sum []byte) (time.Dura
 	return took, nil
 }
 
-// random fills a file, and gives its SHA-256.
+// random fills a file with random data and returns its SHA-256.
 func random(path string, size int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -1,12 +1,13 @@
 //go:build linux
 
-// Command copy measures what it costs a large copy by ssh to go through Postern:
-// the same file, to and from a server whose door is knocked at for each copy, and one
-// that stands open.
+// Command copy measures what Postern costs a large copy by ssh: the same file,
+// to and from a server that requires knocks for each copy, and one that
+// requires none.
 //
-// All take turns, so that whatever else the machine does meets them alike, and the
-// medians are compared. Client, server and all programs between them share the
-// processors here; between two machines each end has its own.
+// All copies take turns, so that other load on the machine affects them
+// equally, and the medians are compared. Client, server and all programs
+// between them share the processors here; between two machines each end has its
+// own.
 package main
 
 import (

@@ -15,8 +15,8 @@ import (
 	"postern/internal/lab/openssh"
 )
 
-// A scene is a client of two servers with the same sshd: "open" runs no rules at
-// all, and "hidden" has a door.
+// A scene is a client of two servers with the same sshd: "open" has no rules,
+// and "hidden" has a door.
 type scene struct {
 	client *lab.Host
 	folder string
@@ -28,8 +28,8 @@ doors:
   ssh: {service: tcp/22, knock: {sequence: [47011, 5120, 31877]}}
 `
 
-// The hosts that ssh knows: each is a way to a server. One is another program that
-// passes on what comes and goes, to see what any such program costs.
+// The hosts that ssh knows: each is a way to a server. One uses another
+// relaying program, to see what any such program costs.
 const (
 	open   = "open"
 	netcat = "open-nc"
@@ -39,8 +39,8 @@ const (
 
 var hosts = []string{open, netcat, hidden, passed}
 
-// newScene builds the network, of so many megabits a second, or as fast as it goes if 0.
-// All that is written goes below the folder.
+// newScene builds the network with the given speed in Mbit/s, or unlimited if
+// it is 0. All files are written below the folder.
 func newScene(ctx context.Context, l *lab.Lab, folder, program string, megabits int) (*scene, error) {
 	if program == "" {
 		program = filepath.Join(folder, "bin", "postern")
@@ -96,7 +96,7 @@ func newScene(ctx context.Context, l *lab.Lab, folder, program string, megabits 
 	return s, nil
 }
 
-// slowDown has an end of a cable send no more than that (tc-tbf(8)).
+// slowDown limits the sending rate of one end of a cable (tc-tbf(8)).
 func slowDown(ctx context.Context, end *lab.Link, megabits int) error {
 	cmd := end.Host.Command(ctx, "tc", "qdisc", "add", "dev", end.Name, "root",
 		"tbf", "rate", fmt.Sprintf("%dmbit", megabits), "burst", "256kb", "latency", "20ms")
@@ -108,7 +108,8 @@ func slowDown(ctx context.Context, end *lab.Link, megabits int) error {
 
 func (s *scene) path(name string) string { return filepath.Join(s.folder, name) }
 
-// command is one of the client's, whose hosts file is in the scene's folder.
+// command returns a command of the client, with its hosts file in the scene's
+// folder.
 func (s *scene) command(ctx context.Context, name string, args ...string) *lab.Cmd {
 	cmd := s.client.Command(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "SHELL=/bin/sh", "HOME="+s.folder,

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package machine tells what else the processors had to do during a measurement.
+// Package machine measures the load of the processors during a measurement.
 package machine
 
 import (
@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// A Load is what the processors did during some time, in percent of it.
+// A Load is what the processors did during a time, in percent.
 type Load struct {
-	Busy   int // with whatever it was; what was stolen is a part of this
-	Stolen int // the machine is a virtual one, and its host gave that time to another
+	Busy   int // with anything, including stolen time
+	Stolen int // given to other virtual machines by the host
 }
 
-// MuchStolen is the percentage of stolen time above which a measurement says more of the
-// machine's host than of what is measured.
+// MuchStolen is the percentage of stolen time above which a measurement says
+// more about the host of the virtual machine than about its subject.
 const MuchStolen = 5
 
-// Watch begins to look at all processors. What it gives tells their load from then
-// on.
+// Watch starts to measure all processors. The returned function returns their
+// load since then.
 func Watch() func() Load {
 	before := read()
 	return func() Load {
@@ -34,7 +34,7 @@ func Watch() func() Load {
 	}
 }
 
-// ticks is what all processors have done so far, in the kernel's units.
+// ticks is the time of all processors so far, in the kernel's units.
 type ticks struct{ idle, stolen, all int }
 
 // read reads the first line of /proc/stat (proc_stat(5)).
@@ -48,13 +48,13 @@ func read() ticks {
 	var t ticks
 	for i, field := range strings.Fields(line) {
 		var n int
-		if i == 0 || i > 8 { // "cpu"; and guests' time, which is in user time too
+		if i == 0 || i > 8 { // "cpu", and guest time, which is part of user time
 			continue
 		}
 		fmt.Sscan(field, &n)
 		t.all += n
 		switch i {
-		case 4, 5: // idle, and waiting for a disk
+		case 4, 5: // idle and iowait
 			t.idle += n
 		case 8:
 			t.stolen += n

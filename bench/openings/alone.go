@@ -11,7 +11,7 @@ import (
 	"postern/internal/lab"
 )
 
-// A layer lays what is between a server and a client.
+// A layer builds the link between a server and a client.
 type layer func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay)
 
 func overNetwork(l *lab.Lab, n network, stand int) layer {
@@ -28,8 +28,8 @@ func overCable(l *lab.Lab) layer {
 	}
 }
 
-// alone makes openings one after the other, each beside a plain connection, whose
-// time it gives too, and tells how busy the processors were meanwhile.
+// alone makes openings one after the other, each beside a plain connection. It
+// returns the times of both, and the load of the processors meanwhile.
 func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, certs certificates, openings int) (opened, plain *tally, load machine.Load, err error) {
 	opened, plain = &tally{}, &tally{}
 	since := machine.Watch()
@@ -42,7 +42,7 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 			if err != nil {
 				return err
 			}
-			plain.add(outcome{in: true, stood: took})
+			plain.add(outcome{in: true, took: took})
 			o, err := st.open(ctx, c)
 			if err != nil {
 				return err
@@ -55,11 +55,11 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 	return opened, plain, since(), err
 }
 
-// clean measures openings one at a time, where nothing is lost.
+// clean measures openings one at a time, without packet loss.
 func (b *plan) clean(ctx context.Context) error {
 	openings := max(1, b.openings/4)
-	fmt.Printf(`One opening at a time, %d of each, %v round trip, nothing lost. Beside each a plain connection
-to an open port, which takes one round trip.
+	fmt.Printf(`One opening at a time, %d of each, %v round trip, no loss. Beside each a plain connection
+to an open port, which takes one round trip:
 
                                                      in    median       p99  plain connection's median
 `, openings, 2*delay)
@@ -101,7 +101,7 @@ to an open port, which takes one round trip.
 }
 
 // cpus measures knocks without gaps at a server that receives on several CPUs,
-// and judges what comes in on one while it judges the next on another.
+// and so may judge a packet on one while it judges the next on another.
 func (b *plan) cpus(ctx context.Context) error {
 	fmt.Printf(`Postern connect over a plain cable, one at a time, %d of each: packets received on one CPU, the
 sender's, and on all.

@@ -13,26 +13,26 @@ import (
 	"postern/internal/lab"
 )
 
-// A crowd makes many openings at once. An opening mostly waits, so that one
-// machine can be many; but when its processors are busy, it is their time that is
-// measured. So openings begin at even intervals, as long as keeps the processors idle for
-// half of the time.
+// A crowd makes many openings at once. An opening mostly waits, so one machine
+// can play many clients; but when its processors are busy, the measurement
+// shows their load. So openings start at even intervals that keep the
+// processors idle for half of the time.
 type crowd struct {
 	subject *subject
 	stands  []*stand
 
 	mu    sync.Mutex
-	left  int       // openings that have not begun
-	begun int       // that have
-	next  time.Time // when the next may
+	left  int       // openings that have not started
+	begun int       // openings that have
+	next  time.Time // when the next may start
 	since time.Duration
 }
 
-// busy is the share of the processors' time that openings may take.
+// busy is the share of the processors' time that openings may use.
 const busy = 0.5
 
-// newCrowd gathers a crowd for a subject, of which every member is at a stand in
-// one lab.
+// newCrowd returns a crowd for a subject, with a stand for each member in one
+// lab.
 func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) (*crowd, error) {
 	c := &crowd{subject: s}
 	fmt.Fprintf(os.Stderr, "%s: building %d stands\n", s.name, members)
@@ -46,8 +46,8 @@ func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) 
 	return c, nil
 }
 
-// run makes a number of openings over a network, and tells how busy the processors
-// were meanwhile.
+// run makes openings over a network, and returns their times and the load of
+// the processors meanwhile.
 func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, load machine.Load, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -72,7 +72,7 @@ func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, loa
 					if err != nil {
 						return err
 					}
-					if c.subject.client != loop && !o.in { // of the loop it is expected
+					if c.subject.client != loop && !o.in { // for the loop this is expected
 						fmt.Fprintf(os.Stderr, "\n%s: %s\n", c.subject.name, o.why)
 					}
 					progress(fmt.Sprintf("%s %s", n, c.subject.name), t.add(o), openings)
@@ -90,14 +90,14 @@ func (c *crowd) run(ctx context.Context, n network, openings int) (t *tally, loa
 	return t, load, context.Cause(ctx)
 }
 
-// turn waits until an opening may begin. It is false if there are none left.
+// turn waits until an opening may start. It returns false if none is left.
 func (c *crowd) turn(ctx context.Context) bool {
 	c.mu.Lock()
 	if c.left == 0 || ctx.Err() != nil {
 		c.mu.Unlock()
 		return false
 	}
-	interval := 50 * time.Millisecond // nothing is known of the first
+	interval := 50 * time.Millisecond // a first guess
 	if c.begun > 4 {
 		interval = pause(processorTime()-c.since, c.begun)
 	}
@@ -117,7 +117,7 @@ func (c *crowd) turn(ctx context.Context) bool {
 	}
 }
 
-// progress says how far a measurement is, in place of what it said before.
+// progress prints how far a measurement is, over what it printed before.
 func progress(what string, done, of int) {
 	fmt.Fprintf(os.Stderr, "\r%s: %d of %d", what, done, of)
 }

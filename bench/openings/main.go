@@ -1,18 +1,20 @@
 //go:build linux
 
 // Command openings measures how long it takes to open a door, and how often it
-// succeeds, on networks that lose, duplicate and reorder packets: by postern
-// connect, and by the how-to's loop around ncat.
+// succeeds, on networks that lose, duplicate and reorder packets: with postern
+// connect, and with the how-to's loop around ncat.
 //
-// Nothing is simulated. Each opening is a process, started as a person would start
-// it, whose packets go through a lab's bad network, in real time, to a kernel with the
-// rules in question. Many happen at once, each between a client and a server of
-// their own, as long as the processors are idle for half of the time.
+// Nothing is simulated. Each opening is a process, started as a person would
+// start it. Its packets pass through a lab's bad network, in real time, to a
+// kernel with the rules in question. Many run at once, each between a client
+// and a server of their own, as long as the processors are idle for half of the
+// time.
 //
-// An opening's time is from before the process starts until it says that the
-// connection stands. It counts as in if that is within five seconds and the
-// service's greeting arrives as well. Each comes from an address that the server has
-// never seen, and, where nothing else is said, of a user who has never been there.
+// The time of an opening is measured from before the process starts until it
+// reports that the connection is established. The opening counts as successful
+// if that takes at most five seconds and the service's greeting arrives as
+// well. Each comes from an address that the server has never seen and, unless
+// noted, from a user who has never connected there.
 package main
 
 import (
@@ -30,7 +32,7 @@ import (
 	"postern/internal/lab"
 )
 
-// A plan is what is measured, and how much.
+// A plan is what to measure, and how much.
 type plan struct {
 	openings int
 	workers  int
@@ -39,7 +41,7 @@ type plan struct {
 	kit      *kit
 }
 
-// The parts, in the order in which they are run.
+// The parts, in the order in which they run.
 var parts = []struct {
 	name string
 	run  func(*plan, context.Context) error
@@ -76,14 +78,14 @@ func main() {
 func (b *plan) run(ctx context.Context, chosen, part string) error {
 	b.networks = slices.DeleteFunc(networks(), func(n network) bool { return chosen != "" && n.String() != chosen })
 	if len(b.networks) == 0 {
-		return fmt.Errorf("there is no network %q in the table: write loss/reorder/duplicates, like %q", chosen, "5/10/0")
+		return fmt.Errorf("network %q is not in the table: write loss/reorder/duplicates, like %q", chosen, "5/10/0")
 	}
 	names := make([]string, len(parts))
 	for i, p := range parts {
 		names[i] = p.name
 	}
 	if part != "" && !slices.Contains(names, part) {
-		return fmt.Errorf("there is no part %q: there are %s", part, strings.Join(names, ", "))
+		return fmt.Errorf("unknown part %q: the parts are %s", part, strings.Join(names, ", "))
 	}
 	folder, err := os.MkdirTemp("", "openings-")
 	if err != nil {
@@ -111,5 +113,5 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 	return nil
 }
 
-// measures tells whether a subject is chosen.
+// measures reports whether a subject is selected.
 func (b *plan) measures(s *subject) bool { return strings.Contains(s.name, b.subject) }

@@ -9,15 +9,15 @@ import (
 	"postern/internal/lab"
 )
 
-// delay is how long a packet takes one way: the round trip is that between
-// Europe and the east of North America.
+// delay is the one-way delay of a packet: the round trip is that between Europe
+// and the east of North America.
 const delay = 40 * time.Millisecond
 
-// A network is what lies between a client and a server: shares of packets, in
-// percent, each way.
+// A network is the link between a client and a server: percentages of packets,
+// each way.
 type network struct{ loss, reorder, duplicate int }
 
-// networks is every one of the table.
+// networks returns all networks of the table.
 func networks() []network {
 	var all []network
 	for _, loss := range []int{0, 1, 5, 10} {
@@ -32,8 +32,8 @@ func networks() []network {
 
 func (n network) String() string { return fmt.Sprintf("%d/%d/%d", n.loss, n.reorder, n.duplicate) }
 
-// impairment is the network as the lab builds it, other dice for each stand.
-// What is held back takes a quarter of the delay longer: 10 ms.
+// impairment returns the network for the lab, with another random seed for each
+// stand. Reordered packets are delayed by a quarter more: 10 ms.
 func (n network) impairment(stand int) lab.Impairment {
 	share := func(percent int) float64 { return float64(percent) / 100 }
 	return lab.Impairment{

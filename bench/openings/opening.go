@@ -21,19 +21,20 @@ import (
 // limit is how long an opening may take, and its greeting after it.
 const limit = 5 * time.Second
 
-// An outcome is what came of one opening.
+// An outcome is the result of one opening.
 type outcome struct {
-	in     bool          // the connection stood in time, and the greeting came
-	stood  time.Duration // from before the process was started
-	atOnce bool          // by the first try
-	why    string        // it is not in
+	in     bool          // the connection was established in time, and the greeting arrived
+	took   time.Duration // until the connection, from before the process was started
+	atOnce bool          // with the first try
+	why    string        // it failed
 }
 
 // open runs a client once. It must be called on the client's host, on a thread
-// that lives longer: the process dies with it.
+// that outlives the process, which dies with the thread.
 func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	var o outcome
-	// What ssh would send at once, so that a lost ACK does no more harm here than there.
+	// Sent at once, as ssh would, so that a lost ACK does no more harm here
+	// than there.
 	stdin, toStdin, err := os.Pipe()
 	if err != nil {
 		return o, err
@@ -58,7 +59,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	cmd := exec.Command(st.kit.program(c.command[0]), c.command[1:]...)
 	cmd.Env = st.kit.environment(st.cache)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, toStdout, toStderr
-	// A group, for all that it starts to end with it.
+	// A process group, so that its children end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	begun := time.Now()
 	err = cmd.Start()
@@ -73,7 +74,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	defer func() {
 		stop()
 		if !ended {
-			kill() // before it is waited for, as its number is another's then
+			kill() // before Wait, after which the number may be another process's
 			cmd.Wait()
 		}
 	}()
@@ -83,26 +84,26 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	last := "it says nothing"
 	for said.Scan() {
 		last = said.Text()
-		tries, ok := c.stands(said.Text())
+		tries, ok := c.reportsOpen(said.Text())
 		if !ok {
 			continue
 		}
-		o.stood, o.atOnce = time.Since(begun), tries == 1
+		o.took, o.atOnce = time.Since(begun), tries == 1
 		break
 	}
 	if ctx.Err() != nil {
 		return o, ctx.Err()
 	}
-	if o.stood == 0 && said.Err() == nil {
+	if o.took == 0 && said.Err() == nil {
 		stop()
 		ended = true
 		err := cmd.Wait()
 		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
-			return o, fmt.Errorf("somebody has ended %s: %w", c.command[0], err)
+			return o, fmt.Errorf("%s was killed: %w", c.command[0], err)
 		}
 		return outcome{why: fmt.Sprintf("gives up: %v: %s", err, last)}, nil
 	}
-	if o.stood == 0 || o.stood > limit {
+	if o.took == 0 || o.took > limit {
 		return outcome{why: fmt.Sprintf("not within %v: %s", limit, last)}, nil
 	}
 	stdout.SetReadDeadline(time.Now().Add(limit))
@@ -114,13 +115,13 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 	return o, nil
 }
 
-// authorities is what ncat parses at each start though it may never need it, and
-// much of what an opening by it costs the processor: 60 ms each time, as long as a
-// knock has to go there. Here that would be the measurement, with many at once, and the
-// how-to is not about certificates.
+// authorities are the certificates that ncat parses at each start, needed or
+// not. That takes 60 ms of processor time, as long as a knock takes to arrive,
+// and much of what an opening by ncat costs. With many at once it would
+// dominate the measurement, and the how-to is not about certificates.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
-// Whether a client finds the authorities' certificates.
+// certificates says whether a client finds the authorities' certificates.
 type certificates int
 
 const (
@@ -143,7 +144,7 @@ func (st *stand) asClient(certs certificates, f func() error) error {
 	return <-done
 }
 
-// hideCertificates gives the thread a view of the files in which there are none.
+// hideCertificates gives the thread a mount namespace without the certificates.
 func hideCertificates(certs certificates) error {
 	if certs == visible {
 		return nil

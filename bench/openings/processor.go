@@ -12,7 +12,8 @@ import (
 	"postern/bench/machine"
 )
 
-// processorTime is what this process has used, and those it has waited for.
+// processorTime returns the processor time of this process and of those it has
+// waited for.
 func processorTime() time.Duration {
 	var sum time.Duration
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
@@ -24,17 +25,17 @@ func processorTime() time.Duration {
 	return sum
 }
 
-// pause is how long to wait from one opening to the next, when so many have used so
-// much, for the processors to be busy with them for no more than their share of the time.
+// pause returns how long to wait between two openings so that the processors
+// are busy only for their share of the time, given what earlier openings used.
 func pause(used time.Duration, openings int) time.Duration {
 	return time.Duration(float64(used) / float64(openings) / busy / float64(runtime.NumCPU()))
 }
 
-// tooBusy is a percentage: where the processors have no more time to spare, openings
-// wait for them as much as for the network.
+// tooBusy is a percentage of load above which openings wait for the processors
+// as much as for the network.
 const tooBusy = 80
 
-// mark is what a row of a table ends with.
+// mark returns the end of a table row.
 func mark(l machine.Load) string {
 	switch {
 	case l.Stolen > machine.MuchStolen:

@@ -15,21 +15,21 @@ import (
 	"postern/internal/lab"
 )
 
-// A stand is a client and a server of their own, and the network in between.
+// A stand is a client and a server of its own, and the network between them.
 type stand struct {
 	lab     *lab.Lab
 	kit     *kit
 	client  *lab.Host
-	link    *lab.Link  // the client's
+	link    *lab.Link  // on the client's side
 	relay   *lab.Relay // nil on a cable
-	cache   string     // the folder of a client that remembers
-	opening int        // how many there were
+	cache   string     // the cache folder of a client that keeps one
+	opening int        // the number of openings so far
 }
 
 var serverAddress = netip.MustParseAddr("10.0.0.1")
 
-// newStand builds a stand in a lab; lay lays what is in between. The name is of the
-// stand alone, and short.
+// newStand builds a stand in a lab; lay builds the link. The name must be short
+// and unique.
 func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, lay layer) (*stand, error) {
 	server, client := l.Host(name+"-s"), l.Host(name+"-c")
 	const prefix = "10.0.0.0/8" // the first address is the server's
@@ -52,7 +52,7 @@ func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, 
 	return st, nil
 }
 
-// greeting is what the service says first, as ssh's does.
+// greeting is sent by the service first, as by ssh's.
 const greeting = "hello\n"
 
 func greetAll(ctx context.Context, ln net.Listener) {
@@ -65,12 +65,12 @@ func greetAll(ctx context.Context, ln net.Listener) {
 	}
 }
 
-// greet says hello, and waits for the client to go.
+// greet sends the greeting and waits for the client to close.
 func greet(ctx context.Context, conn *net.TCPConn) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	defer conn.Close()
-	// Nothing of it stays: the client's address has moved on.
+	// No state of the connection stays: the client's address has changed.
 	conn.SetLinger(0)
 	conn.SetDeadline(time.Now().Add(2 * limit))
 	if _, err := io.WriteString(conn, greeting); err == nil {
@@ -78,9 +78,9 @@ func greet(ctx context.Context, conn *net.TCPConn) {
 	}
 }
 
-// renew makes the client one that the server has never seen, at an address of its
-// own. So no opening owes anything to the one before: grants, progress and lists are
-// kept by address.
+// renew gives the client an address that the server has never seen. So no
+// opening depends on the one before: grants, progress and lists are kept by
+// address.
 func (st *stand) renew(c *client) error {
 	st.opening++
 	st.link.Renumber(fmt.Sprintf("10.%d.%d.1/8", 1+st.opening/250, 1+st.opening%250))
@@ -95,7 +95,7 @@ func (st *stand) renew(c *client) error {
 	return os.MkdirAll(st.cache, 0o700)
 }
 
-// roundTrip is how long a plain connection takes, with no rules to get through.
+// roundTrip returns the time of a plain connection, without rules.
 func (st *stand) roundTrip(ctx context.Context) (time.Duration, error) {
 	var took time.Duration
 	err := st.client.Do(func() error {
@@ -111,14 +111,14 @@ func (st *stand) roundTrip(ctx context.Context) (time.Duration, error) {
 	return took, err
 }
 
-// check fails if the network has done what it was not asked to.
+// check returns an error if the network did what it was not asked to.
 func (st *stand) check() error {
 	if st.relay == nil {
 		return nil
 	}
 	there, back := st.relay.Counts()
 	if n := there.Dropped + back.Dropped; n > 0 {
-		return fmt.Errorf("the network had no room for %d packets: the machine is too busy for this measurement", n)
+		return fmt.Errorf("the network dropped %d packets for lack of room: the machine is too busy for this measurement", n)
 	}
 	return nil
 }

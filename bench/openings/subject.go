@@ -16,27 +16,27 @@ import (
 	"postern/internal/lab"
 )
 
-// A subject is a client, and the rules that it has to get through.
+// A subject is a client, and the rules that its packets pass.
 type subject struct {
-	key    string // begins the names of its hosts
+	key    string // the prefix of its hosts' names
 	name   string
 	client *client
 	rules  *rules
 }
 
-// A client is a program that knocks and connects. It is the same process, or
-// script, that a person would start.
+// A client is a program that knocks and connects: the same process or script
+// that a person would start.
 type client struct {
 	command []string
-	// stands tells whether a line on its standard error says that the connection
-	// stands, and at which try.
-	stands func(line string) (tries int, ok bool)
-	// memory is what it has learned of the network, in openings before this one.
+	// reportsOpen reports whether a line on standard error says that the connection
+	// is established, and at which try.
+	reportsOpen func(line string) (tries int, ok bool)
+	// memory is what the client keeps of earlier openings.
 	memory memory
 }
 
-// isOpen reads what postern connect says: "server is open, at the 2nd try, after
-// 312ms: 10.0.0.1:22", and of the first try nothing.
+// isOpen parses the message of postern connect: "server is open, at the 2nd
+// try, after 312ms: 10.0.0.1:22". For the first try, the number is left out.
 func isOpen(line string) (tries int, ok bool) {
 	if !strings.Contains(line, " is open") {
 		return 0, false
@@ -54,34 +54,35 @@ func isOpen(line string) (tries int, ok bool) {
 
 var atTry = regexp.MustCompile(`at the (\d+)(?:st|nd|rd|th) try`)
 
-// memory is what a client may keep.
+// memory says what a client keeps of earlier openings.
 type memory int
 
 const (
 	forgets   memory = iota // each opening is its first
-	remembers               // as on a machine that has been there before
+	remembers               // as on a machine that has connected before
 )
 
-// The knocks are the how-to's everywhere.
+// All subjects use the how-to's knocks.
 var (
-	connect      = &client{command: []string{"postern", "connect", "server"}, stands: isOpen}
-	connectAgain = &client{command: connect.command, stands: isOpen, memory: remembers}
+	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
+	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
-	// The how-to's loop. What ssh would do after it, ncat does here: a connection
-	// by the kernel, which repeats a lost SYN after a second, two more, four more.
+	// The how-to's loop. ncat does what ssh would do after it: a connection by
+	// the kernel, which retransmits a lost SYN after one, two and four seconds.
 	loop = &client{
-		command: []string{"bash", "-c", `for i in 1234 2345 3456; do ncat -w 0.1 "$0" "$i"; done; ncat -v "$0" 22`, serverAddress.String()},
-		stands:  func(line string) (int, bool) { return 1, strings.HasPrefix(line, "Ncat: Connected to ") },
+		command:     []string{"bash", "-c", `for i in 1234 2345 3456; do ncat -w 0.1 "$0" "$i"; done; ncat -v "$0" 22`, serverAddress.String()},
+		reportsOpen: func(line string) (int, bool) { return 1, strings.HasPrefix(line, "Ncat: Connected to ") },
 	}
 )
 
-// Rules are what the server is given, and by which program.
+// rules are the server's rules, and the program that loads them.
 type rules struct {
 	load []string
 	text string
 }
 
-// The rules. What has no knock is for the plain connection that tells the round trip.
+// The rules. The empty ones are for the plain connection that measures the
+// round trip.
 var (
 	howto   = &rules{[]string{"iptables-restore"}, strings.Replace(bench.Howto, "-A INPUT -j KNOCKING", "-A INPUT -p tcp --dport 9 -j ACCEPT\n-A INPUT -j KNOCKING", 1)}
 	door    = oneDoor("")
@@ -91,7 +92,7 @@ var (
 	up = []string{"postern", "up", "-f", "-"}
 )
 
-// oneDoor is a policy of one door, with everything else as it is by default.
+// oneDoor returns a policy of one door, with defaults for everything else.
 func oneDoor(more string) *rules {
 	return &rules{up, `version: 1
 posture: closed
@@ -101,8 +102,8 @@ doors:
 `}
 }
 
-// loadOn loads the rules on a host. It takes a process, as it does for everybody:
-// this one has more files open, for all its hosts, than Postern can do with.
+// loadOn loads the rules on a host, in a process of its own: this one has more
+// open files, for all its hosts, than Postern can use.
 func (r *rules) loadOn(ctx context.Context, k *kit, h *lab.Host) error {
 	cmd := h.Command(ctx, k.program(r.load[0]), r.load[1:]...)
 	cmd.Env = k.environment(k.folder)
@@ -122,10 +123,10 @@ var (
 	loopAsHowto  = &subject{"f", "ncat loop, Postern with howto.yaml", loop, asHowto}
 )
 
-// A kit is what the clients need on disk: postern itself, and its hosts file.
+// A kit is the files that clients need: postern itself, and its hosts file.
 type kit struct{ folder string }
 
-// hostsFile has the only server there is.
+// hostsFile has the only server.
 const hostsFile = `version: 1
 hosts:
   server: {address: 10.0.0.1, knock: [1234, 2345, 3456]}
@@ -139,7 +140,7 @@ func newKit(folder string) (*kit, error) {
 	return &kit{folder}, os.WriteFile(filepath.Join(config, "hosts.yaml"), []byte(hostsFile), 0o600)
 }
 
-// program is a client, or what loads rules, by its name.
+// program returns the path of a client, or of a program that loads rules.
 func (k *kit) program(name string) string {
 	if name == "postern" {
 		return filepath.Join(k.folder, name)
@@ -147,7 +148,7 @@ func (k *kit) program(name string) string {
 	return name
 }
 
-// environment is a client's. Its cache is its memory.
+// environment returns a client's environment. Its cache is its memory.
 func (k *kit) environment(cache string) []string {
 	return []string{
 		"PATH=" + k.folder + ":" + os.Getenv("PATH"),

@@ -10,10 +10,10 @@ import (
 	"postern/internal/lab"
 )
 
-// table measures all networks. It prints each as soon as it is done.
+// table measures all networks. It prints each row when it is complete.
 func (b *plan) table(ctx context.Context) error {
 	fmt.Printf(`%d openings each, %v round trip, loss, reordering and duplicates in percent each way.
-A time that too few got in to tell is "-": half of them for the median, 99 %% for the other.
+A time is "-" if too few openings succeeded: half of them for the median, 99 %% for p99.
 
                           postern connect                             ncat loop,                    ncat loop,
                                                                    how-to's rules               Postern's rules
@@ -57,7 +57,7 @@ loss reord. dupl.       in    median       p99  1st try        in    median     
 	return nil
 }
 
-// beside measures other clients and rules over one network, that of the target.
+// beside measures other clients and rules over one network, the target's.
 func (b *plan) beside(ctx context.Context) error {
 	n := network{loss: 5, reorder: 10}
 	fmt.Printf(`%d openings each, %v round trip, %d %% loss, %d %% reordering

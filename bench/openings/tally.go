@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// A tally is the outcomes of many openings. It is safe for concurrent use.
+// A tally collects the outcomes of many openings. It is safe for concurrent
+// use.
 type tally struct {
 	mu  sync.Mutex
 	all []outcome
 }
 
-// add returns how many there are now.
+// add adds an outcome and returns the number of outcomes.
 func (t *tally) add(o outcome) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,8 +25,8 @@ func (t *tally) add(o outcome) int {
 	return len(t.all)
 }
 
-// in is the share that got in, and atOnce of all those that did so by their
-// first try.
+// in returns the share of openings that succeeded; atOnce, the share that did
+// so with the first try.
 func (t *tally) in() string     { return t.share(func(o outcome) bool { return o.in }) }
 func (t *tally) atOnce() string { return t.share(func(o outcome) bool { return o.in && o.atOnce }) }
 
@@ -39,12 +40,12 @@ func (t *tally) share(is func(outcome) bool) string {
 	if len(t.all) == 0 {
 		return "-"
 	}
-	// Rounded down: what does not always get in never shows as 100 %.
+	// Rounded down: what sometimes fails never shows as 100 %.
 	return fmt.Sprintf("%d.%d %%", n*100/len(t.all), n*1000/len(t.all)%10)
 }
 
-// percentile is the time in which so many percent of all openings stood, or
-// "-" if fewer ever got in.
+// percentile returns the time within which that percentage of all openings
+// succeeded, or "-" if fewer did.
 func (t *tally) percentile(percent int) string {
 	d, ok := t.within(percent)
 	switch {
@@ -57,19 +58,19 @@ func (t *tally) percentile(percent int) string {
 }
 
 func (t *tally) within(percent int) (time.Duration, bool) {
-	// The nearest rank: the smallest time that so many percent did not exceed.
+	// The nearest rank: the smallest time that this percentage did not exceed.
 	rank := (len(t.all)*percent + 99) / 100
 	sorted := slices.SortedFunc(slices.Values(t.all), func(a, b outcome) int {
-		if a.in != b.in { // never is later than anything
+		if a.in != b.in { // a failure is later than any time
 			if a.in {
 				return -1
 			}
 			return 1
 		}
-		return cmp.Compare(a.stood, b.stood)
+		return cmp.Compare(a.took, b.took)
 	})
 	if rank == 0 || !sorted[rank-1].in {
 		return 0, false
 	}
-	return sorted[rank-1].stood, true
+	return sorted[rank-1].took, true
 }

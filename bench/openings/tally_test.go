@@ -8,11 +8,11 @@ import (
 )
 
 func TestTally(t *testing.T) {
-	of := func(in, at, out int) *tally { // of those in, so many at their first try
+	of := func(in, at, out int) *tally { // at: how many of those in succeeded with the first try
 		tl := &tally{}
 		for i := range in {
 			// 1 ms, 2 ms, ..., not in this order.
-			tl.add(outcome{in: true, stood: time.Duration(1+(i*13+3)%in) * time.Millisecond, atOnce: i < at})
+			tl.add(outcome{in: true, took: time.Duration(1+(i*13+3)%in) * time.Millisecond, atOnce: i < at})
 		}
 		for range out {
 			tl.add(outcome{})
@@ -32,7 +32,7 @@ func TestTally(t *testing.T) {
 		{50, 0, 50, "50.0 %", "0.0 %", "50.0 ms", "-"},
 		{49, 49, 51, "49.0 %", "49.0 %", "-", "-"},
 		{0, 0, 3, "0.0 %", "0.0 %", "-", "-"},
-		// Of what fails once in 20,000 it is not said that it always works.
+		// One failure in 20,000 must show: it is not 100 %.
 		{19999, 19999, 1, "99.9 %", "99.9 %", "10000 ms", "19800 ms"},
 	} {
 		tl := of(test.in, test.at, test.out)
@@ -52,7 +52,7 @@ func TestIsOpen(t *testing.T) {
 		"postern: server is open, after 88ms: 10.0.0.1:22":                   1,
 		"postern: server is open, at the 2nd try, after 312ms: 10.0.0.1:22":  2,
 		"postern: server is open, at the 13th try, after 4.1s: 10.0.0.1:22":  13,
-		"postern: server is open, at some other try, after 4s: 10.0.0.1:22":  0, // not one that it was made for
+		"postern: server is open, at some other try, after 4s: 10.0.0.1:22":  0, // not a form that it knows
 		"postern: error: tcp/22 of 10.0.0.1 does not answer, after 3 rounds": 0,
 	} {
 		tries, ok := isOpen(line)

@@ -1,14 +1,14 @@
 //go:build linux
 
-// Command packets measures what a packet costs under Postern, side by side with a
+// Command packets measures the cost of a packet under Postern, compared with a
 // plain stateful firewall and with the how-to's own iptables rules, in one run.
 //
-// A sender puts packets on a virtual cable as fast as it can; the kernel carries
-// each through the other end's rules on the same CPU before the next. So the
-// time per packet is the sender's share, the same for all, and that of the
+// A sender sends packets over a virtual cable as fast as it can. The kernel
+// passes each through the other end's rules on the same CPU before the next. So
+// the time per packet is the sender's share, the same for all, plus that of the
 // rules. Machines differ and are shared: what counts is the ratio to the plain
-// firewall. All take turns, in many short measurements, and the lower quartile of
-// each is compared: what else the machine does only ever adds time.
+// firewall. All rule sets take turns, in many short measurements, and the lower
+// quartile of each is compared: other load on the machine only ever adds time.
 package main
 
 import (
@@ -69,11 +69,12 @@ func run(ctx context.Context, rounds, packets int, only string) error {
 	for round := range rounds {
 		fmt.Fprintf(os.Stderr, "\rround %d of %d ", round+1, rounds)
 		for i := range stands {
-			// Another order each round, so that no one is always after the same one.
+			// Another order each round, so that no rule set always follows the
+			// same one.
 			i = (i + round) % len(stands)
 			for _, w := range workloads {
 				if w.flood > 0 && round%4 != 0 {
-					continue // a flood takes long to begin
+					continue // a flood takes long to start
 				}
 				if err := ctx.Err(); err != nil {
 					return err
@@ -91,7 +92,7 @@ func run(ctx context.Context, rounds, packets int, only string) error {
 	return nil
 }
 
-// table prints the ratios to the plain firewall's random scan.
+// table returns the ratios to the plain firewall's random scan.
 func table(stands []*stand, results []*result) string {
 	var b bytes.Buffer
 	plain := results[0]

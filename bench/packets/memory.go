@@ -18,9 +18,9 @@ import (
 	"postern/internal/packet"
 )
 
-// memory fills the table of progress of each family with spoofed first knocks,
-// until it takes no more, and tells what that costs the kernel. The steps have an
-// hour, so that nothing runs out meanwhile.
+// memory fills the table of progress of each family with spoofed first knocks
+// until it is full, and prints how much kernel memory that takes. The step
+// timeout is an hour, so that no entry expires meanwhile.
 func memory(ctx context.Context) error {
 	l := lab.New()
 	defer l.Close()
@@ -49,7 +49,7 @@ func (s *stand) fill(ctx context.Context, family string) error {
 	if err != nil {
 		return err
 	}
-	const attempts = 1 << 21 // twice what the table holds, as some meet a spent budget
+	const attempts = 1 << 21 // twice the size of the table: some sources share a spent budget
 	buffer := make([][]byte, 0, 512)
 	for i := range uint32(attempts) {
 		p := packet.Packet{Src: spoofed(family, i), Dst: s.to.Addr4(), TCP: &packet.TCP{DstPort: s.first, Flags: packet.SYN}}
@@ -70,18 +70,19 @@ func (s *stand) fill(ctx context.Context, family string) error {
 			return ctx.Err()
 		}
 	}
-	time.Sleep(time.Second) // what a hash table outgrew is given back in the background
+	time.Sleep(time.Second) // the kernel frees old hash tables in the background
 	after, err := kernelMemory()
 	if err != nil {
 		return err
 	}
-	// Each attempt was another source, and took what room there was.
+	// Each attempt came from another source and added an entry if there was
+	// room.
 	elements := nftables.MaxProgress
 	fmt.Printf("  %s  %9d sources  %4d MB  %d bytes each\n", family, elements, (after-before)>>20, (after-before)/elements)
 	return nil
 }
 
-// spoofed is the i-th address of a large network.
+// spoofed returns the i-th address of a large network.
 func spoofed(family string, i uint32) netip.Addr {
 	if family == "IPv4" {
 		var a [4]byte
@@ -93,8 +94,8 @@ func spoofed(family string, i uint32) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// settle waits until the kernel has given back what the measured hosts had: it
-// takes them down in the background.
+// settle waits until the kernel has freed the memory of the measured hosts,
+// which it does in the background.
 func settle(ctx context.Context) error {
 	before, err := kernelMemory()
 	for quiet := 0; quiet < 4 && err == nil; {
@@ -113,7 +114,7 @@ func settle(ctx context.Context) error {
 	return err
 }
 
-// kernelMemory is what the kernel holds for itself, in bytes.
+// kernelMemory returns the memory that the kernel uses itself, in bytes.
 func kernelMemory() (int, error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {

@@ -16,15 +16,15 @@ import (
 	"postern/internal/lab"
 )
 
-// A subject is a rule set to be measured.
+// A subject is a rule set to measure.
 type subject struct {
 	name string
 	load bench.Loader
 
-	first, wrong uint16 // a first knock, and a port that is none
+	first, wrong uint16 // a first knock, and a port that is not a knock
 }
 
-// A stand is a host with a subject's rules, and the means to send to it.
+// A stand is a host with a subject's rules, and a sender to it.
 type stand struct {
 	*subject
 	from, to *lab.Link
@@ -37,8 +37,8 @@ func newStand(ctx context.Context, l *lab.Lab, s *subject) (*stand, error) {
 	n = strings.ToLower(n[max(0, len(n)-8):])
 	client, server := l.Host("c"+n), l.Host("s"+n)
 	from, to := l.Connect(client, server, "192.0.2.0/24", "2001:db8::/64")
-	// The spoofed sources must have a way back, or the kernel would drop them
-	// for that and not for the rules.
+	// The host needs a route to the spoofed sources. Otherwise the kernel, not
+	// the rules, would drop the packets.
 	server.Route("0.0.0.0/0", from.Addr4())
 	server.Route("::/0", from.Addr6())
 	if err := l.Err(); err != nil {
@@ -98,18 +98,18 @@ var (
 	byIPTables = iptables.Backend{}
 )
 
-// What every measured policy has: the port of its first door's first knock, and
-// a port that is neither a knock nor a service.
+// In every measured policy: the first knock of the first door, and a port that
+// is neither a knock nor a service.
 const first, wrong = 1234, 4321
 
-// policyText is a policy with a number of doors, each with three knocks of its
-// own among the first; they open services of their own, or one and the same.
-// Their ports are spread over the whole range, as a policy's would be.
+// policyText returns a policy with the given number of doors. Each has three
+// knocks; all doors open services of their own, or the same one. The ports are
+// spread over the whole range, as in a real policy.
 func policyText(doors int, oneService bool) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nposture: closed\ndoors:\n")
 	fmt.Fprintf(&b, "  d0: {service: 22, knock: {sequence: [%d, 2345, 3456]}}\n", first)
-	port := func(n int) int { // a walk over all ports but those of the first door
+	port := func(n int) int { // steps through all ports except those of the first door
 		p := 1 + (n*7919)%65535
 		if p == first || p == wrong || p == 22 {
 			p = 65000
@@ -121,7 +121,8 @@ func policyText(doors int, oneService bool) string {
 		if !oneService {
 			service = 10000 + i
 		}
-		// A hundred different first knocks; what follows is the door's own.
+		// A hundred different first knocks; the other knocks are the door's
+		// own.
 		fmt.Fprintf(&b, "  d%d: {service: %d, knock: {sequence: [%d, %d, %d]}}\n",
 			i, service, 5000+i%100, port(2*i), port(2*i+1))
 	}

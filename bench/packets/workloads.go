@@ -13,11 +13,11 @@ import (
 	"postern/internal/packet"
 )
 
-// A workload is what is sent to a stand.
+// A workload is a kind of traffic to a stand.
 type workload struct {
 	name    string
 	packets func(s *stand, n int) ([][]byte, error)
-	flood   int // spoofed first knocks a second that come in beside it
+	flood   int // additional spoofed first knocks a second
 }
 
 var (
@@ -29,7 +29,7 @@ var (
 	workloads = []*workload{scan, alternate, flooded}
 )
 
-// alternation is one source that knocks and resets in a loop.
+// alternation returns packets of one source that knocks and resets in a loop.
 func alternation(s *stand, n int) ([][]byte, error) {
 	return s.syns(n, func(i int) (netip.Addr, uint16) {
 		if i%2 == 0 {
@@ -39,7 +39,7 @@ func alternation(s *stand, n int) ([][]byte, error) {
 	})
 }
 
-// syns builds pure SYNs to the stand.
+// syns returns pure SYNs to the stand.
 func (s *stand) syns(n int, to func(i int) (netip.Addr, uint16)) ([][]byte, error) {
 	all := make([][]byte, n)
 	for i := range all {
@@ -58,7 +58,7 @@ func (s *stand) syns(n int, to func(i int) (netip.Addr, uint16)) ([][]byte, erro
 	return all, nil
 }
 
-// measure gives the time that one packet of the workload takes.
+// measure returns the time per packet of the workload.
 func (w *workload) measure(s *stand, n int) (time.Duration, error) {
 	packets, err := w.packets(s, n)
 	if err != nil {
@@ -71,8 +71,8 @@ func (w *workload) measure(s *stand, n int) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		go func() { stopped <- lab.OnCPU(1, func() error { return pour(s.flooder, spoofed, w.flood, stop) }) }()
-		time.Sleep(50 * time.Millisecond) // the flood is under way
+		go func() { stopped <- lab.OnCPU(1, func() error { return flood(s.flooder, spoofed, w.flood, stop) }) }()
+		time.Sleep(50 * time.Millisecond) // until the flood runs
 	} else {
 		stopped <- nil
 	}
@@ -93,8 +93,8 @@ func (w *workload) measure(s *stand, n int) (time.Duration, error) {
 	return took / time.Duration(n), err
 }
 
-// pour sends packets at a rate until it is told to stop, and a second at most.
-func pour(s *lab.Sender, packets [][]byte, rate int, stop <-chan struct{}) error {
+// flood sends packets at a rate until stop is closed, for at most a second.
+func flood(s *lab.Sender, packets [][]byte, rate int, stop <-chan struct{}) error {
 	const slice = 2 * time.Millisecond
 	tick := time.NewTicker(slice)
 	defer tick.Stop()
@@ -114,14 +114,15 @@ func pour(s *lab.Sender, packets [][]byte, rate int, stop <-chan struct{}) error
 	return nil
 }
 
-// spoofedSource is one of 131,072 addresses (RFC 2544's for benchmarks).
+// spoofedSource returns one of 131,072 addresses (RFC 2544's range for
+// benchmarks).
 func spoofedSource() netip.Addr {
 	var a [4]byte
 	binary.BigEndian.PutUint32(a[:], 198<<24|18<<16|uint32(rand.IntN(1<<17)))
 	return netip.AddrFrom4(a)
 }
 
-// A result is the times of one stand.
+// A result is the measured times of one stand.
 type result struct {
 	times map[*workload][]time.Duration
 }
@@ -133,7 +134,7 @@ func (r *result) add(w *workload, t time.Duration) {
 	r.times[w] = append(r.times[w], t)
 }
 
-// quartile is the time that a quarter of the measurements stayed under.
+// quartile returns the lower quartile of the measured times.
 func (r *result) quartile(w *workload) time.Duration {
 	sorted := slices.Sorted(slices.Values(r.times[w]))
 	return sorted[len(sorted)/4]

@@ -1,7 +1,7 @@
-// Command typecheck tells whether a package would compile for other systems and
-// processors, in a tenth of the time that compiling takes: it reads all of it and of what
-// it imports, the standard library included, and checks the types. What the compiler and
-// the linker alone find is not found.
+// Command typecheck reports whether a package would compile for other systems
+// and processors, in a tenth of the time that compiling takes. It type-checks
+// the package and everything that it imports, including the standard library.
+// It misses errors that only the compiler or the linker finds.
 //
 //	typecheck FOLDER PACKAGE SYSTEM/PROCESSOR...
 package main
@@ -31,8 +31,8 @@ func main() {
 	}
 }
 
-// check loads a package for a target from source. What is wrong inside it, or in what
-// it imports, is printed.
+// check loads a package for a target from source, and prints errors in it or in
+// its imports.
 func check(folder, name, target string) error {
 	system, processor, found := strings.Cut(target, "/")
 	if !found {
@@ -41,7 +41,7 @@ func check(folder, name, target string) error {
 	loaded, err := packages.Load(&packages.Config{
 		Dir: folder,
 		Env: append(os.Environ(), "GOOS="+system, "GOARCH="+processor, "CGO_ENABLED=0"),
-		// With the syntax of all dependencies none needs to be compiled.
+		// With the syntax of all dependencies, nothing has to be compiled.
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports |
 			packages.NeedDeps | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedTypesSizes,
 	}, name)
@@ -49,7 +49,7 @@ func check(folder, name, target string) error {
 	case err != nil:
 		return err
 	case len(loaded) == 0:
-		return fmt.Errorf("there is no package %q", name)
+		return fmt.Errorf("package %q not found", name)
 	}
 	if n := packages.PrintErrors(loaded); n > 0 {
 		return fmt.Errorf("%d errors", n)
