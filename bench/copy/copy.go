@@ -40,7 +40,7 @@ const oneCopy = 5 * time.Minute
 
 func run(ctx context.Context, size int64, rounds, megabits int, program string) error {
 	if !lab.RealRoot() {
-		return errors.New("sshd lets nobody in from within a user namespace: run this as root")
+		return errors.New("sshd cannot log anyone in within a user namespace: run this as root")
 	}
 	// In memory if possible: the disk is not to be measured.
 	memory := "/dev/shm"

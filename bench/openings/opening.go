@@ -81,7 +81,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 
 	stderr.SetReadDeadline(begun.Add(limit))
 	said := bufio.NewScanner(stderr)
-	last := "it says nothing"
+	last := "no output"
 	for said.Scan() {
 		last = said.Text()
 		tries, ok := c.reportsOpen(said.Text())
@@ -101,7 +101,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
 			return o, fmt.Errorf("%s was killed: %w", c.command[0], err)
 		}
-		return outcome{why: fmt.Sprintf("gives up: %v: %s", err, last)}, nil
+		return outcome{why: fmt.Sprintf("gave up: %v: %s", err, last)}, nil
 	}
 	if o.took == 0 || o.took > limit {
 		return outcome{why: fmt.Sprintf("not within %v: %s", limit, last)}, nil

@@ -28,8 +28,8 @@ type subject struct {
 // that a person would start.
 type client struct {
 	command []string
-	// reportsOpen reports whether a line on standard error says that the connection
-	// is established, and at which try.
+	// reportsOpen reports whether a line on standard error says that the
+	// connection is established, and at which try.
 	reportsOpen func(line string) (tries int, ok bool)
 	// memory is what the client keeps of earlier openings.
 	memory memory

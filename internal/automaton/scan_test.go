@@ -230,10 +230,10 @@ func TestRandomScanClosedForms(t *testing.T) {
 		"all three":             {door(reset, tcp(9), udp(7), echo), nil, Scan{}, math.Pow(2*n+1, 3)},
 		"echo alone":            {door(reset, echo), nil, Scan{Rate: 1}, 1},
 		"half of it is allowed": {door(reset, tcp(9)), []policy.Allow{allow(32768, 65535)}, Scan{}, n},
-		"a knock that nobody hears": {
+		"a knock that is allowed": {
 			door(reset, tcp(9), tcp(7)), []policy.Allow{allow(7, 7)}, Scan{}, 0,
 		},
-		"nobody hears anything": {door(reset, tcp(9)), []policy.Allow{allow(0, 65535)}, Scan{}, 0},
+		"everything is allowed": {door(reset, tcp(9)), []policy.Allow{allow(0, 65535)}, Scan{}, 0},
 		"too slow":              {door(ignore, tcp(9), tcp(7)), nil, Scan{Rate: 0.3}, 0},
 		"one knock is never too slow": {
 			door(reset, tcp(9)), nil, Scan{Rate: 0.3}, n,
@@ -359,7 +359,7 @@ func TestRandomScanBudget(t *testing.T) {
 		got := c.open(0).Probes
 		truth, _ := simulate(m, 0, s, ts, 4000, rand.New(rand.NewPCG(1, 2)))
 		if got > truth.mean()+truth.margin() || truth.mean() > test.atMost*got+truth.margin() {
-			t.Errorf("at %v/s: %v is no close lower bound of %v ± %v", test.rate, got, truth.mean(), truth.margin())
+			t.Errorf("at %v/s: %v is not a close lower bound of %v ± %v", test.rate, got, truth.mean(), truth.margin())
 		}
 		if free := math.Pow(smallPorts, 3); (got > 1.01*free) != test.budgets {
 			t.Errorf("at %v/s: %v probes, and %v without a budget", test.rate, got, free)

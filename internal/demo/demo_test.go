@@ -69,7 +69,7 @@ func TestNotices(t *testing.T) {
 	}{
 		{"the service needs no knock", "posture: closed\n", "posture: closed\nallow: [{service: tcp/22}]\n", 2},
 		{"the door needs no knock", "posture: closed\n", "posture: closed\nallow: [{service: tcp/8443}]\n", 2},
-		{"another port gives itself away", "posture: closed\n", "posture: guard\n", 2},
+		{"another port answers", "posture: closed\n", "posture: guard\n", 2},
 		{"what is hidden answers", "cover: drop\n", "cover: reset\n", 2},
 		{"the wrong order is the right one", "[1234, 2345, 3456]", "[1234, 3456, 2345]", 3},
 		{"another sequence", "[1234, 2345, 3456]", "[1234, 2345, 3457]", 4},

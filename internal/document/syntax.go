@@ -11,7 +11,7 @@ import (
 
 // A rewording replaces a message of the YAML parser by one in our terms.
 type rewording struct {
-	says    string // part of the reader's message
+	match   string // part of the reader's message
 	within  string // part of its context; empty is any
 	message string
 	hint    string
@@ -24,107 +24,107 @@ type rewording struct {
 // the FileKind.
 var rewordings = []rewording{
 	{
-		says:    "mapping values are not allowed",
+		match:   "mapping values are not allowed",
 		message: "a \":\" is not allowed here",
 		hint:    "indent a key like its neighbours, and put a value that contains \": \" in quotes",
 	},
 	{
-		says:    "did not find expected ',' or ']'",
+		match:   "did not find expected ',' or ']'",
 		message: "this list has no \"]\", or lacks a comma",
 		hint:    "write a list as [1234, 2345]",
 		opening: true,
 	},
 	{
-		says:    "did not find expected ',' or '}'",
+		match:   "did not find expected ',' or '}'",
 		message: "this mapping has no \"}\", or lacks a comma",
 		hint:    "write a mapping as $mapping",
 		opening: true,
 	},
 	{
-		says:    "did not find expected key",
+		match:   "did not find expected key",
 		message: "a key is expected here",
 		hint:    "write \"key: value\", indented like the keys above",
 	},
 	{
-		says:    "did not find expected '-' indicator",
+		match:   "did not find expected '-' indicator",
 		message: "another item of the list is expected here",
 		hint:    "begin every item with \"- \", indented like the items above",
 	},
 	{
-		says:    "could not find expected ':'",
+		match:   "could not find expected ':'",
 		message: "this line has no \":\"",
 		hint:    "write \"key: value\"",
 		opening: true,
 	},
 	{
-		says:    "block sequence entries are not allowed",
+		match:   "block sequence entries are not allowed",
 		message: "a \"-\" is not allowed here",
 		hint:    "begin the list on a line of its own, or write it as [1234, 2345]",
 	},
 	{
-		says:    "found unexpected end of stream",
+		match:   "found unexpected end of stream",
 		within:  "quoted scalar",
 		message: "this quote is never closed",
 		hint:    "close it on the same line",
 		opening: true,
 	},
 	{
-		says:    "found unknown escape character",
+		match:   "found unknown escape character",
 		message: "an unknown escape in a quoted value",
 		hint:    "use single quotes to write a backslash as it is",
 	},
 	{
-		says:    "tab",
+		match:   "tab",
 		message: "a tab cannot indent a line",
 		hint:    "indent with spaces",
 	},
 	{
-		says:    "cannot start any token",
+		match:   "cannot start any token",
 		message: "a value cannot begin with this character",
 		hint:    "put the value in quotes",
 	},
 	{
-		says:    "exceeded max depth",
+		match:   "exceeded max depth",
 		message: "the file is nested too deeply",
 		hint:    "a $name has no more than $levels: look for brackets that are not closed",
 	},
 	{
-		says:    "did not find expected <document start>",
+		match:   "did not find expected <document start>",
 		message: "the $name has ended before this line",
 		hint:    "indent this line like the first key of the file",
 	},
 	{
-		says:    "did not find expected node content",
+		match:   "did not find expected node content",
 		message: "a value is expected here",
 		hint:    "write the value, and close every bracket",
 	},
 	{
-		says:    "incompatible YAML document",
+		match:   "incompatible YAML document",
 		message: "this %YAML line is not understood",
 		hint:    "remove it",
 	},
 	{
-		says:    "directive",
+		match:   "directive",
 		message: "a line that begins with % is not understood",
 		hint:    "remove it",
 	},
 	{
-		says:    "comment without preceding whitespace",
+		match:   "comment without preceding whitespace",
 		message: "a comment cannot begin here",
 		hint:    "put a space before the \"#\"",
 	},
 	{
-		says:    "alphabetic or numeric character",
+		match:   "alphabetic or numeric character",
 		message: "a \"&\" or \"*\" is not allowed here",
 		hint:    "put a value that begins with it in quotes",
 	},
 	{
-		says:    "tag",
+		match:   "tag",
 		message: "a tag is not allowed",
 		hint:    "remove it, or put a value that begins with \"!\" in quotes",
 	},
 	{
-		says:    "unknown anchor",
+		match:   "unknown anchor",
 		message: "an alias is not allowed, and this one is not defined",
 		hint:    "write the value out, or put it in quotes if it begins with a \"*\"",
 	},
@@ -144,7 +144,7 @@ func (s *Source) syntax(err error) finding {
 	began := Position{Line: load.ContextMark.Line, Column: load.ContextMark.Column}
 
 	for _, r := range rewordings {
-		if !strings.Contains(load.Message, r.says) || !strings.Contains(load.ContextMsg, r.within) {
+		if !strings.Contains(load.Message, r.match) || !strings.Contains(load.ContextMsg, r.within) {
 			continue
 		}
 		f := finding{at: noticed, message: s.language.fill(r.message), hint: s.language.fill(r.hint)}

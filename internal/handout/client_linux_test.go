@@ -65,7 +65,7 @@ func TestScript(t *testing.T) {
 							args = append([]string{"-s"}, args...)
 						}
 						want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", passed, greeting), "", remoteStatus}
-						s.comeIn(t, 0, func() outcome { return s.run(t, m, 0, args...) }, want, at, service)
+						s.openDoor(t, 0, func() outcome { return s.run(t, m, 0, args...) }, want, at, service)
 					})
 				}
 			}
@@ -88,18 +88,18 @@ doors:
 	m, at := &machines[0], s.at.Addr4()
 
 	want := outcome{"", "knock.sh: knocked at 192.0.2.2: connect to tcp/22 within 10s\n", 0}
-	s.comeIn(t, 0, func() outcome { return s.run(t, m, 0, "-n", at.String()) }, want, at)
+	s.openDoor(t, 0, func() outcome { return s.run(t, m, 0, "-n", at.String()) }, want, at)
 	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 22))
 	s.sent(t)
 
 	want.stderr = "knock.sh: knocked at 192.0.2.2: connect to udp/51820 within 10s\n"
-	s.comeIn(t, 1, func() outcome { return s.run(t, m, 1, at.String()) }, want, at)
+	s.openDoor(t, 1, func() outcome { return s.run(t, m, 1, at.String()) }, want, at)
 	s.expectAnswer(t, "udp", netip.AddrPortFrom(at, 51820))
 	s.sent(t)
 
 	// A port that may have any service: ssh does not run unless asked to.
 	want.stderr = "knock.sh: knocked at 192.0.2.2: connect to tcp/8443 within 10s\n"
-	s.comeIn(t, 2, func() outcome { return s.run(t, m, 2, at.String()) }, want, at)
+	s.openDoor(t, 2, func() outcome { return s.run(t, m, 2, at.String()) }, want, at)
 	s.expectAnswer(t, "tcp", netip.AddrPortFrom(at, 8443))
 }
 
@@ -189,7 +189,7 @@ func TestName(t *testing.T) {
 				args = args[1:]
 			}
 			want := outcome{fmt.Sprintf("%q\n0 attempts left\n%s\n", args, greeting), "", remoteStatus}
-			s.comeIn(t, 0, run, want, test.at, policy.Port{Protocol: policy.TCP, Number: 22})
+			s.openDoor(t, 0, run, want, test.at, policy.Port{Protocol: policy.TCP, Number: 22})
 		})
 	}
 }

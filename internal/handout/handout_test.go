@@ -30,7 +30,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(archive.Comment) == 0 || len(archive.Files) == 0 || archive.Files[0].Name != "policy.yaml" {
-				t.Fatalf("%s does not say what it is about, or has no policy", file)
+				t.Fatalf("%s has no comment that describes it, or has no policy", file)
 			}
 			p := parse(t, string(archive.Files[0].Data))
 			got := &txtar.Archive{Comment: archive.Comment, Files: archive.Files[:1:1]}
@@ -50,7 +50,7 @@ func TestGolden(t *testing.T) {
 				return
 			}
 			if d := cmp.Diff(string(txtar.Format(archive)), string(txtar.Format(got))); d != "" {
-				t.Errorf("%s differs (-want +got); -update writes it anew:\n%s", file, d)
+				t.Errorf("%s differs (-want +got); -update writes it:\n%s", file, d)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ import (
 	"postern/internal/policy"
 )
 
-// The test's own program plays ssh for the scripts: see actAsSSH.
+// The test binary acts as ssh for the scripts: see actAsSSH.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "ssh" {
 		os.Exit(actAsSSH(os.Args[1:]))
@@ -29,12 +29,12 @@ func TestMain(m *testing.M) {
 	lab.Main(m.Run)
 }
 
-// remoteStatus is what ssh exits with here, as if a remote command had.
+// remoteStatus is the exit status of this ssh, as if from a remote command.
 const remoteStatus = 7
 
-// actAsSSH connects, and prints what it was told, how many connection attempts
-// of earlier programs are still going on, and what the service says. It knows
-// no -G, like other programs of this name.
+// actAsSSH connects. It prints its arguments, how many connection attempts of
+// earlier programs are still pending, and the greeting of the service. It does
+// not support -G, like some other programs of this name.
 func actAsSSH(args []string) int {
 	if args[0] == "-G" {
 		return 255
@@ -169,7 +169,7 @@ func (s *scene) giveBack(t *testing.T, port uint16) {
 	}
 }
 
-// opening chooses what a firewall would take for a knock.
+// opening reports whether a firewall would treat the packet as a knock.
 func opening(p *packet.Packet) bool {
 	switch {
 	case p.TCP != nil:
@@ -180,7 +180,7 @@ func opening(p *packet.Packet) bool {
 	return p.UDP != nil
 }
 
-// sent lists what the client has sent since it was last asked, with the family.
+// sent returns what the client has sent since the last call, with the family.
 func (s *scene) sent(t *testing.T) []string {
 	t.Helper()
 	captured, err := s.wire.Drain()
@@ -204,15 +204,15 @@ func (s *scene) sent(t *testing.T) []string {
 	return all
 }
 
-// tries is how often a script may come in. It races the kernel, which sends a SYN
-// again after a second: on a machine that has no time for it, it loses. What is
-// wrong with a script is wrong every time.
+// tries is how often a script may try to open a door. It races the kernel,
+// which retransmits a SYN after a second, and loses on a machine that is too
+// busy. A faulty script fails every time.
 const tries = 5
 
-// comeIn runs a script until it comes in, and tells what was wrong the last time:
-// got is not want, or a knock was not one packet, or not in order, or something
-// else was sent but what came after.
-func (s *scene) comeIn(t *testing.T, door int, run func() outcome, want outcome, at netip.Addr, after ...policy.Port) {
+// openDoor runs a script until it opens a door, and otherwise reports the last
+// failure: got is not want, a knock was not one packet or not in order, or
+// other packets were sent than after.
+func (s *scene) openDoor(t *testing.T, door int, run func() outcome, want outcome, at netip.Addr, after ...policy.Port) {
 	t.Helper()
 	var wrong string
 	for range tries {
@@ -228,10 +228,10 @@ func (s *scene) comeIn(t *testing.T, door int, run func() outcome, want outcome,
 			return
 		}
 	}
-	t.Errorf("in none of %d tries; in the last: %s", tries, wrong)
+	t.Errorf("failed %d times; the last time: %s", tries, wrong)
 }
 
-// inOrder is what a script must send: a door's knocks, and what comes after.
+// inOrder returns what a script must send: a door's knocks, and then after.
 func (s *scene) inOrder(door int, at netip.Addr, after ...policy.Port) []string {
 	var want []string
 	for _, ports := range [][]policy.Port{s.policy.Doors[door].Knock.Sequence, after} {
@@ -249,12 +249,12 @@ func familyOf(a netip.Addr) string {
 	return "-6"
 }
 
-// A machine is what a client has to run a script: a shell, and programs, each
-// under the name by which scripts find it. Nothing else is there.
+// A machine is what a client has to run a script: a shell and programs, under
+// the names by which scripts find them.
 type machine struct {
 	name     string
 	shell    []string
-	programs map[string]string // name: the program that it is
+	programs map[string]string // name: the program behind it
 }
 
 var machines = []machine{
@@ -265,7 +265,7 @@ var machines = []machine{
 		"busybox": "busybox", "sleep": "busybox", "nc": "busybox", "ping": "busybox", "ping6": "busybox", "nslookup": "busybox"}},
 }
 
-// with is a machine that has one more program.
+// with returns a machine with one more program.
 func with(m machine, name, program string) machine {
 	m.name += " and " + name
 	m.programs = maps.Clone(m.programs)
@@ -273,7 +273,7 @@ func with(m machine, name, program string) machine {
 	return m
 }
 
-// program is one that stands for what cannot be had here.
+// program writes a script that stands in for a program which is not installed.
 func program(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
@@ -283,8 +283,8 @@ func program(t *testing.T, text string) string {
 	return path
 }
 
-// install makes the folder that is the machine's PATH, with our ssh in it, and
-// gives the words that run a door's script there.
+// install creates the directory that is the machine's PATH, with our ssh in it.
+// It returns the words that run a door's script there.
 func (m *machine) install(t *testing.T, d *policy.Door) (folder string, words []string) {
 	t.Helper()
 	folder = t.TempDir()
@@ -315,8 +315,8 @@ func (m *machine) install(t *testing.T, d *policy.Door) (folder string, words []
 	return folder, append(words, script)
 }
 
-// look finds a program. That one is missing is a failure: scripts/install-test-tools
-// installs them.
+// look finds a program. A missing program is a failure:
+// scripts/install-test-tools installs them.
 func look(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -329,7 +329,7 @@ func look(t *testing.T, program string) string {
 	return path
 }
 
-// run runs a door's script on a machine that is the client.
+// run runs a door's script on the client, with a machine's programs.
 func (s *scene) run(t *testing.T, m *machine, door int, args ...string) outcome {
 	t.Helper()
 	folder, words := m.install(t, &s.policy.Doors[door])
@@ -339,7 +339,7 @@ func (s *scene) run(t *testing.T, m *machine, door int, args ...string) outcome 
 	return finish(t, cmd)
 }
 
-// outcome is what comes of a program.
+// outcome is the result of a program.
 type outcome struct {
 	stdout, stderr string
 	status         int

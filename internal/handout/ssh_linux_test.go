@@ -49,7 +49,7 @@ func TestSSH(t *testing.T) {
 				login := run
 				run = func() outcome { login(); return want }
 			}
-			s.comeIn(t, 0, run, want, host.at, policy.Port{Protocol: policy.TCP, Number: 22})
+			s.openDoor(t, 0, run, want, host.at, policy.Port{Protocol: policy.TCP, Number: 22})
 		})
 	}
 }
@@ -65,7 +65,7 @@ func (s *scene) elsewhere(t *testing.T, file, inPlaceOf, path string, words []st
 }
 
 // startSSHD starts sshd on the server and waits until it listens. The keys are
-// in the folder: user and known_hosts are the client's.
+// in the directory keys; user and known_hosts are the client's.
 func (s *scene) startSSHD(t *testing.T, keys string) {
 	t.Helper()
 	for _, name := range []string{"host", "user"} {
@@ -79,7 +79,7 @@ func (s *scene) startSSHD(t *testing.T, keys string) {
 	}
 	for name, text := range map[string]string{
 		"known_hosts": fmt.Sprintf("%s,%s %s", s.at.Addr4(), s.at.Addr6(), public),
-		// The keys lie in a folder for temporary files, which sshd would not trust.
+		// The keys are in a temporary directory, which sshd would not trust.
 		"sshd_config": fmt.Sprintf("Port 22\nHostKey %[1]s/host\nAuthorizedKeysFile %[1]s/user.pub\nStrictModes no\n"+
 			"PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\n", keys),
 	} {
@@ -91,7 +91,7 @@ func (s *scene) startSSHD(t *testing.T, keys string) {
 	if err != nil {
 		sshd = "/usr/sbin/sshd" // not in an ordinary user's PATH
 	}
-	// sshd wants a folder in /run. It gets a /run of its own.
+	// sshd needs a directory in /run. It gets a /run of its own.
 	cmd := s.server.Command(t.Context(), "sh", "-c", `mount -t tmpfs run /run && mkdir -m 755 /run/sshd && exec "$0" -D -e -f "$1"`,
 		sshd, filepath.Join(keys, "sshd_config"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}

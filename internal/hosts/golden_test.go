@@ -38,7 +38,7 @@ func TestBad(t *testing.T) {
 			t.Fatalf("error is a %T, not an *InvalidError: %v", err, err)
 		}
 		if invalid.Kind != "hosts file" {
-			t.Errorf("it is spoken of as a %s", invalid.Kind)
+			t.Errorf("it is called a %s", invalid.Kind)
 		}
 		documenttest.Pointed(t, data, invalid)
 		return err.Error() + "\n"

@@ -132,7 +132,7 @@ func address(text string) (string, *document.Fault) {
 	case isURL && strings.EqualFold(scheme, "postern"):
 		return wrong("is a link", "add it with \"postern add LINK\"")
 	case isURL, strings.Contains(text, "/"):
-		return wrong("is no host", example)
+		return wrong("is not a host", example)
 	case p.User != "" && p.Port != "":
 		return wrong("has a user and a port", fmt.Sprintf("write %s alone, the user as \"user: %s\" and the port as \"port: %s\"",
 			document.Short(p.Host), document.Short(p.User), document.Short(p.Port)))
@@ -182,7 +182,7 @@ func SplitDestination(text string) Destination {
 // zone rejects zones that cannot be interface names.
 func zone(a netip.Addr) *document.Fault {
 	if strings.ContainsFunc(a.Zone(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/"'\%[]`, r) }) {
-		return document.NewFault(fmt.Sprintf("address %s has a zone that is no interface", document.Quoted(a.String())),
+		return document.NewFault(fmt.Sprintf("address %s has a zone that is not an interface name", document.Quoted(a.String())),
 			"name an interface after the %, as in fe80::1%eth0")
 	}
 	return nil

@@ -261,11 +261,11 @@ func TestParseErrors(t *testing.T) {
 	}{
 		{nil, "empty"},
 		{[]byte{0x50}, "IP version 5"},
-		{whole[:19], "19 octets are no IPv4 header"},
+		{whole[:19], "19 octets are too short for an IPv4 header"},
 		{whole[:len(whole)-1], "IPv4 header of 24 octets in a packet of 96, of which 95 are here"},
 		{change(whole, 0, 0x44), "IPv4 header of 16 octets"},
 		{change(whole, 3, 23), "in a packet of 23"},
-		{whole6[:39], "39 octets are no IPv6 header"},
+		{whole6[:39], "39 octets are too short for an IPv6 header"},
 		{whole6[:len(whole6)-1], "IPv6 packet of 60 octets, of which 59 are here"},
 	} {
 		if p, err := Parse(test.octets); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -42,7 +42,7 @@ func Parse(b []byte) (*Packet, error) {
 
 func (p *Packet) parseV4(b []byte) (body []byte, err error) {
 	if len(b) < v4HeaderLen {
-		return nil, fmt.Errorf("packet: %d octets are no IPv4 header, which has 20", len(b))
+		return nil, fmt.Errorf("packet: %d octets are too short for an IPv4 header, which has 20", len(b))
 	}
 	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
 	if header < v4HeaderLen || header > total || total > len(b) {
@@ -68,7 +68,7 @@ func (p *Packet) parseV4(b []byte) (body []byte, err error) {
 
 func (p *Packet) parseV6(b []byte) (body []byte, err error) {
 	if len(b) < v6HeaderLen {
-		return nil, fmt.Errorf("packet: %d octets are no IPv6 header, which has 40", len(b))
+		return nil, fmt.Errorf("packet: %d octets are too short for an IPv6 header, which has 40", len(b))
 	}
 	total := v6HeaderLen + int(binary.BigEndian.Uint16(b[4:]))
 	if total > len(b) {

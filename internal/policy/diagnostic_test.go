@@ -77,8 +77,8 @@ func TestDiagnoseAnywhere(t *testing.T) {
 		}
 	}
 	// A policy built in code has no text.
-	d := new(Policy).Diagnose(Position{Line: 3, Column: 4}, "wrong", "mend it")
-	if got := d.String(); got != "3:4: wrong\nhint: mend it" {
+	d := new(Policy).Diagnose(Position{Line: 3, Column: 4}, "wrong", "fix it")
+	if got := d.String(); got != "3:4: wrong\nhint: fix it" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -100,9 +100,9 @@ func blocks(text string) []string {
 	return names
 }
 
-// naming returns the number of the first line, counted from 1, that begins a
+// lineNaming returns the number of the first line, counted from 1, that begins a
 // block which names the host, or 0. Patterns are not expanded.
-func naming(text, name string) int {
+func lineNaming(text, name string) int {
 	for i, line := range lines(text) {
 		if d := parse(line); d.keyword == "host" && slices.Contains(d.args, name) {
 			return i + 1

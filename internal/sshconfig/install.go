@@ -13,9 +13,8 @@ import (
 // fileName is the file with our blocks, beside the user's own configuration.
 const fileName = "postern.conf"
 
-const preface = `# Ways through doors, written by "postern ssh-config --install", which replaces
-# the block of the host that it is told, and leaves the rest alone. To take a host
-# out, delete its block.
+const preface = `# Hosts behind doors, written by "postern ssh-config --install". It replaces only
+# the block of the host that it is given. To remove a host, delete its block.
 `
 
 // Dir returns the directory of this user's ssh configuration. Like ssh, it
@@ -64,13 +63,13 @@ func Install(folder string, h *Host) (*Installed, error) {
 	}
 	done.Included, err = change(done.Config, func(text string) string {
 		text = included(text, folder)
-		done.OtherBlock = naming(text, h.Name)
+		done.OtherBlock = lineNaming(text, h.Name)
 		return text
 	})
 	return done, err
 }
 
-// change replaces the text of a file by what anew returns for it.
-func change(path string, anew func(string) string) (changed bool, err error) {
-	return rewrite.File(path, rewrite.KeepMode, func(old []byte) ([]byte, error) { return []byte(anew(string(old))), nil })
+// change replaces the text of a file by what edit returns for it.
+func change(path string, edit func(string) string) (changed bool, err error) {
+	return rewrite.File(path, rewrite.KeepMode, func(old []byte) ([]byte, error) { return []byte(edit(string(old))), nil })
 }

@@ -34,7 +34,7 @@ func Golden(t *testing.T, folder, input, want string, run func(t *testing.T, dat
 				t.Fatal(err)
 			}
 			if len(strings.TrimSpace(string(archive.Comment))) == 0 {
-				t.Errorf("%s does not say what it is about", file)
+				t.Errorf("%s has no comment that describes it", file)
 			}
 			got := run(t, first(t, archive, input))
 			if *update {
@@ -48,7 +48,7 @@ func Golden(t *testing.T, folder, input, want string, run func(t *testing.T, dat
 				t.Fatalf("%s has no second file %q: run the test with -update, and read what it wrote", file, want)
 			}
 			if diff := cmp.Diff(string(archive.Files[1].Data), got); diff != "" {
-				t.Errorf("%s differs (-want +got); -update writes it anew:\n%s", want, diff)
+				t.Errorf("%s differs (-want +got); -update writes it:\n%s", want, diff)
 			}
 		})
 	}
@@ -67,7 +67,7 @@ func first(t *testing.T, archive *txtar.Archive, input string) []byte {
 	case strings.HasSuffix(f.Name, ".quoted"):
 		text, err := strconv.Unquote(strings.TrimSpace(string(f.Data)))
 		if err != nil {
-			t.Fatalf("%s is no Go string: %v", f.Name, err)
+			t.Fatalf("%s is not a Go string: %v", f.Name, err)
 		}
 		return []byte(text)
 	}

@@ -70,8 +70,8 @@ func (y try) probe(t *testing.T) probe {
 	return s
 }
 
-// told says what the model expects, as the tests write it.
-func told(v outcome) string {
+// verdictOf returns an outcome in the words of the tests.
+func verdictOf(v outcome) string {
 	text := string(v.kind)
 	if v.kind == input {
 		text = [...]string{1: "again", 2: "admitted", 3: "moved", 4: "begun"}[v.verdict.Rule]
@@ -118,7 +118,7 @@ func TestModel(t *testing.T) {
 			try{port: "udp/53", sport: 4, want: "admitted, in"},
 			try{port: "udp/53", sport: 4, want: "known flow, in"},
 		)},
-		{name: "answered: the same, but for UDP, which nobody answers", parameters: recipe, tries: opened(
+		{name: "answered: the same, except UDP, which nobody answers", parameters: recipe, tries: opened(
 			try{port: "22", sport: 3, want: "admitted, in"},
 			try{port: "22", sport: 3, seq: 1, want: "known flow, in"},
 			try{port: "22", sport: 3, flags: packet.FIN | packet.ACK, want: "known flow, in"},
@@ -182,7 +182,7 @@ func TestModel(t *testing.T) {
 			o := modelOf(t, test.parameters, test.posture, text)
 			for i, y := range test.tries {
 				at := time.Duration(i) * time.Millisecond
-				if got := told(o.step(span{from: at, to: at}, y.probe(t))); got != y.want {
+				if got := verdictOf(o.step(span{from: at, to: at}, y.probe(t))); got != y.want {
 					t.Errorf("packet %d, %s: %s, want %s", i+1, y.probe(t), got, y.want)
 				}
 			}

@@ -118,7 +118,7 @@ func TestSubjectClassic(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p.classic && m.Parameters != recipe {
-			t.Fatalf("this is no recipe:\n%s", p.text())
+			t.Fatalf("this is not the recipe:\n%s", p.text())
 		}
 		if m.Parameters == recipe {
 			got++

@@ -15,8 +15,8 @@ var undrawn = map[string]string{
 	"Door.Masquerade": "as Forward",
 }
 
-// TestPlansDrawEveryKey fails when a policy can say something that the suite never
-// asks a backend for.
+// TestPlansDrawEveryKey fails if a policy can have something that the suite never
+// draws.
 func TestPlansDrawEveryKey(t *testing.T) {
 	values := map[string]map[string]bool{}
 	var note func(name string, v reflect.Value)

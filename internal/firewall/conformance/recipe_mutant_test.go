@@ -35,9 +35,9 @@ func (b recipeMutant) Apply(m *automaton.Machine) error {
 	return nil
 }
 
-// recipeMutants are faults in what such a backend has parameters for, and in how it
-// remembers. The kernel keeps lists of senders as they were made, so that what is wrong
-// with one needs another name.
+// recipeMutants are faults in what such a backend has parameters for, and in how
+// it remembers. The kernel keeps a list of senders as it was made, so a fault in
+// one needs another name.
 var recipeMutants = []struct {
 	fault string
 	edit  func(string) string
@@ -47,14 +47,14 @@ var recipeMutants = []struct {
 	{"a grant for one connection admits more", edit(`(?m)-m recent --remove --name POSTERN-OPEN\S+ --mask \S+ --rsource -j RETURN$`, "-j RETURN")},
 	{"a datagram that was admitted is not known again", edit(`(?m)^.*--ctstatus CONFIRMED -j RETURN\n`, "")},
 	{"nothing that was admitted is known again", edit(`(?m)^.*--ctstat(us CONFIRMED|e (?:RELATED,)?ESTABLISHED) -j RETURN\n`, "")},
-	{"an ACK is no knock by the recipe", edit(`(?m)^(-A POSTERN-INPUT) (-g POSTERN-KNOCKING)$`, "$1 -p tcp -m tcp ! --syn -j DROP\n$1 $2")},
-	{"an ACK is a knock by other rules", edit(`(?m)^.* ! --tcp-flags FIN,SYN,RST,ACK SYN .*\n`, "")},
+	{"an ACK does not knock in the recipe", edit(`(?m)^(-A POSTERN-INPUT) (-g POSTERN-KNOCKING)$`, "$1 -p tcp -m tcp ! --syn -j DROP\n$1 $2")},
+	{"an ACK knocks with other rules", edit(`(?m)^.* ! --tcp-flags FIN,SYN,RST,ACK SYN .*\n`, "")},
 	{"the budget of first knocks is too large", edit(`burst 20 (--hashlimit-mode srcip --hashlimit-name POSTERN)`, "burst 23 ${1}MANY")},
 	{"a mask is forgotten", edit(`(--name POSTERN-\S+)-(?:24|64)(\S*) --mask (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::) `, "$1$2 ")},
 }
 
-// TestRecipeFaults proves that the suite finds faults in rules with other parameters,
-// too. Searching for them is mostly waiting, so that it is done for several at once.
+// TestRecipeFaults proves that the suite finds faults in rules with other
+// parameters, too. The search mostly waits, so several run at once.
 func TestRecipeFaults(t *testing.T) {
 	const atOnce = 6
 	slots := make(chan struct{}, atOnce)
