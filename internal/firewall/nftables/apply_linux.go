@@ -97,7 +97,7 @@ func (Backend) Remove() error {
 	})
 }
 
-// retry repeats what failed because somebody else changed the firewall at the
+// retry repeats what failed because others changed the firewall at the
 // same moment, or because an element ran out while it was being deleted.
 func retry(f func() error) error {
 	var err error
@@ -137,10 +137,10 @@ func unsupported(err error) error {
 	}
 }
 
-// ours tells whether our table is there, and which generation of the kernel's
+// ours reports whether our table is there, and which generation of the kernel's
 // rules says so.
 func ours(conn *nft.Conn) (generation uint32, found bool, err error) {
-	// The first question is the one whose error tells what is wrong.
+	// The first question is the one whose error says what is wrong.
 	if _, err := conn.ListTablesOfFamily(nft.TableFamilyINet); err != nil {
 		if errors.Is(err, unix.EINVAL) { // nfnetlink's word for a subsystem that it lacks
 			return 0, false, unsupported(err)
@@ -205,8 +205,8 @@ func (r *Ruleset) replace(m *automaton.Machine, live host.Flows, leaveStale bool
 	return b.commit(generation)
 }
 
-// clear deletes, in the transaction, all that is loaded but what stays, of which
-// it gives the names. Beside the sets that packets change, that is
+// clear deletes, in the transaction, all that is loaded but what stays, and returns
+// the names of that. Besides the sets that packets change, these stay:
 //
 //   - the chains that the kernel calls: taking one out and putting it back would
 //     leave a moment without it;
@@ -226,7 +226,7 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	// Verdict maps refer to chains, and must go before them.
 	for _, loaded := range sets {
 		if loaded.Anonymous {
-			continue // of a rule that somebody has put here; it goes with it
+			continue // of a rule that others have put here; it goes with it
 		}
 		i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == loaded.Name })
 		if i < 0 || !(r.sets[i].earned() || r.sets[i].isMap()) || !r.sets[i].same(loaded) {
@@ -248,7 +248,7 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	}
 	for _, loaded := range chains {
 		if loaded.Table.Name != Table || strings.HasPrefix(loaded.Name, "__chain") {
-			continue // the latter go with the rule that jumps there, which is somebody else's
+			continue // the latter go with the rule that jumps there, which is others'
 		}
 		if c := wanted[loaded.Name]; c != nil && c.same(loaded) {
 			kept["chain "+loaded.Name] = true
@@ -278,12 +278,12 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	return kept, nil
 }
 
-// earned tells whether what the kernel holds in the set outlives the rules.
+// earned reports whether what the kernel holds in the set outlives the rules.
 func (s *set) earned() bool { return s.timeout }
 
 func (s *set) isMap() bool { return s.data != nil || s.verdict }
 
-// same tells whether a loaded set is made as this one is.
+// same reports whether a loaded set is made as this one is.
 func (s *set) same(loaded *nft.Set) bool {
 	key := s.keyType()
 	data := nft.TypeVerdict
@@ -295,7 +295,7 @@ func (s *set) same(loaded *nft.Set) bool {
 		s.timeout == loaded.HasTimeout && s.dynamic == loaded.Dynamic && s.size == loaded.Size
 }
 
-// same tells whether a loaded chain is called by the kernel as this one is.
+// same reports whether a loaded chain is called by the kernel as this one is.
 func (c *chain) same(loaded *nft.Chain) bool {
 	if c.base == nil {
 		return loaded.Hooknum == nil
@@ -304,9 +304,9 @@ func (c *chain) same(loaded *nft.Chain) bool {
 		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
 }
 
-// forget deletes the grants in a set that stays which nobody would get today: for
+// forget deletes the grants in a set that stays which a source would not get today: for
 // a service that is gone or has become of another kind, for longer than any door
-// gives, or to a source that no door welcomes. Progress is left to run out, as
+// grants, or to a source that no door accepts. Progress is left to run out, as
 // there may be a million of it; a state's name never comes to mean anything else.
 func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 	for _, f := range families {
@@ -324,7 +324,7 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 		}
 		var stale []entry
 		for _, g := range grants {
-			if !gives(m, kind, g) {
+			if !grantable(m, kind, g) {
 				stale = append(stale, entry{element: elementOf(addrPart(g.Source), idPart(uint32(g.Service)))})
 			}
 		}
@@ -333,8 +333,8 @@ func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
 	return nil
 }
 
-// gives tells whether any door of the machine could have given the grant.
-func gives(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
+// grantable reports whether any door of the machine could have made the grant.
+func grantable(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
 	for i := range m.Doors {
 		d := &m.Doors[i]
 		welcome := len(d.From) == 0 || slices.ContainsFunc(d.From, m.Policy.Source.Prefix(g.Source).Overlaps)

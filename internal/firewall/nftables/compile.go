@@ -42,11 +42,11 @@ type compiler struct {
 	doors                             []*chain // as the machine's
 }
 
-// Compile gives the rule set that runs a machine. It is pure: the same machine
-// gives the same rule set everywhere.
+// Compile returns the rule set that runs a machine. It is pure: the same machine
+// has the same rule set everywhere.
 func Compile(m *automaton.Machine) *Ruleset {
 	c := &compiler{Ruleset: &Ruleset{}, m: m, p: m.Policy}
-	c.name = c.newSet(&set{name: "rule_set", doc: "Nothing; its comment tells which rule set this is.", key: []datatype{nft.TypeClassID}})
+	c.name = c.newSet(&set{name: "rule_set", doc: "Nothing; its comment names the rule set.", key: []datatype{nft.TypeClassID}})
 	c.liveSets()
 	c.services()
 	c.hooks()
@@ -101,7 +101,7 @@ func (c *compiler) source(f family) field { return saddr(f, c.sourceBits(f)) }
 
 func (c *compiler) sourceBits(f family) int { return c.p.Source.Prefix(sample[f]).Bits() }
 
-// has tells whether any service is of the protocol.
+// has reports whether any service is of the protocol.
 func (c *compiler) has(p policy.Protocol) bool {
 	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Port.Protocol == p })
 }
@@ -123,7 +123,7 @@ const DivertPriority = -105
 // hooks makes the chains that the kernel calls.
 func (c *compiler) hooks() {
 	if len(c.p.Interfaces) > 0 {
-		c.interfaces = c.newSet(&set{name: "interfaces", doc: "Where the policy holds.", key: []datatype{nft.TypeIFName}})
+		c.interfaces = c.newSet(&set{name: "interfaces", doc: "The interfaces that the policy is about.", key: []datatype{nft.TypeIFName}})
 		for _, name := range c.p.Interfaces {
 			e := elementOf(part{fmt.Sprintf("%q", name), nameBytes(name)})
 			c.interfaces.elements = append(c.interfaces.elements, e)
@@ -135,16 +135,16 @@ func (c *compiler) hooks() {
 		return ch
 	}
 	c.syn = hook("syn", "New TCP connections to this host. They are judged before conntrack sees them, so that a\n"+
-		"scan leaves nothing behind, and before anybody's DNAT.",
+		"scan leaves nothing behind, and before any DNAT.",
 		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -300, "raw")
-	c.packet = hook("packet", "UDP packets and echo requests that belong to no known flow.",
+	c.packet = hook("packet", "UDP packets and echo requests of no known flow.",
 		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -150, "mangle")
-	c.input = hook("input", "What reaches this host. It trusts nothing that came before: only what is known here, or\n"+
-		"was admitted, gets in.",
+	c.input = hook("input", "What reaches this host. It does not rely on earlier chains: only known connections and\n"+
+		"admitted packets are let in.",
 		nft.ChainTypeFilter, nft.ChainHookInput, "input", 0, "filter")
 	if c.p.Posture == policy.Guard && c.p.Cover.LooksIdle() {
-		c.idle = hook("idle", "Ports with nothing behind them, when nobody else has wanted the packet. The kernel would\n"+
-			"answer too, but not in quite the same words as the hidden services.",
+		c.idle = hook("idle", "Ports with nothing behind them, after all other rules. The kernel would answer too, but\n"+
+			"its answers differ in details from those of the hidden services.",
 			nft.ChainTypeFilter, nft.ChainHookInput, "input", 200, "200")
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forward.IsValid() }) {
@@ -152,7 +152,7 @@ func (c *compiler) hooks() {
 			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", DivertPriority, "dstnat - 5")
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Masquerade }) {
-		c.reply = hook("reply", "Services whose host has no way back but through this one.",
+		c.reply = hook("reply", "Services whose host can answer only through this one.",
 			nft.ChainTypeNAT, nft.ChainHookPostrouting, "postrouting", 100, "srcnat")
 	}
 }
@@ -167,28 +167,28 @@ func (c *compiler) governed() statement {
 
 // ending makes the chains that packets end in.
 func (c *compiler) ending() {
-	c.pass = c.newChain("pass", "What may go on, as it came.")
+	c.pass = c.newChain("pass", "Accepted, as it came.")
 	c.pass.add(carryID(0))
 	c.pass.add(accept)
 
-	covered := c.newCounter("covered")
-	shut := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
-	shut.add(count(covered))
+	refused := c.newCounter("covered")
+	refuse := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
+	refuse.add(count(refused))
 	if c.idle != nil {
-		shut.add(hasOptions, drop)
+		refuse.add(hasOptions, drop)
 	}
 	if c.p.Cover.Answers() {
 		// conntrack calls invalid what belongs to a connection and does not
 		// fit its window. A bare ACK of no connection is new to it
 		// (nf_conntrack_tcp_loose), so that a scan does not come this way;
 		// where that is turned off, no such port answers a bare ACK.
-		shut.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
+		refuse.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
 	}
-	shut.answer(c.p.Cover)
-	shut.add(drop)
-	c.cover, c.refuse = shut, shut
+	refuse.answer(c.p.Cover)
+	refuse.add(drop)
+	c.cover, c.refuse = refuse, refuse
 	if c.p.Posture == policy.Guard {
-		c.guard(shut)
+		c.guard(refuse)
 	}
 }
 
@@ -207,10 +207,10 @@ func (ch *chain) answer(c policy.Cover) {
 	}
 }
 
-// guard covers the hidden services only.
-func (c *compiler) guard(shut *chain) {
-	c.refuse = c.newChain("hidden", "What is not admitted. Only the hidden services are covered; the rest of the host is left\nalone.")
-	c.onService(c.refuse, goTo(shut))
+// guard refuses packets to the hidden services only.
+func (c *compiler) guard(refuse *chain) {
+	c.refuse = c.newChain("hidden", "What is not admitted. Only the hidden services refuse it; the rest of the host is left\nalone.")
+	c.onService(c.refuse, goTo(refuse))
 	c.refuse.add(goTo(c.pass))
 	c.cover = c.refuse
 	if !c.p.Cover.LooksIdle() {
@@ -218,8 +218,8 @@ func (c *compiler) guard(shut *chain) {
 	}
 	// An answer must look like that of a port with nothing behind it, also to
 	// the rules of others: the SYN is refused where conntrack knows it, as it
-	// knows those to idle ports, but where nobody's DNAT has had it yet.
-	c.cover = c.newChain("guard", "What is not admitted, before conntrack. TCP is refused behind it, in the chain late.")
+	// knows those to idle ports, but before any DNAT.
+	c.cover = c.newChain("guard", "What is not admitted, before conntrack. TCP is refused after it, in the chain late.")
 	c.cover.add(isProto(policy.TCP), goTo(c.pass))
 	c.cover.add(goTo(c.refuse))
 	c.late = c.newChain("late", "A new connection to a hidden service: only what was admitted goes on.")
@@ -231,7 +231,7 @@ func (c *compiler) allowed() {
 		return
 	}
 	c.allow = c.newChain("allow", "What needs no knock.")
-	c.allowOriginal = c.newChain("allow_original", "The same, by the port that was asked for before anybody's DNAT.")
+	c.allowOriginal = c.newChain("allow_original", "The same, by the port that was asked for before any DNAT.")
 	for i := range c.p.Allow {
 		a := &c.p.Allow[i]
 		for _, condition := range conditions(a, port) {
@@ -243,7 +243,7 @@ func (c *compiler) allowed() {
 	}
 }
 
-// conditions gives what an allow entry asks for, as the beginnings of one rule
+// conditions returns what an allow entry asks for, as the beginnings of one rule
 // or two (ICMP differs between the families).
 func conditions(a *policy.Allow, to field) [][]statement {
 	var common []statement
@@ -287,7 +287,7 @@ var logRate = rate{n: 10, unit: expr.LimitTimeSecond, burst: 20}
 // kernel counts it down under a lock.
 var oneUse = rate{n: 1, unit: expr.LimitTimeWeek, burst: 2}
 
-// longestForfeit gives the longest time that a grant for a forfeit service may live.
+// longestForfeit returns the longest time that a grant for a forfeit service may live.
 func (c *compiler) longestForfeit() time.Duration {
 	var longest time.Duration
 	for i := range c.m.Doors {
@@ -304,7 +304,7 @@ var manyUses = rate{
 	n: uint64(automaton.Connections.Rate), unit: expr.LimitTimeSecond, burst: uint32(automaton.Connections.Burst),
 }
 
-// timeouts gives the different step timeouts, shortest first.
+// timeouts returns the different step timeouts, shortest first.
 func (c *compiler) timeouts() []time.Duration {
 	var all []time.Duration
 	for i := range c.m.States {

@@ -24,23 +24,23 @@ func (r repeated) emit(k *known) {
 	}
 }
 
-// surely repeats the deletion of an element that lives for at least so long.
+// deleteReliably repeats the deletion of an element that lives for at least so long.
 //
 // Since Linux 6.8 a deletion by a packet takes the first element of the key,
-// also one that has run out and that the kernel has not collected yet, and then
+// also one that has expired and that the kernel has not collected yet, and then
 // leaves the one that lives. As a rule the newest element is the first; but when
 // the kernel makes a set's hash table anew, their order is turned round. It does
 // so when the table grows, and whenever 16 elements of one key, dead or alive,
 // have come together: one client that knocks and resets is enough. Its source
 // then stayed where it was, in spite of a wrong port or of its next knock.
 //
-// Elements are collected every second; so many can have run out since.
-func surely(c change, lifetime time.Duration) statement {
+// Elements are collected every second; so many can have expired since.
+func deleteReliably(c change, lifetime time.Duration) statement {
 	const collected = 1250 * time.Millisecond
 	return repeated{c, 2 + int(collected/lifetime)}
 }
 
-// shortestGrant gives the shortest time that any grant lives.
+// shortestGrant returns the shortest time that any grant lives.
 func (c *compiler) shortestGrant() time.Duration {
 	shortest := c.m.Doors[0].OpenFor
 	for i := range c.m.Doors {
@@ -49,10 +49,10 @@ func (c *compiler) shortestGrant() time.Duration {
 	return shortest
 }
 
-// shortestStay gives the shortest time that a source may be part-way.
+// shortestStay returns the shortest time that a source may stay in a state.
 func (c *compiler) shortestStay() time.Duration {
 	if all := c.timeouts(); len(all) > 0 {
 		return all[0]
 	}
-	return time.Hour // no source ever is
+	return time.Hour // there is no state
 }

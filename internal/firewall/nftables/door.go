@@ -26,7 +26,7 @@ func (c *compiler) doorChains() {
 		d := &c.m.Doors[i]
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
 		c.doors[i] = ch
-		c.welcome(ch, d)
+		c.restrict(ch, d)
 		ch.add(count(c.newCounter("door_" + d.Name)))
 		if c.p.Log.Target != policy.LogNone {
 			ch.add(logRate, logLine(c.p.Log, "Knock accepted!: "+d.Name+" "))
@@ -50,17 +50,17 @@ func (c *compiler) doorChains() {
 	}
 }
 
-// grantKey tells what a door grants: the same for doors that grant the same.
+// grantKey identifies what a door grants: the same for doors that grant the same.
 func grantKey(d *automaton.Door) string { return fmt.Sprint(d.Services, d.OpenFor) }
 
-// opened gives the state that the door leaves a source in, or nil.
+// opened returns the state that the door leaves a source in, or nil.
 func (c *compiler) opened(door int) *automaton.State {
 	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
 	return c.m.State(c.m.Edges[i].To)
 }
 
-// welcome covers those who may not have the door's grants.
-func (c *compiler) welcome(ch *chain, d *automaton.Door) {
+// restrict refuses sources that may not have the door's grants.
+func (c *compiler) restrict(ch *chain, d *automaton.Door) {
 	from := prefixes(d.From)
 	for _, f := range families {
 		switch {
@@ -68,7 +68,7 @@ func (c *compiler) welcome(ch *chain, d *automaton.Door) {
 			ch.add(isFamily(f), goTo(c.cover))
 		case len(from[f]) > 0:
 			s := c.newSet(&set{
-				name: "from_" + d.Name + "_" + f.suffix(), doc: "Who may knock at the door " + d.Name + ".",
+				name: "from_" + d.Name + "_" + f.suffix(), doc: "The networks that may knock at the door " + d.Name + ".",
 				key: []datatype{f.datatype()}, interval: true,
 			})
 			for _, p := range from[f] {
@@ -78,11 +78,11 @@ func (c *compiler) welcome(ch *chain, d *automaton.Door) {
 		}
 	}
 	// Raw prerouting comes before the kernel's own checks of the source.
-	ch.say("No sender at all: a multicast, broadcast or local source.", fromNoUnicast, goTo(c.cover))
+	ch.say("A multicast, broadcast or local source is not a sender.", fromNoUnicast, goTo(c.cover))
 }
 
-// grant gives the source the door's grants, none of which lives shorter than
-// shortest, and covers the packet.
+// grant returns the source the door's grants, none of which lives shorter than
+// shortest, and refuses the packet.
 func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 	for _, i := range d.Services {
 		s := &c.m.Services[i]
@@ -95,7 +95,7 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 			if s.Admit == policy.AdmitAny {
 				grants, uses = c.live.many, manyUses
 			}
-			ch.add(surely(remove(grants[f], c.source(f), carried), shortest))
+			ch.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
 			ch.add(insert(grants[f], d.OpenFor, c.source(f), carried).limited(uses))
 		}
 	}
@@ -107,9 +107,9 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
 	ch.add(goTo(c.cover))
 }
 
-// asking adds rules 1 and 2 of the automaton, and lets in what they admit.
-func (c *compiler) asking(a *alphabet) {
-	holder := c.newChain("holder", "The packet carries the service that it asks for: does its source hold a grant?")
+// admitting adds rules 1 and 2 of the automaton, and lets in what they admit.
+func (c *compiler) admitting(a *inputKind) {
+	holder := c.newChain("holder", "The packet carries the service that it addresses: does its source hold a grant?")
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
 	for _, f := range families {
 		if c.live.syns != nil {
@@ -126,7 +126,7 @@ func (c *compiler) asking(a *alphabet) {
 		if c.live.once != nil {
 			holder.add(
 				in(c.live.once[f], c.source(f), carried),
-				surely(remove(c.live.once[f], c.source(f), carried), c.shortestGrant()),
+				deleteReliably(remove(c.live.once[f], c.source(f), carried), c.shortestGrant()),
 				goTo(admit),
 			)
 		}
@@ -145,18 +145,18 @@ func tuple(f family, p policy.Protocol) []field {
 // synTuple is a SYN's, with its sequence number, which the packet carries.
 func synTuple(f family) []field { return append(tuple(f, policy.TCP), carried) }
 
-// originalTuple is the same as it was before anybody's DNAT.
+// originalTuple is the same as it was before any DNAT.
 func originalTuple(f family, p policy.Protocol) []field {
 	return []field{saddr(f, f.bits()), sport(p), originalDaddr(f), originalPort}
 }
 
-// forfeiting makes the chain that takes a source's grants, where any door wants
-// it, and finds out again what state the source is in.
+// forfeiting makes the chain that deletes a source's grants, if any door has
+// forfeit, and looks up the state of the source again.
 func (c *compiler) forfeiting() {
 	if c.live.held == nil {
 		return
 	}
-	c.forfeit = c.newChain("forfeit", "A stray packet: the source loses the grants that strays lose.")
+	c.forfeit = c.newChain("forfeit", "A stray packet: the source loses its grants for doors with forfeit.")
 	shortest := c.shortestGrant()
 	for i := range c.m.Services {
 		s := &c.m.Services[i]
@@ -169,7 +169,7 @@ func (c *compiler) forfeiting() {
 		}
 		c.forfeit.add(carryID(uint32(s.ID)))
 		for _, f := range families {
-			c.forfeit.add(surely(remove(grants[f], c.source(f), carried), shortest))
+			c.forfeit.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
 		}
 	}
 	for _, f := range families {

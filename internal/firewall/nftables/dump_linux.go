@@ -119,7 +119,7 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duratio
 	return e, left, list.Err()
 }
 
-// dumpProgress reads who is part-way.
+// dumpProgress reads the knocks in progress.
 func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 	whole, err = dump("at"+f.suffix(), maxDump, func(e element, left time.Duration) {
 		if source, ok := netip.AddrFromSlice(e.key); ok && len(e.data) == 4 {

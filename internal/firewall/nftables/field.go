@@ -34,7 +34,7 @@ const (
 
 var families = []family{ipv4, ipv6}
 
-// of gives an address's family.
+// of returns an address's family.
 func of(addr netip.Addr) family {
 	if addr.Unmap().Is4() {
 		return ipv4
@@ -73,7 +73,7 @@ func (f family) datatype() datatype {
 	return nft.TypeIP6Addr
 }
 
-// register gives the number of a four-byte register, counted from 0. Those at
+// register returns the number of a four-byte register, counted from 0. Those at
 // the start of a 16-byte register go by that one's number, as nft writes them.
 func register(slot int) uint32 {
 	if slot%4 == 0 {
@@ -130,7 +130,7 @@ func address(f family, name string, offset uint32) field {
 }
 
 // originalDaddr is the address that the connection's first packet was sent to,
-// before anybody's DNAT.
+// before any DNAT.
 func originalDaddr(f family) field {
 	key := expr.CtKeyDSTIP
 	if f == ipv6 {

@@ -73,7 +73,7 @@ func (c *compiler) divertFamily(f family, bound bool) {
 			continue
 		}
 		for _, condition := range conditions(a, port) {
-			if !a.From.IsValid() && !bound { // nothing else tells the family
+			if !a.From.IsValid() && !bound { // nothing else says the family
 				condition = append(condition, isFamily(f))
 			}
 			rule := append([]statement{c.governed()}, condition...)
@@ -83,7 +83,7 @@ func (c *compiler) divertFamily(f family, bound bool) {
 	}
 }
 
-// masquerade gives the diverted connections of a family this host's address,
+// masquerade returns the diverted connections of a family this host's address,
 // where their services ask for it.
 func (c *compiler) masquerade(f family) {
 	table := &set{

@@ -18,7 +18,7 @@ func (c *compiler) host() {
 	}
 	if c.allow != nil {
 		ch.add(jump(c.allowOriginal))
-		ch.say("A flow that somebody keeps from conntrack has only the port that it has now.", isUntracked, jump(c.allow))
+		ch.say("An untracked flow has only the port that it has now.", isUntracked, jump(c.allow))
 	}
 	for _, f := range families {
 		if c.live.syns != nil {
@@ -35,13 +35,13 @@ func (c *compiler) host() {
 	ch.add(goTo(c.refuse))
 
 	if c.idle != nil {
-		c.idleness()
+		c.idlePorts()
 	}
 }
 
-// idleness answers for the ports with nothing behind them, just as the chain
+// idlePorts answers for the ports with nothing behind them, just as the chain
 // cover does for the hidden services.
-func (c *compiler) idleness() {
+func (c *compiler) idlePorts() {
 	c.ungoverned(c.idle)
 	c.idle.add(isEstablished, accept)
 	c.idle.add(toOthers, accept)
@@ -50,7 +50,7 @@ func (c *compiler) idleness() {
 	c.idle.answer(c.p.Cover)
 }
 
-// ungoverned accepts what comes in where the policy does not hold.
+// ungoverned accepts what comes in by interfaces that the policy is not about.
 func (c *compiler) ungoverned(ch *chain) {
 	if c.interfaces == nil {
 		ch.add(isInterface("lo"), accept)
@@ -102,8 +102,8 @@ func numbers(all ...number) []element {
 }
 
 // dhcp accepts the answers of address servers. They may come before this host
-// has an address, so that conntrack does not know the question. Where nobody waits
-// for them (many clients read them off the link), nothing shows that they came.
+// has an address, so that conntrack does not know the request. Where no socket waits
+// for them (many clients read them off the link), they are refused like any other packet.
 func (c *compiler) dhcp(ch *chain) {
 	if c.p.Posture != policy.Closed {
 		return

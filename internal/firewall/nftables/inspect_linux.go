@@ -91,7 +91,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	return status, nil
 }
 
-// inspectShape counts what is loaded, and tells whether the kernel calls it as it
+// inspectShape counts what is loaded, and reports whether the kernel calls it as it
 // should: the table not put to sleep, the chains with no policy but accept.
 func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, err error) {
 	const dormant = 1 // NFT_TABLE_F_DORMANT

@@ -112,7 +112,7 @@ func TestKill(t *testing.T) {
 // A part of a table, as nft lists it.
 var parts = regexp.MustCompile(`(?ms)^\t\w.*?^\t\}`)
 
-// loaded gives what our table says that it is, and what nft lists of it with its
+// loaded returns what our table says that it is, and what nft lists of it with its
 // parts in one order: those that stay when rules are replaced come first.
 func loaded(t *testing.T, h *lab.Host) (digest, listing string) {
 	t.Helper()

@@ -14,11 +14,11 @@ import (
 	"postern/internal/policy"
 )
 
-// An alphabet is one kind of input: packets to a port, or echo requests, which
+// An inputKind is one kind of input: packets to a port, or echo requests, which
 // have none. Each has tables and chains of its own, of the same shape.
-type alphabet struct {
+type inputKind struct {
 	suffix string
-	word   []field // what an input is looked up by, after the state
+	lookup []field // the fields by which an input is looked up, after the state
 	key    []datatype
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
@@ -34,11 +34,11 @@ type alphabet struct {
 // leads there from the hooks.
 func (c *compiler) knocks() {
 	isICMP := func(p policy.Port) bool { return p.Protocol == policy.ICMP }
-	ports := &alphabet{
-		word: []field{protocol, port}, key: []datatype{nft.TypeInetProto, nft.TypeInetService},
+	ports := &inputKind{
+		lookup: []field{protocol, port}, key: []datatype{nft.TypeInetProto, nft.TypeInetService},
 		parts: portParts, holds: func(p policy.Port) bool { return !isICMP(p) },
 	}
-	echo := &alphabet{
+	echo := &inputKind{
 		suffix: "_echo", parts: func(policy.Port) []part { return nil }, holds: isICMP,
 	}
 	c.doorChains()
@@ -55,10 +55,10 @@ func (c *compiler) knocks() {
 	c.walk(echo, spend)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
-	c.lateness()
+	c.refuseLate()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
-	c.plainness()
+	c.dropIPOptions()
 	c.strays()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
@@ -72,11 +72,11 @@ func (c *compiler) knocks() {
 	onPorts(c.judge, c.hidden, goTo(c.asked))
 	c.progress(c.judge, ports)
 	c.progress(judgeEcho, echo)
-	c.asking(ports)
+	c.admitting(ports)
 }
 
-// tables makes an alphabet's part of the automaton.
-func (c *compiler) tables(a *alphabet, input string) {
+// tables makes the tables of a kind of input: its part of the automaton.
+func (c *compiler) tables(a *inputKind, input string) {
 	table := func(name, doc string) *set {
 		return &set{name: name + a.suffix, doc: doc, key: append([]datatype{nft.TypeClassID}, a.key...)}
 	}
@@ -84,8 +84,8 @@ func (c *compiler) tables(a *alphabet, input string) {
 	a.step.data = &nft.TypeClassID
 	a.opens = table("opens", "The last knocks: state, "+input+" -> the door.")
 	a.opens.verdict = true
-	a.stay = table("stay", "What leaves a source where it is: knocks that come again, and the service itself.")
-	a.spared = table("spared", "What costs a source no grant: the first knock, soon after the last.")
+	a.stay = table("stay", "What leaves a source in its state: repeated knocks, and the service itself.")
+	a.spared = table("spared", "What does not forfeit a grant: the first knock, soon after the last.")
 
 	for i := range c.m.Edges {
 		e := &c.m.Edges[i]
@@ -118,19 +118,19 @@ func (c *compiler) tables(a *alphabet, input string) {
 			c.newSet(s)
 		}
 	}
-	if len(a.word) > 0 {
+	if len(a.lookup) > 0 {
 		a.begins = c.newPorts("begins", "The first knocks.", slices.Values(a.first))
 	}
 }
 
-// gates makes the chains that log a packet from a source that is part-way, and
+// gates makes the chains that log a packet from a source that is knocking, and
 // the table that leads to them.
 func (c *compiler) gates() {
 	if c.p.Log.Target == policy.LogNone {
 		return
 	}
 	gate := &set{
-		name: "gate", doc: "Which knock a source in this state is to make next.",
+		name: "gate", doc: "Which knock comes next in this state.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	}
 	chains := map[int]*chain{}
@@ -170,7 +170,7 @@ func (c *compiler) moving() {
 		return
 	}
 	pace := c.newSet(&set{
-		name: "pace", doc: "How long a source may stay in a state.", key: []datatype{nft.TypeClassID}, verdict: true,
+		name: "pace", doc: "The step timeout of each state.", key: []datatype{nft.TypeClassID}, verdict: true,
 	})
 	chains := map[time.Duration]*chain{}
 	for _, t := range timeouts {
@@ -185,8 +185,8 @@ func (c *compiler) moving() {
 }
 
 // spending makes the chain that takes a first knock from the source's budget,
-// and covers the packet when there is none left. It is one for ports and echo
-// requests: each rule hashes by a seed of its own, and two would be two budgets.
+// and refuses the packet when there is none left. Ports and echo requests share it:
+// each rule hashes with a seed of its own, so two would be two budgets.
 func (c *compiler) spending() *chain {
 	spend := c.newChain("spend", "Each source may make a few first knocks a second.")
 	budget := automaton.FirstKnocks
@@ -201,11 +201,11 @@ func (c *compiler) spending() *chain {
 }
 
 // walk makes the chains of rules 3 and 4 of the automaton.
-func (c *compiler) walk(a *alphabet, spend *chain) {
-	a.known = c.newChain("known"+a.suffix, "The source is part-way, in the state carried.")
+func (c *compiler) walk(a *inputKind, spend *chain) {
+	a.known = c.newChain("known"+a.suffix, "The source has made a knock: it is in the state carried.")
 	fresh := c.newChain("fresh"+a.suffix, "The source has no progress, or has just lost it.")
 	a.unknown = fresh
-	here := append([]field{carried}, a.word...)
+	here := append([]field{carried}, a.lookup...)
 	edges := func(ch *chain, from func(automaton.StateID) bool) {
 		has := func(last bool) bool {
 			return slices.ContainsFunc(c.m.Edges, func(e automaton.Edge) bool {
@@ -228,16 +228,16 @@ func (c *compiler) walk(a *alphabet, spend *chain) {
 	}
 	shortest := c.shortestStay()
 	forget := func(ch *chain) {
-		doc := "Deleted more than once: what has run out may come first, and count as deleted."
+		doc := "Deleted more than once: an expired element may come first, and count as deleted."
 		for _, f := range families {
-			ch.say(doc, surely(remove(c.live.at[f], c.source(f)).with(carried), shortest))
+			ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), shortest))
 			doc = ""
 		}
 	}
 	later := func(id automaton.StateID) bool { return id != automaton.Root }
 	if c.forfeit != nil {
 		if len(a.spared.elements) > 0 {
-			again := c.newChain("again"+a.suffix, "The source begins anew, and keeps what it has.")
+			again := c.newChain("again"+a.suffix, "The source begins again, and keeps its grants.")
 			forget(again)
 			edges(again, later)
 			a.known.add(in(a.spared, here...), goTo(again))
@@ -258,7 +258,7 @@ func (c *compiler) walk(a *alphabet, spend *chain) {
 		return
 	}
 	begin := c.newChain("begin"+a.suffix, "A first knock.")
-	if len(a.word) == 0 {
+	if len(a.lookup) == 0 {
 		fresh.add(goTo(begin))
 	} else {
 		onPorts(fresh, a.begins, goTo(begin))
@@ -269,8 +269,8 @@ func (c *compiler) walk(a *alphabet, spend *chain) {
 	edges(begin, func(id automaton.StateID) bool { return id == automaton.Root })
 }
 
-// progress adds the rules that find out where the source is.
-func (c *compiler) progress(ch *chain, a *alphabet) {
+// progress adds the rules that find the state of the source.
+func (c *compiler) progress(ch *chain, a *inputKind) {
 	for _, f := range families {
 		ch.add(carryFrom(c.live.at[f], c.source(f)), goTo(a.known))
 	}

@@ -136,7 +136,7 @@ const (
 	nflogPrefix    = 10
 )
 
-// readLog gives the lines that a host's rules log to a group.
+// readLog returns the lines that a host's rules log to a group.
 func readLog(t *testing.T, h *lab.Host, group uint16) <-chan logLineRead {
 	t.Helper()
 	var conn *netlink.Conn

@@ -145,7 +145,7 @@ var (
 	fromNoUnicast = fib("saddr", "!= ", expr.CmpOpNeq, "unicast", unix.RTN_UNICAST)
 )
 
-// hasSocket matches a packet that somebody waits for, whether the socket is
+// hasSocket matches a packet that a program waits for, whether the socket is
 // transparent or not: asked for any other property, the kernel does not look at
 // connections that are half-open or closing.
 var hasSocket = simple("socket transparent <= 1",

@@ -112,7 +112,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// list gives a host's rule set, with the elements of hashed sets in one order.
+// list returns a host's rule set, with the elements of hashed sets in one order.
 func list(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	out, err := h.Command(t.Context(), "nft", "list", "ruleset").CombinedOutput()

@@ -31,7 +31,7 @@ type Ruleset struct {
 // A set is a set, a map or a verdict map.
 type set struct {
 	name     string
-	doc      string // what it holds, for whoever reads the text
+	doc      string // what it holds, for those who read the text
 	comment  string // kept in the kernel with the set
 	key      []datatype
 	data     *datatype // of a map; nil for a set
@@ -97,7 +97,7 @@ func (r *Ruleset) sum() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Render gives the table in nft's syntax, as a file for `nft -f`. Loading it
+// Render returns the table in nft's syntax, as a file for `nft -f`. Loading it
 // replaces an `inet postern` table as a whole, with all that clients have
 // earned; Apply is what keeps that.
 func (r *Ruleset) Render(style firewall.Style) string {
@@ -202,7 +202,7 @@ func (r *rule) text() string {
 	return strings.Join(parts, " ")
 }
 
-// exprs gives the rule in the kernel's form.
+// exprs returns the rule in the kernel's form.
 func (r *rule) exprs() []expr.Any {
 	var k known
 	for _, s := range r.statements {
@@ -218,7 +218,7 @@ type entry struct {
 	expire      time.Duration
 }
 
-// entries gives the elements, an interval as its two ends.
+// entries returns the elements, an interval as its two ends.
 func (s *set) entries() []entry {
 	var all []entry
 	if s.interval && len(s.elements) > 0 && slices.ContainsFunc(s.elements[0].key, func(b byte) bool { return b != 0 }) {

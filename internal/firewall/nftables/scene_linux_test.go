@@ -134,7 +134,7 @@ func on(k *lab.Link, f family) netip.Addr {
 	return k.Addr6()
 }
 
-// stranger gives an address that has not been used, so that what others did
+// stranger returns an address that has not been used, so that what others did
 // (their budget of first knocks, too) is nothing to it.
 func (s *scene) stranger(f family) netip.Addr {
 	s.strangers++
@@ -320,7 +320,7 @@ func serve(t *testing.T, h *lab.Host, port uint16, greeting string) *atomic.Int6
 	return &accepted
 }
 
-// serveUDP gives back every datagram. It listens on a link's addresses, and so
+// serveUDP returns back every datagram. It listens on a link's addresses, and so
 // answers from the one that was asked.
 func serveUDP(t *testing.T, k *lab.Link, port uint16) {
 	t.Helper()

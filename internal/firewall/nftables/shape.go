@@ -13,7 +13,7 @@ import (
 
 // A shape is how many rules each chain of a table has, and how many elements each
 // set that only we fill. A loaded table carries that of its rule set, so that it
-// shows when somebody has flushed, added or deleted something. (Not when a rule was
+// shows when others have flushed, added or deleted something. (Not when a rule was
 // replaced by another one.)
 type shape map[string]int
 
@@ -39,7 +39,7 @@ func (s shape) String() string {
 	return hex.EncodeToString(sum.Sum(nil)[:4])
 }
 
-// comment is what the loaded table tells of itself.
+// comment is stored in the kernel with the table.
 func (r *Ruleset) comment() string {
 	return digestComment + r.digest + shapeComment + r.shape().String()
 }

@@ -52,7 +52,7 @@ func (k *known) needProto(p policy.Protocol) {
 }
 
 // load puts fields into registers one after the other, from the first one, and
-// gives the number of four-byte registers used.
+// returns the number of four-byte registers used.
 func (k *known) load(fields []field) int {
 	for _, f := range fields {
 		k.needFamily(f.family)

@@ -5,10 +5,10 @@ package nftables
 import "postern/internal/policy"
 
 // strays refuses what only pretends to belong to a connection. The input hook would
-// do, but for somebody's DNAT: by way of it an ACK for a hidden port that is
+// do, but for others' DNAT: by way of it an ACK for a hidden port that is
 // published from a container reached the container, which answered with its RST.
 func (c *compiler) strays() {
-	stray := c.newChain("stray", "A TCP packet that belongs to no known connection and opens none, before anybody's DNAT.")
+	stray := c.newChain("stray", "A TCP packet that belongs to no known connection and opens none, before any DNAT.")
 	c.packet.add(c.governed(), isNotSYN, toThisHost, goTo(stray))
 	if c.allow != nil {
 		stray.add(jump(c.allow))
@@ -19,10 +19,10 @@ func (c *compiler) strays() {
 	stray.add(goTo(c.refuse))
 }
 
-// lateness fills the chain that refuses new connections to hidden services behind
+// refuseLate fills the chain that refuses new connections to hidden services behind
 // conntrack, where there is one. It comes before what conntrack knows is let
 // through: a SYN on the ports of an older connection is a new one all the same.
-func (c *compiler) lateness() {
+func (c *compiler) refuseLate() {
 	if c.late == nil || c.live.syns == nil {
 		return
 	}
@@ -36,11 +36,11 @@ func (c *compiler) lateness() {
 	c.late.add(goTo(c.refuse))
 }
 
-// plainness lets nobody tell hidden ports from idle ones by IPv4 options. The kernel
+// dropIPOptions keeps IPv4 options from telling hidden ports from idle ones. The kernel
 // answers those of a packet to an idle port, or complains of them, before the chain
 // idle comes to it; hidden ports are refused before. So without a socket that waits
 // for it no new packet with options is answered.
-func (c *compiler) plainness() {
+func (c *compiler) dropIPOptions() {
 	if c.idle == nil {
 		return
 	}

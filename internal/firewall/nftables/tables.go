@@ -15,13 +15,13 @@ import (
 // How much the sets hold. An element costs the kernel some 100 bytes, so that a full
 // table of progress takes about 100 MB; docs/measurements.md has what was measured.
 const (
-	// MaxProgress is how many sources may be part-way at once, in each
+	// MaxProgress is how many sources may be knocking at once, in each
 	// family. At 3 s a step it takes 350,000 spoofed first knocks a second
 	// to fill, with every source's budget to spare.
 	MaxProgress = 1 << 20
-	// maxGrants and maxAdmitted are filled by whoever knows a sequence and
-	// forges a million addresses, and by nobody else: a guest may open so
-	// many connections only (automaton.Connections).
+	// maxGrants and maxAdmitted are filled only by someone who knows a sequence and
+	// forges a million addresses: a source with a grant may open only so
+	// many connections (automaton.Connections).
 	maxGrants   = 1 << 20
 	maxAdmitted = 1 << 20
 )
@@ -61,17 +61,17 @@ func (c *compiler) liveSets() {
 		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
 	}
 
-	c.live.at = perFamily("at", "Who is part-way: source -> state.", MaxProgress, &nft.TypeClassID, address)
+	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
-		c.live.many = perFamily("many", "Who may open connections to a service. An element holds a limit that a flood\nmeets, and nobody else.", maxGrants, nil, grant)
+		c.live.many = perFamily("many", "Grants for any number of connections: source, service. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
 	if admits(policy.AdmitOne) {
-		c.live.once = perFamily("once", "Who may open one connection to a service. An element holds a limit of two\n"+
-			"packets: one is taken when it is made, the other by the connection, so that two\n"+
-			"connections at the same moment cannot both have it.", maxGrants, nil, grant)
+		c.live.once = perFamily("once", "Grants for one connection: source, service. An element holds a limit of two packets:\n"+
+			"one is used when it is made, the other by the connection, so that two connections at\n"+
+			"the same moment cannot both use it.", maxGrants, nil, grant)
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forfeit }) {
-		c.live.held = perFamily("held", "Who has a grant that a stray packet loses.", maxGrants, nil, address)
+		c.live.held = perFamily("held", "Sources with a grant that a stray packet forfeits.", maxGrants, nil, address)
 	}
 	if c.has(policy.TCP) {
 		c.live.syns = perFamily("syns", "Connections that were admitted: addresses, ports and the sequence number that\n"+
@@ -91,8 +91,8 @@ func (c *compiler) liveSets() {
 		doc = ""
 	}
 	c.live.budget = c.newSet(&set{
-		name: "budget", doc: "What each source has left of its first knocks. Sources share buckets by a hash that\n" +
-			"nobody else can compute: a set of addresses could be filled up by forged ones.",
+		name: "budget", doc: "How many first knocks each source has left. Sources share buckets by a hash with a\n" +
+			"secret seed: a set of addresses could be filled with forged ones.",
 		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.FirstKnocks.Buckets),
 	})
 }
