@@ -54,46 +54,46 @@ func (Backend) Diverts(m *automaton.Machine, table string) bool { return diverts
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }
 
-// Apply loads the machine's guest rules. The kernel takes each table of each family
+// Apply loads the machine's rules beside those of others. The kernel takes each table of each family
 // at once; if it refuses one, those before it get back what they had. If this
-// process is killed between two, each is whole, Inspect tells that they do not belong
-// together, and the next Apply mends it.
+// process is killed between two, each is whole, Inspect reports that they do not belong
+// together, and the next Apply repairs it.
 //
 // A TCP connection that is older than the rules, and that conntrack may know nothing
 // of, goes on: conntrack is told of it.
 func (b Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
-	rememberSessions() // what it cannot tell now it may below
+	trackSessions() // what it cannot tell now it may below
 	if err := retry(func() error { return b.replace(r) }); err != nil {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
-	untold := rememberSessions()
-	if o, found, err := b.elsewhere(); err != nil {
-		return fmt.Errorf("the rules are loaded, but the other variant of iptables may have older ones: %w", plain(err))
+	untracked := trackSessions()
+	if o, found, err := b.otherVariant(); err != nil {
+		return fmt.Errorf("the rules are loaded, but the other variant of iptables may have older ones: %w", withoutBusy(err))
 	} else if found {
 		if err := retry(o.clear); err != nil {
-			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, plain(err))
+			return fmt.Errorf("the rules are loaded, but so are older ones, by iptables-%s: %w", o.Variant, withoutBusy(err))
 		}
 	}
-	if untold != nil {
-		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", untold)
+	if untracked != nil {
+		return fmt.Errorf("the rules are loaded, but connections that are older may stall: %v", untracked)
 	}
 	return nil
 }
 
 // Remove takes out our chains and what leads there, and so opens what they hid. What
-// Apply made for them goes, too, if nobody else uses it; but tables of the legacy
+// Apply created for them goes, too, if no others use it; but tables of the legacy
 // variant stay, empty: the kernel has no way to take them out of a namespace.
 func (b Backend) Remove() error {
 	if err := retry(b.clear); err != nil {
 		return err
 	}
-	if o, found, err := b.elsewhere(); err != nil {
-		return fmt.Errorf("the rules are taken out, but the other variant of iptables may have others: %w", plain(err))
+	if o, found, err := b.otherVariant(); err != nil {
+		return fmt.Errorf("the rules are taken out, but the other variant of iptables may have others: %w", withoutBusy(err))
 	} else if found {
 		if err := retry(o.clear); err != nil {
-			return fmt.Errorf("the rules are taken out, but not those by iptables-%s: %w", o.Variant, plain(err))
+			return fmt.Errorf("the rules are taken out, but not those by iptables-%s: %w", o.Variant, withoutBusy(err))
 		}
 	}
 	return nil
@@ -110,20 +110,20 @@ func (b Backend) clear() error {
 		err := b.load(before, at, content{})
 		switch had := before[at].content(); {
 		case err != nil && gone:
-			return partly(leftRules, err)
+			return leaving(leftRules, err)
 		case err != nil:
 			return err
 		case !had.empty():
 			gone = true
 		}
 	}
-	return partly(leftNothing, b.dropMade(before, nil))
+	return leaving(leftNothing, b.removeCreated(before, nil))
 }
 
-// elsewhere tells whether the other variant has rules of ours, from before the
+// otherVariant reports whether the other variant has rules of ours, from before the
 // machine changed from one to the other. Both share the kernel's lists of sources: a
 // knock that is judged twice is a wrong one the second time.
-func (b Backend) elsewhere() (other Backend, found bool, err error) {
+func (b Backend) otherVariant() (other Backend, found bool, err error) {
 	v, err := b.Version()
 	if err != nil {
 		return other, false, err
@@ -146,7 +146,7 @@ type snapshot map[place]*loadedTable
 // read lists all tables.
 func (b Backend) read() (snapshot, error) {
 	all := snapshot{}
-	for _, f := range spoken() {
+	for _, f := range availableFamilies() {
 		tables, err := b.command(f).save()
 		if err != nil {
 			return nil, err
@@ -163,19 +163,19 @@ func (b Backend) read() (snapshot, error) {
 	return all, nil
 }
 
-// hidden tells of a table that cannot be read.
+// hidden is the error of a table that cannot be read.
 func hidden(at place) error {
 	family := "ip"
 	if at.family == IPv6 {
 		family = "ip6"
 	}
 	return &firewall.UnsupportedError{
-		What: fmt.Sprintf("table %s that iptables can list: somebody has put rules into it that only nft can", at.table),
+		What: fmt.Sprintf("table %s that iptables can list: it has rules that only nft can list", at.table),
 		Hint: fmt.Sprintf("move those of `nft list table %s %s` to a table of their own, or use the nftables backend", family, at.table),
 	}
 }
 
-// contents gives what is ours.
+// contents returns what is ours.
 func (s snapshot) contents() contents {
 	all := contents{}
 	for _, at := range places {
@@ -192,20 +192,20 @@ func (b Backend) replace(r *Ruleset) error {
 	if err != nil {
 		return err
 	}
-	lacking, err := b.lacking()
+	missing, err := b.missing()
 	if err != nil {
 		return err
 	}
 	want := r.contents()
-	maps.DeleteFunc(want, func(at place, _ content) bool { return !slices.Contains(spoken(), at.family) })
+	maps.DeleteFunc(want, func(at place, _ content) bool { return !slices.Contains(availableFamilies(), at.family) })
 	shape := want.shape()
 	for at, c := range want {
 		if t := before[at]; t != nil && t.hidden {
 			return hidden(at)
 		}
 		had := before[at].content()
-		old, _ := had.note()
-		want[at] = c.with(note{r.digest, shape, slices.Concat(old.made, c.makes(lacking[at]))})
+		old, _ := had.label()
+		want[at] = c.with(label{r.digest, shape, slices.Concat(old.created, c.creates(missing[at]))})
 	}
 	for _, at := range places {
 		if text := before[at].edit(at.table, want[at]); text != "" {
@@ -222,11 +222,11 @@ func (b Backend) replace(r *Ruleset) error {
 	after, err := b.read()
 	switch {
 	case err != nil:
-		return partly(leftUnseen, err)
+		return leaving(leftUnseen, err)
 	case !after.contents().sound(r.digest):
-		return partly(leftMixed, errChanged)
+		return leaving(leftMixed, errChanged)
 	}
-	return partly(leftUnused, b.dropMade(before, want))
+	return leaving(leftUnused, b.removeCreated(before, want))
 }
 
 // load brings a table from what it held before to what is wanted. If it fails and
@@ -246,7 +246,7 @@ func (b Backend) load(before snapshot, at place, want content) error {
 	return err
 }
 
-// revert gives tables back what they held before a failure, and gives that.
+// revert restores what tables held before a failure, and returns that failure.
 func (b Backend) revert(before snapshot, changed []place, failure error) error {
 	now, err := b.read()
 	for _, at := range slices.Backward(changed) {
@@ -255,25 +255,25 @@ func (b Backend) revert(before snapshot, changed []place, failure error) error {
 		}
 	}
 	if err != nil {
-		return partly(leftMixed, fmt.Errorf("%w; and what was loaded before cannot be put back: %w", plain(failure), plain(err)))
+		return leaving(leftMixed, fmt.Errorf("%w; and what was loaded before cannot be put back: %w", withoutBusy(failure), withoutBusy(err)))
 	}
-	if err := b.dropMade(now, before.contents()); err != nil {
-		return partly(leftUndone, fmt.Errorf("%w; %w", plain(failure), err))
+	if err := b.removeCreated(now, before.contents()); err != nil {
+		return leaving(leftUndone, fmt.Errorf("%w; %w", withoutBusy(failure), err))
 	}
 	return failure
 }
 
-// sound tells whether what is loaded is one rule set, and whole, and nothing gets
+// sound reports whether what is loaded is one rule set, and whole, and nothing gets
 // past it.
 func (c contents) sound(digest string) bool {
-	for _, f := range spoken() {
+	for _, f := range availableFamilies() {
 		if _, found := c[place{f, "filter"}]; !found {
 			return false
 		}
 	}
 	shape := c.shape()
 	for _, here := range c {
-		if n, found := here.note(); !found || n.digest != digest || n.shape != shape {
+		if n, found := here.label(); !found || n.digest != digest || n.shape != shape {
 			return false
 		}
 		if slices.ContainsFunc(here.entries, func(e entry) bool { return e.passed }) {
@@ -283,9 +283,9 @@ func (c contents) sound(digest string) bool {
 	return true
 }
 
-// spoken are the families that the kernel has. Where IPv6 is turned off at its start,
+// availableFamilies are the families that the kernel has. Where IPv6 is turned off at its start,
 // the legacy variant has no tables for it.
-func spoken() []Family {
+func availableFamilies() []Family {
 	if _, err := os.Stat(ipv6Addresses); errors.Is(err, fs.ErrNotExist) {
 		return []Family{IPv4}
 	}
@@ -295,7 +295,7 @@ func spoken() []Family {
 // ipv6Addresses is a file that every kernel with IPv6 has. Tests may name another.
 var ipv6Addresses = "/proc/thread-self/net/if_inet6"
 
-// same tells whether a table holds the same rules as another, whatever they have counted.
+// same reports whether a table holds the same rules as another, whatever they have counted.
 func (l *loadedTable) same(o *loadedTable) bool {
 	if l == nil || o == nil {
 		return l == o

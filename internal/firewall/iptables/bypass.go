@@ -7,7 +7,7 @@ package iptables
 // endName is the one chain of ours that stands behind the rules of others.
 const endName = prefix + "IDLE"
 
-// mayPass tells whether packets may get past an entry of ours that stands behind
+// mayPass reports whether packets may get past an entry of ours that stands behind
 // rules of a chain of the kernel's. In POSTROUTING nothing is hidden any more.
 func (l *loadedTable) mayPass(c *listedChain, before []listedRule, entry *listedRule) bool {
 	if c.name == "POSTROUTING" || entry.leadsTo() == endName {
@@ -20,7 +20,7 @@ func (l *loadedTable) mayPass(c *listedChain, before []listedRule, entry *listed
 // goes on where it was called.
 const called = "-"
 
-// lets tells whether any of a chain's rules may end the way of a packet other than by
+// lets reports whether any of a chain's rules may end the way of a packet other than by
 // dropping it. The chains that it has seen need no second look.
 func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bool) bool {
 	for i := range rules {

@@ -61,7 +61,7 @@ func TestEnd(t *testing.T) {
 	ends := 0
 	for _, file := range policies {
 		for _, f := range families {
-			for _, g := range Compile(machine(t, file)).guests(f) {
+			for _, g := range Compile(machine(t, file)).shared(f) {
 				for _, j := range g.jumps {
 					if j.last != (j.to == endName) {
 						t.Errorf("%s: %+v", file, j)
@@ -83,22 +83,22 @@ func TestEnd(t *testing.T) {
 func TestMoves(t *testing.T) {
 	type all = []entry
 	const in, end, other = "INPUT -j POSTERN-INPUT", "INPUT -j POSTERN-IDLE", "INPUT -i eth0 -j POSTERN-INPUT"
-	guest := all{{at: 1, rule: in}, {at: 0, rule: end}}
+	shared := all{{at: 1, rule: in}, {at: 0, rule: end}}
 	for _, test := range []struct {
 		name      string
 		now, want all
 		gone      []string
 		come      all
 	}{
-		{"new", nil, guest, nil, guest},
-		{"there", all{{at: 1, rule: in}, {at: 2, rule: end}}, guest, nil, nil},
-		{"behind what does no harm", all{{at: 3, rule: in}, {at: 5, rule: end}}, guest, nil, nil},
-		{"passed", all{{3, in, true}, {at: 5, rule: end}}, guest, []string{in}, guest[:1]},
+		{"new", nil, shared, nil, shared},
+		{"there", all{{at: 1, rule: in}, {at: 2, rule: end}}, shared, nil, nil},
+		{"behind what does no harm", all{{at: 3, rule: in}, {at: 5, rule: end}}, shared, nil, nil},
+		{"passed", all{{3, in, true}, {at: 5, rule: end}}, shared, []string{in}, shared[:1]},
 		{"passed, and put back", all{{at: 1, rule: in}, {at: 5, rule: end}}, all{{3, in, true}, {at: 5, rule: end}}, []string{in}, all{{3, in, true}}},
-		{"twice", all{{at: 1, rule: in}, {at: 2, rule: end}, {3, in, true}, {at: 5, rule: end}}, guest, []string{in, in, end}, guest[:1]},
+		{"twice", all{{at: 1, rule: in}, {at: 2, rule: end}, {3, in, true}, {at: 5, rule: end}}, shared, []string{in, in, end}, shared[:1]},
 		{"twice, and put back", all{{at: 1, rule: in}, {at: 2, rule: end}}, all{{at: 1, rule: in}, {at: 2, rule: other}, {at: 3, rule: in}},
 			[]string{in, end}, all{{at: 1, rule: in}, {at: 2, rule: other}, {at: 3, rule: in}}},
-		{"the last is not wanted", all{{at: 1, rule: in}, {at: 2, rule: end}}, guest[:1], []string{end}, nil},
+		{"the last is not wanted", all{{at: 1, rule: in}, {at: 2, rule: end}}, shared[:1], []string{end}, nil},
 	} {
 		gone, come := moves(test.now, test.want)
 		var rules []string

@@ -13,7 +13,7 @@ import (
 )
 
 // A capacity is how many senders xt_recent remembers on each of its lists. When a
-// list is full, the one that was seen longest ago gives way.
+// list is full, the one that was seen longest ago is dropped.
 type capacity struct {
 	senders int
 	builtin bool // xt_recent is part of the kernel, and no module to load
@@ -37,7 +37,7 @@ func (b Backend) Advise() ([]firewall.Advice, error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return []firewall.Advice{{
-			Message: fmt.Sprintf("only root can read how many senders xt_recent remembers at each knock: %d, if nobody has changed it", defaultSenders),
+			Message: fmt.Sprintf("only root can read how many senders xt_recent remembers at each knock: %d, unless it was changed", defaultSenders),
 			Hints:   []string{"run it as root to see"},
 		}}, nil
 	case err != nil:
@@ -54,7 +54,7 @@ func (c capacity) advice() firewall.Advice {
 		raise = fmt.Sprintf("add \"xt_recent.ip_list_tot=%d\" to the kernel's command line, and boot", enough)
 	}
 	return firewall.Advice{
-		Message: fmt.Sprintf("xt_recent remembers %d senders at each knock: %d forged first knocks a second keep out everybody whose knocks are %v apart",
+		Message: fmt.Sprintf("xt_recent remembers %d senders at each knock: %d forged first knocks a second keep out every client whose knocks are %v apart",
 			c.senders, c.senders*int(time.Second/unhurried), unhurried),
 		Hints: []string{raise, "the nftables backend remembers a million"},
 	}
@@ -63,7 +63,7 @@ func (c capacity) advice() firewall.Advice {
 // defaultSenders is what xt_recent has when it is loaded without parameters.
 const defaultSenders = 100
 
-// recentModule is where the kernel tells of xt_recent.
+// recentModule is where the kernel describes xt_recent.
 const recentModule = "/sys/module/xt_recent"
 
 // readCapacity asks the kernel. It takes root: others get an fs.ErrPermission.

@@ -9,10 +9,10 @@ import (
 	"postern/internal/policy"
 )
 
-// isClassic tells whether a policy asks for what the how-to's rules do and for
+// isClassic reports whether a policy asks for what the how-to's rules do and for
 // nothing else. Then it gets those rules, with their own parameters: see Machine.
 //
-// They rely on this: a source is on one list at most. Whoever completes a knock is
+// They rely on this: a source is on one list at most. A source that completes a knock is
 // on the grant's list alone, and the next packet takes it from there, whether or not
 // it is the connection.
 func isClassic(p *policy.Policy) bool {
@@ -49,7 +49,7 @@ func (c *compiler) classic() {
 			local = append(local, m)
 		}
 	}
-	input.add("What this host says to itself is nobody's business.", pass, local...)
+	input.add("What this host sends to itself is let in.", pass, local...)
 	const all = "FIN,SYN,RST,PSH,ACK,URG "
 	input.add("No honest system sends TCP packets with these flags together, or with none; scanners do.",
 		drop, withFlags("FIN,PSH,URG FIN,PSH,URG", "FIN,URG,PSH FIN,URG,PSH")...)
@@ -75,14 +75,14 @@ func (c *compiler) classic() {
 	for i := range c.m.Doors {
 		c.classicSuccess(&c.m.Doors[i])
 	}
-	c.whereabouts(c.knocking)
+	c.findState(c.knocking)
 	c.knocking.add("Everybody else begins at the beginning.", to(first))
 
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		gate := c.gates[s.ID]
-		gate.add("Whatever this packet is, the sender is off the list: who does not knock right begins anew,\n"+
-			"and nobody can try one port after the other from here.", nothing, c.remove(c.stateTag(s)))
+		gate.add("Whatever this packet is, the sender is off the list: a wrong knock means beginning again,\n"+
+			"and nobody can try one port after the other from here.", nothing, c.remove(c.stateList(s)))
 		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
 		c.classicEdges(gate, s.ID)
 		gate.add("Not that port. It may still be a first knock.", to(first))
@@ -97,12 +97,12 @@ func (c *compiler) classicEdges(gate *chain, from automaton.StateID) {
 		if e.Door >= 0 {
 			d := &c.m.Doors[e.Door]
 			gate.add(fmt.Sprintf("The last knock: for %s, the sender may connect. The knock itself is dropped like all else.", document.FormatDuration(d.OpenFor)),
-				drop, append(c.f.on(e.On), c.set(c.grantTag(d, d.Services[0])))...)
+				drop, append(c.f.on(e.On), c.set(c.grantList(d, d.Services[0])))...)
 			continue
 		}
 		s := c.m.State(e.To)
-		gate.add(fmt.Sprintf("Knock %d. The sender is remembered; the packet is dropped, so that nobody sees a difference.", len(s.Path)),
-			drop, append(c.f.on(e.On), c.set(c.stateTag(s)))...)
+		gate.add(fmt.Sprintf("Knock %d. The sender is remembered; the packet is dropped, so that no difference shows.", len(s.Path)),
+			drop, append(c.f.on(e.On), c.set(c.stateList(s)))...)
 	}
 }
 
@@ -110,7 +110,7 @@ func (c *compiler) classicEdges(gate *chain, from automaton.StateID) {
 // rule that leads there.
 func (c *compiler) classicSuccess(d *automaton.Door) {
 	service := d.Services[0]
-	grant := c.grantTag(d, service)
+	grant := c.grantList(d, service)
 	success := c.chain(&c.filter, c.ofDoor("SUCCESS", d), "Senders that have knocked right, all the way.")
 	success.add("The next packet is the connection, or else the chance is gone.", nothing, c.remove(grant))
 	prefix := "Knock accepted!: "

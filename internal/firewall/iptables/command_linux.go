@@ -32,7 +32,7 @@ type command struct {
 
 func (b Backend) command(f Family) command { return command{f, b.Variant} }
 
-// name gives the program that does something: "iptables-nft-restore". Without a
+// name returns the program that does something: "iptables-nft-restore". Without a
 // verb it is "iptables-nft".
 func (p command) name(verb string) string {
 	name := p.family.Program()
@@ -47,20 +47,20 @@ func (p command) name(verb string) string {
 // version reads "iptables-restore v1.8.9 (nf_tables)". Before 1.8 there was one
 // variant, which does not say so.
 func (p command) version() (v Version, err error) {
-	v, err = p.restorer()
+	v, err = p.restoreVersion()
 	if err != nil || v.Number != "" {
 		return v, err
 	}
-	companion, err := p.introduced("")
+	companion, err := p.versionOf("")
 	v.Number = companion.Number
 	return v, err
 }
 
-// restorer gives the version of the program that loads rules; "" for one that is so
+// restoreVersion returns the version of the program that loads rules; "" for one that is so
 // old that it cannot tell.
-func (p command) restorer() (Version, error) { return p.introduced("restore") }
+func (p command) restoreVersion() (Version, error) { return p.versionOf("restore") }
 
-func (p command) introduced(verb string) (Version, error) {
+func (p command) versionOf(verb string) (Version, error) {
 	out, err := p.run(verb, "", "--version")
 	if err != nil {
 		return Version{}, err
@@ -80,7 +80,7 @@ func (p command) introduced(verb string) (Version, error) {
 	return v, nil
 }
 
-// since tells whether it is a version, or a later one.
+// since reports whether it is a version, or a later one.
 func (v Version) since(version ...int) bool {
 	var all []int
 	for field := range strings.SplitSeq(v.Number, ".") {
@@ -114,7 +114,7 @@ func (p command) test(text string) error { return p.load(text, "--test") }
 func (p command) restore(text string) error { return p.load(text) }
 
 func (p command) load(text string, options ...string) error {
-	v, err := p.restorer()
+	v, err := p.restoreVersion()
 	if err != nil {
 		return err
 	}
@@ -136,18 +136,18 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	if said := f.said(); said != "" {
-		return said
+	if message := f.message(); message != "" {
+		return message
 	}
 	return fmt.Sprintf("%s: %v", f.program, f.err)
 }
 
 func (f *failure) Unwrap() error { return f.err }
 
-// said is the first line that tells what is wrong.
-func (f *failure) said() string {
+// message is the first line that says what is wrong.
+func (f *failure) message() string {
 	for line := range strings.Lines(f.stderr) {
-		line = strings.TrimSpace(introduction.ReplaceAllString(line, ""))
+		line = strings.TrimSpace(programPrefix.ReplaceAllString(line, ""))
 		if line != "" && !strings.HasPrefix(line, "#") {
 			return line
 		}
@@ -155,8 +155,8 @@ func (f *failure) said() string {
 	return ""
 }
 
-// introduction is what programs put before what they say.
-var introduction = regexp.MustCompile(`^ip6?tables[a-z-]* v[0-9.]+ \([a-z_]+\): `)
+// programPrefix is what programs put before what they say.
+var programPrefix = regexp.MustCompile(`^ip6?tables[a-z-]* v[0-9.]+ \([a-z_]+\): `)
 
 // run starts a program and waits for it. A child inherits the network namespace of
 // the thread that starts it.
@@ -178,7 +178,7 @@ func (p command) run(verb, input string, args ...string) (string, error) {
 }
 
 // find looks for a program in the usual places for administrators', too, which are
-// not in everybody's PATH.
+// not in every PATH.
 func find(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if errors.Is(err, exec.ErrNotFound) {

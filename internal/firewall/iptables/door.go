@@ -32,7 +32,7 @@ func (c *compiler) holders() {
 // holds matches sources that hold a door's grant for a service, and uses it up
 // where it is good for one connection.
 func (c *compiler) holds(d *automaton.Door, service int) []match {
-	grant := c.grantTag(d, service)
+	grant := c.grantList(d, service)
 	matches := []match{c.within(grant, d.OpenFor)}
 	if d.Admit == policy.AdmitOne {
 		matches = append(matches, c.remove(grant))
@@ -40,43 +40,43 @@ func (c *compiler) holds(d *automaton.Door, service int) []match {
 	return matches
 }
 
-// opening makes what the last knocks lead to: who may have the grants, the log
+// lastKnocks makes what the last knocks lead to: who may have the grants, the log
 // line, and the grants.
-func (c *compiler) opening() {
+func (c *compiler) lastKnocks() {
 	c.doors = make([]target, len(c.m.Doors))
 	c.inline = make([][]match, len(c.m.Doors))
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		var from []netip.Prefix
-		everybody := len(d.From) == 0
+		anyone := len(d.From) == 0
 		for _, p := range d.From {
 			if c.f.of(p.Addr()) {
 				from = append(from, p)
-				everybody = everybody || p.Bits() == 0 // whose opposite iptables does not take
+				anyone = anyone || p.Bits() == 0 // whose opposite iptables does not take
 			}
 		}
-		if everybody {
+		if anyone {
 			from = nil
 		}
 		switch {
-		case !c.serves(d) || !everybody && len(from) == 0: // nobody of this family may
+		case !c.serves(d) || !anyone && len(from) == 0: // no source of this family may
 			c.doors[i] = c.cover
-		case len(from) == 0 && c.p.Log.Target == policy.LogNone && c.plain(i):
+		case len(from) == 0 && c.p.Log.Target == policy.LogNone && c.grantsOnly(i):
 			c.doors[i] = c.cover
-			c.inline[i] = []match{c.set(c.grantTag(d, d.Services[0]))}
+			c.inline[i] = []match{c.set(c.grantList(d, d.Services[0]))}
 		default:
 			c.doors[i] = to(c.door(i, from))
 		}
 	}
 }
 
-// plain tells whether a door's last knock does nothing but put the source on one list.
-func (c *compiler) plain(door int) bool {
+// grantsOnly reports whether a door's last knock does nothing but put the source on one list.
+func (c *compiler) grantsOnly(door int) bool {
 	d := &c.m.Doors[door]
 	return len(d.Services) == 1 && len(c.others(door, d.Services[0])) == 0 && c.opened(door) == nil
 }
 
-// others gives the other doors that open a service.
+// others returns the other doors that open a service.
 func (c *compiler) others(door, service int) []*automaton.Door {
 	var all []*automaton.Door
 	for i := range c.m.Doors {
@@ -87,7 +87,7 @@ func (c *compiler) others(door, service int) []*automaton.Door {
 	return all
 }
 
-// opened gives the state that a door leaves a source in, or nil.
+// opened returns the state that a door leaves a source in, or nil.
 func (c *compiler) opened(door int) *automaton.State {
 	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
 	return c.m.State(c.m.Edges[i].To)
@@ -114,14 +114,14 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 	c.log(ch, prefix+d.Name+" ")
 	for _, service := range d.Services {
 		for _, o := range c.others(i, service) {
-			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantTag(o, service)))
+			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantList(o, service)))
 		}
 		s := &c.m.Services[service]
 		may := fmt.Sprintf("For %s, the sender may connect to %s", document.FormatDuration(d.OpenFor), s.Port)
 		if s.Forward.IsValid() {
 			may += ", which is at " + s.Forward.String()
 		}
-		ch.add(may+".", nothing, c.set(c.grantTag(d, service)))
+		ch.add(may+".", nothing, c.set(c.grantList(d, service)))
 	}
 	if s := c.opened(i); s != nil {
 		ch.add("What it has knocked may come again, and costs it nothing.", nothing, c.enter(s)...)

@@ -10,7 +10,7 @@ import (
 
 // A content is what of a table is ours.
 type content struct {
-	chains  []guestChain
+	chains  []ownChain
 	entries []entry
 }
 
@@ -21,7 +21,7 @@ type entry struct {
 	passed bool   // rules of others before it may let packets in that it should judge
 }
 
-// stands tells whether an entry that is there is where another is wanted: where
+// stands reports whether an entry that is there is where another is wanted: where
 // nothing gets past it, or, to undo that, in its place from before. One that is to
 // be the last stays before what others have appended.
 func (e entry) stands(want entry) bool {
@@ -31,8 +31,8 @@ func (e entry) stands(want entry) bool {
 	return want.at != 1 || !e.passed
 }
 
-// content gives what the guest wants in its table. Most jumps come first.
-func (g *guest) content() content {
+// content returns what is to be in the table. Most jumps come first.
+func (g *sharedTable) content() content {
 	c := content{chains: g.chains}
 	for _, j := range g.jumps {
 		e := entry{at: 1, rule: j.rule()}
@@ -44,14 +44,14 @@ func (g *guest) content() content {
 	return c
 }
 
-// content gives what of the table is ours: by its name, or because it leads there.
+// content returns what of the table is ours: by its name, or because it leads there.
 func (l *loadedTable) content() (c content) {
 	if l == nil {
 		return c
 	}
 	for _, listed := range l.chains {
 		if Ours(listed.name) {
-			one := guestChain{name: listed.name}
+			one := ownChain{name: listed.name}
 			for _, r := range listed.rules {
 				one.rules = append(one.rules, r.text)
 			}
@@ -71,7 +71,7 @@ func (c *content) empty() bool { return len(c.chains) == 0 && len(c.entries) == 
 
 // index finds a chain; -1 if it is not there.
 func (c *content) index(name string) int {
-	return slices.IndexFunc(c.chains, func(o guestChain) bool { return o.name == name })
+	return slices.IndexFunc(c.chains, func(o ownChain) bool { return o.name == name })
 }
 
 // edit writes what iptables-restore --noflush --counters makes a table's content of
@@ -84,7 +84,7 @@ func (l *loadedTable) edit(table string, want content) string {
 	now := l.content()
 	had := l.counted()
 	var b strings.Builder
-	var anew []guestChain
+	var anew []ownChain
 	for _, c := range want.chains {
 		if i := now.index(c.name); i < 0 || !slices.EqualFunc(now.chains[i].rules, c.rules, alike) {
 			fmt.Fprintf(&b, ":%s - [0:0]\n", c.name) // new, or flushed
@@ -123,7 +123,7 @@ func (l *loadedTable) edit(table string, want content) string {
 	return "*" + table + "\n" + b.String() + "COMMIT\n"
 }
 
-// moves gives which entries must go and which come, in this order. A rule that says
+// moves returns which entries must go and which come, in this order. A rule that says
 // the same as others is deleted before them, so that of several copies all go, unless
 // it does not matter where the last one stands.
 func moves(now, want []entry) (gone, come []entry) {
@@ -153,12 +153,12 @@ func (e entry) order() int {
 	return e.at
 }
 
-// copies gives the entries that say the same.
+// copies returns the entries that say the same.
 func copies(all []entry, rule string) []entry {
 	return slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return e.rule != rule })
 }
 
-// counted gives what the rules of a table have counted, by what they count.
+// counted returns what the rules of a table have counted, by what they count.
 func (l *loadedTable) counted() map[string]listedRule {
 	all := map[string]listedRule{}
 	if l != nil {
@@ -171,7 +171,7 @@ func (l *loadedTable) counted() map[string]listedRule {
 	return all
 }
 
-// counting tells what a rule counts: how often a door is opened, wherever it stands,
+// counting identifies what a rule counts: how often a door is opened, wherever it stands,
 // or what it says.
 func counting(rule string) string {
 	if comment := option(rule, "--comment"); strings.HasPrefix(comment, opensDoor) {
@@ -180,14 +180,14 @@ func counting(rule string) string {
 	return numbered(rule)
 }
 
-// alike tells whether two rules say the same, by name or by number.
+// alike reports whether two rules say the same, by name or by number.
 func alike(a, b string) bool { return numbered(a) == numbered(b) }
 
 // protocolNumbers are those of the protocols that iptables knows by name only where
 // there is an /etc/protocols, which small machines do not have.
 var protocolNumbers = map[string]string{"igmp": "2", "gre": "47", "vrrp": "112"}
 
-// numbered gives a rule for such machines.
+// numbered returns a rule for such machines.
 func numbered(rule string) string {
 	for name, number := range protocolNumbers {
 		rule = strings.Replace(rule, " -p "+name+" ", " -p "+number+" ", 1)

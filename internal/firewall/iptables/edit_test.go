@@ -11,7 +11,7 @@ import (
 // TestEdit: what is loaded into a table, by what it holds already.
 func TestEdit(t *testing.T) {
 	want := content{
-		chains: []guestChain{
+		chains: []ownChain{
 			{"POSTERN-INPUT", []string{"-A POSTERN-INPUT -i lo -j RETURN", "-A POSTERN-INPUT -p igmp -j RETURN"}},
 			{"POSTERN-GATE1", []string{"-A POSTERN-GATE1 -j DROP"}},
 		},
@@ -60,7 +60,7 @@ COMMIT
 		{
 			"a door's rule in another chain",
 			chains + ":POSTERN-GATE2 - [0:0]\n[5:6] -A POSTERN-GATE2 -m comment --comment \"postern: opens ssh\" -j DROP\nCOMMIT\n",
-			content{chains: []guestChain{{"POSTERN-GATE2-ssh", []string{"-A POSTERN-GATE2-ssh -m comment --comment \"postern: opens ssh\" -j DROP"}}}},
+			content{chains: []ownChain{{"POSTERN-GATE2-ssh", []string{"-A POSTERN-GATE2-ssh -m comment --comment \"postern: opens ssh\" -j DROP"}}}},
 			`*filter
 :POSTERN-GATE2-ssh - [0:0]
 [5:6] -A POSTERN-GATE2-ssh -m comment --comment "postern: opens ssh" -j DROP
@@ -95,7 +95,7 @@ COMMIT
 		{
 			"an entry gets back its place",
 			chains + "[3:4] -A INPUT -j ACCEPT\nCOMMIT\n",
-			content{chains: []guestChain{{"POSTERN-INPUT", nil}}, entries: []entry{{at: 2, rule: "INPUT -j POSTERN-INPUT"}}},
+			content{chains: []ownChain{{"POSTERN-INPUT", nil}}, entries: []entry{{at: 2, rule: "INPUT -j POSTERN-INPUT"}}},
 			"*filter\n:POSTERN-INPUT - [0:0]\n-I INPUT 2 -j POSTERN-INPUT\nCOMMIT\n",
 		},
 	} {
@@ -126,18 +126,18 @@ func TestArguments(t *testing.T) {
 
 // TestNote: what a table says of itself is read back from the rule that it is on.
 func TestNote(t *testing.T) {
-	for _, want := range []note{
+	for _, want := range []label{
 		{digest: "0123456789abcdef", shape: "01234567"},
-		{digest: "0123456789abcdef", shape: "01234567", made: []string{"table", "PREROUTING", "POSTROUTING"}},
+		{digest: "0123456789abcdef", shape: "01234567", created: []string{"table", "PREROUTING", "POSTROUTING"}},
 	} {
 		for _, rule := range []string{"-A POSTERN-INPUT -i lo -j RETURN", "-A POSTERN-INPUT -i eth0 -g POSTERN-ARRIVED", "-A POSTERN-INPUT -i lo"} {
-			c := content{chains: []guestChain{{"POSTERN-EMPTY", nil}, {"POSTERN-INPUT", []string{rule, "-A POSTERN-INPUT -j DROP"}}}}
+			c := content{chains: []ownChain{{"POSTERN-EMPTY", nil}, {"POSTERN-INPUT", []string{rule, "-A POSTERN-INPUT -j DROP"}}}}
 			noted := c.with(want)
-			got, found := noted.note()
+			got, found := noted.label()
 			if !found || got.String() != want.String() {
 				t.Errorf("%+v on %q is read as %+v", want, noted.chains[1].rules[0], got)
 			}
-			if _, found := c.note(); found {
+			if _, found := c.label(); found {
 				t.Errorf("%q: the rule itself has changed", rule)
 			}
 		}

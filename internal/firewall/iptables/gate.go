@@ -13,27 +13,27 @@ func (c *compiler) knocks() {
 	c.knocking = c.chain(&c.filter, "KNOCKING", "Packets that would open a new connection. What has the sender done before?")
 	var partway *chain
 	if len(c.m.States) > 0 {
-		partway = c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. How far have they come?")
+		partway = c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. Which knock is next?")
 	}
 	c.gates = map[automaton.StateID]*chain{}
-	first := c.chain(&c.filter, "GATE1", "Senders with no knock to their name.")
+	first := c.chain(&c.filter, "GATE1", "Senders without a knock.")
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		doc := fmt.Sprintf("Senders with %s right, so far.", knocks(len(s.Path)))
 		if s.Opened {
-			doc = "Senders that have just knocked right. A knock of theirs that comes again costs them nothing."
+			doc = "Senders that have just completed a knock. A repeated knock forfeits nothing."
 		}
 		c.gates[s.ID] = c.chain(&c.filter, c.gateName(s), doc)
 	}
 	c.forfeiting()
-	c.opening()
+	c.lastKnocks()
 
 	c.holders()
 	if partway != nil {
-		c.underway(partway, first)
+		c.inProgress(partway, first)
 	}
 	c.stray(c.knocking)
-	c.knocking.add("Everybody else begins at the beginning.", to(first))
+	c.knocking.add("All others begin at the beginning.", to(first))
 
 	for i := range c.m.States {
 		c.gate(&c.m.States[i], first)
@@ -41,19 +41,19 @@ func (c *compiler) knocks() {
 	c.first(first)
 }
 
-// underway fills the chain of sources with any progress. A scan costs one look at one
+// inProgress fills the chain of sources with any progress. A scan costs one look at one
 // list, however many doors there are; only who has knocked is looked for on them all.
-func (c *compiler) underway(ch, first *chain) {
-	c.knocking.add("Who has begun to knock is looked at more closely.", to(ch), c.within(c.partway(), c.longestStay()))
-	c.whereabouts(ch)
+func (c *compiler) inProgress(ch, first *chain) {
+	c.knocking.add("Senders that have begun to knock are looked up in more lists.", to(ch), c.within(c.progressList(), c.longestStay()))
+	c.findState(ch)
 	c.stray(ch)
 	ch.add("That was too long ago. They begin at the beginning, too.", to(first))
 }
 
-// partway is the list of all sources that are on any state's list. Both are set, and
+// progressList is the list of all sources that are on any state's list. Both are set, and
 // left, together.
-func (c *compiler) partway() *tag {
-	return &tag{name: c.listName("PARTWAY"), guest: c.masked(c.listName(prefix + "PARTWAY"))}
+func (c *compiler) progressList() *recentList {
+	return &recentList{alone: c.listName("PARTWAY"), shared: c.masked(c.listName(prefix + "PARTWAY"))}
 }
 
 func (c *compiler) longestStay() time.Duration {
@@ -66,22 +66,22 @@ func (c *compiler) longestStay() time.Duration {
 
 // enter puts a source into a state.
 func (c *compiler) enter(s *automaton.State) []match {
-	return []match{c.set(c.stateTag(s)), c.set(c.partway())}
+	return []match{c.set(c.stateList(s)), c.set(c.progressList())}
 }
 
 // leave takes it out of the state that it is in.
 func (c *compiler) leave(s *automaton.State) []match {
-	return []match{c.remove(c.stateTag(s)), c.remove(c.partway())}
+	return []match{c.remove(c.stateList(s)), c.remove(c.progressList())}
 }
 
-// whereabouts adds the rules that find out how far a source has come.
-func (c *compiler) whereabouts(ch *chain) {
+// findState adds the rules that find out how far a source has come.
+func (c *compiler) findState(ch *chain) {
 	for _, s := range c.deepest() {
 		doc := fmt.Sprintf("%s right, the last no more than %s ago: on to %s.", knocks(len(s.Path)), document.FormatDuration(s.Timeout), c.gates[s.ID].name)
 		if s.Opened {
 			doc = fmt.Sprintf("The last knock was no more than %s ago: on to %s.", document.FormatDuration(s.Timeout), c.gates[s.ID].name)
 		}
-		ch.add(doc, to(c.gates[s.ID]), c.within(c.stateTag(s), s.Timeout))
+		ch.add(doc, to(c.gates[s.ID]), c.within(c.stateList(s), s.Timeout))
 	}
 }
 
@@ -96,8 +96,8 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 	edges := c.edges(s.ID)
 	for _, e := range edges {
 		if e.KeepsGrants {
-			// Whoever takes the sender off the list moves it on: no two packets do.
-			c.edge(gate, e, "The next knocks begin, and what the sender has stays.", c.remove(c.stateTag(s)))
+			// The packet that takes the sender off the list moves it on: no two packets do.
+			c.edge(gate, e, "The next knocks begin, and the sender keeps its grants.", c.remove(c.stateList(s)))
 		}
 	}
 	c.stray(gate)
@@ -121,7 +121,7 @@ func (c *compiler) first(gate *chain) {
 	if bits := c.sourceBits(); bits != c.f.bits() {
 		full += fmt.Sprintf(" --hashlimit-srcmask %d", bits)
 	}
-	within := match{full: full, tag: &tag{name: c.listName("FIRST"), guest: c.masked(c.listName("POSTERN"))}} // old kernels: 15 letters
+	within := match{full: full, list: &recentList{alone: c.listName("FIRST"), shared: c.masked(c.listName("POSTERN"))}} // old kernels: 15 letters
 	doc := "A first knock. Each sender may make a few a second."
 	for _, e := range c.edges(automaton.Root) {
 		c.edge(gate, e, doc, within)
@@ -158,11 +158,11 @@ func (c *compiler) forfeiting() {
 			continue
 		}
 		if c.forget == nil {
-			c.forget = c.chain(&c.filter, "FORFEIT", "The sender loses the grants that strays lose.")
+			c.forget = c.chain(&c.filter, "FORFEIT", "The sender loses its grants for doors with forfeit.")
 			c.forget.sub = true
 		}
 		for _, service := range d.Services {
-			c.forget.add("", nothing, c.remove(c.grantTag(d, service)))
+			c.forget.add("", nothing, c.remove(c.grantList(d, service)))
 		}
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"postern/internal/policy"
 )
 
-// general makes the rules of every policy but those that isClassic tells. They
+// general makes the rules of every policy that is not classic. They
 // stand behind connection tracking, in the chain INPUT: what they judge opens a new
 // connection to this host, for certain.
 func (c *compiler) general() {
@@ -19,7 +19,7 @@ func (c *compiler) general() {
 
 	arrive := c.arriving(&c.filter, input, "What comes in by these interfaces is judged. All else is let in.")
 	if arrive == input {
-		input.add("What this host says to itself is nobody's business.", pass, by("lo"))
+		input.add("What this host sends to itself is let in.", pass, by("lo"))
 	}
 	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isEstablished)
 	arrive.add("Errors about them come in, too. (A second connection that belongs to one, of FTP say, has to knock.)",
@@ -30,16 +30,16 @@ func (c *compiler) general() {
 	}
 	c.allow(arrive, "What needs no knock.")
 
-	c.covering(closed)
-	unjudged, doc := pass, "What is for everybody on the network is left alone, and is nobody's knock."
+	c.refusePackets(closed)
+	unjudged, doc := pass, "Broadcast and multicast are left alone, and are no knocks."
 	if closed {
-		unjudged, doc = drop, "What is for everybody on the network is nobody's knock."
+		unjudged, doc = drop, "Broadcast and multicast are no knocks."
 	}
 	if !closed {
-		c.calls(arrive)
+		c.dropMulticast(arrive)
 	}
 	arrive.add(doc, unjudged, toOthers)
-	arrive.add("TCP that belongs to no connection and opens none: a scan, most likely. It costs nobody a knock.",
+	arrive.add("TCP that belongs to no connection and opens none: a scan, most likely. It resets no knocks.",
 		c.cover, isTCP, notSYN)
 	c.knocks()
 	for i, kind := range [][]match{{isTCP}, {isUDP}, c.f.on(policy.Port{Protocol: policy.ICMP})} {
@@ -57,7 +57,7 @@ func (c *compiler) general() {
 	c.diverting()
 }
 
-// arriving gives the chain of a table for packets that come in where the policy holds:
+// arriving returns the chain of a table for packets that come in where the policy holds:
 // the kernel's own chain, or where the policy names interfaces, one that it leads to.
 func (c *compiler) arriving(in *[]*chain, base *chain, doc string) *chain {
 	if len(c.p.Interfaces) == 0 {
@@ -71,11 +71,11 @@ func (c *compiler) arriving(in *[]*chain, base *chain, doc string) *chain {
 	return arrive
 }
 
-// calls keeps hidden services from answering what is for everybody on the network, or
+// dropMulticast keeps hidden services from answering broadcast and multicast, or what is
 // for the nearest of several hosts (IPv6 anycast). No port of a host with nothing behind
 // it answers such packets, whatever the cover.
-func (c *compiler) calls(ch *chain) {
-	doc := "A hidden service does not answer calls to everybody, either."
+func (c *compiler) dropMulticast(ch *chain) {
+	doc := "A hidden service does not answer broadcast and multicast, either."
 	for i := range c.m.Services {
 		if s := &c.m.Services[i]; !s.Address.IsValid() && c.reachable(s) {
 			ch.add(doc, drop, append(c.addressed(s), toOthers)...)
@@ -117,7 +117,7 @@ func (c *compiler) allow(ch *chain, doc string) {
 
 // conditions is what an allow entry asks for.
 func (c *compiler) conditions(a *policy.Allow) []match {
-	matches := c.whence(a)
+	matches := c.senderMatches(a)
 	switch s := a.Service; s.Protocol {
 	case 0:
 	case policy.ICMP:
@@ -130,8 +130,8 @@ func (c *compiler) conditions(a *policy.Allow) []match {
 	return matches
 }
 
-// whence is what it asks of where the packet comes from.
-func (c *compiler) whence(a *policy.Allow) []match {
+// senderMatches is what it asks of where the packet comes from.
+func (c *compiler) senderMatches(a *policy.Allow) []match {
 	var matches []match
 	if a.From.IsValid() && a.From.Bits() > 0 {
 		matches = append(matches, from(a.From))
@@ -142,9 +142,9 @@ func (c *compiler) whence(a *policy.Allow) []match {
 	return matches
 }
 
-// covering decides what becomes of packets that are not let in, which must not
+// refusePackets decides what becomes of packets that are not let in, which must not
 // depend on how far their senders have come.
-func (c *compiler) covering(closed bool) {
+func (c *compiler) refusePackets(closed bool) {
 	if closed && !c.p.Cover.Answers() {
 		c.cover = drop
 		return
@@ -153,7 +153,7 @@ func (c *compiler) covering(closed bool) {
 	if !closed {
 		name, doc = "HIDDEN", "A hidden service looks like a port with nothing behind it."
 	}
-	refuse := c.refusing(name, doc)
+	refuse := c.refusalChain(name, doc)
 	c.cover = to(refuse)
 	if closed {
 		return
@@ -174,8 +174,8 @@ func (c *compiler) covering(closed bool) {
 
 // unused makes the chain of ports with nothing behind them. The kernel answers for
 // those, too, but not in quite the same words as iptables does for the hidden ones.
-// (Over IPv6 its RST has a flow label, for one.) For guests that is behind all
-// rules of others: what they accept, or drop, is theirs to decide.
+// (Over IPv6 its RST has a flow label, for one.) Beside rules of others that is behind
+// all of these: what they accept, or drop, is theirs to decide.
 func (c *compiler) unused() *chain {
 	unused := c.chain(&c.filter, "UNUSED", "Ports with nothing behind them. They are refused in the same words as the hidden ones.")
 	unused.add("", pass, isEstablished)
@@ -195,8 +195,8 @@ func (c *compiler) unused() *chain {
 	return unused
 }
 
-// refusing makes the chain that answers in place of a hidden service.
-func (c *compiler) refusing(name, doc string) *chain {
+// refusalChain makes the chain that answers in place of a hidden service.
+func (c *compiler) refusalChain(name, doc string) *chain {
 	ch := c.chain(&c.filter, name, doc)
 	c.refuse(ch)
 	ch.add("", drop)

@@ -22,13 +22,13 @@ import (
 func (b Backend) Inspect() (*firewall.Status, error) {
 	loaded, err := b.read()
 	var permission *firewall.PermissionError
-	if err != nil && !errors.As(err, &permission) && remembersAny() {
+	if err != nil && !errors.As(err, &permission) && anyList() {
 		return nil, &firewall.UnreadableError{Backend: name, Err: err}
 	}
 	if err != nil {
 		return nil, err
 	}
-	o, found, err := b.elsewhere()
+	o, found, err := b.otherVariant()
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	status := &firewall.Status{Loaded: len(ours) > 0}
 	for _, at := range places {
 		here := ours[at]
-		if n, found := here.note(); found {
+		if n, found := here.label(); found {
 			status.Digest = n.digest
 			break
 		}
@@ -54,11 +54,11 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 		return nil, fmt.Errorf("the kernel does not tell the time: %w", err)
 	}
 	for name, window := range ours.windows() {
-		all, err := recall(name, now)
+		all, err := readList(name, now)
 		if err != nil {
 			return nil, err
 		}
-		remember(status, name, window, all)
+		addList(status, name, window, all)
 	}
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.State, b.State))
@@ -69,7 +69,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	return status, nil
 }
 
-// windows gives how long a source counts on each of our lists.
+// windows returns how long a source counts on each of our lists.
 func (c contents) windows() map[string]time.Duration {
 	all := map[string]time.Duration{}
 	for _, here := range c {
@@ -89,11 +89,11 @@ func (c contents) windows() map[string]time.Duration {
 // asked finds in a rule which lists it looks a source up in.
 var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
 
-// idOf takes the names of our lists apart: see guestName and grantTag.
+// idOf takes the names of our lists apart: see sharedName and grantList.
 var idOf = regexp.MustCompile(`^` + prefix + `.*-(?:` + stateMark + `([0-9a-f]{8})|` + grantMark + `([0-9a-f]{8})-[0-9a-f]{8})$`)
 
-// remember adds a list to a status.
-func remember(status *firewall.Status, name string, window time.Duration, all []remembered) {
+// addList adds a list to a status.
+func addList(status *firewall.Status, name string, window time.Duration, all []listEntry) {
 	m := idOf.FindStringSubmatch(name)
 	if m == nil {
 		return
@@ -114,7 +114,7 @@ func remember(status *firewall.Status, name string, window time.Duration, all []
 	}
 }
 
-// counters gives what the rules have counted that open doors, of both families.
+// counters returns what the rules have counted that open doors, of both families.
 func (s snapshot) counters() []firewall.Counter {
 	doors := map[string]*firewall.Counter{}
 	for _, at := range places {

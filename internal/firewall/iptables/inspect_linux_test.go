@@ -192,12 +192,12 @@ func TestAltered(t *testing.T) {
 }
 
 // lines sorts them: chains that were made anew come last in a listing. Which chains
-// of the kernel's were made is forgotten with the note.
+// of the kernel's were made is forgotten with the label.
 func lines(text string) []string {
-	return slices.Sorted(strings.SplitSeq(madeNoted.ReplaceAllString(text, ""), "\n"))
+	return slices.Sorted(strings.SplitSeq(labelledCreated.ReplaceAllString(text, ""), "\n"))
 }
 
-var madeNoted = regexp.MustCompile(noteMade + `[A-Za-z ]+`)
+var labelledCreated = regexp.MustCompile(labelCreated + `[A-Za-z ]+`)
 
 // A whole family's rules may go.
 func TestFamilyGone(t *testing.T) {

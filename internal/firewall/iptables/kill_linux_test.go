@@ -151,7 +151,7 @@ func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
 				chains = append(chains, one.name+"\n"+strings.Join(one.rules, "\n")+"\n")
 			}
 			slices.Sort(chains) // the variants have orders of their own
-			all[at] = madeNoted.ReplaceAllString(text+strings.Join(chains, ""), "")
+			all[at] = labelledCreated.ReplaceAllString(text+strings.Join(chains, ""), "")
 		}
 		return err
 	}); err != nil {

@@ -52,10 +52,10 @@ func inexpressible(p *policy.Policy) []policy.Diagnostic {
 			fmt.Sprintf("write %s, or use the nftables backend", (d+time.Second-1).Truncate(time.Second))))
 	}
 	for _, name := range p.Interfaces {
-		found = append(found, unlike(p, name, policy.Position{Line: 1, Column: 1})...)
+		found = append(found, ambiguous(p, name, policy.Position{Line: 1, Column: 1})...)
 	}
 	for i := range p.Allow {
-		found = append(found, unlike(p, p.Allow[i].Interface, p.Allow[i].Pos)...)
+		found = append(found, ambiguous(p, p.Allow[i].Interface, p.Allow[i].Pos)...)
 	}
 	for i := range p.Doors {
 		d := &p.Doors[i]
@@ -65,18 +65,18 @@ func inexpressible(p *policy.Policy) []policy.Diagnostic {
 	return found
 }
 
-// odd tells characters that mean something to iptables-restore or to a shell.
-func odd(r rune) bool {
+// special reports characters that mean something to iptables-restore or to a shell.
+func special(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-:@", r) || r > unicode.MaxASCII
 }
 
-// unlike finds names of interfaces that mean something else to iptables.
-func unlike(p *policy.Policy, name string, at policy.Position) []policy.Diagnostic {
+// ambiguous finds names of interfaces that mean something else to iptables.
+func ambiguous(p *policy.Policy, name string, at policy.Position) []policy.Diagnostic {
 	hint := "rename the interface, or use the nftables backend"
 	switch {
 	case strings.HasSuffix(name, "+"):
 		return []policy.Diagnostic{p.Diagnose(at, fmt.Sprintf("to iptables, interface %q is every one that begins so", name), hint)}
-	case strings.IndexFunc(name, odd) >= 0:
+	case strings.IndexFunc(name, special) >= 0:
 		return []policy.Diagnostic{p.Diagnose(at, fmt.Sprintf("interface %q is no name that iptables reads as it is", name), hint)}
 	}
 	return nil

@@ -13,11 +13,11 @@ import (
 
 // A match is one condition of a rule, or one thing that a rule does to a list.
 type match struct {
-	full  string // as iptables-save lists it
-	brief string // the least that iptables takes; empty: the same
-	tag   *tag   // what %s in them stands for
-	opens string // the door that the rule opens, and counts; else ""
-	alone bool   // only where there are no other rules
+	full  string      // as iptables-save lists it
+	brief string      // the least that iptables takes; empty: the same
+	list  *recentList // whose name %s in them stands for
+	opens string      // the door that the rule opens, and counts; else ""
+	alone bool        // only where there are no other rules
 }
 
 // rank is where a match is listed: addresses, interface and protocol before all
@@ -31,12 +31,13 @@ func (m match) rank() int {
 	return 4
 }
 
-// A tag is the name of a list of sources, or of a table of budgets. The kernel
-// keeps both by name, for a network namespace and both families.
-type tag struct {
-	name  string // in the tables that have no other rules
-	guest string // in those that have
-	door  string // whose grant for its first service it is; else ""
+// A recentList is a list of sources that xt_recent keeps, or a table of budgets of
+// xt_hashlimit. The kernel knows it by its name, in a network namespace, for both
+// families.
+type recentList struct {
+	alone  string // its name in rules that stand alone
+	shared string // its name in rules beside others'
+	door   string // whose grant for its first service it is; else ""
 }
 
 func matching(full string, args ...any) match { return match{full: fmt.Sprintf(full, args...)} }
@@ -95,8 +96,8 @@ func icmp6(kind int) match {
 	return match{full: fmt.Sprintf("-m icmp6 --icmpv6-type %d", kind), brief: fmt.Sprintf("--icmpv6-type %d", kind)}
 }
 
-// opening makes a match of a TCP port one of the packets to it that open a connection.
-func opening(m match) match {
+// openingTo makes a match of a TCP port one of the packets to it that open a connection.
+func openingTo(m match) match {
 	return match{full: m.full + " " + isSYN.full, brief: m.brief + " " + isSYN.brief}
 }
 
@@ -143,34 +144,34 @@ func (c *compiler) sourceBits() int {
 }
 
 // recent is a match of xt_recent.
-func (c *compiler) recent(t *tag, do string) match {
+func (c *compiler) recent(t *recentList, do string) match {
 	bits := c.sourceBits()
 	full := fmt.Sprintf("-m recent %s --name %%s --mask %s --rsource", do, mask(c.f, bits))
 	brief := fmt.Sprintf("-m recent --name %%s %s", do)
 	if bits != c.f.bits() {
 		brief += " --mask " + mask(c.f, bits)
 	}
-	return match{full: full, brief: brief, tag: t}
+	return match{full: full, brief: brief, list: t}
 }
 
-func (c *compiler) set(t *tag) match {
+func (c *compiler) set(t *recentList) match {
 	m := c.recent(t, "--set")
 	m.opens = t.door
 	return m
 }
 
-func (c *compiler) remove(t *tag) match { return c.recent(t, "--remove") }
+func (c *compiler) remove(t *recentList) match { return c.recent(t, "--remove") }
 
 // within matches sources that were put on the list so short a time ago.
-func (c *compiler) within(t *tag, d time.Duration) match {
+func (c *compiler) within(t *recentList, d time.Duration) match {
 	return c.recent(t, fmt.Sprintf("--rcheck --seconds %d", d/time.Second))
 }
 
 // mask writes a prefix length as xt_recent wants it.
 func mask(f Family, bits int) string { return net.IP(net.CIDRMask(bits, f.bits())).String() }
 
-// phrase writes matches after one another.
-func phrase(matches []match, write func(match) string) string {
+// joinMatches writes matches after one another.
+func joinMatches(matches []match, write func(match) string) string {
 	var words []string
 	for _, m := range matches {
 		words = append(words, write(m))

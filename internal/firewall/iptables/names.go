@@ -8,11 +8,11 @@ import (
 	"postern/internal/automaton"
 )
 
-// prefix is what the names of all guest chains and lists begin with.
+// prefix begins the names of all chains and lists of rules beside others'.
 const prefix = "POSTERN-"
 
 // maxChain is how long the name of a chain may be (XT_EXTENSION_MAXNAMELEN, less
-// its final zero), when it is a guest's.
+// its final zero), beside rules of others.
 const maxChain = 28 - len(prefix)
 
 // shortened is a name for a chain that fits and that no other chain of the table has.
@@ -42,7 +42,7 @@ func (c *compiler) ofDoor(name string, d *automaton.Door) string {
 }
 
 // leadsTo is the first door that a state leads to. Doors that have come equally far
-// share a state or not one, so that it tells the states of one depth apart.
+// share a state or not one, so that it distinguishes the states of one depth.
 func (c *compiler) leadsTo(s *automaton.State) *automaton.Door {
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
@@ -60,7 +60,7 @@ func (c *compiler) leadsTo(s *automaton.State) *automaton.Door {
 	return nil // there is no such state
 }
 
-// onlyAt tells whether the state is the only one with so many knocks.
+// onlyAt reports whether the state is the only one with so many knocks.
 func (c *compiler) onlyAt(s *automaton.State) bool {
 	n := 0
 	for i := range c.m.States {
@@ -87,41 +87,41 @@ func (c *compiler) gateName(s *automaton.State) string {
 	return c.stateName(fmt.Sprintf("GATE%d", len(s.Path)+1), s)
 }
 
-// stateTag is the list of the sources in a state. A guest's name lasts as long as
-// the state's id does, whatever other doors come and go.
-func (c *compiler) stateTag(s *automaton.State) *tag {
-	name, guest := c.stateName(fmt.Sprintf("OK%d", len(s.Path)), s), fmt.Sprintf("OK%d", len(s.Path))
+// stateList is the list of the sources in a state. Its name beside rules of others
+// lasts as long as the state's id does, whatever other doors come and go.
+func (c *compiler) stateList(s *automaton.State) *recentList {
+	name, shared := c.stateName(fmt.Sprintf("OK%d", len(s.Path)), s), fmt.Sprintf("OK%d", len(s.Path))
 	if s.Opened {
-		name, guest = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
+		name, shared = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
 	}
-	return &tag{name: c.listName(name), guest: c.guestName(guest, stateMark, uint32(s.ID))}
+	return &recentList{alone: c.listName(name), shared: c.sharedName(shared, stateMark, uint32(s.ID))}
 }
 
-// grantTag is the list of the sources that hold a door's grant for one of its
-// services. The name of a guest's changes with all that a grant depends on.
-func (c *compiler) grantTag(d *automaton.Door, service int) *tag {
+// grantList is the list of the sources that hold a door's grant for one of its
+// services. Its name beside rules of others changes with all that a grant depends on.
+func (c *compiler) grantList(d *automaton.Door, service int) *recentList {
 	s := &c.m.Services[service]
 	name := c.ofDoor(fmt.Sprintf("OK%d", len(d.Knock.Sequence)), d)
 	if len(d.Services) > 1 {
 		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number)
 	}
 	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
-	t := &tag{name: c.listName(name), guest: c.guestName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
+	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
 	if service == d.Services[0] {
 		t.door = d.Name
 	}
 	return t
 }
 
-// stateMark and grantMark come before the id in a guest's name.
+// stateMark and grantMark come before the id in the name of a list.
 const (
 	stateMark = "s"
 	grantMark = "g"
 )
 
-// guestName is the name of a guest's list or table. It tells of the mask, too,
+// sharedName is the name of a list beside rules of others. It says the mask, too,
 // which a list in the kernel does not change.
-func (c *compiler) guestName(name, mark string, id uint32) string {
+func (c *compiler) sharedName(name, mark string, id uint32) string {
 	return c.masked(c.listName(prefix+name)) + fmt.Sprintf("-%s%08x", mark, id)
 }
 
@@ -132,7 +132,7 @@ func (c *compiler) masked(name string) string {
 	return name
 }
 
-// listName tells the families' lists apart, which have one set of names, and keep the
+// listName distinguishes the families' lists, which share one set of names, and keep the
 // mask of the first that uses it. No door's name has a dot.
 func (c *compiler) listName(name string) string {
 	if c.f == IPv6 {

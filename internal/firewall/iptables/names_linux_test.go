@@ -30,7 +30,7 @@ func TestNames(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := Compile(machineOf(t, test.text))
 			lists := map[Family][]string{}
-			guests := map[Family][]string{}
+			shared := map[Family][]string{}
 			for _, f := range families {
 				for _, table := range r.tables[f] {
 					seen := map[string]bool{}
@@ -42,11 +42,11 @@ func TestNames(t *testing.T) {
 					}
 				}
 				lists[f] = names(r.Save(f, firewall.Plain))
-				for _, g := range r.guests(f) {
-					guests[f] = append(guests[f], names(g.text())...)
+				for _, g := range r.shared(f) {
+					shared[f] = append(shared[f], names(g.text())...)
 				}
 			}
-			for _, all := range []map[Family][]string{lists, guests} {
+			for _, all := range []map[Family][]string{lists, shared} {
 				if len(all[IPv4]) < 6 || len(all[IPv4]) != len(all[IPv6]) {
 					t.Fatalf("not the lists of so many doors: %v", all)
 				}
@@ -60,7 +60,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// names gives the different lists that a text names.
+// names returns the different lists that a text names.
 func names(text string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile(`--(?:hashlimit-)?name (\S+)`).FindAllStringSubmatch(text, -1) {

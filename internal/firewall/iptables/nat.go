@@ -33,10 +33,10 @@ func (c *compiler) diverting() {
 	}
 	c.allow(arrive, "What needs no knock is left to others, if they want it.")
 	if c.p.Posture == policy.Closed {
-		arrive.add("All else is for this host, and nobody sends it on.", keep)
+		arrive.add("All else is for this host, and is not diverted.", keep)
 		return
 	}
-	doc := "What is hidden is for this host, and nobody sends it on."
+	doc := "What is hidden is for this host, and is not diverted."
 	for i := range c.m.Services {
 		if s := &c.m.Services[i]; c.reachable(s) {
 			arrive.add(doc, keep, c.addressed(s)...)
@@ -52,14 +52,14 @@ func (c *compiler) divert(ch *chain, service int) {
 	there := target{verdict: "-j DNAT --to-destination " + s.Forward.String()}
 	asked := c.addressed(s)
 	if s.Port.Protocol == policy.TCP {
-		asked[1] = opening(asked[1])
+		asked[1] = openingTo(asked[1])
 	}
 	doc := fmt.Sprintf("Who needs no knock for %s is sent on to %s.", s.Port, s.Forward)
 	for i := range c.p.Allow {
 		a := &c.p.Allow[i]
 		meant := a.Service == policy.Service{} || a.Service.Covers(s.Port)
 		if meant && (!a.From.IsValid() || c.f.of(a.From.Addr())) {
-			ch.add(doc, there, append(c.whence(a), asked...)...)
+			ch.add(doc, there, append(c.senderMatches(a), asked...)...)
 			doc = ""
 		}
 	}
@@ -72,7 +72,7 @@ func (c *compiler) divert(ch *chain, service int) {
 	}
 }
 
-// masquerade gives forwarded connections this host's address.
+// masquerade returns forwarded connections this host's address.
 func (c *compiler) masquerade(ch *chain, s *automaton.Service) {
 	ch.add(fmt.Sprintf("So that answers from %s find back.", s.Forward.Addr()), target{verdict: "-j MASQUERADE"},
 		slices.Concat(

@@ -62,14 +62,14 @@ func TestGuestListing(t *testing.T) {
 	})
 }
 
-// byChain gives the rules of each chain, with numbers for some protocols, and under the table's name what leads to
+// byChain returns the rules of each chain, with numbers for some protocols, and under the table's name what leads to
 // them. With a digest it adds the notes.
 func byChain(c contents, digest string) map[string][]string {
 	shape := c.shape()
 	all := map[string][]string{}
 	for at, here := range c {
 		if digest != "" {
-			here = here.with(note{digest: digest, shape: shape})
+			here = here.with(label{digest: digest, shape: shape})
 		}
 		table := fmt.Sprint(int(at.family), " ", at.table)
 		for _, e := range here.entries {
@@ -78,7 +78,7 @@ func byChain(c contents, digest string) map[string][]string {
 		for _, one := range here.chains {
 			for _, rule := range append([]string{""}, one.rules...) {
 				name := table + " " + one.name
-				all[name] = append(all[name], madeNoted.ReplaceAllString(numbered(rule), ""))
+				all[name] = append(all[name], labelledCreated.ReplaceAllString(numbered(rule), ""))
 			}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A remembered source is an entry of one of the kernel's lists.
-type remembered struct {
+// A listEntry is an entry of one of the kernel's lists.
+type listEntry struct {
 	source netip.Addr
 	age    time.Duration // since it was last put there
 }
@@ -24,8 +24,8 @@ type remembered struct {
 // recentDir is where xt_recent shows the lists of the calling thread's namespace.
 const recentDir = "/proc/thread-self/net/xt_recent"
 
-// recall reads a list. One that no rule uses any more is empty.
-func recall(name string, now clock) ([]remembered, error) {
+// readList reads a list. One that no rule uses any more is empty.
+func readList(name string, now clock) ([]listEntry, error) {
 	text, err := os.ReadFile(filepath.Join(recentDir, filepath.Base(name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -33,9 +33,9 @@ func recall(name string, now clock) ([]remembered, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []remembered
+	var all []listEntry
 	for line := range strings.Lines(string(text)) {
-		r, err := parseRemembered(line, now)
+		r, err := parseListEntry(line, now)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", name, err)
 		}
@@ -44,17 +44,17 @@ func recall(name string, now clock) ([]remembered, error) {
 	return all, nil
 }
 
-// remembersAny tells whether the kernel has any list of ours, which it has as long as a
+// anyList reports whether the kernel has any list of ours, which it has as long as a
 // rule names it.
-func remembersAny() bool {
+func anyList() bool {
 	all, err := filepath.Glob(filepath.Join(recentDir, prefix+"*"))
 	return err == nil && len(all) > 0
 }
 
-// parseRemembered reads
+// parseListEntry reads
 //
 //	src=192.0.2.7 ttl: 64 last_seen: 4295133072 oldest_pkt: 1 4295133072
-func parseRemembered(line string, now clock) (r remembered, err error) {
+func parseListEntry(line string, now clock) (r listEntry, err error) {
 	fields := strings.Fields(line)
 	if len(fields) < 5 || fields[3] != "last_seen:" {
 		return r, fmt.Errorf("xt_recent writes %q, which Postern cannot read", line)
@@ -70,14 +70,14 @@ func parseRemembered(line string, now clock) (r remembered, err error) {
 	return r, nil
 }
 
-// A clock is the kernel's count of ticks at one moment, by which xt_recent tells the
+// A clock is the kernel's count of ticks at one moment, by which xt_recent measures
 // time.
 type clock struct {
 	jiffies uint64
 	tick    time.Duration
 }
 
-// readClock asks for it. No call tells the ticks themselves. times(2) tells the
+// readClock asks for it. No call returns the ticks themselves. times(2) returns the
 // hundredths of a second that they come to, so that the clock may be wrong by 5 ms.
 func readClock() (clock, error) {
 	var resolution unix.Timespec
@@ -100,7 +100,7 @@ func readClock() (clock, error) {
 	return c, nil
 }
 
-// since tells how long ago a stamp was made; one from the future, by the error of the
+// since returns how long ago a stamp was made; one from the future, by the error of the
 // clock, has just been. Where the kernel's counters have 32 bits, stamps wrap.
 func (c clock) since(stamp uint64) time.Duration {
 	ticks := int64(c.jiffies - stamp)

@@ -126,7 +126,7 @@ func TestPartly(t *testing.T) {
 
 // meddler puts a program in the place of a family's iptables-restore that works a few
 // times and then fails so many times, because another program has just made a chain.
-// It gives the PATH from before.
+// It returns the PATH from before.
 func meddler(t *testing.T, variant string, f Family, good, bad int) string {
 	t.Helper()
 	before := os.Getenv("PATH")

@@ -44,7 +44,7 @@ func (r *Ruleset) Save(f Family, s firewall.Style) string {
 			c.section(&b, s)
 			for i := range c.rules {
 				c.rules[i].comment(&b, s)
-				fmt.Fprintf(&b, "-A %s\n", words(c.name, phrase(c.rules[i].matches, match.listed), c.rules[i].target.listed()))
+				fmt.Fprintf(&b, "-A %s\n", join(c.name, joinMatches(c.rules[i].matches, match.listed), c.rules[i].target.listed()))
 			}
 		}
 		if s == firewall.Commented {
@@ -91,7 +91,7 @@ func (r *Ruleset) Script(f Family, s firewall.Style) string {
 				c.section(&b, s)
 				for i := range c.rules {
 					c.rules[i].comment(&b, s)
-					fmt.Fprintf(&b, "%s -A %s\n", command, words(c.name, phrase(c.rules[i].matches, match.least), c.rules[i].target.listed()))
+					fmt.Fprintf(&b, "%s -A %s\n", command, join(c.name, joinMatches(c.rules[i].matches, match.least), c.rules[i].target.listed()))
 				}
 			}
 		}
@@ -105,7 +105,7 @@ func (r *Ruleset) Script(f Family, s firewall.Style) string {
 	return b.String()
 }
 
-// alone gives the chains that a table without other rules has.
+// alone returns the chains that a table without other rules has.
 func (t *table) alone() []*chain {
 	return slices.DeleteFunc(slices.Clone(t.chains), func(c *chain) bool { return c.last != "" })
 }
@@ -144,7 +144,7 @@ func (r *Ruleset) heading(f Family, use string) string {
 func (t *table) beginning(b *strings.Builder, s firewall.Style) {
 	if s == firewall.Commented && t.name == "nat" {
 		b.WriteString("\n" + `# This table is asked before INPUT, once for each new connection, and only where its
-# packets shall go. So ACCEPT means here: to nobody but this host, where INPUT decides.
+# packets shall go. So ACCEPT means here: to this host alone, where INPUT decides.
 # DNAT sends them on to another host, by way of the FORWARD rules, which are yours.
 `)
 	}
@@ -172,8 +172,8 @@ func comment(b *strings.Builder, text string) {
 	}
 }
 
-// words joins what there is.
-func words(all ...string) string {
+// join joins what there is.
+func join(all ...string) string {
 	var some []string
 	for _, w := range all {
 		if w != "" {
@@ -184,21 +184,21 @@ func words(all ...string) string {
 }
 
 // listed is the match as iptables-save lists it.
-func (m match) listed() string { return m.named(m.full, func(t *tag) string { return t.name }) }
+func (m match) listed() string { return m.named(m.full, func(t *recentList) string { return t.alone }) }
 
 // least is the match in the fewest words.
 func (m match) least() string {
 	if m.brief == "" {
 		return m.listed()
 	}
-	return m.named(m.brief, func(t *tag) string { return t.name })
+	return m.named(m.brief, func(t *recentList) string { return t.alone })
 }
 
-func (m match) named(text string, name func(*tag) string) string {
-	if m.tag == nil {
+func (m match) named(text string, name func(*recentList) string) string {
+	if m.list == nil {
 		return text
 	}
-	return fmt.Sprintf(text, name(m.tag))
+	return fmt.Sprintf(text, name(m.list))
 }
 
 // listed is the target where there are no other rules.

@@ -9,7 +9,7 @@ import (
 	"postern/internal/firewall"
 )
 
-// errChanged says that somebody else changed the tables meanwhile.
+// errChanged says that others changed the tables meanwhile.
 var errChanged = errors.New("other programs keep changing the same tables")
 
 // A partError is a failure after which not everything is as it was before. It is none
@@ -19,7 +19,7 @@ type partError struct {
 	err  error
 }
 
-func (e *partError) Error() string { return fmt.Sprintf("%s: %v", e.left, plain(e.err)) }
+func (e *partError) Error() string { return fmt.Sprintf("%s: %v", e.left, withoutBusy(e.err)) }
 
 // What a partError may leave.
 const (
@@ -31,16 +31,16 @@ const (
 	leftNothing = "the rules are taken out, but an empty chain or table that was made for them could not be deleted"
 )
 
-// partly gives a failure that has left something, or none.
-func partly(left string, err error) error {
+// leaving returns a failure that has left something, or none.
+func leaving(left string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return &partError{left, err}
 }
 
-// plain is an error that does not claim that nothing has changed.
-func plain(err error) error {
+// withoutBusy is an error that does not claim that nothing has changed.
+func withoutBusy(err error) error {
 	var busy *firewall.BusyError
 	if errors.As(err, &busy) {
 		return busy.Err

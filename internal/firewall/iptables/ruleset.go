@@ -5,10 +5,10 @@
 // word (see classic.go). All others get rules that do what the machine says (host.go,
 // gate.go, door.go, nat.go). Compile is pure, and gives both families' rules.
 //
-// They have two forms. Save and Script write them for tables that have no other
-// rules, as the how-to does: what is let in is accepted. Guest rules, which
-// Backend loads, live beside the rules of others: all chains and lists have names that
-// begin with POSTERN, the kernel's own chains have jumps to them, and what is let in
+// They have two forms. Save and Script write rules that stand alone, for tables that
+// have no others, as the how-to does: what is let in is accepted. Rules beside
+// others', which Backend loads (shared.go), have chains and lists whose names begin with
+// POSTERN, jumps to them in the kernel's own chains, and what is let in
 // goes back to the chain that it came from, where others may still drop it.
 package iptables
 
@@ -56,7 +56,7 @@ func (f Family) sample() netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 0, 2, 1})
 }
 
-// of tells whether an address is of the family.
+// of reports whether an address is of the family.
 func (f Family) of(a netip.Addr) bool { return a.Unmap().Is4() == (f == IPv4) }
 
 // A Ruleset is what a machine compiles to.
@@ -68,12 +68,12 @@ type Ruleset struct {
 // Digest names the rule set: it is the same for the same rules.
 func (r *Ruleset) Digest() string { return r.digest }
 
-// sum gives the digest of the rules as they stand.
+// sum returns the digest of the rules as they stand.
 func (r *Ruleset) sum() string {
 	sum := sha256.New()
 	for _, f := range families {
 		sum.Write([]byte(r.Save(f, firewall.Plain)))
-		for _, t := range r.guests(f) {
+		for _, t := range r.shared(f) {
 			sum.Write([]byte(t.text()))
 		}
 	}
@@ -91,7 +91,7 @@ type chain struct {
 	name, doc string
 	policy    string // of a chain that the kernel calls, where the table has no other rules; else ""
 	sub       bool   // it comes back to its caller, whatever the packet
-	last      string // the kernel's chain that ends with it, for guests; only they have it. Else ""
+	last      string // the kernel's chain that ends with it, beside rules of others; there is none where rules stand alone. Else ""
 	rules     []rule
 }
 
@@ -115,7 +115,7 @@ var (
 	nothing = target{}
 	pass    = target{pass: true}
 	drop    = target{verdict: "-j DROP"}
-	keep    = target{verdict: "-j ACCEPT"} // in nat: nobody diverts it
+	keep    = target{verdict: "-j ACCEPT"} // in nat: it is not diverted
 )
 
 func to(c *chain) target { return target{chain: c} }
@@ -146,7 +146,7 @@ type compiler struct {
 	inline [][]match
 }
 
-// Compile gives the rules that run a machine. The machine must be of Machine, which
+// Compile returns the rules that run a machine. The machine must be of Machine, which
 // refuses what iptables cannot say.
 func Compile(m *automaton.Machine) *Ruleset {
 	r := &Ruleset{tables: map[Family][]*table{}}
@@ -181,15 +181,15 @@ func (c *compiler) chain(in *[]*chain, name, doc string) *chain {
 	return ch
 }
 
-// serves tells whether a door's services can be reached over this family.
+// serves reports whether a door's services can be reached over this family.
 func (c *compiler) serves(d *automaton.Door) bool { return d.HasFamilyOf(c.f.sample()) }
 
-// reachable tells whether a service can be reached over this family.
+// reachable reports whether a service can be reached over this family.
 func (c *compiler) reachable(s *automaton.Service) bool {
 	return (!s.Address.IsValid() || c.f.of(s.Address)) && (!s.Forward.IsValid() || c.f.of(s.Forward.Addr()))
 }
 
-// deepest gives the states, those with the most knocks first.
+// deepest returns the states, those with the most knocks first.
 func (c *compiler) deepest() []*automaton.State {
 	var all []*automaton.State
 	for i := range c.m.States {
@@ -199,7 +199,7 @@ func (c *compiler) deepest() []*automaton.State {
 	return all
 }
 
-// edges gives a state's edges.
+// edges returns a state's edges.
 func (c *compiler) edges(from automaton.StateID) []*automaton.Edge {
 	var all []*automaton.Edge
 	for i := range c.m.Edges {

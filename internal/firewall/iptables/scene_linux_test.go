@@ -91,7 +91,7 @@ func familyOf(a netip.Addr) Family {
 	return IPv6
 }
 
-// stranger gives an address that has not been used.
+// stranger returns an address that has not been used.
 func (s *scene) stranger(f Family) netip.Addr {
 	s.strangers++
 	hi, lo := byte(s.strangers>>8), byte(s.strangers)
@@ -174,7 +174,7 @@ func (s *scene) ask(p *packet.Packet) string {
 	return answer
 }
 
-// caught gives what has come back.
+// caught returns what has come back.
 func (s *scene) caught() []lab.Captured {
 	s.t.Helper()
 	got, err := s.wire.Drain()
@@ -192,7 +192,7 @@ func (s *scene) expect(src netip.Addr, port uint16, want, why string) {
 	}
 }
 
-// serve gives back every line, to whoever connects.
+// serve returns back every line, to whoever connects.
 func serve(t *testing.T, h *lab.Host, network string, port uint16) {
 	t.Helper()
 	ln, err := h.Listen(t.Context(), network, fmt.Sprintf(":%d", port))

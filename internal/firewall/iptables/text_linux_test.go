@@ -72,9 +72,9 @@ func machineOf(t testing.TB, text string) *automaton.Machine {
 func TestText(t *testing.T) {
 	for name, file := range policies {
 		r := Compile(machine(t, file))
-		guest := func(f Family) string {
+		shared := func(f Family) string {
 			text := ""
-			for _, g := range r.guests(f) {
+			for _, g := range r.shared(f) {
 				text += g.text()
 			}
 			return text
@@ -85,8 +85,8 @@ func TestText(t *testing.T) {
 			"ip6tables-save":   r.Save(IPv6, firewall.Commented),
 			"iptables-script":  r.Script(IPv4, firewall.Commented),
 			"ip6tables-script": r.Script(IPv6, firewall.Plain),
-			"guest":            guest(IPv4),
-			"guest6":           guest(IPv6),
+			"shared":           shared(IPv4),
+			"shared6":          shared(IPv6),
 		} {
 			golden := filepath.Join("testdata", name+"."+form)
 			if *update {

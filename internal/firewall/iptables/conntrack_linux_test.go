@@ -92,7 +92,7 @@ func TestUntold(t *testing.T) {
 		bad.Local = netip.MustParseAddrPort("[2001:db8::1]:22") // of the other family
 		flows[bad] = host.Open
 	}
-	err := h.Do(func() error { return tell(flows) })
+	err := h.Do(func() error { return track(flows) })
 	if err == nil || !strings.Contains(err.Error(), "20 of 40") || len(err.Error()) > 300 {
 		t.Errorf("got %v", err)
 	}
@@ -103,7 +103,7 @@ func TestUntold(t *testing.T) {
 		}
 		defer conn.Close()
 		for i := range byte(n) {
-			message, err := tracked(good(i), host.Open)
+			message, err := trackMessage(good(i), host.Open)
 			if err != nil {
 				return err
 			}

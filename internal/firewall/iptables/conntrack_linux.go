@@ -21,20 +21,19 @@ const (
 	halfOpenFor = time.Minute
 )
 
-// rememberSessions tells conntrack of this host's TCP connections. On a host where
+// trackSessions informs conntrack of this host's TCP connections. On a host where
 // no rule has asked for conntrack so far it knows of none, and the rules would take
 // their packets for strays.
-func rememberSessions() error {
+func trackSessions() error {
 	flows, err := host.Connections()
 	if err != nil {
 		return err
 	}
-	return tell(flows)
+	return track(flows)
 }
 
-// tell tells conntrack of flows. It may not take one: that is no reason to keep the
-// others from it.
-func tell(flows host.Flows) error {
+// track informs conntrack of flows. If it refuses one it still gets the others.
+func track(flows host.Flows) error {
 	if len(flows) == 0 {
 		return nil
 	}
@@ -44,9 +43,9 @@ func tell(flows host.Flows) error {
 	}
 	defer conn.Close()
 	var first error
-	untold := 0
+	untracked := 0
 	for flow, stage := range flows {
-		message, err := tracked(flow, stage)
+		message, err := trackMessage(flow, stage)
 		if err == nil {
 			_, err = conn.Execute(message)
 		}
@@ -54,12 +53,12 @@ func tell(flows host.Flows) error {
 		if err == nil || errors.Is(err, unix.EEXIST) {
 			continue
 		}
-		if untold++; first == nil {
+		if untracked++; first == nil {
 			first = fmt.Errorf("that of %s with %s: %w", flow.Local, flow.Remote, err)
 		}
 	}
 	if first != nil {
-		return fmt.Errorf("conntrack does not take %d of %d (does the kernel have nf_conntrack_netlink?), such as %w", untold, len(flows), first)
+		return fmt.Errorf("conntrack does not take %d of %d (does the kernel have nf_conntrack_netlink?), such as %w", untracked, len(flows), first)
 	}
 	return nil
 }
@@ -89,16 +88,16 @@ const (
 	beLiberal                     = 1 << 3                 // IP_CT_TCP_FLAG_BE_LIBERAL
 )
 
-// tracked makes the message by which conntrack learns of a flow. It must not look
+// trackMessage makes the message by which conntrack learns of a flow. It must not look
 // at the sequence numbers, of which it has seen none.
-func tracked(flow host.Flow, stage host.Stage) (netlink.Message, error) {
+func trackMessage(flow host.Flow, stage host.Stage) (netlink.Message, error) {
 	timeout := openFor
 	if stage == host.HalfOpen {
 		timeout = halfOpenFor
 	}
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
-	// Whoever began it, each side may speak.
+	// Whichever side began it, each may send.
 	ae.Nested(ctTupleOrig, tuple(flow.Remote, flow.Local))
 	ae.Nested(ctTupleReply, tuple(flow.Local, flow.Remote))
 	ae.Uint32(ctStatus, seenReply|assured|confirmed)

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A guest is what is loaded into a table that others have rules in, too.
-type guest struct {
+// A sharedTable is what is loaded into a table that has rules of others.
+type sharedTable struct {
 	table  string
-	chains []guestChain
+	chains []ownChain
 	jumps  []jump // from the kernel's own chains
 }
 
-// A guestChain is one of ours.
-type guestChain struct {
+// A ownChain is one of ours.
+type ownChain struct {
 	name  string
 	rules []string // as iptables-save lists them: "-A POSTERN-GATE1 -j DROP"
 }
@@ -29,24 +29,24 @@ type jump struct {
 // rule is what comes after -A, -I or -D.
 func (j jump) rule() string { return j.from + " -j " + j.to }
 
-// Ours tells whether a chain is a guest's, by its name.
+// Ours reports whether a chain is one that Backend loads, by its name.
 func Ours(chain string) bool { return strings.HasPrefix(chain, prefix) }
 
-// guests gives a family's rules as guests.
-func (r *Ruleset) guests(f Family) []guest {
-	var all []guest
+// shared returns a family's rules as they stand beside others'.
+func (r *Ruleset) shared(f Family) []sharedTable {
+	var all []sharedTable
 	for _, t := range r.tables[f] {
-		g := guest{table: t.name}
+		g := sharedTable{table: t.name}
 		for _, c := range t.chains {
 			if c.policy != "" && len(c.rules) == 0 {
 				continue
 			}
-			one := guestChain{name: prefix + c.name}
+			one := ownChain{name: prefix + c.name}
 			for i := range c.rules {
 				rule := &c.rules[i]
 				matches := slices.DeleteFunc(slices.Clone(rule.matches), func(m match) bool { return m.alone })
 				one.rules = append(one.rules,
-					"-A "+words(one.name, phrase(matches, match.visiting), rule.counted(), rule.target.visiting()))
+					"-A "+join(one.name, joinMatches(matches, match.shared), rule.counted(), rule.target.shared()))
 			}
 			g.chains = append(g.chains, one)
 			switch {
@@ -64,7 +64,7 @@ func (r *Ruleset) guests(f Family) []guest {
 // opensDoor comes before a door's name in the comment of the rule that opens it.
 const opensDoor = "postern: opens "
 
-// counted tells which door's opening the rule counts.
+// counted returns the comment of a rule that counts the openings of a door.
 func (r *rule) counted() string {
 	for _, m := range r.matches {
 		if m.opens != "" {
@@ -74,8 +74,8 @@ func (r *rule) counted() string {
 	return ""
 }
 
-// text writes all that the guest is.
-func (g *guest) text() string {
+// text writes all of it.
+func (g *sharedTable) text() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, g.table)
 	for _, j := range g.jumps {
@@ -90,13 +90,15 @@ func (g *guest) text() string {
 	return b.String()
 }
 
-// visiting is the match with the names that a guest's lists have.
-func (m match) visiting() string { return m.named(m.full, func(t *tag) string { return t.guest }) }
+// shared is the match as it stands beside rules of others.
+func (m match) shared() string {
+	return m.named(m.full, func(t *recentList) string { return t.shared })
+}
 
-// visiting is the target of a guest: what is let in returns to the kernel's own
+// shared is the target beside rules of others: what is let in returns to the kernel's own
 // chain, for others to judge. So chains are gone to, not called; only those that
 // always come back are called.
-func (t target) visiting() string {
+func (t target) shared() string {
 	switch {
 	case t.leave:
 		return "-j RETURN"

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The nft variant makes tables, and the chains that the kernel calls, as soon as
-// somebody wants a rule in them. What it has made for us goes with us, unless somebody
-// has flushed the note that tells: then it stays, empty, as nobody's. The legacy
+// The nft variant creates tables, and the chains that the kernel calls, with the first
+// rule in them. Remove deletes what was created for our rules, unless others have
+// flushed the label that says so: then it stays, empty. The legacy
 // variant's tables have all their chains from the beginning, and never go.
 
-// lacking gives, of each place, the chains that the kernel calls which are not there
+// missing returns, for each place, the chains that the kernel calls which are not there
 // yet, and the table if that is not, as notes name them.
-func (b Backend) lacking() (map[place][]string, error) {
+func (b Backend) missing() (map[place][]string, error) {
 	all := map[place][]string{}
-	for _, f := range spoken() {
+	for _, f := range availableFamilies() {
 		v, err := b.command(f).version()
 		if err != nil {
 			return nil, err
@@ -37,7 +37,7 @@ func (b Backend) lacking() (map[place][]string, error) {
 			}
 			chains, found := tables[at.table]
 			if !found {
-				all[at] = append(all[at], madeTable)
+				all[at] = append(all[at], createdTable)
 			}
 			for _, name := range []string{"INPUT", "PREROUTING", "POSTROUTING"} {
 				if !slices.Contains(chains, name) {
@@ -77,13 +77,13 @@ func chainsOf(f Family) (map[string][]string, error) {
 	return all, nil
 }
 
-// dropMade deletes what was made, by the notes of an earlier snapshot, where nothing
-// of ours is to be any more and nobody else has come.
-func (b Backend) dropMade(before snapshot, still contents) error {
+// removeCreated deletes what was made, by the notes of an earlier snapshot, where nothing
+// of ours is to be any more and no others use it.
+func (b Backend) removeCreated(before snapshot, still contents) error {
 	for _, at := range places {
 		c := before[at].content()
-		if n, _ := c.note(); len(n.made) > 0 && len(still[at].chains) == 0 {
-			if err := dropUnused(at, n.made); err != nil {
+		if n, _ := c.label(); len(n.created) > 0 && len(still[at].chains) == 0 {
+			if err := removeUnused(at, n.created); err != nil {
 				return err
 			}
 		}
@@ -91,26 +91,26 @@ func (b Backend) dropMade(before snapshot, still contents) error {
 	return nil
 }
 
-// dropUnused deletes those of the chains that nobody uses, and the table if it was
+// removeUnused deletes those of the chains that are unused, and the table if it was
 // made, too, and has nothing else.
-func dropUnused(at place, made []string) error {
+func removeUnused(at place, made []string) error {
 	const tries = 4
 	var err error
 	for range tries {
-		if err = dropUnusedNow(at, made); !errors.Is(err, unix.ERESTART) {
+		if err = removeUnusedOnce(at, made); !errors.Is(err, unix.ERESTART) {
 			break
 		}
 	}
 	switch {
 	case errors.Is(err, unix.ERESTART), errors.Is(err, unix.EBUSY):
 		return errChanged
-	case errors.Is(err, unix.ENOENT): // somebody else was faster
+	case errors.Is(err, unix.ENOENT): // others were faster
 		return nil
 	}
 	return err
 }
 
-func dropUnusedNow(at place, made []string) error {
+func removeUnusedOnce(at place, made []string) error {
 	conn := &nftables.Conn{}
 	generation, err := conn.GetGen()
 	if err != nil {
@@ -149,7 +149,7 @@ func dropUnusedNow(at place, made []string) error {
 	if err != nil {
 		return err
 	}
-	if left+len(sets)+len(objects) == 0 && slices.Contains(made, madeTable) {
+	if left+len(sets)+len(objects) == 0 && slices.Contains(made, createdTable) {
 		conn.DelTable(table)
 	}
 	// All or nothing, and only while the rules are those that were looked at.

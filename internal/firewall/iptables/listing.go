@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A loadedTable is what iptables-save tells of one table.
+// A loadedTable is one table as iptables-save lists it.
 type loadedTable struct {
 	table  string
 	chains []listedChain
-	hidden bool // it has rules that only nft can list, so that nobody knows what is in it
+	hidden bool // it has rules that only nft can list, so that its content is unknown
 }
 
 type listedChain struct {
-	name, policy string // the policy is "-" where the chain is nobody's but a program's
+	name, policy string // the policy is "-" of a chain that the kernel does not call
 	rules        []listedRule
 }
 
@@ -114,7 +114,7 @@ func (r *listedRule) rest() string { return strings.TrimPrefix(r.text, "-A ") }
 // leadsTo is the chain or target that a rule goes to.
 func (r *listedRule) leadsTo() string { return option(r.text, "-j", "-g") }
 
-// chain gives a chain, or nil. A table that is not there has none.
+// chain returns a chain, or nil. A table that is not there has none.
 func (l *loadedTable) chain(name string) *listedChain {
 	if l != nil {
 		for i := range l.chains {
@@ -126,7 +126,7 @@ func (l *loadedTable) chain(name string) *listedChain {
 	return nil
 }
 
-// option gives the value of the last of the options that a rule has.
+// option returns the value of the last of the options that a rule has.
 func option(rule string, names ...string) string {
 	value := ""
 	all := arguments(rule)
