@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"postern/bench"
+	"postern/internal/firewall/backends"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -26,7 +27,7 @@ func memory(ctx context.Context) error {
 	defer l.Close()
 	s, err := newStand(ctx, l, &subject{
 		name: "memory", first: first, wrong: wrong,
-		load: bench.LoadPolicy(tables, fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
+		load: bench.LoadPolicy(backends.Default(), fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
 			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first)),
 	})
 	if err != nil {

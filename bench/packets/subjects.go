@@ -11,8 +11,7 @@ import (
 
 	"postern/bench"
 	"postern/examples"
-	"postern/internal/firewall/iptables"
-	"postern/internal/firewall/nftables"
+	"postern/internal/firewall/backends"
 	"postern/internal/lab"
 )
 
@@ -71,13 +70,17 @@ func subjects(only string) []*subject {
 	all := []*subject{
 		{name: "plain stateful firewall", load: bench.Load("nft", plainRules, "-f", "-"), first: 1234, wrong: 4321},
 		{name: "the how-to's iptables rules", load: bench.Load("iptables-restore", bench.Howto), first: 1234, wrong: 4321},
-		{name: "postern, 1 door", load: bench.LoadPolicy(tables, policyText(1, false)), first: first, wrong: wrong},
-		{name: "postern, 100 doors", load: bench.LoadPolicy(tables, policyText(100, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors", load: bench.LoadPolicy(tables, policyText(10000, false)), first: first, wrong: wrong},
-		{name: "postern, 10000 doors on one service", load: bench.LoadPolicy(tables, policyText(10000, true)), first: first, wrong: wrong},
-		{name: "postern by iptables, as the how-to", load: bench.LoadPolicy(byIPTables, examples.Howto), first: 1234, wrong: 4321},
-		{name: "postern by iptables, 1 door", load: bench.LoadPolicy(byIPTables, policyText(1, false)), first: first, wrong: wrong},
-		{name: "postern by iptables, 100 doors", load: bench.LoadPolicy(byIPTables, policyText(100, false)), first: first, wrong: wrong},
+		{name: "postern, 1 door", load: bench.LoadPolicy(backends.Default(), policyText(1, false)), first: first, wrong: wrong},
+		{name: "postern, 100 doors", load: bench.LoadPolicy(backends.Default(), policyText(100, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors", load: bench.LoadPolicy(backends.Default(), policyText(10000, false)), first: first, wrong: wrong},
+		{name: "postern, 10000 doors on one service", load: bench.LoadPolicy(backends.Default(), policyText(10000, true)), first: first, wrong: wrong},
+	}
+	for _, b := range backends.All()[1:] {
+		by := "postern by " + b.Name()
+		all = append(all,
+			&subject{name: by + ", as the how-to", load: bench.LoadPolicy(b, examples.Howto), first: 1234, wrong: 4321},
+			&subject{name: by + ", 1 door", load: bench.LoadPolicy(b, policyText(1, false)), first: first, wrong: wrong},
+			&subject{name: by + ", 100 doors", load: bench.LoadPolicy(b, policyText(100, false)), first: first, wrong: wrong})
 	}
 	var chosen []*subject
 	for i, s := range all {
@@ -91,12 +94,6 @@ func subjects(only string) []*subject {
 	}
 	return chosen
 }
-
-// The backends.
-var (
-	tables     = nftables.Backend{}
-	byIPTables = iptables.Backend{}
-)
 
 // In every measured policy: the first knock of the first door, and a port that
 // is neither a knock nor a service.

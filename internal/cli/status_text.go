@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/cli/ui"
+	"postern/internal/firewall/backends"
 )
 
 const (
@@ -28,7 +29,7 @@ var (
 
 func loadedText(st state) string {
 	by := ""
-	if st.Backend != "nftables" {
+	if st.Backend != backends.Default().Name() {
 		by = " by " + st.Backend
 	}
 	switch {

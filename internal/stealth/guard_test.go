@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/policy"
 )
 
@@ -18,7 +18,7 @@ import (
 // must not do so for a connection that a port still waits for: one that begins
 // again where the last one has just been closed, which conntrack takes for new.
 func TestStealthGuard(t *testing.T) {
-	for _, b := range []firewall.Backend{byTables, byIPTables} {
+	for _, b := range backends.All() {
 		t.Run(b.Name(), func(t *testing.T) { beginsAgain(t, newNetwork(t, cover{policy.Guard, policy.CoverReset, b})) })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"postern/internal/firewall"
 	"postern/internal/packet"
 )
 
@@ -25,7 +26,7 @@ func TestStealthNAT(t *testing.T) {
 				"add rule ip publish in tcp dport 22 dnat to 192.168.9.2:443",
 				"add rule ip publish in udp dport 5353 dnat to 192.168.9.2:5354",
 			}
-			if c.backend == byIPTables { // which has a say in its own tables only
+			if _, ok := c.backend.(firewall.Diverted); ok { // it keeps packets from NAT rules of its own tables only
 				program, rules = "iptables", []string{
 					"-t nat -A PREROUTING -p tcp --dport 22 -j DNAT --to-destination 192.168.9.2:443",
 					"-t nat -A PREROUTING -p udp --dport 5353 -j DNAT --to-destination 192.168.9.2:5354",

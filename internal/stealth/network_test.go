@@ -13,8 +13,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/firewall/iptables"
-	"postern/internal/firewall/nftables"
+	"postern/internal/firewall/backends"
 	"postern/internal/lab"
 	"postern/internal/packet"
 	"postern/internal/policy"
@@ -40,23 +39,25 @@ type cover struct {
 
 func (c cover) String() string {
 	name := string(c.posture) + "-" + string(c.answer)
-	if c.backend != byTables {
+	if c.backend != backends.Default() {
 		name += "-by-" + c.backend.Name()
 	}
 	return name
 }
 
-var byTables, byIPTables firewall.Backend = nftables.Backend{}, iptables.Backend{}
-
-var covers = []cover{
-	{policy.Closed, policy.CoverDrop, byTables},
-	{policy.Closed, policy.CoverReset, byTables},
-	{policy.Closed, policy.CoverUnreachable, byTables},
-	{policy.Guard, policy.CoverReset, byTables},
-	{policy.Closed, policy.CoverDrop, byIPTables},
-	{policy.Closed, policy.CoverReset, byIPTables},
-	{policy.Guard, policy.CoverReset, byIPTables},
-}
+// covers has every cover by every backend, in closed; but "unreachable", which looks
+// to a scan like "reset" over UDP, by the default one alone.
+var covers = func() (all []cover) {
+	for _, b := range backends.All() {
+		for _, answer := range policy.Covers() {
+			if answer != policy.CoverUnreachable || b == backends.Default() {
+				all = append(all, cover{policy.Closed, answer, b})
+			}
+		}
+		all = append(all, cover{policy.Guard, policy.Guard.DefaultCover(), b})
+	}
+	return all
+}()
 
 // The doors have long sequences, so that a scan in random order does not open
 // one, and long times, so that what somebody has earned lasts as long as the

@@ -14,6 +14,9 @@ import (
 // compile policies and render rules, and do nothing else.
 func All() []firewall.Backend { return slices.Clone(all) }
 
+// Default returns the backend that is used unless another is asked for.
+func Default() firewall.Backend { return all[0] }
+
 // Names returns the names of backends.
 func Names(all []firewall.Backend) []string {
 	names := make([]string, len(all))
