@@ -44,25 +44,25 @@ type Backend interface {
 type Status struct {
 	Loaded   bool
 	Digest   string // names the rule set that was applied; see Backend
-	Altered  bool   // somebody else has changed what was applied; it may hide nothing
+	Altered  bool   // others have changed what was applied; it may hide nothing
 	Progress []Progress
 	Grants   []Grant
-	Partial  bool      // there is more progress, or are more grants, than was read
+	Partial  bool      // the kernel holds more progress or grants than was read
 	Counters []Counter // in the order of their names
 }
 
-// Progress is a source that is part-way.
+// Progress is how far a source has come in a knock.
 type Progress struct {
 	Source netip.Addr
 	State  automaton.StateID
-	Left   time.Duration // until it is forgotten
+	Left   time.Duration // until it expires
 }
 
-// A Grant is what a source may do.
+// A Grant is a service that a source may connect to.
 type Grant struct {
 	Source  netip.Addr
 	Service automaton.ServiceID
-	Left    time.Duration // until it runs out
+	Left    time.Duration // until it expires
 }
 
 // A Counter counts packets since its door, or the rule set, was first applied.
