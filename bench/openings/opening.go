@@ -121,7 +121,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 // dominate the measurement, and the how-to is not about certificates.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
-// certificates says whether a client finds the authorities' certificates.
+// certificates determines whether a client finds the authorities' certificates.
 type certificates int
 
 const (

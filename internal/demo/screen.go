@@ -74,7 +74,7 @@ func (s *Screen) claim(c Claim) {
 // again prints over the last line.
 func (s *Screen) again(text string) { fmt.Fprintf(s.Out, "\r  %-*s", Width-4, text) }
 
-// pause gives a reader time.
+// pause waits d, if a person is reading.
 func (s *Screen) pause(ctx context.Context, d time.Duration) error {
 	if !s.Paced {
 		return ctx.Err()

@@ -27,7 +27,7 @@ type Mode int
 
 const (
 	Private  Mode = iota // only its owner, whatever the mode was before
-	KeepMode             // whoever could before; only its owner if the file is new
+	KeepMode             // as before; only its owner if the file is new
 )
 
 // A BusyError reports that another process is writing the file.

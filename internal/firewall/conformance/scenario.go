@@ -238,7 +238,7 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	return true
 }
 
-// bare are the flags of packets that open no connection. A scan has stranger
+// bare are the flags of packets that open no connection. A scan has odder
 // ones, which a rule set may drop first.
 var bare = []packet.TCPFlags{
 	packet.ACK, packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.SYN | packet.ACK,
