@@ -9,20 +9,21 @@ import (
 
 	"postern/bench/machine"
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
 )
 
 // A layer builds the link between a server and a client.
-type layer func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay)
+type layer func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay)
 
 func overNetwork(l *lab.Lab, n network, stand int) layer {
-	return func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
-		_, atClient, relay := l.ConnectImpaired(server, client, n.impairment(stand), prefix)
+	return func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay) {
+		_, atClient, relay := impair.Connect(l, server, client, n.impairment(stand), prefix)
 		return atClient, relay
 	}
 }
 
 func overCable(l *lab.Lab) layer {
-	return func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+	return func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay) {
 		_, atClient := l.Connect(server, client, prefix)
 		return atClient, nil
 	}
@@ -115,7 +116,7 @@ sender's, and on all.
 			l := lab.New()
 			defer l.Close()
 			lay := overCable(l)
-			st, err := newStand(ctx, l, b.kit, "alone", ours, func(server, client *lab.Host, prefix string) (*lab.Link, *lab.Relay) {
+			st, err := newStand(ctx, l, b.kit, "alone", ours, func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay) {
 				if steered != "" {
 					server.Steer()
 				}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"postern/internal/lab"
+	"postern/internal/lab/impair"
 )
 
 // delay is the one-way delay of a packet: the round trip is that between Europe
@@ -34,9 +34,9 @@ func (n network) String() string { return fmt.Sprintf("%d/%d/%d", n.loss, n.reor
 
 // impairment returns the network for the lab, with another random seed for each
 // stand. Reordered packets are delayed by a quarter more: 10 ms.
-func (n network) impairment(stand int) lab.Impairment {
+func (n network) impairment(stand int) impair.Impairment {
 	share := func(percent int) float64 { return float64(percent) / 100 }
-	return lab.Impairment{
+	return impair.Impairment{
 		Delay: delay, Loss: share(n.loss), Reorder: share(n.reorder), Duplicate: share(n.duplicate),
 		Seed: uint64(1 + stand),
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
 )
 
 // A stand is a client and a server of its own, and the network between them.
@@ -20,10 +21,10 @@ type stand struct {
 	lab     *lab.Lab
 	kit     *kit
 	client  *lab.Host
-	link    *lab.Link  // on the client's side
-	relay   *lab.Relay // nil on a cable
-	cache   string     // the cache folder of a client that keeps one
-	opening int        // the number of openings so far
+	link    *lab.Link     // on the client's side
+	relay   *impair.Relay // nil on a cable
+	cache   string        // the cache folder of a client that keeps one
+	opening int           // the number of openings so far
 }
 
 var serverAddress = netip.MustParseAddr("10.0.0.1")

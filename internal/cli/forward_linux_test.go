@@ -20,6 +20,7 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
 )
 
 // A forwarded host is a `postern forward` that runs on a client.
@@ -134,7 +135,7 @@ func TestForwardAtOnce(t *testing.T) {
 			t.Run(admit+", on a "+name+" network", func(t *testing.T) {
 				t.Parallel()
 				h := newHideout(t, hidden(admit))
-				h.lab.ConnectImpaired(h.client, h.server, lab.Impairment{Delay: 10 * time.Millisecond, Loss: 0.05, Seed: 11}, "198.51.100.0/24")
+				impair.Connect(h.lab, h.client, h.server, impair.Impairment{Delay: 10 * time.Millisecond, Loss: 0.05, Seed: 11}, "198.51.100.0/24")
 				ln, err := h.server.Listen(t.Context(), "tcp", ":80")
 				if err != nil {
 					t.Fatal(err)

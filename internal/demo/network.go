@@ -105,7 +105,7 @@ func (n *network) address(from netip.Addr) netip.Addr {
 // dial connects a client, from one of its addresses, to a port of the gateway
 // and waits for the greeting. The error is the context's.
 func (n *network) dial(ctx context.Context, c *client, from netip.Addr, port uint16) (*call, error) {
-	short, cancel := context.WithTimeout(ctx, answerTimeout)
+	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := c.host.Dial(short, "tcp", netip.AddrPortFrom(n.address(from), port))
 	if err != nil {

@@ -36,8 +36,8 @@ func serve(ctx context.Context, ln net.Listener, greeting func(caller netip.Addr
 
 const echo = "you said: "
 
-// answerTimeout is how long to wait for an expected answer.
-const answerTimeout = 3 * time.Second
+// patience is how long to wait for an expected answer.
+const patience = 3 * time.Second
 
 // A call is a connection to a service.
 type call struct {
@@ -51,7 +51,7 @@ func newCall(conn net.Conn) *call { return &call{conn: conn, lines: bufio.NewRea
 
 // hear waits for a line.
 func (c *call) hear() (string, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
 	line, err := c.lines.ReadString('\n')

@@ -23,7 +23,7 @@ func (s *story) steps() []scene {
 		{"Knocking in the wrong order", s.wrongOrder},
 		{"Knocking in the right order", s.rightOrder},
 		{"One knock, one connection", s.usedUp},
-		{"The connection stays open", s.staysOpen},
+		{"The connection stays open", s.livesOn},
 		{"Bob knocks too, and then does nothing", s.bobKnocks},
 		{"Meanwhile: a door to the host behind the gateway", s.forwarded},
 		{"Meanwhile: the same over IPv6", s.overIPv6},
@@ -194,7 +194,7 @@ func (s *story) usedUp(context.Context) error {
 	return s.shut(s.ann, s.ann.v4, sshPort, "her second connection is not admitted")
 }
 
-func (s *story) staysOpen(context.Context) error {
+func (s *story) livesOn(context.Context) error {
 	s.screen.text("Established connections stay open when the grant is used up.")
 	answer, ok := s.session.ask("are you still there?")
 	s.screen.line("Ann says: are you still there?")

@@ -17,6 +17,7 @@ import (
 
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -106,9 +107,7 @@ func newScene(t *testing.T, text string) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.server.Do(func() error { return b.Apply(m) }); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Apply(t, s.server, b, m)
 	if s.wire, err = s.uplink.Capture(opening); err != nil {
 		t.Fatal(err)
 	}
@@ -123,50 +122,16 @@ func (s *scene) serve(t *testing.T) {
 			if service.Protocol == policy.TCP {
 				s.greet(t, service.Number)
 			} else {
-				s.giveBack(t, service.Number)
+				labtest.EchoUDP(t, s.at, service.Number)
 			}
 		}
 	}
 }
 
+// greet serves a port. The service closes the connection after its greeting.
 func (s *scene) greet(t *testing.T, port uint16) {
 	t.Helper()
-	ln, err := s.server.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(conn, greeting)
-			conn.Close()
-		}
-	}()
-}
-
-func (s *scene) giveBack(t *testing.T, port uint16) {
-	t.Helper()
-	for _, a := range []netip.Addr{s.at.Addr4(), s.at.Addr6()} {
-		conn, err := s.server.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(a, port).String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		go func() {
-			b := make([]byte, 1500)
-			for {
-				n, from, err := conn.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				conn.WriteTo(b[:n], from)
-			}
-		}()
-	}
+	labtest.Serve(t, s.server, "tcp", fmt.Sprintf(":%d", port), func(conn net.Conn) { fmt.Fprintln(conn, greeting) })
 }
 
 // opening reports whether a firewall would treat the packet as a knock.

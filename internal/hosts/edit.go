@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +71,7 @@ func (f *File) With(h Host, on IfExists) ([]byte, error) {
 		e.insert(e.ends(last), h.entry(last.Column-1, e.end))
 	}
 	text := strings.Join(e.lines, "")
-	if !f.hasAdded(text, h) {
+	if !f.becomes(text, h) {
 		return nil, &UneditableError{h.inBraces()}
 	}
 	if f.marked {
@@ -81,9 +80,9 @@ func (f *File) With(h Host, on IfExists) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// hasAdded reports whether a text means the same as the file plus the host. YAML
+// becomes reports whether a text means the same as the file plus the host. YAML
 // has more forms than an editor of lines knows.
-func (f *File) hasAdded(text string, h Host) bool {
+func (f *File) becomes(text string, h Host) bool {
 	got, err := Parse("", []byte(text))
 	if err != nil {
 		return false
@@ -99,8 +98,8 @@ func (f *File) hasAdded(text string, h Host) bool {
 
 // same compares hosts without their positions.
 func (h Host) same(o Host) bool {
-	h.Pos = o.Pos
-	return reflect.DeepEqual(h, o)
+	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) &&
+		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
 }
 
 // entry returns the host as an entry of the file.

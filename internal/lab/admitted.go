@@ -90,9 +90,9 @@ func newRawSocket(family int, proto packet.Protocol) (*rawSocket, error) {
 	}, nil
 }
 
-func (s *rawSocket) file() *os.File { return s.f }
+func (s *rawSocket) File() *os.File { return s.f }
 
-func (s *rawSocket) read(keep func(raw []byte, at time.Time, out bool)) error {
+func (s *rawSocket) Read(keep func(raw []byte, at time.Time, out bool)) error {
 	return descriptor.Use(s.f, func(fd int) error {
 		for {
 			n, cn, _, from, err := unix.Recvmsg(fd, s.octets, s.control, unix.MSG_DONTWAIT)
@@ -137,7 +137,7 @@ func (s *rawSocket) read(keep func(raw []byte, at time.Time, out bool)) error {
 	})
 }
 
-func (s *rawSocket) lost() (uint32, error) {
+func (s *rawSocket) Lost() (uint32, error) {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	err := descriptor.Use(s.f, func(fd int) error {
 		size := uint32(unsafe.Sizeof(info))
@@ -151,4 +151,4 @@ func (s *rawSocket) lost() (uint32, error) {
 	return info[unix.SK_MEMINFO_DROPS], err
 }
 
-func (s *rawSocket) close() error { return nil }
+func (s *rawSocket) Close() error { return nil }

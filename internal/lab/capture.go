@@ -42,22 +42,22 @@ type Capture struct {
 
 // A source is a socket that packets come from.
 type source interface {
-	// file is the socket; closing it is up to close.
-	file() *os.File
-	// read hands over all packets that are there, without waiting. The octets
+	// File returns the socket. The capture closes it.
+	File() *os.File
+	// Read hands over all packets that are there, without waiting. The octets
 	// are valid during the call only.
-	read(keep func(raw []byte, at time.Time, out bool)) error
-	// lost returns how many packets the kernel had no room for.
-	lost() (uint32, error)
-	// close is called once, after the last read.
-	close() error
+	Read(keep func(raw []byte, at time.Time, out bool)) error
+	// Lost returns how many packets the kernel had no room for.
+	Lost() (uint32, error)
+	// Close is called once, after the last Read.
+	Close() error
 }
 
 // newCapture starts reading from the sources, which it closes.
 func (h *Host) newCapture(what string, filter Filter, sources ...source) *Capture {
 	c := &Capture{what: what, filter: filter, sources: sources, arrived: make(chan struct{}, 1)}
 	for _, s := range sources {
-		conn, err := s.file().SyscallConn()
+		conn, err := s.File().SyscallConn()
 		if err != nil {
 			c.fail(err)
 			continue
@@ -71,7 +71,7 @@ func (h *Host) newCapture(what string, filter Filter, sources ...source) *Captur
 			})
 		})
 	}
-	h.lab.onClose(func() error {
+	h.lab.OnClose(func() error {
 		c.Close()
 		return nil // the test has closed it itself if it wanted to know
 	})
@@ -81,7 +81,7 @@ func (h *Host) newCapture(what string, filter Filter, sources ...source) *Captur
 // read takes what one source has. The caller holds the lock.
 func (c *Capture) read(s source) error {
 	before := len(c.queue)
-	err := s.read(func(raw []byte, at time.Time, out bool) {
+	err := s.Read(func(raw []byte, at time.Time, out bool) {
 		p, err := packet.Parse(raw)
 		if err != nil || c.filter != nil && !c.filter(p) {
 			return
@@ -124,7 +124,7 @@ func (c *Capture) take(limit int) ([]Captured, error) {
 			if c.read(s) != nil {
 				break
 			}
-			n, err := s.lost()
+			n, err := s.Lost()
 			if err == nil && n > 0 {
 				err = fmt.Errorf("the kernel dropped %d packets for want of room", n)
 			}
@@ -196,11 +196,11 @@ func (c *Capture) Close() error {
 
 	var errs []error
 	for _, s := range c.sources {
-		errs = append(errs, s.file().Close())
+		errs = append(errs, s.File().Close())
 	}
 	c.readers.Wait()
 	for _, s := range c.sources {
-		errs = append(errs, s.close())
+		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -38,7 +38,7 @@ var hostName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,11}$`)
 // that leads to this host has its name.
 func (l *Lab) Host(name string) *Host {
 	h := &Host{Name: name, lab: l}
-	l.step(fmt.Sprintf("host %q", name), func() error {
+	l.Step(fmt.Sprintf("host %q", name), func() error {
 		switch {
 		case !hostName.MatchString(name):
 			return errors.New("a name is a lower-case letter and up to 11 letters, digits or dashes")
@@ -97,7 +97,7 @@ func (h *Host) settings() error {
 // Only what is below net is a host's own; the rest is the machine's and is an
 // error.
 func (h *Host) Sysctl(name, value string) {
-	h.lab.step(fmt.Sprintf("host %q: sysctl %s=%s", h.Name, name, value), func() error {
+	h.lab.Step(fmt.Sprintf("host %q: sysctl %s=%s", h.Name, name, value), func() error {
 		path := strings.ReplaceAll(name, ".", "/")
 		if !strings.HasPrefix(path, "net/") || strings.Contains(path, "//") {
 			return errors.New("only settings below net. belong to a host")

@@ -69,8 +69,9 @@ func (l *Lab) Err() error {
 	return l.err
 }
 
-// step takes one step of building, unless an earlier one has failed.
-func (l *Lab) step(what string, do func() error) {
+// Step takes one step of building, unless an earlier one has failed. What it does
+// must ask nothing of the lab, whose lock is held.
+func (l *Lab) Step(what string, do func() error) {
 	l.mu.Lock()
 	if l.closed && l.err == nil {
 		l.err = ErrClosed
@@ -98,8 +99,8 @@ func (l *Lab) usable() error {
 	return l.err
 }
 
-// onClose has f called when the lab is closed, the last one first.
-func (l *Lab) onClose(f func() error) {
+// OnClose has f called when the lab is closed, the last one first.
+func (l *Lab) OnClose(f func() error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closers = append(l.closers, f)

@@ -5,7 +5,6 @@ package lab_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
+	"postern/internal/lab/labtest"
 )
 
 const (
@@ -35,59 +36,13 @@ func both(t *testing.T, test func(t *testing.T, addr func(*lab.Link) netip.Addr)
 	t.Run("IPv6", func(t *testing.T) { test(t, (*lab.Link).Addr6) })
 }
 
-// pingPong has a client say something to a server on port 7 and hear it back.
-func pingPong(t *testing.T, client, server *lab.Host, network string, addr netip.Addr) {
-	t.Helper()
-	ctx := soon(t)
-	to := netip.AddrPortFrom(addr, 7)
-	if network == "tcp" {
-		ln, err := server.Listen(ctx, network, to.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		go func() {
-			if conn, err := ln.Accept(); err == nil {
-				io.Copy(conn, conn)
-				conn.Close()
-			}
-		}()
-	} else {
-		conn, err := server.ListenPacket(ctx, network, to.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		go func() {
-			b := make([]byte, 100)
-			if n, from, err := conn.ReadFrom(b); err == nil {
-				conn.WriteTo(b[:n], from)
-			}
-		}()
-	}
-	conn, err := client.Dial(ctx, network, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	conn.SetDeadline(deadline)
-	if _, err := io.WriteString(conn, "ping"); err != nil {
-		t.Fatal(err)
-	}
-	var b [4]byte
-	if _, err := io.ReadFull(conn, b[:]); err != nil || string(b[:]) != "ping" {
-		t.Fatalf("sent %q over %s, got %q back: %v", "ping", network, b, err)
-	}
-}
-
 func TestPingPong(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
 	_, atB := l.Connect(a, b, net4, net6)
 	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
-		pingPong(t, a, b, "tcp", addr(atB))
-		pingPong(t, a, b, "udp", addr(atB))
+		labtest.PingPong(t, a, b, "tcp", addr(atB))
+		labtest.PingPong(t, a, b, "udp", addr(atB))
 	})
 }
 
@@ -95,8 +50,8 @@ func TestPingPong(t *testing.T) {
 func TestLoopback(t *testing.T) {
 	l := lab.NewT(t)
 	a := l.Host("a")
-	pingPong(t, a, a, "tcp", netip.MustParseAddr("127.0.0.1"))
-	pingPong(t, a, a, "tcp", netip.IPv6Loopback())
+	labtest.PingPong(t, a, a, "tcp", netip.MustParseAddr("127.0.0.1"))
+	labtest.PingPong(t, a, a, "tcp", netip.IPv6Loopback())
 }
 
 func TestRoute(t *testing.T) {
@@ -111,8 +66,8 @@ func TestRoute(t *testing.T) {
 	gw.Sysctl("net.ipv4.ip_forward", "1")
 	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
 	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
-		pingPong(t, client, inner, "tcp", addr(atInner))
-		pingPong(t, client, inner, "udp", addr(atInner))
+		labtest.PingPong(t, client, inner, "tcp", addr(atInner))
+		labtest.PingPong(t, client, inner, "udp", addr(atInner))
 	})
 }
 
@@ -122,7 +77,7 @@ func TestRenumber(t *testing.T) {
 	for name, connect := range map[string]func(*lab.Lab, *lab.Host, *lab.Host, ...string) (*lab.Link, *lab.Link){
 		"cable": (*lab.Lab).Connect,
 		"impaired": func(l *lab.Lab, a, b *lab.Host, prefixes ...string) (*lab.Link, *lab.Link) {
-			atA, atB, _ := l.ConnectImpaired(a, b, lab.Impairment{}, prefixes...)
+			atA, atB, _ := impair.Connect(l, a, b, impair.Impairment{}, prefixes...)
 			return atA, atB
 		},
 	} {
@@ -171,8 +126,8 @@ func TestBridge(t *testing.T) {
 	atB.AddAddress("192.0.2.2/24", "2001:db8:1::2/64")
 	br.AddAddress("192.0.2.3/24", "2001:db8:1::3/64")
 	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
-		pingPong(t, a, b, "tcp", addr(atB))
-		pingPong(t, a, sw, "tcp", addr(br))
+		labtest.PingPong(t, a, b, "tcp", addr(atB))
+		labtest.PingPong(t, a, sw, "tcp", addr(br))
 	})
 }
 

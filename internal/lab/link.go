@@ -26,7 +26,7 @@ type Link struct {
 	addrs []netip.Prefix // as given, in order
 	up    bool           // there is another end, and it is up
 
-	impaired bool // a relay is in between, which carries IP alone
+	cut bool // see ConnectCut
 }
 
 // Addr4 returns the first IPv4 address given to the link, or the zero Addr.
@@ -57,7 +57,7 @@ func (k *Link) addr(is func(netip.Addr) bool) netip.Addr {
 func (l *Lab) Connect(a, b *Host, prefixes ...string) (atA, atB *Link) {
 	atA, atB = &Link{Host: a}, &Link{Host: b}
 	atA.Peer, atB.Peer = atB, atA
-	l.step(fmt.Sprintf("connect %q and %q", a.Name, b.Name), func() error {
+	l.Step(fmt.Sprintf("connect %q and %q", a.Name, b.Name), func() error {
 		if a == b || a.lab != l || b.lab != l {
 			return errors.New("a cable needs two hosts of this lab")
 		}
@@ -137,7 +137,7 @@ func nth(text string, i int) (netip.Prefix, error) {
 // AddAddress it takes part in the network it carries.
 func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 	k := &Link{Host: h, Name: name}
-	l.step(fmt.Sprintf("bridge %q on host %q", name, h.Name), func() error {
+	l.Step(fmt.Sprintf("bridge %q on host %q", name, h.Name), func() error {
 		// Without a querier, snooping would in time starve neighbour discovery.
 		snooping := false
 		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping}
@@ -148,8 +148,8 @@ func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 			if port.Host != h {
 				return fmt.Errorf("link %q is on host %q", port.Name, port.Host.Name)
 			}
-			if port.impaired {
-				return fmt.Errorf("link %q is impaired, and carries IP packets between its two hosts only", port.Name)
+			if port.cut {
+				return fmt.Errorf("link %q is cut, and carries IP packets between its two hosts only", port.Name)
 			}
 			link, err := h.nl.LinkByIndex(port.index)
 			if err != nil {
@@ -170,7 +170,7 @@ func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 // AddAddress gives the link more addresses, each with the length of its
 // network: "192.0.2.7/24".
 func (k *Link) AddAddress(addresses ...string) {
-	k.Host.lab.step(fmt.Sprintf("link %q of host %q: address", k.Name, k.Host.Name), func() error {
+	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: address", k.Name, k.Host.Name), func() error {
 		for _, text := range addresses {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
@@ -190,7 +190,7 @@ func (k *Link) AddAddress(addresses ...string) {
 // Renumber gives the link other addresses in the place of those it has, as when
 // a machine moves, or another comes in its place.
 func (k *Link) Renumber(addresses ...string) {
-	k.Host.lab.step(fmt.Sprintf("link %q of host %q: renumber", k.Name, k.Host.Name), func() error {
+	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: renumber", k.Name, k.Host.Name), func() error {
 		link, err := k.Host.nl.LinkByIndex(k.index)
 		if err != nil {
 			return err
@@ -227,7 +227,7 @@ func (k *Link) Renumber(addresses ...string) {
 // Route sends what is for a network ("0.0.0.0/0": for all others) by way of a
 // neighbour's address.
 func (h *Host) Route(network string, via netip.Addr) {
-	h.lab.step(fmt.Sprintf("host %q: route to %s via %s", h.Name, network, via), func() error {
+	h.lab.Step(fmt.Sprintf("host %q: route to %s via %s", h.Name, network, via), func() error {
 		dst, err := netip.ParsePrefix(network)
 		if err != nil {
 			return err
@@ -264,7 +264,7 @@ func (k *Link) plug() error {
 			return err
 		}
 	}
-	if k.impaired {
+	if k.cut {
 		// Before it is up, so that IPv6 does not begin to talk to neighbours.
 		if err := k.Host.nl.LinkSetARPOff(link); err != nil {
 			return err

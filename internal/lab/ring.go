@@ -15,10 +15,10 @@ import (
 	"postern/internal/descriptor"
 )
 
-// A ring is a packet socket that shares memory with the kernel (TPACKET_V2).
+// A Ring is a packet socket that shares memory with the kernel (TPACKET_V2).
 // A plain socket holds some 200 packets for an ordinary user, too few under a
 // flood; a ring is bounded by nothing but its own size.
-type ring struct {
+type Ring struct {
 	f      *os.File
 	memory []byte
 	next   int // the frame that the kernel fills next
@@ -39,25 +39,31 @@ func (k *Link) Capture(filter Filter) (*Capture, error) {
 		return nil, err
 	}
 	what := fmt.Sprintf("on link %q of host %q", k.Name, k.Host.Name)
-	var r *ring
-	err := k.Host.Do(func() (err error) {
-		r, err = newRing(k.index)
-		return err
-	})
+	r, err := k.Ring()
 	if err != nil {
 		return nil, fmt.Errorf("lab: capture %s: %w", what, err)
 	}
 	return k.Host.newCapture(what, filter, r), nil
 }
 
-func newRing(index int) (*ring, error) {
+// Ring returns a ring of what passes the link, in both directions. The caller must
+// close its file, and then the ring.
+func (k *Link) Ring() (r *Ring, err error) {
+	err = k.Host.Do(func() error {
+		r, err = newRing(k.index)
+		return err
+	})
+	return r, err
+}
+
+func newRing(index int) (*Ring, error) {
 	// SOCK_DGRAM: without the frame's header. Protocol 0: nothing is received
 	// before the ring is there.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	r := &ring{f: os.NewFile(uintptr(fd), "packet ring")}
+	r := &Ring{f: os.NewFile(uintptr(fd), "packet ring")}
 	err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2)
 	if err == nil {
 		err = unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
@@ -75,17 +81,21 @@ func newRing(index int) (*ring, error) {
 	}
 	if err != nil {
 		r.f.Close()
-		r.close()
+		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *ring) file() *os.File { return r.f }
+// File returns the socket: it can be read when packets are there.
+func (r *Ring) File() *os.File { return r.f }
 
-// read is described by the kernel's packet_mmap document: the status word says
-// whose frame it is, and giving it back is writing the word.
-func (r *ring) read(keep func(raw []byte, at time.Time, out bool)) error {
+// Read hands over all packets that are there, without waiting. The octets are
+// valid during the call only.
+//
+// The kernel's packet_mmap document describes it: the status word says whose frame
+// it is, and giving it back is writing the word.
+func (r *Ring) Read(keep func(raw []byte, at time.Time, out bool)) error {
 	for {
 		frame := r.memory[r.next*frameSize:][:frameSize]
 		header := (*unix.Tpacket2Hdr)(unsafe.Pointer(&frame[0]))
@@ -105,7 +115,8 @@ func (r *ring) read(keep func(raw []byte, at time.Time, out bool)) error {
 	}
 }
 
-func (r *ring) lost() (uint32, error) {
+// Lost returns how many packets the kernel had no room for so far.
+func (r *Ring) Lost() (uint32, error) {
 	err := descriptor.Use(r.f, func(fd int) error {
 		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 		if err != nil {
@@ -117,7 +128,8 @@ func (r *ring) lost() (uint32, error) {
 	return r.missed, err
 }
 
-func (r *ring) close() error {
+// Close unmaps the ring, after the last Read.
+func (r *Ring) Close() error {
 	if r.memory == nil {
 		return nil
 	}

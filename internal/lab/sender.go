@@ -71,7 +71,7 @@ func (k *Link) Sender() (*Sender, error) {
 		s.Close()
 		return nil, fmt.Errorf("lab: send on link %q of host %q: %w", k.Name, k.Host.Name, err)
 	}
-	k.Host.lab.onClose(s.Close)
+	k.Host.lab.OnClose(s.Close)
 	return s, nil
 }
 

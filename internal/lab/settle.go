@@ -104,7 +104,7 @@ func (l *Lab) newMarkers() error {
 			return err
 		}
 		l.markers = append(l.markers, m)
-		l.onClose(func() error { return unix.Close(m.fd) })
+		l.OnClose(func() error { return unix.Close(m.fd) })
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // It holds for links that are made afterwards. Settle does not wait for what a
 // CPU has handed to another.
 func (h *Host) Steer() {
-	h.lab.step(fmt.Sprintf("host %q: steer", h.Name), func() error {
+	h.lab.Step(fmt.Sprintf("host %q: steer", h.Name), func() error {
 		mask := ""
 		for left := runtime.NumCPU(); left > 0; left -= 32 {
 			word := fmt.Sprintf("%x", uint32(1<<min(left, 32)-1))

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -108,8 +109,8 @@ func TestNoOffload(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, addr := range []netip.Addr{atB.Addr4(), atB.Addr6()} {
-			pingPong(t, a, b, "tcp", addr)
-			pingPong(t, a, b, "udp", addr)
+			labtest.PingPong(t, a, b, "tcp", addr)
+			labtest.PingPong(t, a, b, "udp", addr)
 			transfer(t, a, b, addr, 100_000)
 		}
 		if err := l.Settle(); err != nil {

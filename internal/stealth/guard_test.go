@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postern/internal/firewall/backends"
+	"postern/internal/lab/labtest"
 	"postern/internal/policy"
 )
 
@@ -25,21 +26,9 @@ func TestStealthGuard(t *testing.T) {
 
 func beginsAgain(t *testing.T, n *network) {
 	t.Helper()
-	ln, err := n.gw.Listen(t.Context(), "tcp", ":9000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			io.WriteString(conn, banner)
-			conn.Close() // first, so that it is the server's end that lingers
-		}
-	}()
+	labtest.Serve(t, n.gw, "tcp", ":9000", func(conn net.Conn) {
+		io.WriteString(conn, banner) // and ends first, so that the server's end lingers
+	})
 	n.serve(t, n.gw, "udp", ":9000")
 	for _, w := range ways(n.fromScanner) {
 		for range 3 {

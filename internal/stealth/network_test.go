@@ -15,6 +15,7 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -114,14 +115,8 @@ type network struct {
 
 func newNetwork(t *testing.T, c cover) *network {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", fmt.Appendf(nil, doors, c.posture, c.answer))
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := &network{Lab: lab.NewT(t), backend: c.backend, senders: map[*lab.Link]*lab.Sender{}, sourcePort: 20000}
-	if n.machine, err = n.backend.Machine(p); err != nil {
-		t.Fatal(err)
-	}
+	n.machine = labtest.Compile(t, n.backend, fmt.Sprintf(doors, c.posture, c.answer))
 	n.scanner, n.friend, n.gw = n.Host("scanner"), n.Host("friend"), n.Host("gw")
 	n.inner, n.bare = n.Host("inner"), n.Host("bare")
 	n.fromScanner, _ = n.Connect(n.scanner, n.gw, "192.0.2.0/24", "2001:db8:1::/64")
@@ -143,9 +138,7 @@ func newNetwork(t *testing.T, c cover) *network {
 	n.serve(t, n.gw, "tcp", "192.0.2.2:8080")
 	n.serve(t, n.inner, "tcp", ":443")
 	n.serve(t, n.inner, "udp", ":5354")
-	if err := n.gw.Do(func() error { return n.backend.Apply(n.machine) }); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Apply(t, n.gw, n.backend, n.machine)
 	// A connection of UDP is to be remembered for as long as the scans take, too.
 	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout", "3600")
 	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout_stream", "3600")
@@ -158,47 +151,19 @@ const banner = "it is me\n"
 func (n *network) serve(t *testing.T, h *lab.Host, protocol, address string) {
 	t.Helper()
 	if protocol == "udp" {
-		conn, err := h.ListenPacket(t.Context(), protocol, address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		go func() {
-			b := make([]byte, 1500)
-			for {
-				_, from, err := conn.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				conn.WriteTo([]byte(banner), from)
-			}
-		}()
+		labtest.ServeUDP(t, h, address, func([]byte) []byte { return []byte(banner) })
 		return
 	}
-	ln, err := h.Listen(t.Context(), protocol, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
+	labtest.Serve(t, h, protocol, address, func(conn net.Conn) {
 		for {
-			conn, err := ln.Accept()
-			if err != nil {
+			if _, err := io.WriteString(conn, banner); err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				for {
-					if _, err := io.WriteString(conn, banner); err != nil {
-						return
-					}
-					if _, err := conn.Read(make([]byte, 1500)); err != nil {
-						return
-					}
-				}
-			}()
+			if _, err := conn.Read(make([]byte, 1500)); err != nil {
+				return
+			}
 		}
-	}()
+	})
 }
 
 // A way is a link in one of the IP versions.
@@ -276,25 +241,16 @@ func (n *network) knock(t *testing.T, w way, door string, knocks int) {
 // holds checks what the kernel keeps of a source: how many states and grants.
 func (n *network) holds(t *testing.T, source netip.Addr, states, grants int) {
 	t.Helper()
-	err := n.gw.Do(func() error {
-		status, err := n.backend.Inspect()
-		if err != nil {
-			return err
+	status := labtest.Inspect(t, n.gw, n.backend)
+	for _, p := range status.Progress {
+		if p.Source == source {
+			states--
 		}
-		for _, p := range status.Progress {
-			if p.Source == source {
-				states--
-			}
+	}
+	for _, g := range status.Grants {
+		if g.Source == source {
+			grants--
 		}
-		for _, g := range status.Grants {
-			if g.Source == source {
-				grants--
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	if states != 0 || grants != 0 {
 		t.Fatalf("%s lacks %d states and %d grants that it should have", source, states, grants)

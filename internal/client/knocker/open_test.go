@@ -5,17 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"postern/internal/automaton"
 	"postern/internal/client/knocker"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
-	"postern/internal/policy"
+	"postern/internal/lab/impair"
+	"postern/internal/lab/labtest"
 )
 
 // A hideout is a client, and a server that hides a service and greets who comes in.
@@ -35,33 +36,10 @@ func hide(t *testing.T, client, server *lab.Host, to netip.Addr, rest string) *h
 // guard runs a whole policy.
 func guard(t *testing.T, client, server *lab.Host, to netip.Addr, text string) *hideout {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Do(func() error { return nftables.Backend{}.Apply(m) }); err != nil {
-		t.Fatal(err)
-	}
-	ln, err := server.Listen(t.Context(), "tcp", ":22")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			io.WriteString(conn, greeting)
-			conn.Close()
-		}
-	}()
-	d := &p.Doors[0]
+	m := labtest.Compile(t, nftables.Backend{}, text)
+	labtest.Apply(t, server, nftables.Backend{}, m)
+	labtest.Serve(t, server, "tcp", ":22", func(conn net.Conn) { io.WriteString(conn, greeting) })
+	d := &m.Policy.Doors[0]
 	return &hideout{client: client, door: knocker.Door{
 		Ways: []knocker.Way{way(to)}, Knocks: d.Knock.Sequence, StepTimeout: d.Knock.StepTimeout,
 	}}
@@ -211,8 +189,8 @@ func TestOpenBadNetwork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := lab.NewT(t)
 			client, server := l.Host("client"), l.Host("server")
-			_, gate, _ := l.ConnectImpaired(client, server,
-				lab.Impairment{Delay: 20 * time.Millisecond, Loss: 0.1, Duplicate: 0.02, Reorder: 0.3, Seed: 7}, "192.0.2.0/24")
+			_, gate, _ := impair.Connect(l, client, server,
+				impair.Impairment{Delay: 20 * time.Millisecond, Loss: 0.1, Duplicate: 0.02, Reorder: 0.3, Seed: 7}, "192.0.2.0/24")
 			h := hide(t, client, server, address(gate), rest)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()

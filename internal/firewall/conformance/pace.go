@@ -15,7 +15,7 @@ import (
 // supports.
 type pace struct {
 	timeouts []string      // for drawing policies; a run waits for all but the last
-	maxWait  time.Duration // the longest wait of a scenario for a deadline
+	patience time.Duration // the longest wait of a scenario for a deadline
 	lastAt   time.Duration // when a scenario stops sending
 	packets  int           // in a run, unless the flag is set
 	atOnce   int           // scenarios at a time under one policy, each from one to three sources or so
@@ -29,12 +29,12 @@ type pace struct {
 var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
-		maxWait:  500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
+		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
 		packets: 20000, atOnce: 40, testbeds: 1,
 	},
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},
-		maxWait:  2100 * time.Millisecond, lastAt: 5 * time.Second,
+		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
 		packets: 10000, atOnce: 20, testbeds: 6,
 	},
 }

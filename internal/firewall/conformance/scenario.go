@@ -54,7 +54,7 @@ func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 		// hash, so two that collide must not use one up.
 		w.limit = budget.Burst/2 - 1
 	}
-	w.addPackets(5 + r.IntN(12))
+	w.carryOn(5 + r.IntN(12))
 	return w.events
 }
 
@@ -77,7 +77,7 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 		}
 	}
 	w.skill = 0.9
-	w.addPackets(8 + r.IntN(12))
+	w.carryOn(8 + r.IntN(12))
 	return w.events
 }
 
@@ -100,8 +100,8 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 	return w
 }
 
-// addPackets adds up to n packets.
-func (w *writer) addPackets(n int) {
+// carryOn adds up to n packets.
+func (w *writer) carryOn(n int) {
 	for range n {
 		src := w.senders[0]
 		if chance(w.Rand, 0.25) {
@@ -129,7 +129,7 @@ func (w *writer) pause(src netip.Addr) {
 			if chance(w.Rand, 0.5) {
 				to = until - margin
 			}
-			if to > w.at && to-w.at < w.pace.maxWait {
+			if to > w.at && to-w.at < w.pace.patience {
 				w.at = (to + tick - 1) / tick * tick
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/lab/labtest"
 )
 
 // TestInserted: what somebody puts before our rules, and what opens, is told, and the
@@ -32,40 +34,40 @@ func TestInserted(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				s := newScene(t, b)
-				serve(t, s.gw, "tcp", 22)
-				serve(t, s.gw, "tcp", 2222)
-				s.up(policy)
+				s := labtest.NewScene(t, b)
+				labtest.Greet(t, s.Gateway, 22, "hello")
+				labtest.Greet(t, s.Gateway, 2222, "hello")
+				s.Up(policy)
 				rules := func() string {
-					return listed(t, s.gw, program(b.Variant, IPv4, "save")) + listed(t, s.gw, program(b.Variant, IPv6, "save"))
+					return listed(t, s.Gateway, program(b.Variant, IPv4, "save")) + listed(t, s.Gateway, program(b.Variant, IPv6, "save"))
 				}
 				first := rules()
 				for _, f := range families {
-					text := strings.ReplaceAll(test.text, "203.0.113.1", s.stranger(f).String())
+					text := strings.ReplaceAll(test.text, "203.0.113.1", s.NewAddress(labtest.Family(f)).String())
 					if text == again {
-						saved, err := s.gw.Command(t.Context(), program(b.Variant, f, "save")).Output()
+						saved, err := s.Gateway.Command(t.Context(), program(b.Variant, f, "save")).Output()
 						if err != nil {
 							t.Fatal(err)
 						}
 						text = string(saved)
 					}
-					insert(t, s.gw, program(b.Variant, f, "restore"), text)
-					answer := silence
+					insert(t, s.Gateway, program(b.Variant, f, "restore"), text)
+					answer := labtest.Silence
 					if test.opens {
-						answer = welcomed
+						answer = labtest.SYNACK
 					}
-					s.expect(s.stranger(f), 22, answer, "with what is before our rules")
+					s.Expect(t, s.NewAddress(labtest.Family(f)), labtest.TCP(22), answer, "with what is before our rules")
 				}
-				if got := s.inspect().Altered; got != test.altered {
+				if got := s.Inspect().Altered; got != test.altered {
 					t.Errorf("it is told to be altered: %v", got)
 				}
 				inserted := rules()
-				s.up(policy)
-				if st := s.inspect(); !st.Loaded || st.Altered {
+				s.Up(policy)
+				if st := s.Inspect(); !st.Loaded || st.Altered {
 					t.Errorf("after up: %+v", st)
 				}
 				for _, f := range families {
-					s.expect(s.stranger(f), 22, silence, "after up")
+					s.Expect(t, s.NewAddress(labtest.Family(f)), labtest.TCP(22), labtest.Silence, "after up")
 				}
 				mended := rules()
 				switch {
@@ -78,7 +80,7 @@ func TestInserted(t *testing.T) {
 						t.Errorf("up has not taken out the copies (-first +mended):\n%s", d)
 					}
 				}
-				s.up(policy)
+				s.Up(policy)
 				if d := cmp.Diff(mended, rules()); d != "" {
 					t.Errorf("a second up changes something (-first +second):\n%s", d)
 				}

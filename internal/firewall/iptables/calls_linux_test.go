@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -14,21 +15,21 @@ func TestCalls(t *testing.T) {
 	const hidden, shown = 69, 70
 	for _, variant := range variants {
 		t.Run(variant, func(t *testing.T) {
-			s := newScene(t, Backend{Variant: variant})
-			s.gw.Sysctl("net.ipv6.conf.all.forwarding", "1") // which makes it answer for 2001:db8::
-			s.up("version: 1\nposture: guard\nlog: {target: none}\ndoors:\n" +
+			s := labtest.NewScene(t, Backend{Variant: variant})
+			s.Gateway.Sysctl("net.ipv6.conf.all.forwarding", "1") // which makes it answer for 2001:db8::
+			s.Up("version: 1\nposture: guard\nlog: {target: none}\ndoors:\n" +
 				"  boot: {service: udp/69, knock: {sequence: [1001, 1002, 1003]}}\n")
-			arrived, err := s.gw.Admitted(packet.ProtocolUDP, nil)
+			arrived, err := s.Gateway.Admitted(packet.ProtocolUDP, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, to := range []string{"192.0.2.255", "255.255.255.255", "224.0.0.1", "2001:db8::", "ff02::1"} {
 				dst := netip.MustParseAddr(to)
 				for _, port := range []uint16{hidden, shown} {
-					src := on(s.outside, familyOf(dst))
-					s.port++
-					s.send(&packet.Packet{Src: src, Dst: dst, UDP: &packet.UDP{SrcPort: s.port, DstPort: port}})
-					s.settle()
+					src := labtest.On(s.Outside, labtest.Of(dst))
+					s.Port++
+					s.Send(&packet.Packet{Src: src, Dst: dst, UDP: &packet.UDP{SrcPort: s.Port, DstPort: port}})
+					s.Settled()
 					got, err := arrived.Drain()
 					if err != nil {
 						t.Fatal(err)

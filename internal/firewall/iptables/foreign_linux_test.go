@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"postern/internal/firewall"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // foreign are rules of others, by what has them.
@@ -135,14 +135,6 @@ func remove(t *testing.T, h *lab.Host, b Backend) {
 	}
 }
 
-func inspect(t *testing.T, h *lab.Host, b Backend) (s *firewall.Status) {
-	t.Helper()
-	if err := h.Do(func() (err error) { s, err = b.Inspect(); return err }); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // TestForeign: the rules of others stay as they are, and ours go without a trace.
 func TestForeign(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b Backend) {
@@ -175,7 +167,7 @@ func TestForeign(t *testing.T) {
 					if d := cmp.Diff(first, all()); d != "" {
 						t.Errorf("%s: a second up changes something (-first +second):\n%s", name, d)
 					}
-					if s := inspect(t, h, b); !s.Loaded || s.Altered || s.Digest != b.Digest(machine(t, file)) {
+					if s := labtest.Inspect(t, h, b); !s.Loaded || s.Altered || s.Digest != b.Digest(machine(t, file)) {
 						t.Errorf("%s: it is inspected as %+v", name, s)
 					}
 				}
@@ -184,7 +176,7 @@ func TestForeign(t *testing.T) {
 					t.Errorf("up and down leave a trace (-before +after):\n%s", d)
 				}
 				remove(t, h, b)
-				if s := inspect(t, h, b); s.Loaded || s.Altered {
+				if s := labtest.Inspect(t, h, b); s.Loaded || s.Altered {
 					t.Errorf("after down: %+v", s)
 				}
 			})

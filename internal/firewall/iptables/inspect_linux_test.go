@@ -15,18 +15,19 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // TestInspect: who is part-way and who holds a grant is told, for as long as it is so.
 func TestInspect(t *testing.T) {
 	t.Parallel()
-	const policy = shutAll + `doors:
+	const policy = labtest.Closed + `doors:
   ssh: {service: tcp/22, knock: {sequence: [1, 2], step_timeout: 40s}, open_for: 50s}
   web: {service: [tcp/80, tcp/81], knock: {sequence: [1, 3, 4], step_timeout: 40s}, open_for: 30s}
   soon: {service: tcp/90, knock: {sequence: [8, 9], step_timeout: 1s}, open_for: 1s}
 source: {ipv4: 24, ipv6: 64}
 `
-	m := machineOf(t, policy)
+	m := labtest.Compile(t, Backend{}, policy)
 	state := func(path ...uint16) automaton.StateID {
 		for _, s := range m.States {
 			var ports []uint16
@@ -55,9 +56,9 @@ source: {ipv4: 24, ipv6: 64}
 	}
 	eachVariant(t, func(t *testing.T, b Backend) {
 		t.Parallel()
-		s := newScene(t, b)
-		s.up(policy)
-		if st := s.inspect(); len(st.Progress) > 0 || len(st.Grants) > 0 {
+		s := labtest.NewScene(t, b)
+		s.Up(policy)
+		if st := s.Inspect(); len(st.Progress) > 0 || len(st.Grants) > 0 {
 			t.Errorf("before any knock: %+v", st)
 		}
 		began := time.Now()
@@ -74,26 +75,26 @@ source: {ipv4: 24, ipv6: 64}
 				return a
 			}
 			masked := func(n byte) netip.Addr { return m.Policy.Source.Prefix(source(n)).Masked().Addr() }
-			s.knock(source(1), 1)
+			s.Knock(source(1), labtest.TCP(1))
 			tell(masked(1), state(1), 40*time.Second)
-			s.knock(source(2), 1, 3)
+			s.Knock(source(2), labtest.TCP(1), labtest.TCP(3))
 			tell(masked(2), state(1, 3), 40*time.Second)
-			s.knock(source(3), 1, 2)
+			s.Knock(source(3), labtest.TCP(1), labtest.TCP(2))
 			tell(masked(3), service(22), 50*time.Second)
-			s.knock(source(4), 1, 3, 4)
+			s.Knock(source(4), labtest.TCP(1), labtest.TCP(3), labtest.TCP(4))
 			tell(masked(4), service(80), 30*time.Second)
 			tell(masked(4), service(81), 30*time.Second)
 			if i == 0 {
-				s.knock(source(5), 1, 7) // wrong
+				s.Knock(source(5), labtest.TCP(1), labtest.TCP(7)) // wrong
 			}
-			s.knock(source(6), 8, 9)
-			s.knock(source(7), 8)
+			s.Knock(source(6), labtest.TCP(8), labtest.TCP(9))
+			s.Knock(source(7), labtest.TCP(8))
 		}
-		s.settle()
+		s.Settled()
 		ended := time.Now()
 		time.Sleep(1100 * time.Millisecond) // until those of the door soon have run out, by the kernel's clock
 		asked := time.Now()
-		st := s.inspect()
+		st := s.Inspect()
 		answered := time.Now()
 		told := map[string]bool{}
 		add := func(source netip.Addr, what any, left time.Duration) {
@@ -133,8 +134,8 @@ source: {ipv4: 24, ipv6: 64}
 			t.Errorf("counted: %s, want %s", got, want)
 		}
 		// They go on when other doors change.
-		s.up(strings.Replace(policy, "source:", "  more: {service: tcp/99, knock: {sequence: [5, 6]}}\nsource:", 1))
-		if got, want := counted(s.inspect()), "door_more 0, door_soon 2, door_ssh 2, door_web 2"; got != want {
+		s.Up(strings.Replace(policy, "source:", "  more: {service: tcp/99, knock: {sequence: [5, 6]}}\nsource:", 1))
+		if got, want := counted(s.Inspect()), "door_more 0, door_soon 2, door_ssh 2, door_web 2"; got != want {
 			t.Errorf("after a change, counted: %s, want %s", got, want)
 		}
 	})
@@ -168,7 +169,7 @@ func TestAltered(t *testing.T) {
 				const file = "testdata/everything.yaml"
 				apply(t, h, b, file)
 				want := everything(t, h, b.Variant)
-				if s := inspect(t, h, b); s.Altered || !s.Loaded {
+				if s := labtest.Inspect(t, h, b); s.Altered || !s.Loaded {
 					t.Fatalf("as applied: %+v", s)
 				}
 				command := program(b.Variant, c.f, "")
@@ -176,11 +177,11 @@ func TestAltered(t *testing.T) {
 					t.Fatalf("%s %s: %v\n%s", command, c.args, err, out)
 				}
 				harmless := strings.HasSuffix(name, "harmless")
-				if s := inspect(t, h, b); s.Altered == harmless || !s.Loaded {
+				if s := labtest.Inspect(t, h, b); s.Altered == harmless || !s.Loaded {
 					t.Errorf("altered: %v, loaded: %v", s.Altered, s.Loaded)
 				}
 				apply(t, h, b, file)
-				if s := inspect(t, h, b); s.Altered || s.Digest != b.Digest(machine(t, file)) {
+				if s := labtest.Inspect(t, h, b); s.Altered || s.Digest != b.Digest(machine(t, file)) {
 					t.Errorf("not mended: %+v", s)
 				}
 				if d := cmp.Diff(lines(want), lines(everything(t, h, b.Variant))); d != "" && !harmless {
@@ -215,7 +216,7 @@ func TestFamilyGone(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			s := inspect(t, h, b)
+			s := labtest.Inspect(t, h, b)
 			if !s.Altered || !s.Loaded {
 				t.Errorf("without %v: %+v", at, s)
 			}
@@ -233,18 +234,18 @@ func TestNoIPv6(t *testing.T) {
 		h := lab.NewT(t).Host("host")
 		const file = "testdata/guard.yaml"
 		apply(t, h, b, file)
-		if s := inspect(t, h, b); !s.Loaded || s.Altered {
+		if s := labtest.Inspect(t, h, b); !s.Loaded || s.Altered {
 			t.Errorf("without IPv6: %+v", s)
 		}
 		if got := listed(t, h, program(b.Variant, IPv6, "save")); strings.Contains(got, "POSTERN") {
 			t.Errorf("without IPv6:\n%s", got)
 		}
 		ipv6Addresses = was
-		if s := inspect(t, h, b); !s.Loaded || !s.Altered {
+		if s := labtest.Inspect(t, h, b); !s.Loaded || !s.Altered {
 			t.Errorf("with IPv6: %+v", s)
 		}
 		apply(t, h, b, file)
-		if s := inspect(t, h, b); s.Altered || !strings.Contains(listed(t, h, program(b.Variant, IPv6, "save")), "POSTERN") {
+		if s := labtest.Inspect(t, h, b); s.Altered || !strings.Contains(listed(t, h, program(b.Variant, IPv6, "save")), "POSTERN") {
 			t.Errorf("mended: %+v", s)
 		}
 	})

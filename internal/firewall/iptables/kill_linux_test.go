@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // applying is the variable by which this binary, run once more, applies policies
@@ -103,7 +104,7 @@ func TestKill(t *testing.T) {
 				}
 				sources[file] = true
 			}
-			switch s := inspect(t, gw, b); {
+			switch s := labtest.Inspect(t, gw, b); {
 			case len(sources) > 1:
 				left["a mixture"]++
 				if !s.Altered {
@@ -122,7 +123,7 @@ func TestKill(t *testing.T) {
 			}
 			if i%3 == 0 {
 				apply(t, gw, b, files[i/3%2])
-				if s := inspect(t, gw, b); s.Altered || s.Digest != b.Digest(machine(t, files[i/3%2])) {
+				if s := labtest.Inspect(t, gw, b); s.Altered || s.Digest != b.Digest(machine(t, files[i/3%2])) {
 					t.Errorf("kill %d is not mended: %+v", i, s)
 				}
 			}

@@ -2,11 +2,13 @@ package iptables
 
 import (
 	"fmt"
-	"postern/internal/firewall"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"postern/internal/firewall"
+	"postern/internal/lab/labtest"
 )
 
 // TestNames: no two chains of a table, and no lists of the two families, have one
@@ -28,7 +30,7 @@ func TestNames(t *testing.T) {
 		{"the longest names", doors(strings.Repeat("a", 32), strings.Repeat("a", 31)+"b")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := Compile(machineOf(t, test.text))
+			r := Compile(labtest.Compile(t, Backend{}, test.text))
 			lists := map[Family][]string{}
 			shared := map[Family][]string{}
 			for _, f := range families {

@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/firewall"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // TestRefused: a rule that cannot be loaded, whichever table it is in, leaves all
@@ -85,7 +86,7 @@ func TestOtherPrograms(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				os.Setenv("PATH", meddling)
-				if s := inspect(t, h, b); !test.busy && (s.Altered || s.Digest != b.Digest(m)) {
+				if s := labtest.Inspect(t, h, b); !test.busy && (s.Altered || s.Digest != b.Digest(m)) {
 					t.Errorf("it is inspected as %+v", s)
 				}
 			})
@@ -116,7 +117,7 @@ func TestPartly(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				os.Setenv("PATH", before)
-				if s := inspect(t, h, b); !s.Loaded || !s.Altered {
+				if s := labtest.Inspect(t, h, b); !s.Loaded || !s.Altered {
 					t.Errorf("it is inspected as %+v", s)
 				}
 			})
@@ -230,7 +231,7 @@ func TestHidden(t *testing.T) {
 	if err := h.Do(func() error { return b.Apply(m) }); !errors.As(err, &unsupported) || !strings.Contains(unsupported.Hint, "`nft list table ip6 filter`") {
 		t.Errorf("up: %v", err)
 	}
-	if s := inspect(t, h, b); s.Loaded {
+	if s := labtest.Inspect(t, h, b); s.Loaded {
 		t.Errorf("inspected: %+v", s)
 	}
 	remove(t, h, b)
@@ -311,7 +312,7 @@ func TestRace(t *testing.T) {
 					t.Errorf("round %d: %v", i, err)
 				}
 			}
-			if s := inspect(t, h, b); s.Altered || !s.Loaded || done == 0 {
+			if s := labtest.Inspect(t, h, b); s.Altered || !s.Loaded || done == 0 {
 				t.Errorf("round %d: %d of 2 succeeded, and left %+v", i, done, s)
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"postern/internal/lab/labtest"
 )
 
 // TestReplace changes the policy under clients that knock. What was earned stays, as
@@ -17,24 +19,24 @@ func TestReplace(t *testing.T) {
 		all = "0.0.0.0/0, \"::/0\""
 	)
 	policies := []string{
-		shutAll + "doors:\n" + ssh + fmt.Sprintf(web, "5m") + fmt.Sprintf(db, all),
-		shutAll + "allow: [{service: tcp/443}]\ndoors:\n  new: {service: tcp/90, knock: {sequence: [8, 9]}}\n" + ssh +
+		labtest.Closed + "doors:\n" + ssh + fmt.Sprintf(web, "5m") + fmt.Sprintf(db, all),
+		labtest.Closed + "allow: [{service: tcp/443}]\ndoors:\n  new: {service: tcp/90, knock: {sequence: [8, 9]}}\n" + ssh +
 			fmt.Sprintf(db, "203.0.113.0/24, \"2001:db8:ffff::/48\"") + fmt.Sprintf(web, "4m"),
-		shutAll + "doors:\n" + fmt.Sprintf(web, "5m") + ssh,
+		labtest.Closed + "doors:\n" + fmt.Sprintf(web, "5m") + ssh,
 	}
 	const replacements = 20
 	eachVariant(t, func(t *testing.T, b Backend) {
 		t.Parallel()
-		s := newScene(t, b)
+		s := labtest.NewScene(t, b)
 		for _, port := range []uint16{22, 80, 5432} {
-			serve(t, s.gw, "tcp", port)
+			labtest.Greet(t, s.Gateway, port, "hello")
 		}
-		old := s.dial(s.client, netip.AddrPortFrom(s.gate.Addr4(), 22))
-		s.up(policies[0])
-		s.knock(s.outside.Addr6(), 1, 2, 3)
-		young := s.dial(s.client, netip.AddrPortFrom(s.gate.Addr6(), 22))
+		old := s.Dial(t, s.Client, netip.AddrPortFrom(s.Gate.Addr4(), 22), "hello")
+		s.Up(policies[0])
+		s.Knock(s.Outside.Addr6(), labtest.TCP(1), labtest.TCP(2), labtest.TCP(3))
+		young := s.Dial(t, s.Client, netip.AddrPortFrom(s.Gate.Addr6(), 22), "hello")
 		stop, talked := make(chan struct{}), make(chan error)
-		for _, c := range []*session{old, young} {
+		for _, c := range []*labtest.Session{old, young} {
 			go func() {
 				var err error
 				for err == nil {
@@ -43,7 +45,7 @@ func TestReplace(t *testing.T) {
 						talked <- nil
 						return
 					default:
-						err = c.talk()
+						err = c.Talk()
 					}
 				}
 				talked <- err
@@ -51,31 +53,31 @@ func TestReplace(t *testing.T) {
 		}
 		for i := range replacements {
 			f := families[i%2]
-			s.up(policies[0])
-			granted, partway, surfer, keeper := s.stranger(f), s.stranger(f), s.stranger(f), s.stranger(f)
-			s.knock(granted, 1, 2, 3)
-			s.knock(partway, 1, 2)
-			s.knock(surfer, 1, 2, 4)
-			s.knock(keeper, 6, 7)
-			s.settle()
-			s.expect(surfer, 80, welcomed, "a grant for any number of connections")
+			s.Up(policies[0])
+			granted, partway, surfer, keeper := s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f))
+			s.Knock(granted, labtest.TCP(1), labtest.TCP(2), labtest.TCP(3))
+			s.Knock(partway, labtest.TCP(1), labtest.TCP(2))
+			s.Knock(surfer, labtest.TCP(1), labtest.TCP(2), labtest.TCP(4))
+			s.Knock(keeper, labtest.TCP(6), labtest.TCP(7))
+			s.Settled()
+			s.Expect(t, surfer, labtest.TCP(80), labtest.SYNACK, "a grant for any number of connections")
 
 			which := 1 + i/2%2
-			s.up(policies[which])
-			s.expect(granted, 80, silence, "a grant of ssh")
-			s.expect(granted, 22, welcomed, "a grant of ssh")
-			s.expect(granted, 22, silence, "a grant of ssh that was used")
-			s.knock(partway, 3)
-			s.expect(partway, 22, welcomed, "two knocks before and one after")
+			s.Up(policies[which])
+			s.Expect(t, granted, labtest.TCP(80), labtest.Silence, "a grant of ssh")
+			s.Expect(t, granted, labtest.TCP(22), labtest.SYNACK, "a grant of ssh")
+			s.Expect(t, granted, labtest.TCP(22), labtest.Silence, "a grant of ssh that was used")
+			s.Knock(partway, labtest.TCP(3))
+			s.Expect(t, partway, labtest.TCP(22), labtest.SYNACK, "two knocks before and one after")
 			if which == 1 {
-				s.expect(surfer, 80, silence, "a grant of longer than the new policy gives")
-				s.knock(keeper, 6) // what is not a knock would start over
+				s.Expect(t, surfer, labtest.TCP(80), labtest.Silence, "a grant of longer than the new policy gives")
+				s.Knock(keeper, labtest.TCP(6)) // what is not a knock would start over
 			} else {
-				s.expect(surfer, 80, welcomed, "a grant that means the same")
+				s.Expect(t, surfer, labtest.TCP(80), labtest.SYNACK, "a grant that means the same")
 			}
-			s.expect(keeper, 5432, silence, "a grant for sources that are no longer welcome, or of a door that is gone")
-			s.up(policies[0])
-			s.expect(keeper, 5432, silence, "that grant, back in the old policy")
+			s.Expect(t, keeper, labtest.TCP(5432), labtest.Silence, "a grant for sources that are no longer welcome, or of a door that is gone")
+			s.Up(policies[0])
+			s.Expect(t, keeper, labtest.TCP(5432), labtest.Silence, "that grant, back in the old policy")
 		}
 		close(stop)
 		for range 2 {

@@ -14,7 +14,7 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/lab"
-	"postern/internal/policy"
+	"postern/internal/lab/labtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -52,20 +52,7 @@ func machine(t testing.TB, file string) *automaton.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return machineOf(t, string(data))
-}
-
-func machineOf(t testing.TB, text string) *automaton.Machine {
-	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := Machine(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return labtest.Compile(t, Backend{}, string(data))
 }
 
 // TestText shows what policies become, for people to read.

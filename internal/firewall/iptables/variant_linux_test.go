@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // TestOtherVariant: a machine that has changed from one variant to the other still
@@ -26,11 +27,11 @@ func TestOtherVariant(t *testing.T) {
 		}
 		h := lab.NewT(t).Host("host")
 		apply(t, h, first, file)
-		if s := inspect(t, h, b); !s.Loaded || s.Altered || s.Digest != b.Digest(machine(t, file)) {
+		if s := labtest.Inspect(t, h, b); !s.Loaded || s.Altered || s.Digest != b.Digest(machine(t, file)) {
 			t.Errorf("by the other variant: %+v", s)
 		}
 		apply(t, h, b, next)
-		if s := inspect(t, h, b); s.Altered || s.Digest != b.Digest(machine(t, next)) {
+		if s := labtest.Inspect(t, h, b); s.Altered || s.Digest != b.Digest(machine(t, next)) {
 			t.Errorf("by this one: %+v", s)
 		}
 		if has(h, first) || !has(h, b) {
@@ -40,7 +41,7 @@ func TestOtherVariant(t *testing.T) {
 		if err := h.Do(func() error { return first.replace(Compile(m)) }); err != nil { // as a kill would leave it
 			t.Fatal(err)
 		}
-		if s := inspect(t, h, b); !s.Altered || !s.Loaded {
+		if s := labtest.Inspect(t, h, b); !s.Altered || !s.Loaded {
 			t.Errorf("by both: %+v", s)
 		}
 		remove(t, h, b)
@@ -84,7 +85,7 @@ exec %[2]s "$@"
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	h := lab.NewT(t).Host("host")
 	apply(t, h, b, "testdata/everything.yaml")
-	if s := inspect(t, h, b); !s.Loaded || s.Altered {
+	if s := labtest.Inspect(t, h, b); !s.Loaded || s.Altered {
 		t.Errorf("it is inspected as %+v", s)
 	}
 	remove(t, h, b)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -31,39 +32,39 @@ doors:
 		packet.FIN | packet.ACK, packet.SYN | packet.RST, packet.SYN | packet.FIN, packet.SYN | packet.ACK,
 		packet.SYN | packet.FIN | packet.RST, packet.SYN | packet.RST | packet.ACK, packet.SYN | packet.FIN | packet.ACK,
 	}
-	hidden := []policy.Port{tcp(22), tcp(23), tcp(24), tcp(25)}
-	knocks := []policy.Port{tcp(1234), tcp(2345), tcp(2346), tcp(2347), tcp(2348)}
+	hidden := []policy.Port{labtest.TCP(22), labtest.TCP(23), labtest.TCP(24), labtest.TCP(25)}
+	knocks := []policy.Port{labtest.TCP(1234), labtest.TCP(2345), labtest.TCP(2346), labtest.TCP(2347), labtest.TCP(2348)}
 	for _, c := range []struct{ name, policy string }{
-		{"closed, drop", shutAll},
-		{"closed, reset", shutAll + "cover: reset\n"},
-		{"closed, unreachable", shutAll + "cover: unreachable\n"},
-		{"guard, reset", hideOnly},
-		{"guard, drop", hideOnly + "cover: drop\n"},
+		{"closed, drop", labtest.Closed},
+		{"closed, reset", labtest.Closed + "cover: reset\n"},
+		{"closed, unreachable", labtest.Closed + "cover: unreachable\n"},
+		{"guard, reset", labtest.Guard},
+		{"guard, drop", labtest.Guard + "cover: drop\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			s.behind()
-			m := s.up(c.policy + doors)
+			s.AddInner()
+			m := s.Up(c.policy + doors)
 			for _, port := range []uint16{22, 23} {
-				serve(t, s.gw, port, "gateway")
+				labtest.Greet(t, s.Gateway, port, "gateway")
 			}
-			serve(t, s.inner, 22, "inner")
-			each(t, func(t *testing.T, f family) {
+			labtest.Greet(t, s.Inner, 22, "inner")
+			labtest.Each(t, func(t *testing.T, f labtest.Family) {
 				// In guard with another cover than an idle port's answer, hidden
 				// ports are told from idle ones by it, and are alike all the same.
-				like := tcp(9)
+				like := labtest.TCP(9)
 				if c.name == "guard, drop" {
-					like = tcp(22)
+					like = labtest.TCP(22)
 				}
 				for _, flags := range flags {
 					ports := append([]policy.Port{like}, hidden...)
-					src := s.stranger(f)
+					src := s.NewAddress(f)
 					for _, when := range [][]policy.Port{
-						nil, {tcp(1234)}, {tcp(2345)}, {tcp(1234), tcp(2346)}, {tcp(1234), tcp(2347)}, {tcp(1234), tcp(2348)},
+						nil, {labtest.TCP(1234)}, {labtest.TCP(2345)}, {labtest.TCP(1234), labtest.TCP(2346)}, {labtest.TCP(1234), labtest.TCP(2347)}, {labtest.TCP(1234), labtest.TCP(2348)},
 					} {
-						s.knock(src, when...)
-						answers := s.askAll(s.flagged(src, f, flags, ports)...)
+						s.Knock(src, when...)
+						answers := s.AskAll(s.flagged(src, f, flags, ports)...)
 						for i, got := range answers {
 							if got != answers[0] {
 								t.Errorf("%s to %s after %v got %s, to %s %s", flags, ports[i], when, got, like, answers[0])
@@ -71,11 +72,11 @@ doors:
 						}
 					}
 					// They neither knock nor spoil a knock, whatever port they go to.
-					src = s.stranger(f)
-					s.send(s.flagged(src, f, flags, []policy.Port{tcp(1234), tcp(2345)})...)
+					src = s.NewAddress(f)
+					s.Send(s.flagged(src, f, flags, []policy.Port{labtest.TCP(1234), labtest.TCP(2345)})...)
 					s.expectShut(t, src, fmt.Sprintf("%s to the knocks' ports", flags))
-					s.knock(src, tcp(1234))
-					s.send(s.flagged(src, f, flags, append([]policy.Port{tcp(9)}, knocks...))...)
+					s.Knock(src, labtest.TCP(1234))
+					s.Send(s.flagged(src, f, flags, append([]policy.Port{labtest.TCP(9)}, knocks...))...)
 					if got := s.path(m, src); len(got) != 1 {
 						t.Errorf("%s led the source from one knock to %v", flags, got)
 					}
@@ -86,10 +87,10 @@ doors:
 }
 
 // flagged makes segments to the gateway with the same flags.
-func (s *scene) flagged(src netip.Addr, f family, flags packet.TCPFlags, ports []policy.Port) []*packet.Packet {
+func (s *scene) flagged(src netip.Addr, f labtest.Family, flags packet.TCPFlags, ports []policy.Port) []*packet.Packet {
 	var all []*packet.Packet
 	for _, port := range ports {
-		p := s.opening(src, on(s.gate, f), port)
+		p := s.Opening(src, labtest.On(s.Gate, f), port)
 		p.TCP.Flags = flags
 		all = append(all, p)
 	}
@@ -99,7 +100,7 @@ func (s *scene) flagged(src netip.Addr, f family, flags packet.TCPFlags, ports [
 // expectShut tells that the source has no grant for ssh.
 func (s *scene) expectShut(t *testing.T, src netip.Addr, why string) {
 	t.Helper()
-	if got := s.try(src, tcp(22)); got == welcomed {
+	if got := s.Try(src, labtest.TCP(22)); got == labtest.SYNACK {
 		t.Errorf("%s opened the door", why)
 	}
 }

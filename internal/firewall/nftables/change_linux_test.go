@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -34,19 +35,19 @@ func changes(t *testing.T) []*automaton.Machine {
 		begin string
 		doors string
 	}{
-		{shutAll, "ssh vpn"},
-		{shutAll, "web ssh vpn"},
-		{shutAll, "db web vpn ssh"},
-		{shutAll + "cover: reset\n", "web2 db ssh vpn web"},
-		{hideOnly, "stray inner listed vpn web db ssh"},
-		{shutAll + "allow: [{service: tcp/443}]\n", "ssh vpn db"},
-		{shutAll, "listed vpn inner ssh stray web"},
+		{labtest.Closed, "ssh vpn"},
+		{labtest.Closed, "web ssh vpn"},
+		{labtest.Closed, "db web vpn ssh"},
+		{labtest.Closed + "cover: reset\n", "web2 db ssh vpn web"},
+		{labtest.Guard, "stray inner listed vpn web db ssh"},
+		{labtest.Closed + "allow: [{service: tcp/443}]\n", "ssh vpn db"},
+		{labtest.Closed, "listed vpn inner ssh stray web"},
 	} {
 		text := c.begin + "doors:\n"
 		for name := range strings.FieldsSeq(c.doors) {
 			text += "  " + name + ": " + doorTexts[name] + "\n"
 		}
-		machines = append(machines, compileText(t, text))
+		machines = append(machines, labtest.Compile(t, Backend{}, text))
 	}
 	return machines
 }
@@ -70,23 +71,23 @@ func TestReplace(t *testing.T) {
 	s := newScene(t)
 	machines := changes(t)
 	for _, port := range []uint16{22, 80, 443, 5432, 6000, 6001, 6002} {
-		serve(t, s.gw, port, "hello")
+		labtest.Greet(t, s.Gateway, port, "hello")
 	}
 
 	// One connection is older than all rules, another came through a door.
-	at := netip.AddrPortFrom(s.gate.Addr4(), 22)
-	old := s.dial(t, s.client, at, "hello")
-	s.apply(machines[0])
-	s.knock(s.outside.Addr4(), tcp(1), tcp(2), tcp(3))
-	young := s.dial(t, s.client, at, "hello")
+	at := netip.AddrPortFrom(s.Gate.Addr4(), 22)
+	old := s.Dial(t, s.Client, at, "hello")
+	s.Apply(machines[0])
+	s.Knock(s.Outside.Addr4(), labtest.TCP(1), labtest.TCP(2), labtest.TCP(3))
+	young := s.Dial(t, s.Client, at, "hello")
 	var flows []*flowWatch
-	for _, c := range []*session{old, young} {
+	for _, c := range []*labtest.Session{old, young} {
 		flows = append(flows, s.watch(t, c))
 	}
 	crowd := s.newCrowd(t)
 
-	ssh := []policy.Port{tcp(1), tcp(2), tcp(3)}
-	others := []policy.Port{tcp(80), tcp(5432), tcp(6000), tcp(6001), tcp(6002)}
+	ssh := []policy.Port{labtest.TCP(1), labtest.TCP(2), labtest.TCP(3)}
+	others := []policy.Port{labtest.TCP(80), labtest.TCP(5432), labtest.TCP(6000), labtest.TCP(6001), labtest.TCP(6002)}
 	type holder struct {
 		src   netip.Addr
 		since int
@@ -94,57 +95,57 @@ func TestReplace(t *testing.T) {
 	var gone []holder // of a grant for a door that has gone since
 	for i := range replacements {
 		now, next := machines[i%len(machines)], machines[(i+1)%len(machines)]
-		f := families[i%2]
-		granted, partway, web := s.stranger(f), s.stranger(f), s.stranger(f)
-		s.knock(granted, ssh...)
-		s.knock(partway, ssh[:2]...)
-		s.knock(web, tcp(1), tcp(2), tcp(4))
-		s.settle()
+		f := labtest.Families[i%2]
+		granted, partway, web := s.NewAddress(f), s.NewAddress(f), s.NewAddress(f)
+		s.Knock(granted, ssh...)
+		s.Knock(partway, ssh[:2]...)
+		s.Knock(web, labtest.TCP(1), labtest.TCP(2), labtest.TCP(4))
+		s.Settled()
 
-		s.apply(next)
+		s.Apply(next)
 
 		var asked []*packet.Packet
-		var want []answer
-		shut := silence
+		var want []labtest.Answer
+		shut := labtest.Silence
 		switch next.Policy.Cover {
 		case policy.CoverReset:
-			shut = refused
+			shut = labtest.RST
 		case policy.CoverUnreachable:
-			shut = closed
+			shut = labtest.Unreachable
 		}
-		expect := func(src netip.Addr, port policy.Port, a answer) {
-			asked = append(asked, s.opening(src, on(s.gate, f), port))
+		expect := func(src netip.Addr, port policy.Port, a labtest.Answer) {
+			asked = append(asked, s.Opening(src, labtest.On(s.Gate, f), port))
 			want = append(want, a)
 		}
 		// A grant of ssh opens nothing else, and then ssh.
 		for _, port := range others {
 			expect(granted, port, shut)
 		}
-		expect(granted, tcp(22), welcomed)
+		expect(granted, labtest.TCP(22), labtest.SYNACK)
 		// Two knocks made before and one made now open ssh.
-		expect(partway, tcp(3), shut)
-		expect(partway, tcp(22), welcomed)
+		expect(partway, labtest.TCP(3), shut)
+		expect(partway, labtest.TCP(22), labtest.SYNACK)
 		// A grant of web opens it, if it is still there, and nothing else.
-		expect(web, tcp(22), shut)
-		expect(web, tcp(5432), shut)
+		expect(web, labtest.TCP(22), shut)
+		expect(web, labtest.TCP(5432), shut)
 		if had, has := hasDoor(now, "web"), hasDoor(next, "web"); had && has {
-			expect(web, tcp(80), welcomed)
+			expect(web, labtest.TCP(80), labtest.SYNACK)
 		} else {
-			expect(web, tcp(80), shut)
+			expect(web, labtest.TCP(80), shut)
 			if had {
 				gone = append(gone, holder{web, i})
 			}
 		}
-		for j, got := range s.askAll(asked...) {
+		for j, got := range s.AskAll(asked...) {
 			if got != want[j] {
 				t.Errorf("replacement %d, door by door: %s got %s, want %s", i, asked[j], got, want[j])
 			}
 		}
 	}
-	s.apply(machines[2]) // with web and db, without guard
+	s.Apply(machines[2]) // with web and db, without guard
 	for _, h := range gone {
-		for _, port := range []policy.Port{tcp(80), tcp(5432), tcp(22)} {
-			s.expect(t, h.src, port, silence, fmt.Sprintf("a grant of a door that went with replacement %d", h.since))
+		for _, port := range []policy.Port{labtest.TCP(80), labtest.TCP(5432), labtest.TCP(22)} {
+			s.Expect(t, h.src, port, labtest.Silence, fmt.Sprintf("a grant of a door that went with replacement %d", h.since))
 		}
 	}
 	crowd.check(t)
@@ -164,7 +165,7 @@ type flowWatch struct {
 	longest  time.Duration
 }
 
-func (s *scene) watch(t *testing.T, c *session) *flowWatch {
+func (s *scene) watch(t *testing.T, c *labtest.Session) *flowWatch {
 	t.Helper()
 	w := &flowWatch{
 		port: netip.MustParseAddrPort(c.LocalAddr().String()).Port(),
@@ -172,10 +173,10 @@ func (s *scene) watch(t *testing.T, c *session) *flowWatch {
 	}
 	mine := func(p *packet.Packet) bool { return p.TCP != nil && p.TCP.SrcPort == w.port }
 	var err error
-	if w.seen, err = s.gate.Capture(mine); err != nil {
+	if w.seen, err = s.Gate.Capture(mine); err != nil {
 		t.Fatal(err)
 	}
-	if w.in, err = s.gw.Admitted(packet.ProtocolTCP, mine); err != nil {
+	if w.in, err = s.Gateway.Admitted(packet.ProtocolTCP, mine); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -187,7 +188,7 @@ func (s *scene) watch(t *testing.T, c *session) *flowWatch {
 			case <-time.After(time.Millisecond):
 			}
 			start := time.Now()
-			if err := c.talk(); err != nil {
+			if err := c.Talk(); err != nil {
 				w.done <- err
 				return
 			}
@@ -213,7 +214,7 @@ func (w *flowWatch) end(t *testing.T) time.Duration {
 // have let in: a single packet that they kept out would be a stall.
 func (s *scene) everyPacketGotIn(t *testing.T, flows []*flowWatch) {
 	t.Helper()
-	s.settle()
+	s.Settled()
 	for _, w := range flows {
 		seen, err := w.seen.Drain()
 		if err != nil {
@@ -251,19 +252,19 @@ func (s *scene) newCrowd(t *testing.T) *crowd {
 	t.Helper()
 	c := &crowd{s: s, stop: make(chan struct{}), done: make(chan error, 1)}
 	var err error
-	if c.sender, err = s.outside.Sender(); err != nil {
+	if c.sender, err = s.Outside.Sender(); err != nil {
 		t.Fatal(err)
 	}
 	ours := func(a netip.Addr) bool { return guestNet.Contains(a) || scannerNet.Contains(a) }
-	if c.answers, err = s.outside.Capture(func(p *packet.Packet) bool {
+	if c.answers, err = s.Outside.Capture(func(p *packet.Packet) bool {
 		return ours(p.Dst) && p.TCP != nil && p.TCP.Flags == packet.SYN|packet.ACK
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if c.in, err = s.gw.Admitted(packet.ProtocolUDP, func(p *packet.Packet) bool { return ours(p.Src) }); err != nil {
+	if c.in, err = s.Gateway.Admitted(packet.ProtocolUDP, func(p *packet.Packet) bool { return ours(p.Src) }); err != nil {
 		t.Fatal(err)
 	}
-	all := cpus(t)
+	all := labtest.CPUs(t)
 	go func() { c.done <- lab.OnCPU(all[len(all)-1], c.run) }()
 	return c
 }
@@ -271,7 +272,7 @@ func (s *scene) newCrowd(t *testing.T) *crowd {
 // run sends until it is told to stop: for each guest its knocks and its SYN, and
 // for a scanner a SYN and a datagram to what is always hidden.
 func (c *crowd) run() error {
-	dst := c.s.gate.Addr4()
+	dst := c.s.Gate.Addr4()
 	guest, scanner := guestNet.Addr(), scannerNet.Addr()
 	for {
 		select {
@@ -289,7 +290,7 @@ func (c *crowd) run() error {
 			src  netip.Addr
 			port policy.Port
 		}{
-			{guest, tcp(1)}, {scanner, tcp(22)}, {guest, tcp(2)}, {scanner, udp(51820)}, {guest, tcp(3)}, {guest, tcp(22)},
+			{guest, labtest.TCP(1)}, {scanner, labtest.TCP(22)}, {guest, labtest.TCP(2)}, {scanner, labtest.UDP(51820)}, {guest, labtest.TCP(3)}, {guest, labtest.TCP(22)},
 		} {
 			p := &packet.Packet{Src: to.src, Dst: dst, TCP: &packet.TCP{SrcPort: 1024, DstPort: to.port.Number, Seq: 7, Flags: packet.SYN, Window: 1024}}
 			if to.port.Protocol == policy.UDP {
@@ -313,7 +314,7 @@ func (c *crowd) check(t *testing.T) {
 	if err := <-c.done; err != nil {
 		t.Fatal(err)
 	}
-	c.s.settle()
+	c.s.Settled()
 	answers, err := c.answers.Drain()
 	if err != nil {
 		t.Fatal(err)

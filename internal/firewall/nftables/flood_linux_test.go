@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // A flood sends the same packets over and over from one CPU.
@@ -23,7 +24,7 @@ type flood struct {
 // newFlood starts one, of at most rate packets a second; 0 is as many as go.
 func (s *scene) newFlood(t *testing.T, cpu, rate int, packets [][]byte) *flood {
 	t.Helper()
-	sender, err := s.outside.Sender()
+	sender, err := s.Outside.Sender()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,15 +67,15 @@ func (f *flood) end(t *testing.T) int {
 func TestKnockDuringFlood(t *testing.T) {
 	const times, pause = 100, 50 * time.Millisecond
 	s := newScene(t)
-	s.gw.Route("198.18.0.0/15", s.outside.Addr4())
-	s.up(shutAll + "doors: {ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}}\n")
-	serve(t, s.gw, 22, "ssh")
+	s.Gateway.Route("198.18.0.0/15", s.Outside.Addr4())
+	s.Up(labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}}\n")
+	labtest.Greet(t, s.Gateway, 22, "ssh")
 	spoofed := netip.MustParsePrefix("198.18.0.0/15")
 	var packets [][]byte
 	for src := spoofed.Addr(); spoofed.Contains(src); src = src.Next() {
-		packets = append(packets, plainSYN(t, src, s.gate.Addr4(), 1000, 1234))
+		packets = append(packets, plainSYN(t, src, s.Gate.Addr4(), 1000, 1234))
 	}
-	all := cpus(t)
+	all := labtest.CPUs(t)
 	f := s.newFlood(t, all[len(all)-1], 100_000, packets)
 	// The flood's first round fills the table.
 	for deadline := time.Now().Add(30 * time.Second); f.sent.Load() < int64(len(packets)) && time.Now().Before(deadline); {
@@ -83,14 +84,14 @@ func TestKnockDuringFlood(t *testing.T) {
 	in, again := 0, 0
 	for in+again < times+times/10 && in < times {
 		dropped := backlogDrops(t)
-		guest := s.stranger(ipv4)
+		guest := s.NewAddress(labtest.IPv4)
 		for _, port := range howtoKnocks {
-			s.knock(guest, port)
+			s.Knock(guest, port)
 			time.Sleep(pause)
 		}
-		got := s.try(guest, tcp(22))
+		got := s.Try(guest, labtest.TCP(22))
 		switch {
-		case got == welcomed:
+		case got == labtest.SYNACK:
 			in++
 		case backlogDrops(t) > dropped:
 			again++
@@ -102,7 +103,7 @@ func TestKnockDuringFlood(t *testing.T) {
 	if in < times {
 		t.Errorf("in %d times of %d", in, times)
 	}
-	if n := len(s.inspect().Progress); n < 1000 {
+	if n := len(s.Inspect().Progress); n < 1000 {
 		t.Errorf("the flood left %d sources part-way: it has not arrived", n)
 	}
 }
@@ -131,30 +132,30 @@ func backlogDrops(t *testing.T) (dropped uint64) {
 func TestReplaceDuringFlood(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	serve(t, s.gw, 22, "ssh")
+	labtest.Greet(t, s.Gateway, 22, "ssh")
 	const doors = "doors: {ssh: {service: tcp/22, knock: {sequence: [1, 2]}}}\n"
 	// In guard SYNs to a hidden service are refused last: in the input hook.
-	policies := []string{hideOnly + doors, hideOnly + "allow: [{service: tcp/443}]\n" + doors}
-	s.up(policies[0])
+	policies := []string{labtest.Guard + doors, labtest.Guard + "allow: [{service: tcp/443}]\n" + doors}
+	s.Up(policies[0])
 	s.nft("table inet judge {\n\tcounter in { }\n" +
 		"\tchain c {\n\t\ttype filter hook input priority 300; tcp dport 22 tcp flags syn counter name in\n\t}\n}\n")
 	var floods []*flood
-	for i, cpu := range cpus(t) {
+	for i, cpu := range labtest.CPUs(t) {
 		var packets [][]byte
 		for n := range uint16(1000) {
 			src := netip.AddrFrom4([4]byte{198, 51, byte(100 + i), byte(n)})
-			packets = append(packets, plainSYN(t, src, s.gate.Addr4(), 1000+n, 22))
+			packets = append(packets, plainSYN(t, src, s.Gate.Addr4(), 1000+n, 22))
 		}
 		floods = append(floods, s.newFlood(t, cpu, 0, packets))
 	}
 	replaced := 0
 	for start := time.Now(); time.Since(start) < 5*time.Second; replaced++ {
-		s.up(policies[replaced%2])
+		s.Up(policies[replaced%2])
 	}
 	for _, f := range floods {
 		t.Logf("%d SYNs a second", f.end(t))
 	}
-	s.settle()
+	s.Settled()
 	if n := s.counter(t, "in"); n > 0 {
 		t.Errorf("%d SYNs got in during %d replacements", n, replaced)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -16,8 +17,8 @@ import (
 func TestForward(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.behind()
-	s.up(shutAll + `
+	s.AddInner()
+	s.Up(labtest.Closed + `
 doors:
   routed: {service: tcp/443, forward: "10.0.0.2:8443", knock: {sequence: [7, 8]}}
   routed6: {service: tcp/444, forward: "[2001:db8:1::2]:8443", knock: {sequence: [17, 18]}}
@@ -30,47 +31,47 @@ allow:
   - {service: tcp/443, from: 198.51.201.1}
   - from: 2001:db8:a::/64
 `)
-	s.gw.Route("2001:db8:a::/64", s.outside.Addr6())
-	serve(t, s.inner, 8443, "inner")
-	serve(t, s.gw, 443, "the gateway itself") // must never be reached
-	serveUDP(t, s.home, 53)
-	atInner, err := s.home.Capture(func(p *packet.Packet) bool { return p.TCP != nil || p.UDP != nil })
+	s.Gateway.Route("2001:db8:a::/64", s.Outside.Addr6())
+	labtest.Greet(t, s.Inner, 8443, "inner")
+	labtest.Greet(t, s.Gateway, 443, "the gateway itself") // must never be reached
+	labtest.EchoUDP(t, s.Home, 53)
+	atInner, err := s.Home.Capture(func(p *packet.Packet) bool { return p.TCP != nil || p.UDP != nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	// reached gives what has reached the inner host since it was asked last.
-	reached := func(t *testing.T, f family) []lab.Captured {
+	reached := func(t *testing.T, f labtest.Family) []lab.Captured {
 		t.Helper()
-		s.settle()
+		s.Settled()
 		got, err := atInner.Drain()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.DeleteFunc(got, func(c lab.Captured) bool { return c.Out || of(c.Src) != f })
+		return slices.DeleteFunc(got, func(c lab.Captured) bool { return c.Out || labtest.Of(c.Src) != f })
 	}
-	knocks := func(f family, n uint16) []policy.Port {
-		if f == ipv6 {
+	knocks := func(f labtest.Family, n uint16) []policy.Port {
+		if f == labtest.IPv6 {
 			n += 10
 		}
-		return []policy.Port{tcp(n), tcp(n + 1)}
+		return []policy.Port{labtest.TCP(n), labtest.TCP(n + 1)}
 	}
-	each(t, func(t *testing.T, f family) {
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
 		shift := uint16(0)
-		if f == ipv6 {
+		if f == labtest.IPv6 {
 			shift = 1
 		}
 		t.Run("shut", func(t *testing.T) {
 			reached(t, f)
-			for _, port := range []policy.Port{tcp(443 + shift), tcp(1443 + shift), udp(5353 + shift)} {
-				src := s.stranger(f)
-				s.expect(t, src, port, silence, "without knocks")
+			for _, port := range []policy.Port{labtest.TCP(443 + shift), labtest.TCP(1443 + shift), labtest.UDP(5353 + shift)} {
+				src := s.NewAddress(f)
+				s.Expect(t, src, port, labtest.Silence, "without knocks")
 				if port.Protocol != policy.TCP {
 					continue
 				}
 				for _, flags := range []packet.TCPFlags{packet.ACK, packet.FIN, 0, packet.SYN | packet.ACK, packet.RST, packet.FIN | packet.PSH | packet.URG} {
-					p := s.opening(src, on(s.gate, f), port)
+					p := s.Opening(src, labtest.On(s.Gate, f), port)
 					p.TCP.Flags = flags
-					if got := s.ask(p); got != silence {
+					if got := s.Ask(p); got != labtest.Silence {
 						t.Errorf("%s to %s got %s", flags, port, got)
 					}
 				}
@@ -80,63 +81,63 @@ allow:
 			}
 		})
 		t.Run("routed", func(t *testing.T) {
-			at := netip.AddrPortFrom(on(s.gate, f), 443+shift)
-			s.knock(on(s.outside, f), knocks(f, 7)...)
-			c := s.dial(t, s.client, at, "inner")
-			if err := c.talk(); err != nil {
+			at := netip.AddrPortFrom(labtest.On(s.Gate, f), 443+shift)
+			s.Knock(labtest.On(s.Outside, f), knocks(f, 7)...)
+			c := s.Dial(t, s.Client, at, "inner")
+			if err := c.Talk(); err != nil {
 				t.Error(err)
 			}
-			s.expect(t, on(s.outside, f), tcp(443+shift), silence, "a second connection")
-			if err := c.talk(); err != nil {
+			s.Expect(t, labtest.On(s.Outside, f), labtest.TCP(443+shift), labtest.Silence, "a second connection")
+			if err := c.Talk(); err != nil {
 				t.Error(err)
 			}
 		})
 		t.Run("no way back", func(t *testing.T) {
 			// The inner host does not know where the client is. In the other
 			// direction the routed door shows that it makes a difference.
-			src := s.stranger(f)
-			s.knock(src, knocks(f, 9)...)
-			s.expect(t, src, tcp(1443+shift), welcomed, "masquerade")
-			src = s.stranger(f)
-			s.knock(src, knocks(f, 7)...)
-			s.expect(t, src, tcp(443+shift), silence, "no masquerade, and no route back")
+			src := s.NewAddress(f)
+			s.Knock(src, knocks(f, 9)...)
+			s.Expect(t, src, labtest.TCP(1443+shift), labtest.SYNACK, "masquerade")
+			src = s.NewAddress(f)
+			s.Knock(src, knocks(f, 7)...)
+			s.Expect(t, src, labtest.TCP(443+shift), labtest.Silence, "no masquerade, and no route back")
 		})
 		t.Run("hairpin", func(t *testing.T) {
 			// The inner host uses the gateway's outer address for its own service.
-			sender, err := s.home.Sender()
+			sender, err := s.Home.Sender()
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, port := range knocks(f, 9) {
-				raw, err := s.opening(on(s.home, f), on(s.gate, f), port).Append(nil)
+				raw, err := s.Opening(labtest.On(s.Home, f), labtest.On(s.Gate, f), port).Append(nil)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if _, err := sender.Send(raw); err != nil {
 					t.Fatal(err)
 				}
-				s.settle()
+				s.Settled()
 			}
-			c := s.dial(t, s.inner, netip.AddrPortFrom(on(s.gate, f), 1443+shift), "inner")
-			if err := c.talk(); err != nil {
+			c := s.Dial(t, s.Inner, netip.AddrPortFrom(labtest.On(s.Gate, f), 1443+shift), "inner")
+			if err := c.Talk(); err != nil {
 				t.Error(err)
 			}
 		})
 		t.Run("allowed", func(t *testing.T) {
 			friend := netip.MustParseAddr("198.51.200.1")
-			if f == ipv6 {
+			if f == labtest.IPv6 {
 				friend = netip.MustParseAddr("2001:db8:a::1")
 			}
-			s.expect(t, friend, tcp(1443+shift), welcomed, "from everywhere allowed")
+			s.Expect(t, friend, labtest.TCP(1443+shift), labtest.SYNACK, "from everywhere allowed")
 		})
 		t.Run("datagrams", func(t *testing.T) {
-			src := s.stranger(f)
+			src := s.NewAddress(f)
 			reached(t, f)
-			s.knock(src, knocks(f, 11)...)
-			p := s.opening(src, on(s.gate, f), udp(5353+shift))
-			s.send(p, p, p)
-			other := s.opening(src, on(s.gate, f), udp(5353+shift))
-			s.send(other)
+			s.Knock(src, knocks(f, 11)...)
+			p := s.Opening(src, labtest.On(s.Gate, f), labtest.UDP(5353+shift))
+			s.Send(p, p, p)
+			other := s.Opening(src, labtest.On(s.Gate, f), labtest.UDP(5353+shift))
+			s.Send(other)
 			n := 0
 			for _, c := range reached(t, f) {
 				if c.UDP != nil && c.UDP.DstPort == 53 {
@@ -149,16 +150,16 @@ allow:
 			if n != 3 {
 				t.Errorf("%d of 3 datagrams reached the inner host", n)
 			}
-			udpExchange(t, s, on(s.outside, f), knocks(f, 11), netip.AddrPortFrom(on(s.gate, f), 5353+shift))
+			udpExchange(t, s, labtest.On(s.Outside, f), knocks(f, 11), netip.AddrPortFrom(labtest.On(s.Gate, f), 5353+shift))
 		})
 	})
 	t.Run("allowed for the one service", func(t *testing.T) {
-		reached(t, ipv4)
-		s.send(s.opening(netip.MustParseAddr("198.51.201.1"), s.gate.Addr4(), tcp(443)))
-		if len(reached(t, ipv4)) == 0 {
+		reached(t, labtest.IPv4)
+		s.Send(s.Opening(netip.MustParseAddr("198.51.201.1"), s.Gate.Addr4(), labtest.TCP(443)))
+		if len(reached(t, labtest.IPv4)) == 0 {
 			t.Error("nothing reached the inner host")
 		}
-		s.expect(t, netip.MustParseAddr("198.51.201.1"), tcp(1443), silence, "another service")
+		s.Expect(t, netip.MustParseAddr("198.51.201.1"), labtest.TCP(1443), labtest.Silence, "another service")
 	})
 }
 
@@ -166,9 +167,9 @@ allow:
 // are grants, and the first ones faster than an answer can come.
 func udpExchange(t *testing.T, s *scene, src netip.Addr, knocks []policy.Port, to netip.AddrPort) {
 	t.Helper()
-	s.knock(src, knocks...)
-	s.settle()
-	conn, err := s.client.Dial(soon(t), "udp", to)
+	s.Knock(src, knocks...)
+	s.Settled()
+	conn, err := s.Client.Dial(labtest.Soon(t), "udp", to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func udpExchange(t *testing.T, s *scene, src netip.Addr, knocks []policy.Port, t
 		}
 		read()
 	}
-	second, err := s.client.Dial(soon(t), "udp", to)
+	second, err := s.Client.Dial(labtest.Soon(t), "udp", to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func udpExchange(t *testing.T, s *scene, src netip.Addr, knocks []policy.Port, t
 	if _, err := second.Write([]byte("me too")); err != nil {
 		t.Fatal(err)
 	}
-	s.settle()
+	s.Settled()
 	second.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if n, err := second.Read(b); err == nil {
 		t.Errorf("a second flow got an answer of %d octets", n)

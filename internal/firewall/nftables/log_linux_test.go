@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -27,20 +28,20 @@ type logLineRead struct {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.up("version: 1\nposture: closed\nlog: {target: nflog, group: 7}\n" + `
+	s.Up("version: 1\nposture: closed\nlog: {target: nflog, group: 7}\n" + `
 doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
   strict: {service: tcp/23, knock: {sequence: [5, 6]}, forfeit: true, from: [198.51.0.0/16, "2001:db8::/32"]}
   closed-club: {service: tcp/24, knock: {sequence: [7, 8]}, from: [203.0.113.1]}
   end: {service: tcp/99, knock: {sequence: [99]}}
 `)
-	log := readLog(t, s.gw, 7)
+	log := readLog(t, s.Gateway, 7)
 	// lines gives what has been logged since it was asked last: up to a line
 	// that it brings about itself.
-	lines := func(f family) []logLineRead {
+	lines := func(f labtest.Family) []logLineRead {
 		t.Helper()
-		end := s.stranger(f)
-		s.knock(end, tcp(99))
+		end := s.NewAddress(f)
+		s.Knock(end, labtest.TCP(99))
 		var all []logLineRead
 		for {
 			select {
@@ -57,45 +58,45 @@ doors:
 			}
 		}
 	}
-	each(t, func(t *testing.T, f family) {
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
 		t.Run("scanners leave nothing", func(t *testing.T) {
 			for range 50 {
-				src := s.stranger(f)
-				s.knock(src, tcp(1234))
-				src = s.stranger(f)
-				s.knock(src, tcp(9), tcp(22), udp(1234), echo, tcp(3456), tcp(2345), tcp(5))
+				src := s.NewAddress(f)
+				s.Knock(src, labtest.TCP(1234))
+				src = s.NewAddress(f)
+				s.Knock(src, labtest.TCP(9), labtest.TCP(22), labtest.UDP(1234), labtest.Echo, labtest.TCP(3456), labtest.TCP(2345), labtest.TCP(5))
 			}
 			if got := lines(f); len(got) > 0 {
 				t.Errorf("%d lines, the first %v", len(got), got[0])
 			}
 		})
 		t.Run("a knock, step by step", func(t *testing.T) {
-			src := s.stranger(f)
-			s.knock(src, howtoKnocks...)
+			src := s.NewAddress(f)
+			s.Knock(src, howtoKnocks...)
 			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}, {"Knock accepted!: ssh ", src}}
 			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
 		t.Run("a wrong port on the way", func(t *testing.T) {
-			src := s.stranger(f)
-			s.knock(src, tcp(1234), tcp(2345), tcp(9), tcp(3456))
+			src := s.NewAddress(f)
+			s.Knock(src, labtest.TCP(1234), labtest.TCP(2345), labtest.TCP(9), labtest.TCP(3456))
 			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}}
 			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
 		t.Run("whom the door is not for", func(t *testing.T) {
-			src := s.stranger(f)
-			s.knock(src, tcp(7), tcp(8))
+			src := s.NewAddress(f)
+			s.Knock(src, labtest.TCP(7), labtest.TCP(8))
 			want := []logLineRead{{"In knock 2: ", src}}
 			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
 		t.Run("with forfeit", func(t *testing.T) {
-			src := s.stranger(f)
-			s.knock(src, tcp(5), tcp(6), tcp(5), tcp(6))
+			src := s.NewAddress(f)
+			s.Knock(src, labtest.TCP(5), labtest.TCP(6), labtest.TCP(5), labtest.TCP(6))
 			want := []logLineRead{
 				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
 				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
@@ -108,10 +109,10 @@ doors:
 			start := time.Now()
 			var packets []*packet.Packet
 			for range 1000 {
-				src := s.stranger(f)
-				packets = append(packets, s.opening(src, on(s.gate, f), tcp(1234)), s.opening(src, on(s.gate, f), tcp(2345)))
+				src := s.NewAddress(f)
+				packets = append(packets, s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(1234)), s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(2345)))
 			}
-			s.send(packets...)
+			s.Send(packets...)
 			got := lines(f)
 			most := int(logRate.burst) + int(logRate.n)*(1+int(time.Since(start).Seconds()+1))
 			if len(got) < int(logRate.burst)/2 || len(got) > most {

@@ -11,32 +11,33 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
 // The strictest policy: nothing is allowed.
-const strict = shutAll + "doors: {ssh: {service: tcp/22, knock: {sequence: [1, 2]}}}\n"
+const strict = labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1, 2]}}}\n"
 
 // TestNeighbours: the host finds its neighbours and is found by them, when nobody
 // remembers anybody; what it begins itself is answered.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	serve(t, s.gw, 22, "ssh")
-	serve(t, s.client, 80, "outside")
-	serveUDP(t, s.outside, 53)
-	s.up(strict)
-	each(t, func(t *testing.T, f family) {
+	labtest.Greet(t, s.Gateway, 22, "ssh")
+	labtest.Greet(t, s.Client, 80, "outside")
+	labtest.EchoUDP(t, s.Outside, 53)
+	s.Up(strict)
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
 		for range 2 {
-			s.knock(on(s.outside, f), tcp(1), tcp(2))
-			s.settle()
-			forgetNeighbours(t, s.gw)
-			forgetNeighbours(t, s.client)
-			s.dial(t, s.client, netip.AddrPortFrom(on(s.gate, f), 22), "ssh")
-			forgetNeighbours(t, s.gw)
-			forgetNeighbours(t, s.client)
-			s.dial(t, s.gw, netip.AddrPortFrom(on(s.outside, f), 80), "outside")
-			conn, err := s.gw.Dial(soon(t), "udp", netip.AddrPortFrom(on(s.outside, f), 53))
+			s.Knock(labtest.On(s.Outside, f), labtest.TCP(1), labtest.TCP(2))
+			s.Settled()
+			forgetNeighbours(t, s.Gateway)
+			forgetNeighbours(t, s.Client)
+			s.Dial(t, s.Client, netip.AddrPortFrom(labtest.On(s.Gate, f), 22), "ssh")
+			forgetNeighbours(t, s.Gateway)
+			forgetNeighbours(t, s.Client)
+			s.Dial(t, s.Gateway, netip.AddrPortFrom(labtest.On(s.Outside, f), 80), "outside")
+			conn, err := s.Gateway.Dial(labtest.Soon(t), "udp", netip.AddrPortFrom(labtest.On(s.Outside, f), 53))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,8 +73,8 @@ func forgetNeighbours(t *testing.T, h *lab.Host) {
 func TestRouterAdvertisement(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.gw.Sysctl("net.ipv6.conf."+s.gate.Name+".accept_ra", "1")
-	s.up(strict)
+	s.Gateway.Sysctl("net.ipv6.conf."+s.Gate.Name+".accept_ra", "1")
+	s.Up(strict)
 	prefix := netip.MustParseAddr("2001:db8:77::").As16()
 	advertisement := &packet.Packet{
 		Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("ff02::1"), TTL: 255,
@@ -82,10 +83,10 @@ func TestRouterAdvertisement(t *testing.T) {
 		Payload: append([]byte{0, 0, 0, 0, 0, 0, 0, 0, // how long, how often
 			3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0}, prefix[:]...),
 	}
-	s.send(advertisement)
+	s.Send(advertisement)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		route, address := false, false
-		if err := s.gw.Do(func() error {
+		if err := s.Gateway.Do(func() error {
 			routes, err := netlink.RouteList(nil, netlink.FAMILY_V6)
 			for _, r := range routes {
 				route = route || r.Gw.Equal(net.ParseIP("fe80::1"))
@@ -115,20 +116,20 @@ func TestRouterAdvertisement(t *testing.T) {
 func TestAddressServers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.up(strict)
-	server, server6 := s.outside.Addr4(), netip.MustParseAddr("fe80::53")
+	s.Up(strict)
+	server, server6 := s.Outside.Addr4(), netip.MustParseAddr("fe80::53")
 	replies := []struct {
 		src, dst string
 		from, to uint16
-		want     answer
+		want     labtest.Answer
 	}{
-		{server.String(), s.gate.Addr4().String(), 67, 68, admitted},
-		{server.String(), "255.255.255.255", 67, 68, admitted},
-		{server.String(), s.gate.Addr4().String(), 67, 69, silence},
-		{server.String(), s.gate.Addr4().String(), 68, 68, silence},
-		{server6.String(), s.gate.Addr6().String(), 547, 546, admitted},
-		{server6.String(), s.gate.Addr6().String(), 547, 547, silence},
-		{server6.String(), s.gate.Addr6().String(), 546, 546, silence},
+		{server.String(), s.Gate.Addr4().String(), 67, 68, labtest.Received},
+		{server.String(), "255.255.255.255", 67, 68, labtest.Received},
+		{server.String(), s.Gate.Addr4().String(), 67, 69, labtest.Silence},
+		{server.String(), s.Gate.Addr4().String(), 68, 68, labtest.Silence},
+		{server6.String(), s.Gate.Addr6().String(), 547, 546, labtest.Received},
+		{server6.String(), s.Gate.Addr6().String(), 547, 547, labtest.Silence},
+		{server6.String(), s.Gate.Addr6().String(), 546, 546, labtest.Silence},
 	}
 	send := func(waiting bool) {
 		for _, c := range replies {
@@ -136,16 +137,16 @@ func TestAddressServers(t *testing.T) {
 				UDP: &packet.UDP{SrcPort: c.from, DstPort: c.to}, Payload: []byte("offer")}
 			want := c.want
 			if !waiting {
-				want = silence
+				want = labtest.Silence
 			}
-			if got := s.ask(p); got != want {
+			if got := s.Ask(p); got != want {
 				t.Errorf("%s, somebody waiting: %v: %s, want %s", p, waiting, got, want)
 			}
 		}
 	}
 	send(false)
 	for _, port := range []string{":68", ":69", ":546", ":547"} {
-		conn, err := s.gw.ListenPacket(t.Context(), "udp", port)
+		conn, err := s.Gateway.ListenPacket(t.Context(), "udp", port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,11 +160,11 @@ func TestAddressServers(t *testing.T) {
 func TestMulticastQueries(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.up(strict)
+	s.Up(strict)
 	group := netip.MustParseAddr("239.1.2.3")
 	var member *net.UDPConn
-	if err := s.gw.Do(func() error {
-		ifi, err := net.InterfaceByName(s.gate.Name)
+	if err := s.Gateway.Do(func() error {
+		ifi, err := net.InterfaceByName(s.Gate.Name)
 		if err != nil {
 			return err
 		}
@@ -173,7 +174,7 @@ func TestMulticastQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer member.Close()
-	reports, err := s.outside.Capture(func(p *packet.Packet) bool {
+	reports, err := s.Outside.Capture(func(p *packet.Packet) bool {
 		return p.Protocol == igmpProtocol || p.ICMP != nil && p.Src.Is6() && (p.ICMP.Type == 131 || p.ICMP.Type == 143)
 	})
 	if err != nil {
@@ -182,7 +183,7 @@ func TestMulticastQueries(t *testing.T) {
 	await := func(what string) {
 		t.Helper()
 		for {
-			got, err := reports.Next(soon(t))
+			got, err := reports.Next(labtest.Soon(t))
 			if err != nil {
 				t.Fatalf("%s is not answered: %v", what, err)
 			}
@@ -195,14 +196,14 @@ func TestMulticastQueries(t *testing.T) {
 	time.Sleep(time.Second)
 	for range 3 { // more often than joining is reported
 		reports.Drain()
-		s.send(&packet.Packet{Src: s.outside.Addr4(), Dst: netip.MustParseAddr("224.0.0.1"), TTL: 1,
+		s.Send(&packet.Packet{Src: s.Outside.Addr4(), Dst: netip.MustParseAddr("224.0.0.1"), TTL: 1,
 			V4:       packet.V4{Options: []byte{0x94, 4, 0, 0}}, // router alert
 			Protocol: igmpProtocol, Payload: []byte{0x11, 1, 0xee, 0xfe, 0, 0, 0, 0}})
 		await("an IGMP query")
 	}
 	for range 3 {
 		reports.Drain()
-		s.send(&packet.Packet{Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("ff02::1"), TTL: 1,
+		s.Send(&packet.Packet{Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("ff02::1"), TTL: 1,
 			V6:      packet.V6{Extensions: []packet.Extension{packet.HopByHop(5, 2, 0, 0, 1, 0)}}, // router alert
 			ICMP:    &packet.ICMP{Type: 130, ID: 1},
 			Payload: make([]byte, 16)})
@@ -246,27 +247,27 @@ func TestPathMTU(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	serve(t, gw, 22, "ssh")
-	s := &scene{Lab: l, t: t, client: client, gw: gw, cpu: cpus(t)[0], port: 20000}
-	old := map[family]*session{}
-	for _, f := range families {
-		old[f] = s.dial(t, client, netip.AddrPortFrom(on(atGW, f), 22), "ssh")
+	labtest.Greet(t, gw, 22, "ssh")
+	s := &labtest.Scene{Lab: l, T: t, Backend: Backend{}, Client: client, Gateway: gw, CPU: labtest.CPUs(t)[0], Port: 20000}
+	old := map[labtest.Family]*labtest.Session{}
+	for _, f := range labtest.Families {
+		old[f] = s.Dial(t, client, netip.AddrPortFrom(labtest.On(atGW, f), 22), "ssh")
 	}
-	s.up(strict)
-	each(t, func(t *testing.T, f family) {
+	s.Up(strict)
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
 		transfer(t, old[f])
 		for _, port := range []uint16{1, 2} {
-			if conn, err := client.Dial(within(t, 100*time.Millisecond), "tcp", netip.AddrPortFrom(on(atGW, f), port)); err == nil {
+			if conn, err := client.Dial(labtest.Within(t, 100*time.Millisecond), "tcp", netip.AddrPortFrom(labtest.On(atGW, f), port)); err == nil {
 				conn.Close()
 				t.Errorf("the knock at %d was answered", port)
 			}
 		}
-		transfer(t, s.dial(t, client, netip.AddrPortFrom(on(atGW, f), 22), "ssh"))
+		transfer(t, s.Dial(t, client, netip.AddrPortFrom(labtest.On(atGW, f), 22), "ssh"))
 	})
 }
 
 // transfer sends much over a session, which gives it back in full packets.
-func transfer(t *testing.T, c *session) {
+func transfer(t *testing.T, c *labtest.Session) {
 	t.Helper()
 	const size = 300_000
 	c.SetDeadline(time.Now().Add(30 * time.Second))
@@ -275,7 +276,7 @@ func transfer(t *testing.T, c *session) {
 		_, err := c.Write(make([]byte, size))
 		sent <- err
 	}()
-	if n, err := io.CopyN(io.Discard, c.lines, size); err != nil {
+	if n, err := io.CopyN(io.Discard, c.Lines, size); err != nil {
 		t.Errorf("%d of %d octets came back: %v", n, size, err)
 	}
 	if err := <-sent; err != nil {

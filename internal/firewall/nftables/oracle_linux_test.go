@@ -17,7 +17,7 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/conformance"
 	"postern/internal/lab"
-	"postern/internal/policy"
+	"postern/internal/lab/labtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -31,20 +31,7 @@ func machine(t testing.TB, name string) *automaton.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compileText(t, string(data))
-}
-
-func compileText(t testing.TB, text string) *automaton.Machine {
-	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return labtest.Compile(t, Backend{}, string(data))
 }
 
 var policies = []string{"howto", "everything", "guard"}

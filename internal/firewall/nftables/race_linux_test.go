@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -22,7 +23,7 @@ func TestOneGrantOneConnection(t *testing.T) {
 	t.Parallel()
 	const pairs = 50_000
 	s := newScene(t)
-	s.up(shutAll + "doors: {ssh: {service: tcp/22, knock: {sequence: [1]}, open_for: 10m}}\n")
+	s.Up(labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1]}, open_for: 10m}}\n")
 	// Who gets in is counted by the kernel, behind our rules: a capture might
 	// have no room for so many.
 	s.nft("table inet judge {\n" +
@@ -34,26 +35,26 @@ func TestOneGrantOneConnection(t *testing.T) {
 		"		meta nfproto ipv4 counter name all4 add @each4 { ip saddr }\n" +
 		"		meta nfproto ipv6 counter name all6 add @each6 { ip6 saddr }\n	}\n}\n")
 	granting := uint64(0) // how many times the door has granted
-	each(t, func(t *testing.T, f family) {
-		all := cpus(t)
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
+		all := labtest.CPUs(t)
 		if len(all) < 2 {
 			t.Error("this machine has one CPU, on which nothing happens at the same moment")
 		}
 		var knocks [][]byte
 		var asks [2][][]byte
 		for range pairs {
-			src := s.stranger(f)
-			knocks = append(knocks, plainSYN(t, src, on(s.gate, f), 1000, 1))
+			src := s.NewAddress(f)
+			knocks = append(knocks, plainSYN(t, src, labtest.On(s.Gate, f), 1000, 1))
 			for i := range asks {
-				asks[i] = append(asks[i], plainSYN(t, src, on(s.gate, f), uint16(2000+i), 22))
+				asks[i] = append(asks[i], plainSYN(t, src, labtest.On(s.Gate, f), uint16(2000+i), 22))
 			}
 		}
-		if _, err := s.sender.Send(knocks...); err != nil {
+		if _, err := s.Sender.Send(knocks...); err != nil {
 			t.Fatal(err)
 		}
-		s.settle()
+		s.Settled()
 		before := granting
-		for _, c := range s.inspect().Counters {
+		for _, c := range s.Inspect().Counters {
 			if c.Name == "door_ssh" {
 				granting = c.Packets
 			}
@@ -67,7 +68,7 @@ func TestOneGrantOneConnection(t *testing.T) {
 		var arrived atomic.Int64
 		var sent [2]chan error
 		for i := range sent {
-			sender, err := s.outside.Sender()
+			sender, err := s.Outside.Sender()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,13 +93,12 @@ func TestOneGrantOneConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.settle()
-		connections := s.counter(t, "all"+f.suffix())
-		sources := len(regexp.MustCompile(`198\.51\.|2001:db8:c:`).FindAllString(s.nft("list set inet judge each"+f.suffix()), -1))
+		s.Settled()
+		connections := s.counter(t, "all"+f.Digit())
+		sources := len(regexp.MustCompile(`198\.51\.|2001:db8:c:`).FindAllString(s.nft("list set inet judge each"+f.Digit()), -1))
 		if connections != pairs || sources != pairs {
 			t.Errorf("%d grants let in %d connections from %d sources", pairs, connections, sources)
 		}
-		s.strangers = 0
 	})
 }
 
@@ -118,12 +118,12 @@ func yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // nft has the gateway's nft do what a text says, and gives what it prints.
 func (s *scene) nft(text string) string {
-	s.t.Helper()
-	cmd := s.gw.Command(s.t.Context(), "nft", "-f", "-")
+	s.T.Helper()
+	cmd := s.Gateway.Command(s.T.Context(), "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text + "\n")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("nft: %v\n%s", err, out)
+		s.T.Fatalf("nft: %v\n%s", err, out)
 	}
 	return string(out)
 }

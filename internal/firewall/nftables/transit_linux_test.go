@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -21,8 +22,8 @@ import (
 // transitPolicies hide, on a machine in the middle, ports that others use on the
 // machines around it.
 var transitPolicies = map[string]string{
-	"closed": shutAll + "cover: reset\nsource: {ipv4: 24, ipv6: 64}\n" + transitDoors,
-	"guard":  hideOnly + transitDoors,
+	"closed": labtest.Closed + "cover: reset\nsource: {ipv4: 24, ipv6: 64}\n" + transitDoors,
+	"guard":  labtest.Guard + transitDoors,
 }
 
 const transitDoors = `
@@ -67,7 +68,7 @@ func TestRouter(t *testing.T) {
 			}
 			m.gw.Sysctl("net.ipv4.ip_forward", "1")
 			m.gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
-			m.unchanged(compileText(t, text))
+			m.unchanged(labtest.Compile(t, Backend{}, text))
 		})
 	}
 }
@@ -95,25 +96,25 @@ func TestBridge(t *testing.T) {
 				m.gw.Sysctl("net.bridge.bridge-nf-call-iptables", "1")
 				m.gw.Sysctl("net.bridge.bridge-nf-call-ip6tables", "1")
 			}
-			s := &scene{Lab: l, t: t, gw: m.gw, outside: m.atA, cpu: cpus(t)[0], port: 30000}
+			s := &scene{&labtest.Scene{Lab: l, T: t, Gateway: m.gw, CPU: labtest.CPUs(t)[0], Port: 30000}}
 			s.nft("table inet judge {\n\tcounter shown { }\n\tchain c {\n" +
 				"\t\ttype filter hook prerouting priority -400; ip daddr 192.0.2.2 counter name shown\n\t}\n}\n")
-			m.unchanged(compileText(t, text))
+			m.unchanged(labtest.Compile(t, Backend{}, text))
 			if n := s.counter(t, "shown"); err == nil && n == 0 {
 				t.Error("the bridge showed the rules no packet")
 			}
 
 			// The machine itself hides its services as any other does.
-			serve(t, m.gw, 22, "ssh")
-			s.sender, s.wire, s.datagrams = m.sender, m.returning, m.arriving
+			labtest.Greet(t, m.gw, 22, "ssh")
+			s.Sender, s.Wire, s.Datagrams = m.sender, m.returning, m.arriving
 			for _, dst := range []string{"192.0.2.3", "2001:db8::3"} {
 				dst := netip.MustParseAddr(dst)
-				src := on(m.atA, of(dst))
-				if got := s.ask(s.opening(src, dst, tcp(22))); got != refused {
-					t.Errorf("%s on the bridge: got %s, want %s", dst, got, refused)
+				src := labtest.On(m.atA, labtest.Of(dst))
+				if got := s.Ask(s.Opening(src, dst, labtest.TCP(22))); got != labtest.RST {
+					t.Errorf("%s on the bridge: got %s, want %s", dst, got, labtest.RST)
 				}
-				s.send(s.opening(src, dst, tcp(1)), s.opening(src, dst, tcp(2)))
-				s.dial(t, m.a, netip.AddrPortFrom(dst, 22), "ssh")
+				s.Send(s.Opening(src, dst, labtest.TCP(1)), s.Opening(src, dst, labtest.TCP(2)))
+				s.Dial(t, m.a, netip.AddrPortFrom(dst, 22), "ssh")
 			}
 		})
 	}
@@ -134,15 +135,15 @@ func (m *middle) unchanged(machine *automaton.Machine) {
 		t.Fatal(err)
 	}
 	for _, port := range []uint16{1, 22, 80} {
-		serve(t, m.b, port, "b")
+		labtest.Greet(t, m.b, port, "b")
 	}
-	serveUDP(t, m.atB, 53)
-	s := &scene{Lab: m.Lab, t: t}
+	labtest.EchoUDP(t, m.atB, 53)
+	s := &labtest.Scene{Lab: m.Lab, T: t}
 
-	var old []*session
-	for _, f := range families {
+	var old []*labtest.Session
+	for _, f := range labtest.Families {
 		for range 2 { // one speaks soon, the other after a while
-			old = append(old, s.dial(t, m.a, netip.AddrPortFrom(on(m.atB, f), 22), "b"))
+			old = append(old, s.Dial(t, m.a, netip.AddrPortFrom(labtest.On(m.atB, f), 22), "b"))
 		}
 	}
 	before := m.through()
@@ -150,7 +151,7 @@ func (m *middle) unchanged(machine *automaton.Machine) {
 		t.Fatal(err)
 	}
 	for _, c := range old[:2] {
-		if err := c.talk(); err != nil {
+		if err := c.Talk(); err != nil {
 			t.Errorf("a connection through the machine stopped: %v", err)
 		}
 	}
@@ -163,17 +164,17 @@ func (m *middle) unchanged(machine *automaton.Machine) {
 		}
 	}
 	for _, c := range old {
-		if err := c.talk(); err != nil {
+		if err := c.Talk(); err != nil {
 			t.Errorf("a connection through the machine stopped: %v", err)
 		}
 	}
-	for _, f := range families {
+	for _, f := range labtest.Families {
 		for _, port := range []uint16{1, 22, 80} {
-			if err := s.dial(t, m.a, netip.AddrPortFrom(on(m.atB, f), port), "b").talk(); err != nil {
+			if err := s.Dial(t, m.a, netip.AddrPortFrom(labtest.On(m.atB, f), port), "b").Talk(); err != nil {
 				t.Errorf("a new connection through the machine: %v", err)
 			}
 		}
-		conn, err := m.a.Dial(soon(t), "udp", netip.AddrPortFrom(on(m.atB, f), 53))
+		conn, err := m.a.Dial(labtest.Soon(t), "udp", netip.AddrPortFrom(labtest.On(m.atB, f), 53))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,16 +207,16 @@ type passage struct {
 // through sends packets of all kinds, one at a time, and sees them arrive.
 func (m *middle) through() []passage {
 	m.t.Helper()
-	s := &scene{port: 40000}
+	s := &labtest.Scene{Port: 40000}
 	var all []passage
-	for _, f := range families {
-		src, dst := on(m.atA, f), on(m.atB, f)
+	for _, f := range labtest.Families {
+		src, dst := labtest.On(m.atA, f), labtest.On(m.atB, f)
 		var packets []*packet.Packet
-		for _, port := range []policy.Port{tcp(1), tcp(2), tcp(4), tcp(22), tcp(80), tcp(9), udp(3), udp(53), udp(9), echo} {
-			packets = append(packets, s.opening(src, dst, port))
+		for _, port := range []policy.Port{labtest.TCP(1), labtest.TCP(2), labtest.TCP(4), labtest.TCP(22), labtest.TCP(80), labtest.TCP(9), labtest.UDP(3), labtest.UDP(53), labtest.UDP(9), labtest.Echo} {
+			packets = append(packets, s.Opening(src, dst, port))
 		}
 		for _, flags := range []packet.TCPFlags{0, packet.FIN, packet.RST, packet.ACK, packet.SYN | packet.ACK, packet.SYN | packet.RST, packet.FIN | packet.PSH | packet.URG} {
-			p := s.opening(src, dst, tcp(22))
+			p := s.Opening(src, dst, labtest.TCP(22))
 			p.TCP.Flags = flags
 			packets = append(packets, p)
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab_test
+package impair_test
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -32,7 +34,7 @@ type arrival struct {
 
 // stream sends n packets one way and returns what arrives, in order, when
 // as much has arrived as the relay says it has passed on.
-func stream(t *testing.T, from, to *lab.Link, addr func(*lab.Link) netip.Addr, n int, counts func() lab.Counts) []arrival {
+func stream(t *testing.T, from, to *lab.Link, addr func(*lab.Link) netip.Addr, n int, counts func() impair.Counts) []arrival {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -86,11 +88,11 @@ func stream(t *testing.T, from, to *lab.Link, addr func(*lab.Link) netip.Addr, n
 func TestUnimpaired(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
-	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{}, net4, net6)
+	atA, atB, relay := impair.Connect(l, a, b, impair.Impairment{}, net4, net6)
 	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
 		const n = 2000
-		there := func() lab.Counts { c, _ := relay.Counts(); return c }
-		back := func() lab.Counts { _, c := relay.Counts(); return c }
+		there := func() impair.Counts { c, _ := relay.Counts(); return c }
+		back := func() impair.Counts { _, c := relay.Counts(); return c }
 		for way, got := range [][]arrival{stream(t, atA, atB, addr, n, there), stream(t, atB, atA, addr, n, back)} {
 			for i, p := range got {
 				if p.number != i {
@@ -101,15 +103,15 @@ func TestUnimpaired(t *testing.T) {
 				t.Errorf("way %d: %d packets of %d have come", way, len(got), n)
 			}
 		}
-		pingPong(t, a, b, "tcp", addr(atB))
-		pingPong(t, b, a, "udp", addr(atA))
+		labtest.PingPong(t, a, b, "tcp", addr(atB))
+		labtest.PingPong(t, b, a, "udp", addr(atA))
 	})
 	// Addresses given later work too.
 	atB.AddAddress("198.51.100.1/24", "2001:db8:2::1/64")
 	a.Route("198.51.100.0/24", atB.Addr4())
 	a.Route("2001:db8:2::/64", atB.Addr6())
-	pingPong(t, a, b, "tcp", netip.MustParseAddr("198.51.100.1"))
-	pingPong(t, a, b, "tcp", netip.MustParseAddr("2001:db8:2::1"))
+	labtest.PingPong(t, a, b, "tcp", netip.MustParseAddr("198.51.100.1"))
+	labtest.PingPong(t, a, b, "tcp", netip.MustParseAddr("2001:db8:2::1"))
 }
 
 // What happens on the wire is what was asked for: as many packets as the
@@ -117,15 +119,15 @@ func TestUnimpaired(t *testing.T) {
 // it happens to the same packets each time.
 func TestImpaired(t *testing.T) {
 	const n = 10_000
-	asked := lab.Impairment{
+	asked := impair.Impairment{
 		Delay: 40 * time.Millisecond, Hold: 300 * time.Millisecond,
 		Loss: 0.05, Duplicate: 0.02, Reorder: 0.1, Seed: 11,
 	}
 	impaired := func(t *testing.T, addr func(*lab.Link) netip.Addr) string {
 		l := lab.NewT(t)
 		a, b := l.Host("a"), l.Host("b")
-		atA, atB, relay := l.ConnectImpaired(a, b, asked, net4, net6)
-		got := stream(t, atA, atB, addr, n, func() lab.Counts { c, _ := relay.Counts(); return c })
+		atA, atB, relay := impair.Connect(l, a, b, asked, net4, net6)
+		got := stream(t, atA, atB, addr, n, func() impair.Counts { c, _ := relay.Counts(); return c })
 
 		times := make([]int, n) // that it has come
 		highest, overtaken := -1, 0
@@ -163,7 +165,7 @@ func TestImpaired(t *testing.T) {
 		within(t, "lost", lost, n, asked.Loss)
 		within(t, "twice", twice, arrived, asked.Duplicate)
 		within(t, "held back", counts.Reordered, arrived*(1+asked.Duplicate), asked.Reorder)
-		if back != (lab.Counts{}) {
+		if back != (impair.Counts{}) {
 			t.Errorf("packets came back that nobody has sent: %+v", back)
 		}
 		return fmt.Sprint(times)
@@ -192,15 +194,15 @@ func TestImpairedRoundTrip(t *testing.T) {
 	l := lab.NewT(t)
 	client, gw := l.Host("client"), l.Host("gw")
 	const delay = 40 * time.Millisecond
-	_, atGW, _ := l.ConnectImpaired(client, gw, lab.Impairment{Delay: delay}, net4, net6)
+	_, atGW, _ := impair.Connect(l, client, gw, impair.Impairment{Delay: delay}, net4, net6)
 	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) {
-		ln, err := gw.Listen(soon(t), "tcp", ":22")
+		ln, err := gw.Listen(labtest.Soon(t), "tcp", ":22")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer ln.Close()
 		begin := time.Now()
-		conn, err := client.Dial(soon(t), "tcp", netip.AddrPortFrom(addr(atGW), 22))
+		conn, err := client.Dial(labtest.Soon(t), "tcp", netip.AddrPortFrom(addr(atGW), 22))
 		took := time.Since(begin)
 		if err != nil {
 			t.Fatal(err)
@@ -220,13 +222,13 @@ func TestImpairedTransfer(t *testing.T) {
 	const size = 5 << 20
 	sent := make([]byte, size)
 	rand.NewChaCha8([32]byte{}).Read(sent)
-	for _, bad := range []lab.Impairment{
+	for _, bad := range []impair.Impairment{
 		{Delay: time.Millisecond, Loss: 0.01, Seed: 1},
 		{Delay: time.Millisecond, Loss: 0.01, Duplicate: 0.02, Reorder: 0.02, Hold: 100 * time.Microsecond, Seed: 1},
 	} {
 		l := lab.NewT(t)
 		a, b := l.Host("a"), l.Host("b")
-		_, atB, relay := l.ConnectImpaired(a, b, bad, net4, net6)
+		_, atB, relay := impair.Connect(l, a, b, bad, net4, net6)
 		wrong, err := atB.Capture(func(p *packet.Packet) bool {
 			// The kernel may write a sum of zero in its other form, all ones.
 			return p.TCP == nil || p.TCP.ChecksumError != 0 && p.TCP.ChecksumError != 0xffff || len(p.Payload) > 1460

@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab_test
+package impair_test
 
 import (
 	"fmt"
@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/lab"
+	"postern/internal/lab/impair"
+	"postern/internal/lab/labtest"
 )
 
 // Nothing crosses that the test has not sent: what kernels say of their own
@@ -21,12 +23,12 @@ import (
 func TestImpairedIsQuiet(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
-	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{Seed: 2}, net4, net6)
+	atA, atB, relay := impair.Connect(l, a, b, impair.Impairment{Seed: 2}, net4, net6)
 	// A router joins groups and says so, in IPv6.
 	b.Sysctl("net.ipv6.conf.all.forwarding", "1")
-	stream(t, atA, atB, (*lab.Link).Addr6, 10, func() lab.Counts { c, _ := relay.Counts(); return c })
+	stream(t, atA, atB, (*lab.Link).Addr6, 10, func() impair.Counts { c, _ := relay.Counts(); return c })
 	// Its own stack finds the neighbour without asking.
-	conn, err := b.Dial(soon(t), "udp", netip.AddrPortFrom(atA.Addr6(), 9))
+	conn, err := b.Dial(labtest.Soon(t), "udp", netip.AddrPortFrom(atA.Addr6(), 9))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +45,7 @@ func TestImpairedIsQuiet(t *testing.T) {
 		t.Error("an answer has come from nobody")
 	}
 	there, back := relay.Counts()
-	if there != (lab.Counts{Seen: 10 + 1}) || back != (lab.Counts{Seen: 1}) {
+	if there != (impair.Counts{Seen: 10 + 1}) || back != (impair.Counts{Seen: 1}) {
 		t.Errorf("10 packets and an exchange of two were sent, the relay has seen %+v, %+v", there, back)
 	}
 }
@@ -54,7 +56,7 @@ func TestImpairedWaysAreApart(t *testing.T) {
 	a, b := l.Host("a"), l.Host("b")
 	// By this seed the first packet of the first way is held back, and none
 	// of the first five of the other.
-	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Hour, Seed: 126}, net4)
+	atA, atB, relay := impair.Connect(l, a, b, impair.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Hour, Seed: 126}, net4)
 	sender, err := atA.Sender()
 	if err != nil {
 		t.Fatal(err)
@@ -62,9 +64,9 @@ func TestImpairedWaysAreApart(t *testing.T) {
 	if _, err := sender.Send(numbered(t, atA.Addr4(), atB.Addr4(), 1)); err != nil {
 		t.Fatal(err)
 	}
-	stream(t, atB, atA, (*lab.Link).Addr4, 5, func() lab.Counts { _, c := relay.Counts(); return c })
+	stream(t, atB, atA, (*lab.Link).Addr4, 5, func() impair.Counts { _, c := relay.Counts(); return c })
 	there, back := relay.Counts()
-	if there != (lab.Counts{Seen: 1, Reordered: 1}) || back != (lab.Counts{Seen: 5}) {
+	if there != (impair.Counts{Seen: 1, Reordered: 1}) || back != (impair.Counts{Seen: 5}) {
 		t.Fatalf("the seed does not do what the test needs: %+v, %+v", there, back)
 	}
 }
@@ -74,7 +76,7 @@ func TestImpairedWaysAreApart(t *testing.T) {
 func TestImpairedCut(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
-	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{}, net4)
+	atA, atB, relay := impair.Connect(l, a, b, impair.Impairment{}, net4)
 	sender, err := atA.Sender()
 	if err != nil {
 		t.Fatal(err)
@@ -83,15 +85,15 @@ func TestImpairedCut(t *testing.T) {
 	if _, err := sender.Send(numbered(t, atA.Addr4(), atB.Addr4(), 1)); err != nil {
 		t.Fatal(err)
 	}
-	for ctx := soon(t); ; time.Sleep(time.Millisecond) {
-		if there, _ := relay.Counts(); there == (lab.Counts{Seen: 1, Dropped: 1}) {
+	for ctx := labtest.Soon(t); ; time.Sleep(time.Millisecond) {
+		if there, _ := relay.Counts(); there == (impair.Counts{Seen: 1, Dropped: 1}) {
 			break
 		} else if ctx.Err() != nil {
 			t.Fatalf("got %+v, want the packet counted as dropped", there)
 		}
 	}
 	turn(t, b, "a", true)
-	pingPong(t, a, b, "tcp", atB.Addr4())
+	labtest.PingPong(t, a, b, "tcp", atB.Addr4())
 }
 
 // A network changes: what comes after a change has the new fate, by the new seed's
@@ -99,17 +101,17 @@ func TestImpairedCut(t *testing.T) {
 func TestImpair(t *testing.T) {
 	l := lab.NewT(t)
 	a, b := l.Host("a"), l.Host("b")
-	atA, atB, relay := l.ConnectImpaired(a, b, lab.Impairment{}, net4)
-	fromA := func() lab.Counts { c, _ := relay.Counts(); return c }
+	atA, atB, relay := impair.Connect(l, a, b, impair.Impairment{}, net4)
+	fromA := func() impair.Counts { c, _ := relay.Counts(); return c }
 	for _, step := range []struct {
-		impairment lab.Impairment
-		want       lab.Counts
+		impairment impair.Impairment
+		want       impair.Counts
 	}{
-		{lab.Impairment{Loss: 1}, lab.Counts{Seen: 5, Lost: 5}},
-		{lab.Impairment{Duplicate: 1, Delay: time.Millisecond}, lab.Counts{Seen: 10, Lost: 5, Duplicated: 5}},
+		{impair.Impairment{Loss: 1}, impair.Counts{Seen: 5, Lost: 5}},
+		{impair.Impairment{Duplicate: 1, Delay: time.Millisecond}, impair.Counts{Seen: 10, Lost: 5, Duplicated: 5}},
 		// The seed of TestImpairedWaysAreApart, which holds back the first one.
-		{lab.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Millisecond, Seed: 126}, lab.Counts{Seen: 11, Lost: 5, Duplicated: 5, Reordered: 1}},
-		{lab.Impairment{}, lab.Counts{Seen: 16, Lost: 5, Duplicated: 5, Reordered: 1}},
+		{impair.Impairment{Delay: time.Millisecond, Reorder: 0.4, Hold: time.Millisecond, Seed: 126}, impair.Counts{Seen: 11, Lost: 5, Duplicated: 5, Reordered: 1}},
+		{impair.Impairment{}, impair.Counts{Seen: 16, Lost: 5, Duplicated: 5, Reordered: 1}},
 	} {
 		before := fromA()
 		if err := relay.Impair(step.impairment); err != nil {
@@ -120,7 +122,7 @@ func TestImpair(t *testing.T) {
 			t.Errorf("%+v: counted %+v, want %+v", step.impairment, got, step.want)
 		}
 	}
-	if err := relay.Impair(lab.Impairment{Loss: 2}); err == nil || !strings.Contains(err.Error(), "loss 2 is not a share") {
+	if err := relay.Impair(impair.Impairment{Loss: 2}); err == nil || !strings.Contains(err.Error(), "loss 2 is not a share") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -166,7 +168,7 @@ func TestImpairedEnds(t *testing.T) {
 	}
 	round := func() {
 		l := lab.New()
-		atA, atB, relay := l.ConnectImpaired(l.Host("a"), l.Host("b"), lab.Impairment{Delay: time.Hour}, net4)
+		atA, atB, relay := impair.Connect(l, l.Host("a"), l.Host("b"), impair.Impairment{Delay: time.Hour}, net4)
 		if err := l.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +182,7 @@ func TestImpairedEnds(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if there, back := relay.Counts(); there.Seen > 1 || back != (lab.Counts{}) {
+		if there, back := relay.Counts(); there.Seen > 1 || back != (impair.Counts{}) {
 			t.Errorf("afterwards: %+v, %+v", there, back)
 		}
 	}
@@ -199,14 +201,14 @@ func TestImpairedRefused(t *testing.T) {
 		build func(l *lab.Lab, a, b *lab.Host)
 		want  string
 	}{
-		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, b, lab.Impairment{Loss: 5}) },
+		{func(l *lab.Lab, a, b *lab.Host) { impair.Connect(l, a, b, impair.Impairment{Loss: 5}) },
 			`connect "a" and "b", impaired: loss 5 is not a share: give a number from 0 to 1`},
-		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, a, lab.Impairment{}) }, "needs two hosts"},
-		{func(l *lab.Lab, a, b *lab.Host) { l.ConnectImpaired(a, b, lab.Impairment{}, "192.0.2.1") }, `"192.0.2.1"`},
+		{func(l *lab.Lab, a, b *lab.Host) { impair.Connect(l, a, a, impair.Impairment{}) }, "needs two hosts"},
+		{func(l *lab.Lab, a, b *lab.Host) { impair.Connect(l, a, b, impair.Impairment{}, "192.0.2.1") }, `"192.0.2.1"`},
 		{func(l *lab.Lab, a, b *lab.Host) {
-			atA, _, _ := l.ConnectImpaired(a, b, lab.Impairment{})
+			atA, _, _ := impair.Connect(l, a, b, impair.Impairment{})
 			l.Bridge(a, "br0", atA)
-		}, `link "b" is impaired`},
+		}, `link "b" is cut`},
 	} {
 		l := lab.New()
 		a, b := l.Host("a"), l.Host("b")
@@ -226,7 +228,7 @@ func BenchmarkImpairedDelay(b *testing.B) {
 	l := lab.NewT(b)
 	one, other := l.Host("a"), l.Host("b")
 	const delay = 40 * time.Millisecond
-	atA, atB, _ := l.ConnectImpaired(one, other, lab.Impairment{Delay: delay}, net4)
+	atA, atB, _ := impair.Connect(l, one, other, impair.Impairment{Delay: delay}, net4)
 	sender, err := atA.Sender()
 	if err != nil {
 		b.Fatal(err)

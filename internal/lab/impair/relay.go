@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab
+package impair
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/lab"
 )
 
 // A Relay is what carries the packets of an impaired link from one end to the
@@ -28,8 +30,8 @@ type Relay struct {
 // A port is the relay's end of a cable to a host.
 type port struct {
 	way  *way // of what comes in here
-	ring *ring
-	out  *Sender // to the host here
+	ring *lab.Ring
+	out  *lab.Sender // to the host here
 }
 
 // Counts returns what has happened to the packets from the first and from the
@@ -50,7 +52,7 @@ func (r *Relay) Impair(impairment Impairment) error {
 	defer r.mu.Unlock()
 	err := impairment.validate()
 	if err == nil && r.ports[1] == nil {
-		err = ErrClosed // it was never built
+		err = lab.ErrClosed // it was never built
 	}
 	if err != nil {
 		return fmt.Errorf("lab: impair: %w", err)
@@ -64,34 +66,30 @@ func (r *Relay) Impair(impairment Impairment) error {
 func (p *port) counts() Counts {
 	c := p.way.counts
 	// Not an error after the ring is closed: then it is what was seen last.
-	p.ring.lost()
-	c.Dropped += int(p.ring.missed)
+	lost, _ := p.ring.Lost()
+	c.Dropped += int(lost)
 	return c
 }
 
 // start begins to carry packets between the hosts that the two links lead to.
-func (r *Relay) start(toA, toB *Link, impairment Impairment) error {
+func (r *Relay) start(l *lab.Lab, toA, toB *lab.Link, impairment Impairment) error {
 	var err error
 	if r.wake, r.stop, err = os.Pipe(); err != nil {
 		return err
 	}
-	for i, k := range []*Link{toA, toB} {
+	for i, k := range []*lab.Link{toA, toB} {
 		p := &port{way: newWay(impairment, i)}
 		if p.out, err = k.Sender(); err != nil { // closes itself with the lab
 			return errors.Join(err, r.closeFiles())
 		}
-		err = k.Host.Do(func() error {
-			p.ring, err = newRing(k.index)
-			return err
-		})
-		if err != nil {
+		if p.ring, err = k.Ring(); err != nil {
 			return errors.Join(err, r.closeFiles())
 		}
 		r.ports[i] = p
 	}
 	r.looked, r.ended = time.Now(), make(chan error, 1)
 	go func() { r.ended <- r.run() }()
-	toA.Host.lab.onClose(func() error {
+	l.OnClose(func() error {
 		_, err := r.stop.Write([]byte{0})
 		return errors.Join(err, <-r.ended, r.closeFiles())
 	})
@@ -104,8 +102,8 @@ func (r *Relay) closeFiles() error {
 	errs := []error{r.stop.Close(), r.wake.Close()}
 	for _, p := range r.ports {
 		if p != nil {
-			p.ring.lost() // the last count
-			errs = append(errs, p.ring.f.Close(), p.ring.close())
+			p.ring.Lost() // the last count
+			errs = append(errs, p.ring.File().Close(), p.ring.Close())
 		}
 	}
 	return errors.Join(errs...)
@@ -122,8 +120,8 @@ func (r *Relay) run() error {
 	}
 	fds := []unix.PollFd{
 		{Fd: int32(r.wake.Fd()), Events: unix.POLLIN},
-		{Fd: int32(r.ports[0].ring.f.Fd()), Events: unix.POLLIN},
-		{Fd: int32(r.ports[1].ring.f.Fd()), Events: unix.POLLIN},
+		{Fd: int32(r.ports[0].ring.File().Fd()), Events: unix.POLLIN},
+		{Fd: int32(r.ports[1].ring.File().Fd()), Events: unix.POLLIN},
 	}
 	for {
 		due, some, err := r.carry()
@@ -175,7 +173,7 @@ func (r *Relay) carry() (due time.Time, some bool, err error) {
 // receive takes what has come to a port. The time that a packet takes begins
 // when the kernel put it into the ring, however late the relay looks.
 func (r *Relay) receive(p *port) error {
-	return p.ring.read(func(raw []byte, at time.Time, out bool) {
+	return p.ring.Read(func(raw []byte, at time.Time, out bool) {
 		if out || !isUnicast(raw) {
 			return
 		}
@@ -209,7 +207,7 @@ func isUnicast(raw []byte) bool {
 	return false
 }
 
-func (r *Relay) send(w *way, out *Sender) error {
+func (r *Relay) send(w *way, out *lab.Sender) error {
 	r.packets = w.leave(r.packets[:0], time.Now())
 	for left := r.packets; len(left) > 0; {
 		n, err := out.Send(left...)
