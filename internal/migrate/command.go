@@ -26,42 +26,56 @@ func (o *opened) key() string { return fmt.Sprint(o.what(), o.from) }
 // what is the key without whom it is for, which differs between IPv4 and IPv6.
 func (o *opened) what() string { return fmt.Sprint(o.services, o.forward) }
 
-// opens reads a command line, which may have several commands: what it opens, or
-// why it opens nothing that a door can.
-func opens(line string) (*opened, string) {
+// An effect is what a command line of knockd's does, which may have several
+// commands.
+type effect struct {
+	opens  *opened // nil: nothing that a door can
+	closes string  // the key of what it closes; empty: nothing
+	why    string  // it opens nothing
+}
+
+// something is the key of what is closed, but not by its name.
+const something = "something"
+
+// effectOf reads a command line.
+func effectOf(line string) effect {
 	commands, err := readShell(line)
 	if err != nil {
-		return nil, "its command is not understood"
+		return effect{why: "its command is not understood"}
 	}
-	o, why := &opened{}, ""
-	slept := time.Duration(0)
+	o, closed, slept := &opened{}, &opened{}, time.Duration(0)
+	e := effect{why: "its command opens nothing"}
 	for i := range commands {
-		if n := commands[i].sleeps(); n > 0 {
+		c := &commands[i]
+		a, closing, problem := readCommand(c)
+		switch n := c.sleeps(); {
+		case c.never != "":
+		case n > 0:
 			slept += n
-			continue
-		}
-		a, closing, problem := readCommand(&commands[i])
-		switch {
 		case problem != "":
-			why = problem
+			e.why = problem
 			o.notes = append(o.notes, problem)
 		case closing && len(o.services) > 0 && slept > 0:
 			o.timeout = slept
-		case closing: // makes room for what it then opens anew
+		case closing: // it may make room for what is then opened anew
+			if e.closes = something; closed.join(a) && len(closed.services) > 0 {
+				e.closes = closed.key()
+			}
 		case !o.join(a):
-			return nil, "its commands open different things to different addresses: write the doors by hand"
+			e.why = "its commands open different things to different addresses: write the doors by hand"
+			return e
 		default:
 			o.notes = append(o.notes, a.notes...)
 			o.timeout = max(o.timeout, a.timeout)
+			if c.depends {
+				o.notes = append(o.notes, "it depends on a condition, and is taken as done")
+			}
 		}
 	}
-	switch {
-	case len(o.services) > 0:
-		return o, ""
-	case why == "":
-		why = "its command opens nothing"
+	if len(o.services) > 0 {
+		e.opens = o
 	}
-	return nil, why
+	return e
 }
 
 // sleeps returns how long a command waits.
@@ -96,35 +110,9 @@ func (o *opened) join(a *opened) bool {
 	return true
 }
 
-// something is the key of what is closed, but not by its name.
-const something = "something"
-
-// closes returns the key of what a command line closes; empty: nothing.
-func closes(line string) string {
-	commands, _ := readShell(line)
-	o, found := &opened{}, false
-	for i := range commands {
-		a, closing, problem := readCommand(&commands[i])
-		if problem != "" || !closing {
-			continue
-		}
-		found = true
-		if !o.join(a) {
-			return something
-		}
-	}
-	switch {
-	case !found:
-		return ""
-	case len(o.services) == 0:
-		return something
-	}
-	return o.key()
-}
-
 // undoes reports whether a command line closes what was opened, for all one can tell.
 func (o *opened) undoes(line string) bool {
-	key := closes(line)
+	key := effectOf(line).closes
 	return key == o.key() || key == something
 }
 

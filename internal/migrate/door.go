@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/automaton"
@@ -311,56 +312,50 @@ func (f *foundDoor) habits(all []*foundDoor) {
 // remarkOn says what each trial shows that the policy's door does otherwise.
 func (f *foundDoor) remarkOn(trials []trial) {
 	o := &f.opening
-	general := map[[2]int]bool{} // what is said of a port that no rule names
 	said := map[string]bool{}
-	once := func(key, format string, line int, args ...any) {
-		if !said[key] {
-			said[key] = true
-			f.remarks.add(line, format, args...)
-		}
-	}
+	general := map[[2]int]bool{} // by kind and place: it is so with ports that no rule names
 	for _, t := range trials {
-		state := o.run(0, o.knocks[:t.place])
-		out, line := &o.out[state][t.odd], 0
-		if t.place < len(o.knocks) {
-			line = o.out[state][o.knocks[t.place]].line()
-		}
-		rules := o.rules(t)
 		key := [2]int{int(t.kind), t.place}
 		if general[key] && t.odd != o.others {
 			continue
 		}
 		general[key] = t.odd == o.others
-		name := o.ports[t.odd].String()
-		switch {
+		state := o.run(0, o.knocks[:t.place])
+		at, next := o.out[state][t.odd].line(), f.line
+		if t.place < len(o.knocks) {
+			next = o.out[state][o.knocks[t.place]].line()
+		}
+		name := o.portName(t.odd)
+		// once is for what need not be said of every port.
+		once := func(what string, line int, format string, args ...any) {
+			if !said[what] {
+				said[what] = true
+				f.remarks.add(line, format, args...)
+			}
+		}
+		switch rules := o.rules(t); {
 		case t.kind == other && !rules:
 			f.remarks.add(f.line, "the rules let in one connection in all after a knock; the policy lets in one to each service of the door")
 		case t.kind == twice, t.kind == other:
 			f.remarks.add(f.line, "how many connections the rules let in after a knock depends on the packets before; by the policy it is as in \"admit: %s\"", f.Admit)
 		case t.kind == repeated:
-			once("repeated", "a knock that comes again does now this, now that by these rules; by the policy it is always as in \"retransmits: %s\"",
-				line, f.Knock.Retransmits)
+			once("repeated", next, "a knock that comes again does now this, now that by these rules; by the policy it is always as in \"retransmits: %s\"", f.Knock.Retransmits)
 		case t.kind == between && rules && t.odd == o.others:
-			once("wrong", "these rules overlook wrong ports before this knock, so that a scan can walk "+
-				"through the sequence; by the policy a wrong port sends a client back to the start", line)
+			once("wrong", next, "these rules overlook wrong ports before this knock, so that a scan can walk "+
+				"through the sequence; by the policy a wrong port sends a client back to the start")
 		case t.kind == partly && rules:
-			once("wrong", "by these rules a wrong port before this knock does not send a client back "+
-				"all the way to the start; by the policy it does", line)
+			once("wrong", next, "by these rules a wrong port before this knock does not send a client back all the way to the start; by the policy it does")
 		case t.kind == between && rules:
-			once(name, "by these rules a packet to %s between knocks does not send a client back to the start; by the policy it does", out.line(), o.portName(t.odd))
+			once(name, at, "by these rules a packet to %s between knocks does not send a client back to the start; by the policy it does", name)
 		case t.kind == after && rules:
-			f.remarks.add(out.line(), "by these rules a packet to %s after the knocks leaves the grant; by the policy it loses it", o.portName(t.odd))
+			f.remarks.add(at, "by these rules a packet to %s after the knocks leaves the grant; by the policy it loses it", name)
 		case t.kind == after:
-			f.remarks.add(out.line(), "by these rules a packet to %s loses the grant; by the policy it does not", o.portName(t.odd))
+			f.remarks.add(at, "by these rules a packet to %s loses the grant; by the policy it does not", name)
 		case t.kind == instead && rules:
-			what := name
-			if t.odd >= o.others {
-				what = "any other " + o.ports[t.odd].Protocol.String() + " port"
-			}
-			once(fmt.Sprint("instead", t.place), "knock %d may be %s as well as %s; a policy has one port for each knock, and this one has %s",
-				out.line(), t.place+1, what, o.ports[o.knocks[t.place]], o.ports[o.knocks[t.place]])
+			once(fmt.Sprint("instead", t.place), at, "knock %d may be %s as well as %s; a policy has one port for each knock, and this one has %[3]s",
+				t.place+1, strings.Replace(name, "all of tcp", "any other tcp port", 1), o.ports[o.knocks[t.place]])
 		default:
-			f.remarks.add(out.line(), "by these rules a packet to %s before knock %d sends a client back; by the policy it does not", o.portName(t.odd), t.place+1)
+			f.remarks.add(at, "by these rules a packet to %s before knock %d sends a client back; by the policy it does not", name, t.place+1)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func readKnockd(list *remarks) *draft {
 	sections := readSections(list)
 	openers := map[string]*section{} // by what they open
 	for _, s := range sections {
-		if o, _ := opens(s.start().value); o != nil {
+		if o := effectOf(s.start().value).opens; o != nil {
 			openers[o.key()] = s
 		}
 	}
@@ -144,15 +144,15 @@ func (s *section) door(openers map[string]*section, list *remarks) *door {
 	case start.value == "":
 		return skip(s.line, "it has no command, and so opens nothing")
 	}
-	o, why := opens(start.value)
-	if o == nil {
-		switch key := closes(start.value); {
-		case key != "" && openers[key] != nil:
-			return skip(s.line, "it closes what [%s] opens, and a grant of postern ends by itself", openers[key].name)
-		case key != "":
-			return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
-		}
-		return skip(start.line, "%s", why)
+	does := effectOf(start.value)
+	o := does.opens
+	switch opener := openers[does.closes]; {
+	case o == nil && opener != nil:
+		return skip(s.line, "it closes what [%s] opens, and a grant of postern ends by itself", opener.name)
+	case o == nil && does.closes != "":
+		return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
+	case o == nil:
+		return skip(start.line, "%s", does.why)
 	}
 	dr := newDoor(sequence.line, list)
 	dr.Name, dr.section = fitName(s.name), s.name
@@ -292,7 +292,7 @@ func (s *section) ipv6(dr *door, o *opened) {
 		}
 		return from
 	}
-	other, _ := opens(start.value)
+	other := effectOf(start.value).opens
 	switch {
 	case s.keys["start_command"].value == "":
 		dr.From = or(o.from, everyone6)

@@ -119,7 +119,7 @@ func newWalker(set *ruleset) (*walker, error) {
 			}
 		}
 	}
-	if len(w.numbers) > maxLists || w.loops() {
+	if len(w.numbers) > maxLists {
 		return nil, errTooLarge
 	}
 	if rules == 0 {
@@ -128,27 +128,6 @@ func newWalker(set *ruleset) (*walker, error) {
 	slices.SortFunc(w.sources, netip.Prefix.Compare)
 	w.sources = slices.Compact(w.sources)
 	return w, nil
-}
-
-// loops reports whether a chain leads back to itself, which the kernel refuses.
-func (w *walker) loops() bool {
-	const entered, left = 1, 2
-	at := map[*chain]int{}
-	var visit func(c *chain) bool
-	visit = func(c *chain) bool {
-		if at[c] != 0 {
-			return at[c] == entered
-		}
-		at[c] = entered
-		for _, r := range c.rules {
-			if next := w.set.target(c, r); next != nil && visit(next) {
-				return true
-			}
-		}
-		at[c] = left
-		return false
-	}
-	return slices.ContainsFunc(w.set.order, visit)
 }
 
 // leadTo returns the chains, and all that their rules lead to.
@@ -223,9 +202,15 @@ func (f *flight) decide(by *rule, c *chain, accepts bool, answer policy.Answer) 
 	f.by, f.chain, f.accepts, f.answer = by, c, accepts, answer
 }
 
+// maxDepth is how deep chains may be nested. In a loop of chains, which the kernel
+// refuses, a packet gets there.
+const maxDepth = 200
+
 // enter goes through a chain, and reports whether a rule decided.
 func (f *flight) enter(c *chain) bool {
-	f.depth++
+	if f.depth++; f.depth > maxDepth {
+		f.work = -1
+	}
 	defer func() { f.depth-- }()
 	for _, r := range c.rules {
 		passed := f.passes(r)

@@ -264,21 +264,30 @@ func (w *walker) sender(from netip.Prefix) netip.Addr {
 		})
 	}
 	a := from.Addr()
-	if from.IsValid() {
-		for range len(w.sources) + 2 {
-			if outside(a) || !from.Contains(a.Next()) {
-				break
-			}
-			a = a.Next()
-		}
-	} else {
-		anywhere := []string{"198.18.7.9", "203.0.113.77", "100.65.3.1", "9.1.2.3", "45.67.89.10", "172.217.1.2", "81.2.3.4"}
+	for i := 0; from.IsValid() && i < len(w.sources)+2 && !outside(a) && from.Contains(a.Next()); i++ {
+		a = a.Next()
+	}
+	if !from.IsValid() {
+		anywhere := anywhere4
 		if w.set.v6 {
-			anywhere = []string{"2001:db8:77::9", "2a01:4f8::77", "2600::1234", "2400:cb00::9", "2c0f:f248::9"}
+			anywhere = anywhere6
 		}
-		i := max(0, slices.IndexFunc(anywhere, func(s string) bool { return outside(netip.MustParseAddr(s)) }))
-		a = netip.MustParseAddr(anywhere[i])
+		a = anywhere[max(0, slices.IndexFunc(anywhere, outside))]
 	}
 	w.addresses[from] = a
 	return a
+}
+
+// Senders that the rules of few hosts name, in ever other networks.
+var (
+	anywhere4 = addresses("198.18.7.9", "203.0.113.77", "100.65.3.1", "9.1.2.3", "45.67.89.10", "172.217.1.2", "81.2.3.4")
+	anywhere6 = addresses("2001:db8:77::9", "2a01:4f8::77", "2600::1234", "2400:cb00::9", "2c0f:f248::9")
+)
+
+func addresses(all ...string) []netip.Addr {
+	list := make([]netip.Addr, len(all))
+	for i, text := range all {
+		list[i] = netip.MustParseAddr(text)
+	}
+	return list
 }

@@ -139,11 +139,11 @@ func parseRule(args []string, v6 bool) *rule {
 			case !slices.Contains(knownMatches, value):
 				r.tests = append(r.tests, test{kind: onUnknown, why: "a policy does not have the match \"" + short(value) + "\""})
 			}
-		case "-p", "--protocol", "--proto", "-s", "--source", "--src", "-d", "--destination", "--dst",
-			"-i", "--in-interface", "-o", "--out-interface", "-f", "--fragment":
-			header = append(header, headerTest(option, value, v6, not))
 		default:
-			if !r.option(option, value, values, not) && matching {
+			if t, is := headerTest(option, value, v6); is {
+				t.not = not
+				header = append(header, t)
+			} else if !r.option(option, value, values, not) && matching {
 				r.tests = append(r.tests, test{kind: onUnknown, not: not, why: "a policy does not have the condition " + short(option)})
 			}
 		}
@@ -152,32 +152,31 @@ func parseRule(args []string, v6 bool) *rule {
 	return r
 }
 
-func headerTest(option, value string, v6, not bool) test {
-	t := test{not: not}
+// headerTest reads a condition on a packet's header, and reports whether it is one.
+func headerTest(option, value string, v6 bool) (t test, is bool) {
 	switch option {
 	case "-p", "--protocol", "--proto":
-		t.kind, t.protocol = onProtocol, protocolNumber(value)
-		if t.protocol < 0 {
-			return test{kind: onUnknown, why: "a policy does not have the protocol " + short(value)}
+		if t.protocol = protocolNumber(value); t.protocol < 0 {
+			return test{kind: onUnknown, why: "a policy does not have the protocol " + short(value)}, true
 		}
 	case "-i", "--in-interface":
 		t.kind, t.name = onInterface, value
 	case "-o", "--out-interface":
-		t.kind, t.name = onOutput, value
+		t.kind = onOutput
 	case "-f", "--fragment":
-		return test{kind: onUnknown, why: "fragments are put together before they are judged", not: not}
-	default:
-		t.kind = onAddress
-		if option[1] == 's' || strings.HasPrefix(option, "--s") {
+		return test{kind: onUnknown, why: "fragments are put together before they are judged"}, true
+	case "-s", "--source", "--src", "-d", "--destination", "--dst":
+		if t.kind = onAddress; strings.HasPrefix(strings.TrimLeft(option, "-"), "s") {
 			t.kind = onSource
 		}
-		p, ok := parseNetwork(value)
-		if !ok || p.Addr().Is6() != v6 {
-			return test{kind: onUnknown, why: "the address " + short(value) + " is not one address or network of this family"}
+		var ok bool
+		if t.network, ok = parseNetwork(value); !ok || t.network.Addr().Is6() != v6 {
+			return test{kind: onUnknown, why: "the address " + short(value) + " is not one address or network of this family"}, true
 		}
-		t.network = p
+	default:
+		return t, false
 	}
-	return t
+	return t, true
 }
 
 const whySourcePort = "a policy does not look at the sender's port"

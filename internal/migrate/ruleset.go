@@ -74,7 +74,9 @@ func readRules(kind Kind, text string, list *remarks) (*draft, error) {
 		ld.listing(1, list.lines)
 	} else {
 		commands, err := readShell(text)
-		if err != nil {
+		if err == errTooLarge {
+			return nil, err
+		} else if err != nil {
 			return nil, &problem{"the shell cannot read it: line " + err.Error(), "correct that line, and import it again"}
 		}
 		for i := range commands {

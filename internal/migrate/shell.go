@@ -15,14 +15,13 @@ import (
 
 // A command is a simple command of a shell script.
 type command struct {
-	line     int
-	words    []string // with variables filled in; the program first
-	unset    string   // a variable, or more, that the script does not set to plain text
-	depends  bool     // on a condition, which only the host can answer
-	never    string   // why it is never run; empty: it may be
-	input    []string // lines of a here-document
-	toFile   bool     // it writes a file
-	position syntax.Pos
+	line    int
+	words   []string // with variables filled in; the program first
+	unset   string   // a variable, or more, that the script does not set to plain text
+	depends bool     // on a condition, which only the host can answer
+	never   string   // where it is, if it never runs
+	input   []string // lines of a here-document
+	toFile  bool     // it writes a file
 }
 
 // program is the name of what a command runs, without its folder.
@@ -32,8 +31,14 @@ var iptablesName = regexp.MustCompile(`^ip6?tables(-(nft|legacy))?$`)
 
 func callsIptables(word string) bool { return iptablesName.MatchString(path.Base(word)) }
 
-// maxCommands bounds what loops and functions can make of a script.
-const maxCommands = 20_000
+// Bounds of what loops, functions and expansions can make of a script.
+const (
+	maxSteps  = 100_000 // statements
+	maxWords  = 1_000   // of one word
+	maxBraces = 20      // in one word: the time to expand it grows faster than their number
+	maxValue  = 1 << 14 // of a variable
+	maxOpens  = 50_000  // words and brackets that can nest: the parser needs 2 kB of stack for each
+)
 
 // readShell returns the commands of a script, in the order in which they run:
 // loops over words are unrolled, and functions run where they are called. Of
@@ -41,7 +46,6 @@ const maxCommands = 20_000
 // the script. It runs nothing.
 func readShell(text string) ([]command, error) {
 	s := &shell{values: map[string]string{}, functions: map[string]*syntax.Stmt{}, called: map[string]bool{}}
-	s.expand = &expand.Config{Env: s, NoUnset: true, CmdSubst: substitute}
 	if err := s.script(text); err != nil {
 		return nil, err
 	}
@@ -61,15 +65,20 @@ type shell struct {
 	called    map[string]bool
 	all       []command
 
-	expand   *expand.Config
 	line     int // of a script within the script; 0: of none
 	depth    int // of calls
+	steps    int
 	depends  int // of conditions
 	never    string
 	finished bool // by an exit
 }
 
+var opensShell = regexp.MustCompile("[({[`!]|\\b(if|while|until|case|for|select|function|time|coproc)\\b")
+
 func (s *shell) script(text string) error {
+	if len(opensShell.FindAllStringIndex(text, maxOpens+1)) > maxOpens {
+		return errTooLarge
+	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	if err != nil {
 		return err
@@ -120,7 +129,7 @@ func ends(list []*syntax.Stmt) bool {
 }
 
 func (s *shell) statement(st *syntax.Stmt) {
-	if len(s.all) > maxCommands {
+	if s.steps++; s.steps > maxSteps {
 		return
 	}
 	switch c := st.Cmd.(type) {
@@ -153,6 +162,8 @@ func (s *shell) statement(st *syntax.Stmt) {
 		s.statements(c.Stmts)
 	case *syntax.Subshell:
 		s.statements(c.Stmts)
+	case *syntax.TimeClause:
+		s.statement(c.Stmt)
 	case *syntax.FuncDecl:
 		if s.functions[c.Name.Value] == nil {
 			s.declared = append(s.declared, c.Name.Value)
@@ -175,11 +186,15 @@ func (s *shell) loop(c *syntax.ForClause) {
 		s.under(c.Do...)
 		return
 	}
-	values, err := expand.Fields(s.expand, words.Items...)
-	if err != nil {
-		delete(s.values, words.Name.Value)
-		s.under(c.Do...)
-		return
+	var values []string
+	for _, w := range words.Items {
+		fields, err := s.fields(w)
+		if err != nil {
+			delete(s.values, words.Name.Value)
+			s.under(c.Do...)
+			return
+		}
+		values = append(values, fields...)
 	}
 	for _, value := range values {
 		s.values[words.Name.Value] = value
@@ -211,8 +226,8 @@ func (s *shell) assign(all []*syntax.Assign) {
 		case a.Append || a.Array != nil || a.Index != nil:
 			delete(s.values, a.Name.Value)
 		default:
-			value, err := expand.Literal(s.expand, a.Value)
-			if s.values[a.Name.Value] = value; err != nil {
+			value, err := expand.Literal(s.expansion(), a.Value)
+			if s.values[a.Name.Value] = value; err != nil || len(value) > maxValue {
 				delete(s.values, a.Name.Value)
 			}
 		}
@@ -230,7 +245,7 @@ func (s *shell) call(st *syntax.Stmt, c *syntax.CallExpr) {
 		cmd.line = int(st.Pos().Line())
 	}
 	for _, w := range c.Args {
-		fields, err := expand.Fields(s.expand, w)
+		fields, err := s.fields(w)
 		if err != nil {
 			fields = []string{source(w)}
 			if unset := (expand.UnsetParameterError{}); errors.As(err, &unset) {
@@ -243,7 +258,7 @@ func (s *shell) call(st *syntax.Stmt, c *syntax.CallExpr) {
 	}
 	for _, r := range st.Redirs {
 		if r.Hdoc != nil {
-			text, err := expand.Document(s.expand, r.Hdoc)
+			text, err := expand.Document(s.expansion(), r.Hdoc)
 			if err != nil {
 				text = source(r.Hdoc)
 			}
@@ -252,7 +267,7 @@ func (s *shell) call(st *syntax.Stmt, c *syntax.CallExpr) {
 		}
 		cmd.toFile = cmd.toFile || r.Word != nil && r.Hdoc == nil && r.Op != syntax.DplOut && !strings.HasPrefix(r.Word.Lit(), "/dev/")
 	}
-	for len(cmd.words) > 1 && slices.Contains([]string{"sudo", "doas", "exec", "nice"}, cmd.program()) {
+	for len(cmd.words) > 1 && cmd.words[1] != "-v" && slices.Contains([]string{"sudo", "doas", "exec", "nice", "nohup", "env", "command"}, cmd.program()) {
 		cmd.words = cmd.words[1:]
 	}
 	if len(cmd.words) == 0 {
@@ -284,6 +299,26 @@ func (s *shell) call(st *syntax.Stmt, c *syntax.CallExpr) {
 	}
 }
 
+// expansion is how words are expanded: one of its own for each, as an expansion
+// may have commands in it that need more.
+func (s *shell) expansion() *expand.Config {
+	return &expand.Config{Env: s, NoUnset: true, CmdSubst: s.substitute}
+}
+
+// fields expands a word, which may become none or several.
+func (s *shell) fields(w *syntax.Word) ([]string, error) {
+	if strings.Count(source(w), "{") > maxBraces {
+		return nil, errors.New("too many braces")
+	}
+	n := 0
+	for range expand.BracesSeq(s.expansion(), w) { // {1..1000000}
+		if n++; n > maxWords {
+			return nil, errors.New("too many words")
+		}
+	}
+	return expand.Fields(s.expansion(), w)
+}
+
 // source is a word as it is written.
 func source(w *syntax.Word) string {
 	var b strings.Builder
@@ -293,18 +328,15 @@ func source(w *syntax.Word) string {
 	return b.String()
 }
 
-// substitute answers $(which iptables) and its like, and fails for all else.
-func substitute(w io.Writer, c *syntax.CmdSubst) error {
-	var first *syntax.CallExpr
-	syntax.Walk(c, func(n syntax.Node) bool {
-		if call, is := n.(*syntax.CallExpr); is && first == nil {
-			first = call
-		}
-		return first == nil
-	})
-	if first != nil && len(first.Args) > 1 && slices.Contains([]string{"which", "command", "type", "whereis"}, first.Args[0].Lit()) {
-		if name := first.Args[len(first.Args)-1].Lit(); name != "" {
-			_, err := io.WriteString(w, name)
+// substitute answers $(which iptables) and its like, and fails for all else, but
+// reads what it does.
+func (s *shell) substitute(w io.Writer, c *syntax.CmdSubst) error {
+	before := len(s.all)
+	s.statements(c.Stmts)
+	if len(s.all) > before {
+		first := s.all[before]
+		if slices.Contains([]string{"which", "command", "type", "whereis"}, first.words[0]) {
+			_, err := io.WriteString(w, first.words[len(first.words)-1])
 			return err
 		}
 	}

@@ -65,6 +65,9 @@ func TestVariants(t *testing.T) {
 			{script("function f { iptables -A INPUT -p tcp --dport 93 -j ACCEPT; }\n[ -e /x ] && f"), []string{"service: tcp/93", "4: " + depends}},
 			{script("for p in 94 95; do iptables -A INPUT -p tcp --dport $p -j ACCEPT; done"), []string{"service: tcp/94", "service: tcp/95", "!" + depends}},
 			{script("PORTS=\"96 97\"\nfor p in $PORTS; do\niptables -A INPUT -p tcp --dport $p -j ACCEPT\ndone"), []string{"service: tcp/96", "service: tcp/97"}},
+			{script("for p in {8000..8002}; do iptables -A INPUT -p tcp --dport $p -j ACCEPT; done"), []string{"service: tcp/8000", "service: tcp/8002"}},
+			{script("for p in {1..999999999}; do iptables -A INPUT -p tcp --dport $p -j ACCEPT; done\nf() { f; f; f; f; }\nf"), []string{"4: $p is not set to plain text"}},
+			{script("X=aaaaaaaaaaaaaaaa\nfor i in {1..200}; do X=$X$X$X; done\niptables -A INPUT -p tcp --dport $X -j ACCEPT"), []string{"6: $X is not set to plain text"}},
 			{script("for p in $(cat /etc/ports); do iptables -A INPUT -p tcp --dport $p -j ACCEPT; done"), []string{"4: $p is not set to plain text in the file"}},
 			{"start() {\n" + before + knocks + "}\nstop() {\niptables -F\niptables -P INPUT ACCEPT\n}\ncase \"$1\" in\nstart) start;;\nstop) stop;;\nrestart) stop; start;;\nesac\n",
 				[]string{"posture: closed", door22, "10: it is in a branch beside \"start\", and is not read (lines 10-11)"}},
@@ -179,6 +182,9 @@ func TestVariants(t *testing.T) {
 			{script("ufw allow 25/tcp"), []string{"4: what ufw does is not read"}},
 			{script("cat <<EOF\niptables -A INPUT -p tcp --dport 26 -j ACCEPT\nEOF"), []string{"!tcp/26", "it is not an iptables command"}},
 			{script("( iptables -A INPUT -p tcp --dport 27 -j ACCEPT ) & wait"), []string{"service: tcp/27"}},
+			{script("time iptables -A INPUT -p tcp --dport 29 -j ACCEPT\ncommand iptables -A INPUT -p tcp --dport 30 -j ACCEPT"), []string{"service: tcp/29", "service: tcp/30"}},
+			{script("out=$(iptables -A INPUT -p tcp --dport 31 -j ACCEPT 2>&1)\necho \"`iptables -A INPUT -p tcp --dport 32 -j ACCEPT`\""), []string{"service: tcp/31", "service: tcp/32"}},
+			{script("for t in iptables ip6tables; do $t -A INPUT -p tcp --dport 33 -j ACCEPT; done"), []string{"tcp/33", "the rules for IPv6 have no knocks"}},
 		},
 		"open without a knock": {
 			{strings.Replace(before+knocks, "-P INPUT DROP", "-N X", 1), []string{noDoors, "4: tcp/22 gets in without a knock: no line sets the policy of INPUT, which accepts what its rules leave"}},
@@ -256,4 +262,15 @@ func told(t *testing.T, text string) string {
 		fmt.Fprintf(&b, "%d: %s\n", r.Line, r.Why)
 	}
 	return b.String()
+}
+
+// TestNesting: no text is nested so deep that a parser runs out of stack.
+func TestNesting(t *testing.T) {
+	for _, opens := range []string{"(", "$(", "{ ", "if ", "`", "${x:-", "$((", "[[ ( ", "f() ", "case x in x) ", "! ", "\"$(", "while ", "coproc ", "a && "} {
+		for _, text := range []string{"iptables\n", "[a]\nsequence = 1\ncommand = ", "*filter\n-A "} {
+			if result, err := Read("file", []byte(text+strings.Repeat(opens, 120_000/len(opens)))); err == nil {
+				t.Errorf("%q makes this of %q:\n%s", text, opens, result.Policy)
+			}
+		}
+	}
 }
