@@ -133,12 +133,13 @@ func (s *scans) scan(t *testing.T, when string, kinds []kind) {
 				t.Fatal(err)
 			}
 			defer capture.Close()
-			retries := 6
-			if s.cover.answer == policy.CoverDrop {
+			retries, shapesWanted := 6, 1
+			if k.answer(s.cover.answer) == policy.NoAnswer {
+				shapesWanted = 0
 				retries = 1 // never an answer, and each costs as much as the first
 			}
 			got := s.nmap(t, k, s.scanner.dst, ports, retries)
-			want := k.expects(s.cover.answer)
+			want := k.expects(k.answer(s.cover.answer))
 			if len(got) != 1 || got[want] != count {
 				t.Errorf("nmap finds %v, want %d ports %v", got, count, want)
 			}
@@ -168,35 +169,41 @@ func (s *scans) scan(t *testing.T, when string, kinds []kind) {
 					t.Errorf("an answer to nothing: %v", c.Packet)
 				}
 			}
-			if wants := 1 - none(s.cover.answer); len(shapes) != wants {
-				t.Errorf("answers of %d shapes, want %d:%s", len(shapes), wants, list(shapes))
+			if len(shapes) != shapesWanted {
+				t.Errorf("answers of %d shapes, want %d:%s", len(shapes), shapesWanted, list(shapes))
 			}
 		})
 	}
 }
 
-func none(answer policy.Cover) int {
-	if answer == policy.CoverDrop {
-		return 1
+// expects is what nmap reports of ports that answer so.
+func (k kind) expects(answer policy.Answer) state {
+	switch answer {
+	case policy.NoAnswer:
+		if slices.Contains([]string{"-sS", "-sA", "-sW"}, k.option) {
+			return state{"filtered", "no-response"}
+		}
+		return state{"open|filtered", "no-response"}
+	case policy.AnswerUnreachable:
+		if k.udp {
+			return state{"closed", "port-unreach"}
+		}
+		return state{"filtered", "port-unreach"}
+	case policy.AnswerReset:
+		if k.option == "-sA" {
+			return state{"unfiltered", "reset"}
+		}
+		return state{"closed", "reset"}
 	}
-	return 0
+	panic("nmap's word for " + answer.String() + " is not known here")
 }
 
-// expects is what nmap says of ports that do not answer, or as nothing would.
-func (k kind) expects(answer policy.Cover) state {
-	switch {
-	case answer == policy.CoverDrop && slices.Contains([]string{"-sS", "-sA", "-sW"}, k.option):
-		return state{"filtered", "no-response"}
-	case answer == policy.CoverDrop:
-		return state{"open|filtered", "no-response"}
-	case k.udp:
-		return state{"closed", "port-unreach"}
-	case answer == policy.CoverUnreachable:
-		return state{"filtered", "port-unreach"}
-	case k.option == "-sA":
-		return state{"unfiltered", "reset"}
+// answer is how a cover answers the packets of the scan.
+func (k kind) answer(c policy.Cover) policy.Answer {
+	if k.udp {
+		return c.Answer(policy.UDP)
 	}
-	return state{"closed", "reset"}
+	return c.Answer(policy.TCP)
 }
 
 // list writes shapes with some of the ports that they came from.

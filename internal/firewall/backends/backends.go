@@ -1,7 +1,7 @@
 // Package backends is the registry of backends, and chooses among them.
 //
 // A new backend is a package beside nftables and iptables, and one line of load.go.
-// Whoever needs a backend, or has to do something for each, takes it from here.
+// All code that needs a backend, or does something for each, takes it from here.
 package backends
 
 import (

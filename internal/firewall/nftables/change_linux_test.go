@@ -107,10 +107,10 @@ func TestReplace(t *testing.T) {
 		var asked []*packet.Packet
 		var want []labtest.Answer
 		shut := labtest.Silence
-		switch next.Policy.Cover {
-		case policy.CoverReset:
+		switch next.Policy.Cover.Answer(policy.TCP) {
+		case policy.AnswerReset:
 			shut = labtest.RST
-		case policy.CoverUnreachable:
+		case policy.AnswerUnreachable:
 			shut = labtest.Unreachable
 		}
 		expect := func(src netip.Addr, port policy.Port, a labtest.Answer) {
