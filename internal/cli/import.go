@@ -62,7 +62,7 @@ func (s *session) importFile(name string) error {
 	return nil
 }
 
-// configuration reads the file, and gives the name to speak of it by.
+// configuration reads the file, and returns the name to call it by.
 func (s *session) configuration(name string) (string, []byte, error) {
 	from := s.stdin
 	if name == "-" {

@@ -12,7 +12,7 @@ func (ld *loader) withoutDoors(w *walker) {
 	var lines []int
 	for _, c := range w.set.order {
 		for _, r := range c.rules {
-			if !r.told && !ordinary(r.tests) {
+			if !r.explained && !ordinary(r.tests) {
 				lines = append(lines, r.line)
 			}
 		}
@@ -50,7 +50,7 @@ func (ld *loader) openAnyway(s *side) {
 					how = fmt.Sprintf("the policy of %s (line %d) accepts what its rules leave", out.chain, out.line())
 				}
 				ld.list.add(r.line, "%s gets in without a knock: %s", port, how)
-				r.told = true
+				r.explained = true
 			}
 		}
 	}
@@ -71,7 +71,7 @@ func (ld *loader) account(w *walker) {
 			switch ours := reached[c] && !needed(c, r); {
 			case ours && r.beyond() != "":
 				why = r.beyond()
-			case r.told, reached[c] && ordinary(r.tests) && r.target != "LOG":
+			case r.explained, reached[c] && ordinary(r.tests) && r.target != "LOG":
 			case !reached[c]:
 				outside = append(outside, r.line)
 			default:

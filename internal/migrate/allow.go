@@ -32,7 +32,7 @@ func (a *allower) visit(c *chain, led []test) {
 			return
 		}
 		// A source that is in no list does not pass these.
-		if r.told || slices.ContainsFunc(r.tests, func(t test) bool {
+		if r.explained || slices.ContainsFunc(r.tests, func(t test) bool {
 			return t.kind == onUnknown || t.kind == onFlood || t.kind == onRecent && t.recent.verb != "set" && !t.not
 		}) {
 			continue
@@ -49,8 +49,8 @@ func (a *allower) visit(c *chain, led []test) {
 
 // refuse says why no entry can be made of a rule.
 func (a *allower) refuse(r *rule, format string, args ...any) {
-	if !r.told {
-		r.told = true
+	if !r.explained {
+		r.explained = true
 		a.list.add(r.line, format, args...)
 	}
 }
@@ -115,7 +115,7 @@ func (a *allower) entry(r *rule, e allowed, protocol policy.Protocol, s policy.S
 		a.refuse(r, "a policy allows tcp, udp, icmp/echo, esp, ah, gre and vrrp, not %s", protocol)
 		return
 	case protocol != 0: // no probe is sent of these
-		r.told = true
+		r.explained = true
 		e.Service = policy.Service{Protocol: protocol}
 		a.keep(e)
 		return
@@ -130,7 +130,7 @@ func (a *allower) entry(r *rule, e allowed, protocol policy.Protocol, s policy.S
 		return slices.ContainsFunc(slices.Concat(f.Services, f.Knock.Sequence), func(p policy.Port) bool { return e.takes(probe{port: p}) })
 	}): // it would open a door, or be in the way of its knocks
 	default:
-		r.told = true
+		r.explained = true
 		a.keep(e)
 	}
 }

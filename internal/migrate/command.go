@@ -171,7 +171,7 @@ func iptablesCommand(args []string, v6 bool) (*opened, bool, string) {
 	case problem != "":
 		return nil, false, problem
 	case isForward && forward.Addr() == knocker:
-		return nil, false, "it sends packets on to who knocked"
+		return nil, false, "it sends packets on to the sender that knocked"
 	case r.target == "DNAT" && table == "nat" && isForward:
 	case r.target != "ACCEPT":
 		return nil, false, "it adds or takes away a rule that does not accept"
@@ -192,7 +192,7 @@ func iptablesCommand(args []string, v6 bool) (*opened, bool, string) {
 		case t.kind == onPort:
 			ports = t.ports
 		case t.kind == onAddress && t.network.Bits() > 0 && t.network.Contains(knocker):
-			return nil, false, "it is about packets to who knocked, which are not for this host"
+			return nil, false, "it is about packets to the sender that knocked, which are not for this host"
 		case t.kind == onAddress && t.network.IsSingleIP():
 			o.to = t.network.Addr()
 		case t.kind == onSource:
@@ -233,9 +233,9 @@ func (o *opened) lets(source netip.Prefix, knocker netip.Addr) {
 		o.notes = append(o.notes, "the rule lets everyone in; the policy only who knocked")
 	case source.IsSingleIP() && source.Addr() == knocker:
 	case source.Contains(knocker):
-		o.notes = append(o.notes, fmt.Sprintf("the rule lets in all neighbours of who knocked (%%IP%%/%d); the policy only who knocked", source.Bits()))
+		o.notes = append(o.notes, fmt.Sprintf("the rule lets in the whole network of the sender that knocked (%%IP%%/%d); the policy only who knocked", source.Bits()))
 	default:
 		o.from = append(o.from, source)
-		o.notes = append(o.notes, fmt.Sprintf("the rule lets in %s, whoever knocked; by the policy only who comes from there can knock", policy.FormatNetwork(source)))
+		o.notes = append(o.notes, fmt.Sprintf("the rule lets in %s, no matter who knocked; by the policy only senders from there can knock", policy.FormatNetwork(source)))
 	}
 }

@@ -72,7 +72,7 @@ func (ld *loader) withoutKnocks(d *draft, s *side) {
 			switch {
 			case out.accepts && out.forward.IsValid():
 				line, why = out.sentBy.line, "it forwards %s to everyone, without a knock: keep it in the other firewall"
-			case out.accepts && !allows && (out.by == nil || !out.by.told):
+			case out.accepts && !allows && (out.by == nil || !out.by.explained):
 				why = "it lets in %s without a knock, and no entry of allow can say for whom"
 			case !out.accepts && allows && line > 0 && d.Posture == policy.Closed:
 				why = "it refuses some whom the policy lets in (%s): a policy has no list of whom to refuse"
@@ -81,7 +81,7 @@ func (ld *loader) withoutKnocks(d *draft, s *side) {
 			case at.named() > 0 && out.accepts:
 				continue
 			}
-			if out.tell(); why != "" {
+			if out.explain(); why != "" {
 				differs.add(difference{line, why}, s.portName(i))
 			}
 		}
@@ -103,7 +103,7 @@ func (ld *loader) withKnocks(d *draft, s *side) {
 			if s.work < 0 {
 				return
 			}
-			policys := d.opens(dr, at, s.set.v6)
+			policyOpens := d.opens(dr, at, s.set.v6)
 			for i, service := range dr.Services {
 				p := probe{service, at}
 				if !d.filters(at) || d.letsIn(p, s.set.v6) || s.send(p, listed{}).accepts {
@@ -115,11 +115,11 @@ func (ld *loader) withKnocks(d *draft, s *side) {
 				}
 				why := ""
 				switch open := got.services[i].accepts; {
-				case policys && !open:
+				case policyOpens && !open:
 					why = "it shuts the door " + dr.label() + " to what comes %s, and the policy opens it; a policy has no list of whom to refuse"
-				case !policys && open:
+				case !policyOpens && open:
 					why = "it opens the door " + dr.label() + " to what comes %s as well, and the policy does not"
-				case policys && got.services[i].forward != elsewhere && (got.services[i].forward.IsValid() || dr.Forward.IsValid()):
+				case policyOpens && got.services[i].forward != elsewhere && (got.services[i].forward.IsValid() || dr.Forward.IsValid()):
 					why = "what comes %s is not sent on to where the door " + dr.label() + " of the policy leads"
 				default:
 					continue
@@ -180,11 +180,11 @@ func (s *side) knock(dr *door, at place) *knocked {
 func (s *side) deciding(dr *door, home, at place, got *knocked) int {
 	if home != at {
 		if r := parting(s.follow(dr, home), s.follow(dr, at)); r != nil {
-			r.told = true
+			r.explained = true
 			return r.line
 		}
 	}
-	got.by.tell()
+	got.by.explain()
 	return got.by.line()
 }
 

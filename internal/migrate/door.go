@@ -84,7 +84,7 @@ func (ld *loader) doorOf(o opening) *foundDoor {
 	for _, i := range o.opens {
 		f.Services = append(f.Services, o.ports[i])
 		out := o.last(i)
-		if out.tell(); out.forward.IsValid() && out.forward != netip.AddrPortFrom(o.at.to.Addr(), o.ports[i].Number) {
+		if out.explain(); out.forward.IsValid() && out.forward != netip.AddrPortFrom(o.at.to.Addr(), o.ports[i].Number) {
 			f.Forward = out.forward
 			f.Masquerade = o.masquerades(out.forward)
 		}
@@ -106,7 +106,7 @@ func (w *walker) masquerades(to netip.AddrPort) bool {
 		if (r.target == "MASQUERADE" || r.target == "SNAT") && slices.ContainsFunc(r.tests, func(t test) bool {
 			return t.kind == onAddress && !t.not && t.network == netip.PrefixFrom(to.Addr(), to.Addr().BitLen())
 		}) {
-			r.told = true
+			r.explained = true
 			return true
 		}
 	}
@@ -233,14 +233,14 @@ func (o *opening) trials() []trial {
 	return all
 }
 
-// rules reports whether the rules let in the connection at the end of a trial.
-func (o *opening) rules(t trial) bool {
+// rulesLetIn reports whether the rules let in the connection at the end of a trial.
+func (o *opening) rulesLetIn(t trial) bool {
 	last := len(t.ports) - 1
 	return o.out[o.run(0, t.ports[:last])][t.ports[last]].accepts
 }
 
-// policys reports the same of a door of a policy.
-func (o *opening) policys(m *automaton.Machine, t trial) bool {
+// policyLetsIn reports the same of a door of a policy.
+func (o *opening) policyLetsIn(m *automaton.Machine, t trial) bool {
 	r := automaton.NewReference(m)
 	var v automaton.Verdict
 	for i, port := range t.ports {
@@ -278,7 +278,7 @@ func (f *foundDoor) habits(all []*foundDoor) {
 		}
 		m.Parameters = automaton.Parameters{}
 		for i := 0; i < len(trials) && len(found) < most; i++ {
-			if o.rules(trials[i]) != o.policys(m, trials[i]) {
+			if o.rulesLetIn(trials[i]) != o.policyLetsIn(m, trials[i]) {
 				found = append(found, trials[i])
 			}
 		}
@@ -287,7 +287,7 @@ func (f *foundDoor) habits(all []*foundDoor) {
 	// A client that the rules let in counts for two that they do not.
 	weight := func(all []trial) (n int) {
 		for _, t := range all {
-			if n++; o.rules(t) {
+			if n++; o.rulesLetIn(t) {
 				n++
 			}
 		}
@@ -333,7 +333,7 @@ func (f *foundDoor) remarkOn(trials []trial) {
 				f.remarks.add(line, format, args...)
 			}
 		}
-		switch rules := o.rules(t); {
+		switch rules := o.rulesLetIn(t); {
 		case t.kind == other && !rules:
 			f.remarks.add(f.line, "the rules let in one connection in all after a knock; the policy lets in one to each service of the door")
 		case t.kind == twice, t.kind == other:

@@ -143,7 +143,7 @@ func (d *draft) text() string {
 	return "# " + strings.Join(d.head, "\n# ") + "\n" + strings.Join(lines, "\n")
 }
 
-// nameDoors gives every door a name, and none to two.
+// nameDoors names every door, each differently.
 func (d *draft) nameDoors() {
 	taken := map[string]bool{}
 	for _, dr := range d.doors {

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write what the tests got into testdata")
 
 // TestSamples imports configurations of many shapes. The golden of each is the
-// policy that it gives and the list of what is not in it.
+// policy that comes out and the list of what is not in it.
 func TestSamples(t *testing.T) {
 	for kind, least := range map[string]int{"knockd-*.conf": 12, "*.rules": 12, "*.sh": 2} {
 		files, err := filepath.Glob(filepath.Join("testdata", kind))

@@ -54,11 +54,11 @@ func (o *outcome) line() int {
 	return 0
 }
 
-// tell says that the policy, or a remark, has what the rules that decided do.
-func (o *outcome) tell() {
+// explain says that the policy, or a remark, has what the rules that decided do.
+func (o *outcome) explain() {
 	for _, r := range []*rule{o.by, o.sentBy} {
 		if r != nil {
-			r.told = true
+			r.explained = true
 		}
 	}
 }
@@ -101,7 +101,7 @@ func newWalker(set *ruleset) (*walker, error) {
 	for _, c := range set.order {
 		for _, r := range c.rules {
 			rules++
-			r.told = needed(c, r)
+			r.explained = needed(c, r)
 			for i := range r.tests {
 				t := &r.tests[i]
 				switch {
@@ -254,7 +254,7 @@ func (f *flight) enter(c *chain) bool {
 			if f.enter(next) {
 				return true
 			}
-			if r.goes {
+			if r.isGoto {
 				return false
 			}
 		}

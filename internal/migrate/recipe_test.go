@@ -57,7 +57,7 @@ type recipe struct {
 
 func (r *recipe) coin() bool { return r.IntN(2) == 0 }
 
-// number gives one that nothing has yet.
+// number returns one that nothing has yet.
 func (r *recipe) number(from, to int) int {
 	for {
 		if n := from + r.IntN(to-from); !r.numbers[n] {
@@ -133,7 +133,7 @@ func (r *recipe) policy() *policy.Policy {
 	return p
 }
 
-// name gives the name of a chain or tag.
+// name returns the name of a chain or tag.
 func (r *recipe) name(what string) string {
 	if r.names[what] == "" {
 		r.names[what] = fmt.Sprintf("%s%d", pick(r, "X", "chain-", "gate_", "SUCCESS", "OK"), r.number(1_000_000, 9_000_000))

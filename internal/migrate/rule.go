@@ -18,11 +18,11 @@ type rule struct {
 	words   string // to find it again by
 	tests   []test
 	target  string // a verdict, a chain, or empty
-	goes    bool   // by -g: what the chain leaves undecided does not come back
+	isGoto  bool   // by -g: what the chain leaves undecided does not come back
 	options map[string]string
 
-	passed bool // by some packet on paper
-	told   bool // it is in the policy, or in a remark
+	passed    bool // by some packet on paper
+	explained bool // it is in the policy, or in a remark
 }
 
 // A test is one condition of a rule.
@@ -128,7 +128,7 @@ func parseRule(args []string, v6 bool) *rule {
 		case "-j", "--jump":
 			r.target, matching = value, false
 		case "-g", "--goto":
-			r.target, r.goes, matching = value, true, false
+			r.target, r.isGoto, matching = value, true, false
 		case "-m", "--match":
 			matching = true
 			switch {

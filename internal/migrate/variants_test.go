@@ -226,7 +226,7 @@ func TestVariants(t *testing.T) {
 		}
 		for i, v := range variants {
 			t.Run(fmt.Sprintf("%s/%d", kind, i+1), func(t *testing.T) {
-				got := told(t, v.text)
+				got := report(t, v.text)
 				for _, words := range v.want {
 					absent, is := strings.CutPrefix(words, "!")
 					if is == strings.Contains(got, absent) {
@@ -238,8 +238,8 @@ func TestVariants(t *testing.T) {
 	}
 }
 
-// told is all that a person reads of an import.
-func told(t *testing.T, text string) string {
+// report is all that a person reads of an import.
+func report(t *testing.T, text string) string {
 	t.Helper()
 	result, err := Read("file", []byte(text))
 	var b strings.Builder
