@@ -21,12 +21,7 @@ type foundDoor struct {
 
 // findDoors reads the doors off one rule set.
 func (ld *loader) findDoors(w *walker, s scope) (found []*foundDoor, err error) {
-	var spare int // work that is left for what comes after
 	for n, at := range slices.Concat(s.places, s.rest) {
-		if n == len(s.places) {
-			spare = w.work / 2
-			w.work -= spare
-		}
 		x, err := w.explore(s, at)
 		if err != nil && n < len(s.places) {
 			return nil, err
@@ -48,7 +43,7 @@ func (ld *loader) findDoors(w *walker, s scope) (found []*foundDoor, err error) 
 			}
 		}
 	}
-	w.work = max(w.work, 0) + spare
+	w.work = maxWork // for what comes after
 	for _, f := range found {
 		f.habits(found)
 	}
@@ -313,9 +308,15 @@ func (f *foundDoor) habits(all []*foundDoor) {
 func (f *foundDoor) remarkOn(trials []trial) {
 	o := &f.opening
 	said := map[string]bool{}
-	general := map[[2]int]bool{} // by kind and place: it is so with ports that no rule names
+	type what struct {
+		kind  trialKind
+		place int
+		rules bool
+	}
+	general := map[what]bool{} // it is so with a port that no rule names
 	for _, t := range trials {
-		key := [2]int{int(t.kind), t.place}
+		rules := o.rulesLetIn(t)
+		key := what{t.kind, t.place, rules}
 		if general[key] && t.odd != o.others {
 			continue
 		}
@@ -333,7 +334,7 @@ func (f *foundDoor) remarkOn(trials []trial) {
 				f.remarks.add(line, format, args...)
 			}
 		}
-		switch rules := o.rulesLetIn(t); {
+		switch {
 		case t.kind == other && !rules:
 			f.remarks.add(f.line, "the rules let in one connection in all after a knock; the policy lets in one to each service of the door")
 		case t.kind == twice, t.kind == other:
