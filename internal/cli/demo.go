@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	shortDemo = "show knocking in a network of its own"
+	shortDemo = "show how knocking works, in a network of its own"
 	longDemo  = `Builds two clients, a gateway with a hidden service and a host behind it out of
-network namespaces, and has them scan, knock and connect. Everything it says is
-checked with packets; it exits with 1 if anything is not so. It takes up to half
-a minute, needs no privilege and no other program, touches no network of this
-machine, and leaves nothing behind.`
+network namespaces, and has them scan, knock and connect. Each statement is
+checked with packets; the exit code is 1 if one does not hold. It takes up to
+half a minute. It needs no privilege and no other program, does not touch the
+networks of this machine, and leaves nothing behind.`
 )
 
 // runDemo is demo_linux.go's. Where nil, demo says that it needs a kernel.
 var runDemo func(*cobra.Command) error
 
-// demoCommand tells the demo's story. Unlike the other verbs it acts on no
-// policy file and on no kernel rules of this host.
+// demoCommand runs the demo. Unlike the other verbs it uses no policy file, and no
+// rules of this host.
 func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",

@@ -38,7 +38,7 @@ func demoInLab(cmd *cobra.Command) error {
 	return v.Answer(report)
 }
 
-// demoScreen is what the story is told on: somebody reads along on a terminal.
+// demoScreen returns what the demo is shown on. On a terminal it pauses for the reader.
 func demoScreen(out io.Writer) *demo.Screen {
 	screen := &demo.Screen{Out: out}
 	if f, ok := out.(*os.File); ok {

@@ -3,9 +3,9 @@ package cli
 import "postern/internal/cli/ui"
 
 const (
-	shortDown = "take everything out of the kernel again"
-	longDown  = `Removes Postern's own rules from the kernel, of whichever backend, and nothing
-else. What the policy hid is then as open as without it.`
+	shortDown = "remove postern's rules from the kernel"
+	longDown  = `Removes Postern's own rules from the kernel, whichever backend they are of, and
+nothing else. The services that the policy hid are no longer hidden.`
 )
 
 func (s *session) sayRemoved(r removed) {
@@ -13,9 +13,9 @@ func (s *session) sayRemoved(r removed) {
 	case !r.Removed:
 		s.Say("nothing was loaded")
 	case len(r.Open) > 0:
-		s.Say("removed: %s as open as without postern", isOrAre(ui.List(r.Open), len(r.Open)))
+		s.Say("removed: %s no longer hidden", isOrAre(ui.List(r.Open), len(r.Open)))
 	default:
-		s.Say("removed: what the policy hid is as open as without postern")
+		s.Say("removed: the services of the policy are no longer hidden")
 	}
 }
 

@@ -68,9 +68,9 @@ func TestRefusals(t *testing.T) {
 				"postern: hint: load it with `modprobe nf_tables`\n"},
 		{"busy", &firewall.BusyError{Err: unix.EBUSY}, 1,
 			"postern: error: the kernel's firewall is busy, and nothing has changed: device or resource busy\n" +
-				"postern: hint: try again; if it stays so, see which other program keeps changing the firewall\n"},
+				"postern: hint: try again; if that does not help, find out which program keeps changing the firewall\n"},
 		{"no namespaces", &lab.UnavailableError{Reason: "they are off", Remedy: "turn them on", Err: unix.EPERM}, 5,
-			"postern: error: this needs network namespaces, and there are none here: they are off\n" +
+			"postern: error: this needs network namespaces, which are not available here: they are off\n" +
 				"postern: hint: turn them on\n"},
 		{"anything else", errors.New("something happened"), 1, "postern: error: something happened\n"},
 	} {

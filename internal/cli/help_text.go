@@ -1,3 +1,3 @@
 package cli
 
-const shortHelp = "say more about a verb"
+const shortHelp = "show the help of a verb"

@@ -16,12 +16,12 @@ behind it, until a client knocks: a few connection attempts to the right closed
 ports, in the right order. The kernel does all of it; no daemon stays behind.
 
 Knocking hides a service. It is no substitute for the service's own
-authentication: whoever watches the network can repeat a knock.`
+authentication: anyone who watches the network can repeat a knock.`
 	sayNoVersion = "development build"
 
 	flagFile    = "the policy `FILE`; - is standard input"
-	flagJSON    = "answer with JSON, for programs"
-	flagHelp    = "say more"
+	flagJSON    = "print JSON, for programs"
+	flagHelp    = "show this help"
 	flagVersion = "print the version"
 )
 
@@ -32,8 +32,8 @@ func unknownVerb(verb string, similar []string) error {
 	return fmt.Errorf("unknown verb %q", verb)
 }
 
-// wrongFlag is about a flag's value. Of numbers the standard library says more than
-// anybody wants to know.
+// wrongFlag is about a flag's value. The standard library's errors about numbers
+// name its own functions, so only their cause is kept.
 func wrongFlag(flag, value string, err error) error {
 	if number, ok := errors.AsType[*strconv.NumError](err); ok {
 		err = number.Err
@@ -43,7 +43,7 @@ func wrongFlag(flag, value string, err error) error {
 
 func surplus(arg string) error { return fmt.Errorf("unexpected argument %q", arg) }
 
-func wrongPlace(flag, verb string) error { return fmt.Errorf("%s has no use for %s", verb, flag) }
+func wrongPlace(flag, verb string) error { return fmt.Errorf("%s does not take %s", verb, flag) }
 
 // unsupportedHere explains that a verb takes a Linux kernel.
 func unsupportedHere(verb string) *ui.Failure {

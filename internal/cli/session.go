@@ -59,7 +59,7 @@ func (s *session) policy() (*policy.Policy, error) {
 	return policy.Parse(name, text)
 }
 
-// services names what a door opens.
+// services returns the names of what a door opens.
 func services(m *automaton.Machine, d *automaton.Door) []string {
 	var names []string
 	for _, i := range d.Services {

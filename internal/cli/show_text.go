@@ -10,31 +10,31 @@ import (
 
 const (
 	shortShow = "print the policy as rules, as a client's script or as ports to forward"
-	longShow  = `Prints the policy in another form. It needs no privilege, and gives the same on
+	longShow  = `Prints the policy in another form. It needs no privilege, and prints the same on
 every host.
 
   nft                the rules that "postern up" loads, for the program nft
-  iptables-save      rules for iptables-restore, and for tables with no others:
-  ip6tables-save     where the policy has the habits of the well-known port
-                     knocking how-to, the how-to's own
+  iptables-save      rules for iptables-restore, on a host without others;
+  ip6tables-save     of a policy that does what the well-known port knocking
+                     how-to does, they are the how-to's own rules
   iptables-script    the same as commands
   ip6tables-script
-  client-sh          a script for those who are to come in: it knocks, and runs
-  client-ps1         ssh. For a POSIX shell, and for PowerShell. It holds the
-                     knocks: give it to nobody else
-  ports              which ports a home router must forward`
+  client-sh          a client's script, for a POSIX shell or for PowerShell: it
+  client-ps1         knocks, then runs ssh. It contains the knocks, so keep it
+                     secret
+  ports              the ports that a home router must forward`
 	exampleShow = `  postern show -f policy.yaml | less
   postern show --comments=false > postern.nft
   postern show --format iptables-save > rules.v4
   postern show --format client-sh --door ssh > knock.sh`
-	flagComments = "explain every part of the rules"
+	flagComments = "explain the rules in comments"
 	flagDoor     = "the `DOOR` that a client script opens; needed where the policy has several"
 )
 
 func flagFormat(names []string) string { return "the `FORMAT`: " + strings.Join(names, ", ") }
 
 func unknownFormat(format string, forms []form) error {
-	return fmt.Errorf("unknown format %q: there are %s", format, strings.Join(namesOf(forms), ", "))
+	return fmt.Errorf("unknown format %q; the formats are %s", format, strings.Join(namesOf(forms), ", "))
 }
 
 func namesOf(forms []form) []string {
@@ -45,18 +45,18 @@ func namesOf(forms []form) []string {
 	return names
 }
 
-// notMade says that a form cannot be made on this system.
+// notMade explains that this system cannot print a format.
 func notMade(format string, forms []form) *ui.Failure {
 	made := slices.DeleteFunc(slices.Clone(forms), func(f form) bool { return !f.made() })
 	return &ui.Failure{
-		Code: ui.CodeUnsupported, Message: fmt.Sprintf("rules for %s are made on 64-bit Linux only", format),
-		Hints: []string{"--format makes other forms here: " + strings.Join(namesOf(made), ", ")},
+		Code: ui.CodeUnsupported, Message: fmt.Sprintf("rules for %s can be printed on 64-bit Linux only", format),
+		Hints: []string{"these formats work here: " + strings.Join(namesOf(made), ", ")},
 	}
 }
 
 // whichDoor asks for one of several doors.
 func whichDoor(name string, all []string) *ui.Failure {
-	f := &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("there is no door %q", name), Hints: []string{"the policy has " + ui.List(all)}}
+	f := &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("the policy has no door %q", name), Hints: []string{"its doors: " + ui.List(all)}}
 	if name == "" {
 		f.Message, f.Hints = "the policy has several doors", []string{"name one with --door: " + strings.Join(all, ", ")}
 	}

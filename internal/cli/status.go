@@ -38,15 +38,15 @@ func (s *session) statusCommand() *cobra.Command {
 }
 
 // mostRows is how many sources a screen shows: under a flood there may be a
-// million that are part-way.
+// million that are knocking.
 const mostRows = 20
 
-// state is the answer of status to programs. It holds everything that was read.
+// state is the answer of status to programs: all that was read.
 type state struct {
 	Loaded   bool            `json:"loaded"`
 	Backend  string          `json:"backend"`
 	RuleSet  string          `json:"rule_set,omitempty"`
-	Altered  bool            `json:"altered"` // somebody else has changed it since
+	Altered  bool            `json:"altered"` // another program has modified it since
 	File     string          `json:"file"`
 	Current  *bool           `json:"current"` // whether the rules are those of the file; null if there is no such policy
 	Partial  bool            `json:"partial"` // the kernel holds more progress or grants than were read
@@ -122,8 +122,8 @@ func (s *session) status(most int) error {
 	return err
 }
 
-// describe puts names to what the kernel runs; m is nil where no policy tells
-// them.
+// describe returns what the kernel runs, with names from m, which is nil if there is
+// no policy.
 func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Machine) state {
 	st := state{
 		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
@@ -162,7 +162,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 	return st
 }
 
-// namedState says which doors a state leads to.
+// namedState returns the doors that a state leads to.
 func namedState(id automaton.StateID, m *automaton.Machine) stateProgress {
 	row := stateProgress{State: idText(uint32(id)), Doors: []stateDoor{}}
 	if m == nil || m.State(id) == nil {
@@ -185,8 +185,8 @@ func begins(sequence, path []policy.Port) bool {
 // idText is an id as nft lists it.
 func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 
-// statusText is the status for a person: at most so many rows of each kind, or
-// all for 0.
+// statusText returns the status for a person: at most so many rows of each kind, or
+// all of them if most is 0.
 func (s *session) statusText(st state, most int) string {
 	var b strings.Builder
 	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
@@ -236,7 +236,7 @@ func (s *session) statusText(st state, most int) string {
 	return b.String()
 }
 
-// text tells how far a source is: "ssh 2/3, web 2/4".
+// text returns how far a source is: "ssh 2/3, web 2/4".
 func (p *stateProgress) text() string {
 	if len(p.Doors) == 0 {
 		return p.State

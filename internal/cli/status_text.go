@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	shortStatus = "show what is loaded, who knocks, who may enter"
-	longStatus  = `Shows whether the kernel runs the policy, which sources are part-way through a
-knock, which hold a grant and for how long, and what was counted. It ends with
-exit code 1 if somebody else has changed the loaded rules: what they hide may
-be open then, and "postern up" mends it.`
+	shortStatus = "show what is loaded, knocks in progress and grants"
+	longStatus  = `Shows whether the kernel runs the policy, which sources are knocking, which have
+a grant and for how long, and the packet counters. The exit code is 1 if another
+program modified the loaded rules: the services that they hide may be open, and
+"postern up" repairs them.`
 	flagAll = "show every source, not the first 20"
 )
 
-const sayNobody = "nobody is part-way, and nobody holds a grant"
+const sayNobody = "no knocks in progress, no grants"
 
 var (
-	headProgress = []string{"PART-WAY", "DOOR", "TIME LEFT"}
-	headGrants   = []string{"MAY ENTER", "SERVICE", "TIME LEFT"}
-	headCounters = []string{"COUNTED", "PACKETS"}
+	headProgress = []string{"KNOCKING", "DOOR", "TIME LEFT"}
+	headGrants   = []string{"GRANTED", "SERVICE", "TIME LEFT"}
+	headCounters = []string{"COUNTER", "PACKETS"}
 )
 
 func loadedText(st state) string {
@@ -36,34 +36,34 @@ func loadedText(st state) string {
 	case !st.Loaded:
 		return "not loaded"
 	case st.Altered:
-		return fmt.Sprintf("changed since it was loaded%s, rule set %s", by, st.RuleSet)
+		return fmt.Sprintf("modified since it was loaded%s, rule set %s", by, st.RuleSet)
 	case st.Current == nil:
 		return fmt.Sprintf("loaded%s, rule set %s", by, st.RuleSet)
 	case *st.Current:
 		return fmt.Sprintf("loaded%s, rule set %s, as in %s", by, st.RuleSet, st.File)
 	}
-	return fmt.Sprintf("loaded%s, rule set %s; %s is another: postern up loads it", by, st.RuleSet, st.File)
+	return fmt.Sprintf("loaded%s, rule set %s; differs from %s; \"postern up\" would load that", by, st.RuleSet, st.File)
 }
 
-// altered says that the loaded rules are not what was applied. It is said after
-// the status, which is told as it is.
+// altered explains that the loaded rules are not those that were applied. It
+// follows the status.
 func altered() *ui.Failure {
 	return &ui.Failure{
 		Code:     ui.CodeFailed,
-		Message:  "somebody has changed the loaded rules: what they hide may be open",
-		Hints:    []string{"\"postern up\" mends it; see which program flushes or edits rules"},
+		Message:  "another program modified the loaded rules: the services they hide may be open",
+		Hints:    []string{"\"postern up\" repairs them; find out which program flushes or edits rules"},
 		Answered: true,
 	}
 }
 
 func namesUnknown(file string, err error) ui.Remark {
-	r := ui.Remark{Message: fmt.Sprintf("no names for doors and services: %q is no valid policy", file)}
+	r := ui.Remark{Message: fmt.Sprintf("doors and services have no names here: %q is not a valid policy", file)}
 	var f *ui.Failure
 	if errors.As(err, &f) {
-		r.Message = "no names for doors and services: " + f.Message
+		r.Message = "doors and services have no names here: " + f.Message
 		return r
 	}
-	r.Hints = []string{fmt.Sprintf("\"postern check -f %s\" says what is wrong", file)}
+	r.Hints = []string{fmt.Sprintf("\"postern check -f %s\" shows what is wrong", file)}
 	return r
 }
 
@@ -84,10 +84,10 @@ func leftText(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// counterText tells what a counter counts.
+// counterText returns what a counter counts.
 func counterText(name string) string {
 	if name == "covered" {
-		return "packets covered"
+		return "packets blocked"
 	}
 	if door, ok := strings.CutPrefix(name, "door_"); ok {
 		return "knocks completed at door " + door

@@ -29,28 +29,28 @@ const (
 	CodeInterrupted = 130
 )
 
-// A Failure is why a verb did not do its work, as a person is told. It is an
-// error, so that a verb which knows its words best returns one itself.
+// A Failure is why a verb did not do its work, in the words for a person. It is an
+// error: a verb that knows these words best returns one.
 type Failure struct {
 	Code        int                 `json:"code"`
 	Message     string              `json:"message"`
 	Hints       []string            `json:"hints,omitempty"`
 	Diagnostics []policy.Diagnostic `json:"diagnostics,omitempty"`
 
-	// Of an opening: how many rounds it took, and how long.
+	// Of a door that did not open: the number of tries, and the time they took.
 	Tries        int   `json:"tries,omitempty"`
 	Milliseconds int64 `json:"milliseconds,omitempty"`
 
-	Gist     string `json:"-"` // the message without its numbers, where it has any
-	Quiet    bool   `json:"-"` // everything has been said to a person
-	Answered bool   `json:"-"` // and to a program
+	Gist     string `json:"-"` // the message without numbers, if it has any
+	Quiet    bool   `json:"-"` // a person has read all of it already
+	Answered bool   `json:"-"` // and so has a program
 	Err      error  `json:"-"`
 }
 
 func (f *Failure) Error() string { return f.Message }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// A UsageError is a command line that cannot be understood.
+// A UsageError is a command line that is wrong.
 type UsageError struct {
 	Err   error
 	Cmd   *cobra.Command
@@ -59,7 +59,7 @@ type UsageError struct {
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 
-// Explain makes any error a failure.
+// Explain returns any error as a failure, with its exit code and hints.
 func Explain(err error) *Failure {
 	var (
 		f           *Failure
@@ -111,7 +111,7 @@ func Interrupted() *Failure {
 	return &Failure{Code: CodeInterrupted, Message: SayInterrupted}
 }
 
-// Bug explains a panic, with the place in our code where it came from.
+// Bug returns a panic as a failure, with the place in our code that it came from.
 func Bug(value any) *Failure {
 	place := "?"
 	pcs := make([]uintptr, 64)

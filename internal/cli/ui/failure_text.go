@@ -14,8 +14,8 @@ const (
 	sayNoVerb      = "no verb given"
 	SayInterrupted = "interrupted"
 	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
-	hintBusy       = "try again; if it stays so, see which other program keeps changing the firewall"
-	hintLeftover   = "run the same command again: what they hide stays hidden until then"
+	hintBusy       = "try again; if that does not help, find out which program keeps changing the firewall"
+	hintLeftover   = "run the same command again; until then the services that they hide stay hidden"
 	hintBug        = "no rules were left half done; please report it, with the policy if you can"
 )
 
@@ -27,9 +27,9 @@ func sayInvalid(e *policy.InvalidError) string {
 	n := len(e.Diagnostics) + e.More
 	file := e.Diagnostics[0].File
 	if e.More > 0 {
-		return fmt.Sprintf("%q is no valid %s: %d mistakes, the first %d of them above", file, e.Kind, n, len(e.Diagnostics))
+		return fmt.Sprintf("%q is not a valid %s: %d mistakes, the first %d of them above", file, e.Kind, n, len(e.Diagnostics))
 	}
-	return fmt.Sprintf("%q is no valid %s: %s", file, e.Kind, Count(n, "mistake"))
+	return fmt.Sprintf("%q is not a valid %s: %s", file, e.Kind, Count(n, "mistake"))
 }
 
 func sayBeyond(e *firewall.InexpressibleError) string {
@@ -37,16 +37,16 @@ func sayBeyond(e *firewall.InexpressibleError) string {
 }
 
 func sayUnavailable(e *lab.UnavailableError) string {
-	return "this needs network namespaces, and there are none here: " + e.Reason
+	return "this needs network namespaces, which are not available here: " + e.Reason
 }
 
 func seeHelp(command string) string { return fmt.Sprintf("see %q", command+" --help") }
 
-// anyFamily is what to do where a host has no address of the family asked for.
+// anyFamily returns what to do if a host has no address of a family.
 func anyFamily(e *knocker.FamilyError) []string {
 	digit := map[knocker.Family]string{knocker.IPv4: "4", knocker.IPv6: "6"}[e.Family]
 	if digit == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("leave out -%s, or \"family: %s\" in the hosts file, to come by any address", digit, digit)}
+	return []string{fmt.Sprintf("leave out -%s, or \"family: %s\" in the hosts file, to use any address", digit, digit)}
 }

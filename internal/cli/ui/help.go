@@ -11,8 +11,9 @@ import (
 	"postern/internal/paragraph"
 )
 
-// Help writes what a verb does and how it is called. (Cobra's own way, by a
-// template, would double the size of the program.)
+// Help writes what a verb does and how to call it. Cobra's own way uses templates,
+// with which the linker cannot leave out unused methods: the program would be twice
+// as large.
 func Help(cmd *cobra.Command, w io.Writer) {
 	var b strings.Builder
 	text := cmd.Long
@@ -34,8 +35,8 @@ func Help(cmd *cobra.Command, w io.Writer) {
 	io.WriteString(w, b.String())
 }
 
-// set fits the paragraphs of a text to the screen. One with an indented line, which is
-// a list or an example, is as it should be.
+// set wraps the paragraphs of a text to the screen. One with an indented line is a
+// list or an example, and stays as it is.
 func set(text string) string {
 	all := strings.Split(strings.TrimSpace(text), "\n\n")
 	for i, p := range all {
@@ -60,7 +61,7 @@ func usageLine(cmd *cobra.Command) string {
 	return line + " [flags]"
 }
 
-// flags gives the flags of a command, its own before those that others have.
+// flags returns the flags of a command, its own before the shared ones.
 func flags(cmd *cobra.Command) [][2]string {
 	var all [][2]string
 	add := func(f *pflag.Flag) {
@@ -110,16 +111,18 @@ func columns(b *strings.Builder, heading string, rows [][2]string) {
 	}
 }
 
-// Screen is how wide a terminal is at least.
+// Screen is the width of the narrowest terminal, less one column.
 const Screen = 79
 
-// Without marks a verb that has no use for a flag that the others share.
+// Without marks a verb that does not take a shared flag.
 const Without = "without "
 
+// WithoutPolicy marks a verb that reads no policy.
 func WithoutPolicy(cmd *cobra.Command) {
 	cmd.Annotations = map[string]string{Without + "file": "yes"}
 }
 
+// WithoutAny marks a verb that takes neither --file nor --json.
 func WithoutAny(cmd *cobra.Command) {
 	cmd.Annotations = map[string]string{Without + "file": "yes", Without + "json": "yes"}
 }

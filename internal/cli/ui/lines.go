@@ -12,13 +12,13 @@ func (v *Voice) Line(w io.Writer, value any) {
 	e.Encode(value)
 }
 
-// troubleLine is a failure in lines of JSON.
-type troubleLine struct {
+// failureLine is a failure as a line of JSON.
+type failureLine struct {
 	Error *Failure `json:"error"`
 }
 
-// AnswerLines does a verb whose answers to programs are lines of JSON: so is the last one,
-// if it fails.
+// AnswerLines runs a verb that answers a program with lines of JSON. If the verb
+// fails, the failure is the last line.
 func (v *Voice) AnswerLines(w io.Writer, do func() error) error {
 	err := do()
 	if err == nil || !v.JSON {
@@ -26,7 +26,7 @@ func (v *Voice) AnswerLines(w io.Writer, do func() error) error {
 	}
 	f := Explain(err)
 	if !f.Answered {
-		v.Line(w, troubleLine{f})
+		v.Line(w, failureLine{f})
 		f.Answered = true
 	}
 	return f

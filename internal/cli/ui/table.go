@@ -6,10 +6,10 @@ import (
 	"postern/internal/paragraph"
 )
 
-// A Table is rows of columns that line up, under a heading.
+// A Table is a heading and rows, whose columns line up.
 type Table [][]string
 
-// Write writes the table; the heading is faint where there is colour.
+// Write writes the table. The heading is faint on a terminal that shows colours.
 func (t Table) Write(w *strings.Builder, tty bool) {
 	for n, line := range paragraph.Columns(t) {
 		if n == 0 {

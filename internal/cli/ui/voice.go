@@ -1,20 +1,18 @@
 package ui
 
-// This file holds the voice, and those named *_text.go what it says: what a person
-// reads comes from there, and from nowhere else in this package. (Diagnostics and
-// errors of the packages below bring their own.)
+// The rules for everything that a person reads:
 //
-//   - Standard output is data, and nothing else: what was asked for, as a table or
-//     as JSON.
-//   - Everything else is talk and goes to standard error: lower-case, a line at a
-//     time, each beginning with "postern:", without a final period.
-//   - "error:" says what went wrong, "warning:" what may, "hint:" what to do about
-//     it; "note:" says what is right and good to know. What the user wrote is quoted.
-//   - What is about a line of the policy is shown as compilers do it, beginning with
-//     file:line:column, so that editors find the place.
-//   - With --json there is no talk: what would be said is in the answer.
-//   - Colour helps on a terminal and says nothing by itself. NO_COLOR turns it off.
-//   - We never say that knocking makes a service safe. It hides it.
+//   - Standard output is data and nothing else: what the user asked for, as a table
+//     or as JSON.
+//   - Messages go to standard error, one a line: "postern:" first, lower-case, no
+//     final period.
+//   - "error:" is what went wrong, "warning:" what may go wrong, "hint:" what to do
+//     about it, "note:" what is fine and good to know. What the user wrote is quoted.
+//   - A message about a line of the policy begins with file:line:column, as a
+//     compiler's does, so that editors find the place.
+//   - With --json there are no messages: they are in the answer.
+//   - Colour helps on a terminal, and no meaning depends on it. NO_COLOR turns it off.
+//   - No text says that knocking makes a service safe. It hides the service.
 
 import (
 	"encoding/json"
@@ -28,16 +26,16 @@ import (
 	"postern/internal/policy"
 )
 
-// A Voice speaks to the person, or the program, that runs us.
+// A Voice writes messages and answers, for a person or for a program.
 type Voice struct {
 	Out, Err io.Writer
-	OutTTY   bool // may be coloured
-	ErrTTY   bool
-	JSON     bool
-	Remarks  []Remark // the warnings so far
+	OutTTY   bool     // Out is a terminal that shows colours
+	ErrTTY   bool     // and so is Err
+	JSON     bool     // a program reads the answer
+	Remarks  []Remark // the warnings and notes so far
 }
 
-// A Remark is a warning, or a note of what is as it should be.
+// A Remark is a warning or a note.
 type Remark struct {
 	Message string   `json:"message"`
 	Note    bool     `json:"note,omitempty"`
@@ -46,14 +44,16 @@ type Remark struct {
 	Line    int      `json:"line,omitempty"`
 	Column  int      `json:"column,omitempty"`
 
-	text string // a diagnostic's, which shows the line
+	text string // of a diagnostic: it shows the line of the file
 }
 
+// NewVoice returns a voice that writes to files.
 func NewVoice(out, err *os.File) Voice {
 	return Voice{Remarks: []Remark{}, Out: out, Err: err, OutTTY: TakesColour(out), ErrTTY: TakesColour(err)}
 }
 
-// TakesColour tells whether a file is a terminal that may be written to in colour.
+// TakesColour reports whether a file is a terminal that shows colours, and the user
+// wants them.
 func TakesColour(f *os.File) bool {
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
@@ -61,12 +61,12 @@ func TakesColour(f *os.File) bool {
 	return takesColours(f)
 }
 
-// IsTerminal tells whether a file is a terminal.
+// IsTerminal reports whether a file is a terminal.
 func IsTerminal(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd()))
 }
 
-// The colours, as terminals take them.
+// The colours, as ANSI escape sequences.
 const (
 	plain  = "\x1b[0m"
 	Bold   = "\x1b[1m"
@@ -77,7 +77,7 @@ const (
 	WhiteOnBlack = "\x1b[97;40m"
 )
 
-// Colour puts text into a colour where the terminal has any.
+// Colour returns text in a colour if the terminal shows colours.
 func Colour(tty bool, how, text string) string {
 	if !tty {
 		return text
@@ -85,16 +85,17 @@ func Colour(tty bool, how, text string) string {
 	return how + text + plain
 }
 
-// Say talks.
+// Say writes a message.
 func (v *Voice) Say(format string, args ...any) {
 	if !v.JSON {
 		fmt.Fprintf(v.Err, "postern: "+format+"\n", args...)
 	}
 }
 
+// Hint writes a hint.
 func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:"), text) }
 
-// Warn gives remarks: at once to a person, with the answer to a program.
+// Warn writes remarks at once for a person, and with the answer for a program.
 func (v *Voice) Warn(remarks ...Remark) {
 	v.Remarks = append(v.Remarks, remarks...)
 	if v.JSON {
@@ -116,7 +117,7 @@ func (v *Voice) Warn(remarks ...Remark) {
 	}
 }
 
-// AboutLine makes a remark of a diagnostic.
+// AboutLine returns a diagnostic as a remark.
 func AboutLine(d policy.Diagnostic) Remark {
 	r := Remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column}
 	if d.Hint != "" {
@@ -127,7 +128,7 @@ func AboutLine(d policy.Diagnostic) Remark {
 	return r
 }
 
-// Fail says what went wrong, and gives the exit code.
+// Fail writes what went wrong, and returns the exit code.
 func (v *Voice) Fail(f *Failure) int {
 	if v.JSON && !f.Answered {
 		v.Answer(struct {
@@ -156,7 +157,7 @@ func (v *Voice) Answer(value any) error {
 	return e.Encode(value)
 }
 
-// Count is a number of things: "1 door", "2 doors".
+// Count returns a number of things: "1 door", "2 doors".
 func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -164,7 +165,7 @@ func Count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// List is "a", "a and b", "a, b and c"; of many, the first few.
+// List returns "a", "a and b" or "a, b and c"; of many, the first eight.
 func List(all []string) string {
 	const most = 8
 	if len(all) > most {
