@@ -14,6 +14,7 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/preflight"
 )
 
 func (s *session) checkCommand() *cobra.Command {
@@ -33,23 +34,20 @@ func (s *session) checkCommand() *cobra.Command {
 			case scan.CPUs < 1:
 				return &ui.UsageError{Err: errors.New(sayBadCPUs), Cmd: cmd}
 			}
-			look := lookHere
-			if !here {
-				look = lookNowhere
-			}
 			b, err := s.named(*backend, cmd)
 			if err != nil {
 				return err
 			}
-			if b == nil {
-				b = backends.Look(s.backends).InUse()
+			at := lookNowhere
+			if here {
+				at = lookHere
 			}
-			return s.check(b, scan, look)
+			return s.check(b, scan, at)
 		},
 	}
 	cmd.Flags().Float64Var(&scan.Rate, "rate", 10_000, flagRate)
 	cmd.Flags().IntVar(&scan.CPUs, "cpus", runtime.NumCPU(), flagCPUs)
-	cmd.Flags().BoolVar(&here, "here", looksAround, flagHere)
+	cmd.Flags().BoolVar(&here, "here", backends.Load, flagHere)
 	backend = s.backendFlag(cmd)
 	return cmd
 }
@@ -72,7 +70,7 @@ type checked struct {
 	Warnings []ui.Remark   `json:"warnings"`
 }
 
-// A checkedDoor tells after how many probes each scan opens a door: null if it
+// A checkedDoor says after how many probes each scan opens a door: null if it
 // never does.
 type checkedDoor struct {
 	Name       string   `json:"name"`
@@ -83,7 +81,15 @@ type checkedDoor struct {
 	Random     *float64 `json:"random"` // on average
 }
 
+// check looks at the policy as the backend will run it; nil is the one in use.
 func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error {
+	var survey backends.Survey
+	if at == lookHere || b == nil {
+		survey = backends.Look(s.backends)
+	}
+	if b == nil {
+		b = survey.InUse()
+	}
 	m, err := s.machine(b)
 	if err != nil {
 		return err
@@ -95,17 +101,16 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 		}
 		s.sayScan(answer)
 	}
-	for _, d := range m.Lint() {
-		s.Warn(ui.AboutLine(d))
-	}
+	found := preflight.Policy(m)
 	if at == lookHere {
-		s.lookAround(m, b)
+		found = preflight.Look(m, b, survey)
 	}
+	s.report(found, refuseRisk)
 	answer.Warnings = s.Remarks
 	if s.JSON {
 		return s.Answer(answer)
 	}
-	s.sayValid(len(s.Remarks))
+	s.sayValid(found)
 	return nil
 }
 
@@ -133,7 +138,7 @@ func scanned(m *automaton.Machine, scan automaton.Scan) []checkedDoor {
 	return doors
 }
 
-// checkedText says what scans do.
+// checkedText is the table of what scans do.
 func (s *session) checkedText(c checked) string {
 	t := ui.Table{headCheck}
 	for _, d := range c.Doors {

@@ -6,18 +6,21 @@ import (
 	"strings"
 
 	"postern/internal/cli/ui"
+	"postern/internal/preflight"
 )
 
 const (
 	shortCheck = "find mistakes in the policy, and what scans do to it"
 	longCheck  = `Says what is wrong with the policy. If nothing is: for each door, whether a scan
 of all ports in order would open it, and how many random probes it takes on
-average. Then what is likely a mistake, in the policy or on this host.`
+average. Then what may go wrong with the policy, and with this host: on an error
+"postern up" refuses to load it, a warning is likely a mistake, and a note is
+good to know. Only root can read all of it.`
 	exampleCheck = `  postern check -f policy.yaml
   postern check --rate 100000 --here=false`
-	flagRate = "take a scan to send `N` probes a second"
-	flagCPUs = "take a host to judge `N` packets at the same moment"
-	flagHere = "look at this host as well: who listens, what is forwarded"
+	flagRate = "assume that a scan sends `N` probes a second"
+	flagCPUs = "assume `N` CPUs, which judge packets at the same moment"
+	flagHere = "look at this host as well: who listens, other rules, interfaces"
 )
 
 var headCheck = []string{"DOOR", "KNOCKS", "ASCENDING SCAN", "DESCENDING SCAN", "RANDOM PROBES, ON AVERAGE"}
@@ -28,19 +31,43 @@ const (
 )
 
 func (s *session) sayScan(c checked) {
-	s.Say("a scan sends %s probes a second, and %d may be judged at once",
-		strconv.FormatFloat(c.Rate, 'f', -1, 64), c.CPUs)
+	s.Say("assuming %s probes/s and %s", thousands(c.Rate), ui.Count(c.CPUs, "CPU"))
 }
 
-func (s *session) sayValid(warnings int) {
-	if warnings == 0 {
+// thousands is a number as people read it: "10,000".
+func thousands(n float64) string {
+	text := strconv.FormatFloat(n, 'f', -1, 64)
+	whole, rest, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if rest != "" {
+		whole += "." + rest
+	}
+	return whole
+}
+
+// sayValid ends a check. The policy is valid whatever was found.
+func (s *session) sayValid(found []preflight.Finding) {
+	count := map[preflight.Severity]int{}
+	for _, f := range found {
+		count[f.Severity]++
+	}
+	var with []string
+	if n := count[preflight.Error]; n > 0 {
+		with = append(with, ui.Count(n, "error")+" for which \"postern up\" refuses it")
+	}
+	if n := count[preflight.Warning]; n > 0 {
+		with = append(with, ui.Count(n, "warning"))
+	}
+	if len(with) == 0 {
 		s.Say("the policy is valid")
 		return
 	}
-	s.Say("the policy is valid, with %s", ui.Count(warnings, "warning"))
+	s.Say("the policy is valid, with %s", strings.Join(with, " and "))
 }
 
-// opensText tells when a scan in order opens a door.
+// opensText says when a scan in order opens a door.
 func opensText(probes *float64) string {
 	if probes == nil {
 		return "stays shut"
@@ -48,7 +75,7 @@ func opensText(probes *float64) string {
 	return fmt.Sprintf("OPENS after %.0f", *probes)
 }
 
-// averageText tells how long a random scan takes.
+// averageText says how long a random scan takes.
 func averageText(probes *float64, rate float64) string {
 	if probes == nil {
 		return "never opens"

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -60,6 +64,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata",
 		Setup: onServer,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"agree":   agree,
 			"exits":   exits,
 			"client":  onClient,
 			"connect": connect,
@@ -127,6 +132,40 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want := args[0]; strconv.Itoa(got) != want {
 		ts.Fatalf("exits with %d, want %s", got, want)
+	}
+}
+
+// agree runs check and up with the same arguments, and expects the same findings
+// from both: agree 'warning: two knocks' -f policy.yaml expects one like that among
+// them, and that up refuses the policy if one is an error.
+func agree(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: agree 'severity: regexp' args...")
+	}
+	findings := func(verb string) (all []ui.Remark, failed bool) {
+		failed = ts.Exec("postern", slices.Concat([]string{verb, "--json"}, args[1:])...) != nil
+		var answer struct{ Warnings []ui.Remark }
+		if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &answer); err != nil {
+			ts.Fatalf("%s: %v", verb, err)
+		}
+		return answer.Warnings, failed
+	}
+	checked, invalid := findings("check")
+	loaded, refused := findings("up")
+	if !reflect.DeepEqual(checked, loaded) {
+		ts.Fatalf("check and up disagree:\n%+v\n%+v", checked, loaded)
+	}
+	want := regexp.MustCompile("^" + args[0])
+	var found, isError bool
+	for _, r := range checked {
+		found = found || want.MatchString(r.Severity+": "+r.Message)
+		isError = isError || r.Severity == "error"
+	}
+	if !found {
+		ts.Fatalf("nothing like %q in %+v", want, checked)
+	}
+	if invalid || refused != isError {
+		ts.Fatalf("check failed: %v; up failed: %v; an error among the findings: %v", invalid, refused, isError)
 	}
 }
 

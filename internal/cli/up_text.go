@@ -1,21 +1,69 @@
 package cli
 
+import (
+	"fmt"
+
+	"postern/internal/cli/ui"
+)
+
 const (
 	shortUp = "load the policy into the kernel"
 	longUp  = `Compiles the policy and has the kernel run it, in place of the one it may be
-running. Open connections, grants and knocks under way go on. Nothing changes
-if anything fails.
+running. Open connections, grants and knocks in progress go on. If anything
+fails, nothing changes.
 
-It warns of other rules on this host that get in the way of a door, or by which a
-hidden port shows. If you came in over SSH, and the policy would keep your
-address out of that port, it wants --yes. So it does if an interface of the
-policy is a port of another one (of a bridge, say), by whose name the packets
-come in.
+It says what "postern check" says about the policy and this host. On an error it
+loads nothing until you repeat it with --yes: if you are logged in over SSH and
+the policy would block new logins from your address; if an interface of the
+policy is a port of another one (of a bridge, say), so that nothing would be
+hidden there; if a door leads to another host, and this one does not forward.
 
-The rules are those of nftables. For a kernel or an administrator with iptables
+The rules are nftables rules. For a kernel or an administrator with iptables
 alone there is --backend iptables: see "postern show --format iptables-save", and
 docs/limits.md for what it does less well.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
-	flagYes = "go on even if the policy keeps you out of the port you came in by, or hides nothing on an interface"
+	flagYes = "load the policy in spite of errors that \"postern check\" finds"
 )
+
+// notLoaded refuses a policy because of errors that were said before.
+func notLoaded(errors int) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("the policy is not loaded because of %s; nothing has changed", ui.Count(errors, "error")),
+		Hints:   []string{"to load it all the same, repeat with --yes"},
+	}
+}
+
+const sayRemember = "knocking hides a service; its own log-in must still be safe"
+
+func (s *session) sayLoaded(l loaded) {
+	switch l.Replaced {
+	case "same":
+		s.Say("%s rule set %s, which was there already", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
+		return
+	case "altered":
+		s.Say("%s rule set %s, which somebody had changed; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "repaired"), l.RuleSet)
+		return
+	case "other":
+		s.Say("%s rule set %s in place of another; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
+	default:
+		s.Say("%s rule set %s", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
+	}
+	if l.With != "" {
+		s.Say("the rules are those of %s", l.With)
+	}
+	for _, name := range l.TakenOut {
+		s.Say("the rules of the %s backend, which held until now, are removed", name)
+	}
+	for i, d := range l.Doors {
+		if i == mostRows && len(l.Doors) > mostRows+1 {
+			s.Say("and %d more doors", len(l.Doors)-i)
+			break
+		}
+		s.Say("door %s hides %s", d.Name, ui.List(d.Services))
+	}
+	if l.Replaced == "nothing" {
+		s.Say(sayRemember)
+	}
+}

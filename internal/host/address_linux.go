@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Interface tells whether an address is one of this network namespace's own, and
+// Interface reports whether an address is one of this network namespace's own, and
 // which interface has it: "" where none has, as under a local route to a whole
-// network. If the kernel does not say, the address is taken to be here.
+// network. If the kernel does not say, the address is assumed to be here.
 func Interface(address netip.Addr) (name string, here bool) {
 	all, err := net.Interfaces()
 	if err != nil {

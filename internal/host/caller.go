@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// A Session is the remote log-in that the caller came in by.
+// A Session is the remote log-in that the caller works in.
 type Session struct {
 	From netip.Addr     // the caller's own address
 	To   netip.AddrPort // of this host
 }
 
-// maxAncestors is more than anybody nests shells.
+// maxAncestors is more shells than anyone nests.
 const maxAncestors = 64
 
 // Caller finds the SSH session that a process was started in. sshd leaves it in
@@ -64,7 +64,7 @@ func parseSession(text string) (s Session, err error) {
 	return s, nil
 }
 
-// parent gives a process's parent; 0 if it cannot be told.
+// parent returns a process's parent; 0 if it is not known.
 func parent(proc string, pid int) int {
 	status, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status"))
 	if err != nil {

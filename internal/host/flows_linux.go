@@ -25,7 +25,7 @@ const (
 // Flows are those of one moment.
 type Flows map[Flow]Stage
 
-// Without gives the flows that are not among others.
+// Without returns the flows that are not among others.
 func (f Flows) Without(others Flows) Flows {
 	rest := maps.Clone(f)
 	for flow := range others {

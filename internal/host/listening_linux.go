@@ -1,6 +1,3 @@
-// Package host asks the machine that it runs on for what a policy has to do with:
-// which ports programs listen on, whether it forwards packets, from where the
-// caller came in. It changes nothing and needs no privilege.
 package host
 
 import (
@@ -17,7 +14,7 @@ import (
 	"postern/internal/policy"
 )
 
-// Listening gives the TCP and UDP ports that programs of this network namespace
+// Listening returns the TCP and UDP ports that programs of this network namespace
 // listen on for others, sorted. For UDP, which has no listening, these are bound
 // sockets without a peer; those on a port that the kernel picked for a client are
 // left out.
@@ -58,7 +55,7 @@ func Listening() ([]policy.Port, error) {
 	return ports, nil
 }
 
-// picked gives the range of ports that the kernel picks for clients.
+// picked returns the range of ports that the kernel picks for clients.
 func picked() (first, last uint16) {
 	first, last = 32768, 60999 // as Linux has them
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
@@ -67,14 +64,8 @@ func picked() (first, last uint16) {
 	return first, last
 }
 
-// A Setting is one of the kernel's, as sysctl(8) names it.
-type Setting struct {
-	Name  string
-	Value string // what it must be
-}
-
-// Forwarding gives the setting that must be changed for this host to forward
-// packets of a family; ok tells that none need be.
+// Forwarding returns the setting that must be changed for this host to forward
+// packets of an address's family; ok is true if none need be.
 func Forwarding(to netip.Addr) (missing Setting, ok bool) {
 	missing = Setting{"net.ipv4.ip_forward", "1"}
 	if to.Is6() {

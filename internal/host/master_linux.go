@@ -6,10 +6,10 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Masters tells, for each interface of this network namespace that is a port of
-// another one (a bridge, a bond, a VRF), the name that its packets come in by: its
-// master's, or that one's own. It is "" where the master tells nothing of that, as
-// Open vSwitch's does not.
+// Masters returns, for each interface of this network namespace that is a port of
+// another one (a bridge, a bond, a VRF), the name under which its packets arrive:
+// its master's, or the name of the master's master. It is "" where the master does
+// not show its packets at all, as in Open vSwitch.
 func Masters() (map[string]string, error) {
 	links, err := netlink.LinkList()
 	if err != nil {

@@ -9,16 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Receiver is a UDP socket that takes packets from any address: a server's, or a
-// tunnel's (WireGuard's are among the sockets that the kernel tells of).
-type Receiver struct {
-	Local     netip.AddrPort // the unspecified address: any of this host's
-	Interface string         // the only one that it takes packets from; "" for all
-}
-
-// Receiving gives the UDP sockets of this network namespace that others can send
+// Receiving returns the UDP sockets of this network namespace that others can send
 // to. Those of clients, which have one peer, are not among them; but the kernel
-// cannot tell a server on a port that it picked from a client that asks many.
+// cannot distinguish a server on a port that it picked from a client that asks many.
 func Receiving() ([]Receiver, error) {
 	var all []Receiver
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {

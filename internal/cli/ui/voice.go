@@ -19,11 +19,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"golang.org/x/term"
 
-	"postern/internal/policy"
+	"postern/internal/paragraph"
+	"postern/internal/preflight"
 )
 
 // A Voice writes messages and answers, for a person or for a program.
@@ -37,12 +37,16 @@ type Voice struct {
 
 // A Remark is a warning or a note.
 type Remark struct {
-	Message string   `json:"message"`
-	Note    bool     `json:"note,omitempty"`
-	Hints   []string `json:"hints,omitempty"`
-	File    string   `json:"file,omitempty"`
-	Line    int      `json:"line,omitempty"`
-	Column  int      `json:"column,omitempty"`
+	Message   string   `json:"message"`
+	Severity  string   `json:"severity"` // "note", "warning" or "error"; Warn fills it in
+	Note      bool     `json:"note,omitempty"`
+	Hints     []string `json:"hints,omitempty"`
+	File      string   `json:"file,omitempty"`
+	Line      int      `json:"line,omitempty"`
+	Column    int      `json:"column,omitempty"`
+	Table     string   `json:"table,omitempty"` // another rule set
+	Chain     string   `json:"chain,omitempty"`
+	Interface string   `json:"interface,omitempty"`
 
 	text string // of a diagnostic: it shows the line of the file
 }
@@ -97,34 +101,41 @@ func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:
 
 // Warn writes remarks at once for a person, and with the answer for a program.
 func (v *Voice) Warn(remarks ...Remark) {
-	v.Remarks = append(v.Remarks, remarks...)
-	if v.JSON {
-		return
-	}
 	for _, r := range remarks {
-		label := Colour(v.ErrTTY, yellow, "warning:")
-		if r.Note {
-			label = Colour(v.ErrTTY, faint, "note:")
+		if r.Severity == "" {
+			r.Severity = preflight.Warning.String()
+			if r.Note {
+				r.Severity = preflight.Note.String()
+			}
 		}
-		if r.text != "" {
+		v.Remarks = append(v.Remarks, r)
+		switch {
+		case v.JSON:
+			continue
+		case r.text != "":
 			fmt.Fprintln(v.Err, r.text)
 			continue
 		}
-		v.Say("%s %s", label, r.Message)
+		colour := map[string]string{preflight.Note.String(): faint, preflight.Warning.String(): yellow, preflight.Error.String(): red}[r.Severity]
+		v.Say("%s %s", Colour(v.ErrTTY, colour, r.Severity+":"), r.Message)
 		for _, h := range r.Hints {
 			v.Hint(h)
 		}
 	}
 }
 
-// AboutLine returns a diagnostic as a remark.
-func AboutLine(d policy.Diagnostic) Remark {
-	r := Remark{Message: d.Message, File: d.File, Line: d.Line, Column: d.Column}
-	if d.Hint != "" {
-		r.Hints = []string{d.Hint}
+// AboutFinding returns a finding as a remark.
+func AboutFinding(f preflight.Finding) Remark {
+	r := Remark{
+		Message: f.Message, Severity: f.Severity.String(), Note: f.Severity == preflight.Note, Hints: f.Hints,
+		Table: f.Where.Table, Chain: f.Where.Chain, Interface: f.Where.Interface,
 	}
-	d.Message = "warning: " + d.Message
-	r.text = d.String()
+	if at := f.Where.Line; at != nil {
+		r.File, r.Line, r.Column = at.File, at.Line, at.Column
+		line := *at
+		line.Message = r.Severity + ": " + line.Message
+		r.text = line.String()
+	}
 	return r
 }
 
@@ -132,8 +143,9 @@ func AboutLine(d policy.Diagnostic) Remark {
 func (v *Voice) Fail(f *Failure) int {
 	if v.JSON && !f.Answered {
 		v.Answer(struct {
-			Error *Failure `json:"error"`
-		}{f})
+			Error    *Failure `json:"error"`
+			Warnings []Remark `json:"warnings,omitempty"` // said before it failed
+		}{f, v.Remarks})
 		return f.Code
 	}
 	if v.JSON || f.Quiet {
@@ -166,13 +178,4 @@ func Count(n int, thing string) string {
 }
 
 // List returns "a", "a and b" or "a, b and c"; of many, the first eight.
-func List(all []string) string {
-	const most = 8
-	if len(all) > most {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)
-	}
-	if len(all) < 2 {
-		return strings.Join(all, "")
-	}
-	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
-}
+func List(all []string) string { return paragraph.List(all) }

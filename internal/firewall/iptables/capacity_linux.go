@@ -36,10 +36,7 @@ func (b Backend) Advise() ([]firewall.Advice, error) {
 	c, err := readCapacity(recentModule)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return []firewall.Advice{{
-			Message: fmt.Sprintf("only root can read how many senders xt_recent remembers at each knock: %d, unless it was changed", defaultSenders),
-			Hints:   []string{"run it as root to see"},
-		}}, nil
+		return nil, &firewall.PermissionError{Err: err}
 	case err != nil:
 		return nil, err
 	case c.senders >= enough:

@@ -231,7 +231,7 @@ func machine(t *testing.T) *automaton.Machine {
 }
 
 func text(o otherrules.Obstacle) string {
-	s := []string{"drops", "drops unread", "diverts", "may divert", "untracks"}[o.Kind]
+	s := []string{"drops", "drops unread", "accepts some", "diverts", "may divert", "untracks"}[o.Kind]
 	if o.Manager != "" {
 		s += " (" + o.Manager + ")"
 	}

@@ -10,7 +10,7 @@ import (
 
 // The policy hides TCP in both families, and UDP on an IPv4 address: the answers
 // are in this order.
-func TestIdle(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	const kernel4, kernel6, kernelUDP = "reset", "reset", "unreachable"
 	all := func(answers ...string) string { return strings.Join(answers, "; ") }
 	for _, test := range []struct {
@@ -87,7 +87,7 @@ func TestIdle(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, i := range rules.Idle(machine(t)) {
+				for _, i := range rules.Refusals(machine(t)) {
 					text := []string{"silence", "reset", "unreachable", "otherwise"}[i.Answer]
 					if i.Table != "" {
 						text += fmt.Sprintf(" by %s %s", i.Table, i.Chain)

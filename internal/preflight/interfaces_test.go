@@ -1,13 +1,11 @@
-//go:build !(386 || arm || mips || mipsle)
-
-package cli
+package preflight
 
 import (
 	"fmt"
 	"testing"
 )
 
-func TestPassedOver(t *testing.T) {
+func TestWrongInterface(t *testing.T) {
 	masters := map[string]string{"eth0": "br0", "eth1": "br0", "eth2": "bond0", "eth3": ""}
 	for _, test := range []struct {
 		interfaces []string
@@ -22,7 +20,7 @@ func TestPassedOver(t *testing.T) {
 		{[]string{"eth3"}, "eth3 of : [eth3]"},
 	} {
 		got := ""
-		if e := passedOver(test.interfaces, masters); e != nil {
+		if e := wrongInterface(test.interfaces, masters); e != nil {
 			got = fmt.Sprintf("%s of %s: %s", e.name, e.master, e.instead)
 		}
 		if got != test.want {

@@ -1,6 +1,4 @@
-//go:build !(386 || arm || mips || mipsle)
-
-package cli
+package preflight
 
 import (
 	"net/netip"
@@ -11,7 +9,7 @@ import (
 	"postern/internal/policy"
 )
 
-func TestShutsOut(t *testing.T) {
+func TestBlocks(t *testing.T) {
 	const doors = `
 doors:
   ssh: {service: tcp/22, knock: {sequence: [47011, 5120, 31877]}}
@@ -37,7 +35,7 @@ doors:
 		{"allowed elsewhere", "posture: closed\nallow: [{service: tcp/22, interface: eth1}]", "198.51.100.7", "192.0.2.1:22", "eth0", "tcp/22 by door ssh"},
 		{"not governed", "posture: closed\ninterfaces: [eth1]", "198.51.100.7", "192.0.2.1:22", "eth0", ""},
 		{"governed", "posture: closed\ninterfaces: [eth1]", "198.51.100.7", "192.0.2.1:22", "eth1", "tcp/22 by door ssh"},
-		{"who knows", "posture: closed\ninterfaces: [eth1]", "198.51.100.7", "192.0.2.1:22", "", "tcp/22 by door ssh"},
+		{"on an unknown interface", "posture: closed\ninterfaces: [eth1]", "198.51.100.7", "192.0.2.1:22", "", "tcp/22 by door ssh"},
 		{"from here", "posture: closed", "127.0.0.1", "127.0.0.1:22", "lo", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -51,7 +49,7 @@ doors:
 			}
 			s := host.Session{From: netip.MustParseAddr(test.from), To: netip.MustParseAddrPort(test.to)}
 			got := ""
-			if out := shutsOut(m, s, test.through); out != nil {
+			if out := blocks(m, caller{s, test.through}); out != nil {
 				got = out.port.String() + " by no door"
 				if out.door != nil {
 					got = out.port.String() + " by door " + out.door.Name

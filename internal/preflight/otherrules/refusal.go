@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !(386 || arm || mips || mipsle)
 
 package otherrules
 
@@ -11,31 +11,21 @@ import (
 	"postern/internal/policy"
 )
 
-// An Idle tells how most ports with nothing behind them are refused, of one
-// protocol in one family.
-type Idle struct {
-	Table    string // whose chain does it; "" if it is the kernel's own answer
-	Chain    string
-	Protocol policy.Protocol
-	IPv6     bool
-	Answer   policy.Answer
-}
-
-// Idle looks at the ports beside the hidden ones: those that neither the machine's
-// services nor `allow` name. It tells of the protocols and families of services.
-func (r *Rules) Idle(m *automaton.Machine) []Idle {
-	var all []Idle
+// Refusals returns how the ports beside the hidden ones are refused, which neither
+// the machine's services nor `allow` name: for each protocol and family of services.
+func (r *Rules) Refusals(m *automaton.Machine) []Refusal {
+	var all []Refusal
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
 		for _, is6 := range []bool{false, true} {
 			if address, ok := hides(m, protocol, is6); ok {
-				all = append(all, r.idle(protocol, idlePorts(m, protocol), address, is6))
+				all = append(all, r.refusal(protocol, idlePorts(m, protocol), address, is6))
 			}
 		}
 	}
 	return all
 }
 
-// hides tells whether the machine hides a service of a protocol in a family, and
+// hides reports whether the machine hides a service of a protocol in a family, and
 // on which address; the zero value: on all.
 func hides(m *automaton.Machine, protocol policy.Protocol, is6 bool) (address netip.Addr, ok bool) {
 	for i := range m.Services {
@@ -47,7 +37,7 @@ func hides(m *automaton.Machine, protocol policy.Protocol, is6 bool) (address ne
 	return address, false
 }
 
-// idlePorts gives a few ports, all over the range, that the policy says nothing of.
+// idlePorts returns a few ports, all over the range, that the policy does not name.
 func idlePorts(m *automaton.Machine, protocol policy.Protocol) []policy.Port {
 	named := func(p policy.Port) bool {
 		for i := range m.Services {
@@ -76,12 +66,12 @@ func idlePorts(m *automaton.Machine, protocol policy.Protocol) []policy.Port {
 	return ports
 }
 
-// idle tells what most of the ports meet with.
-func (r *Rules) idle(protocol policy.Protocol, ports []policy.Port, address netip.Addr, is6 bool) Idle {
-	kernel := Idle{Protocol: protocol, IPv6: is6, Answer: policy.IdleAnswer(protocol)}
-	counts := map[Idle]int{}
+// refusal returns the answer that most of the ports get.
+func (r *Rules) refusal(protocol policy.Protocol, ports []policy.Port, address netip.Addr, is6 bool) Refusal {
+	kernel := Refusal{Protocol: protocol, IPv6: is6, Answer: policy.IdleAnswer(protocol)}
+	counts := map[Refusal]int{}
 	for _, p := range ports {
-		found := r.refuses(newPacket(p, address, is6), kernel)
+		found := r.refusedBy(newPacket(p, address, is6), kernel)
 		if counts[found]++; counts[found] > len(ports)/2 {
 			return found
 		}
@@ -89,8 +79,8 @@ func (r *Rules) idle(protocol policy.Protocol, ports []policy.Port, address neti
 	return kernel
 }
 
-// refuses sends a packet for a port with nothing behind it through all chains.
-func (r *Rules) refuses(p packet, kernel Idle) Idle {
+// refusedBy sends a packet for a port with nothing behind it through all chains.
+func (r *Rules) refusedBy(p packet, kernel Refusal) Refusal {
 	refused := kernel
 	for _, c := range r.bases {
 		if hook := *c.Hooknum; hook != *nft.ChainHookPrerouting && hook != *nft.ChainHookInput || !has(c.Table.Family, p.is6) {

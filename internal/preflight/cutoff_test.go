@@ -1,6 +1,4 @@
-//go:build !(386 || arm || mips || mipsle)
-
-package cli
+package preflight
 
 import (
 	"net/netip"
@@ -12,7 +10,7 @@ import (
 	"postern/internal/policy"
 )
 
-func TestUnnamed(t *testing.T) {
+func TestUnnamedReceivers(t *testing.T) {
 	const doors = `
 doors:
   vpn: {service: udp/1194, knock: {sequence: [47011, 5120, 31877]}}
@@ -48,7 +46,7 @@ doors:
 				local, name, _ := strings.Cut(text, " ")
 				receivers = append(receivers, host.Receiver{Local: netip.MustParseAddrPort(local), Interface: name})
 			}
-			got := unnamed(m, receivers, func(r host.Receiver) string { return r.Interface })
+			got := unnamedReceivers(m, receivers)
 			if got := strings.Join(got, " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}

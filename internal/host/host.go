@@ -1,0 +1,19 @@
+// Package host asks the machine that it runs on for facts that matter to a policy:
+// which ports programs listen on, whether it forwards packets, where the caller
+// is logged in from. It changes nothing and needs no privilege.
+package host
+
+import "net/netip"
+
+// A Setting is one of the kernel's, as sysctl(8) names it.
+type Setting struct {
+	Name  string
+	Value string // what it must be
+}
+
+// A Receiver is a UDP socket that takes packets from any address: a server's, or a
+// tunnel's (WireGuard's are among the sockets that the kernel lists).
+type Receiver struct {
+	Local     netip.AddrPort // the unspecified address: any of this host's
+	Interface string         // the only one that it takes packets from; "" for all
+}

@@ -1,0 +1,48 @@
+package preflight
+
+import (
+	"errors"
+	"fmt"
+
+	"postern/internal/firewall"
+)
+
+// backendRefusal returns why the backend could not load anything here. ("up" has
+// failed by then, with this error.)
+func (f *facts) backendRefusal() []Finding {
+	if f.refusal == nil {
+		return nil
+	}
+	return []Finding{{Severity: Error, Message: f.refusal.Error(), Hints: hintOf(f.refusal)}}
+}
+
+// otherBackend warns of a backend that cannot be read. Two rule sets that judge
+// each knock let nobody in.
+func (f *facts) otherBackend() []Finding {
+	if f.unread == nil {
+		return nil
+	}
+	return []Finding{{
+		Severity: Warning,
+		Message:  fmt.Sprintf("another backend may have rules loaded as well: %v", f.unread),
+		Hints:    hintOf(f.unread),
+	}}
+}
+
+// backendAdvice returns what the backend itself knows of this host.
+func (f *facts) backendAdvice() []Finding {
+	var found []Finding
+	for _, a := range f.advice {
+		found = append(found, Finding{Severity: Warning, Message: a.Message, Hints: a.Hints})
+	}
+	return found
+}
+
+// hintOf returns what an error says to do about it.
+func hintOf(err error) []string {
+	var unsupported *firewall.UnsupportedError
+	if errors.As(err, &unsupported) {
+		return []string{unsupported.Hint}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package preflight
+
+import (
+	"errors"
+	"io/fs"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/host"
+	"postern/internal/policy"
+	"postern/internal/preflight/otherrules"
+)
+
+// facts are all that findings are drawn from. What could not be read is empty.
+type facts struct {
+	machine *automaton.Machine
+	backend firewall.Backend
+
+	refusal error // why the backend cannot load anything
+	loaded  bool  // the kernel runs this very machine already
+	unread  error // another backend may have rules loaded, and cannot be read
+	advice  []firewall.Advice
+
+	interfaces []string          // of this host
+	masters    map[string]string // see host.Masters
+	noForward  []host.Setting    // for each door in turn; the zero value: nothing is missing
+	listening  []policy.Port
+	receivers  []host.Receiver // each with the interface under which its packets arrive
+	caller     *caller
+
+	obstacles []otherrules.Obstacle
+	refusals  []otherrules.Refusal
+
+	denied []string // what only root can read
+	failed []error  // what could not be read for another reason
+}
+
+// missing notes that something could not be read.
+func (f *facts) missing(what string, err error) {
+	var permission *firewall.PermissionError
+	switch {
+	case err == nil:
+	case errors.As(err, &permission), errors.Is(err, fs.ErrPermission):
+		f.denied = append(f.denied, what)
+	default:
+		f.failed = append(f.failed, err)
+	}
+}
+
+// arrivesAs returns the name under which packets of an interface arrive.
+func (f *facts) arrivesAs(name string) string {
+	if master := f.masters[name]; master != "" {
+		return master
+	}
+	return name
+}

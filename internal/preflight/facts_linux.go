@@ -1,0 +1,99 @@
+//go:build !(386 || arm || mips || mipsle)
+
+package preflight
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
+	"postern/internal/host"
+	"postern/internal/preflight/otherrules"
+)
+
+// read asks the host for everything.
+func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *facts {
+	f := &facts{machine: m, backend: b}
+	f.readBackend(survey)
+	f.readInterfaces()
+	for i := range m.Doors {
+		var missing host.Setting
+		if to := m.Doors[i].Forward; to.IsValid() {
+			if setting, ok := host.Forwarding(to.Addr()); !ok {
+				missing = setting
+			}
+		}
+		f.noForward = append(f.noForward, missing)
+	}
+	var err error
+	f.listening, err = host.Listening()
+	f.missing("listening programs", err)
+	f.readReceivers()
+	f.readCaller()
+	rules, err := otherrules.Read()
+	f.missing("other firewall rules", err)
+	if err == nil {
+		f.obstacles, f.refusals = rules.Obstacles(m), rules.Refusals(m)
+	}
+	return f
+}
+
+func (f *facts) readBackend(survey backends.Survey) {
+	takeover, err := survey.TakeOver(f.backend)
+	var permission *firewall.PermissionError
+	switch {
+	case errors.As(err, &permission):
+		f.missing("the rules that are loaded", err)
+	case err != nil:
+		f.refusal = err
+		return
+	default:
+		before := takeover.Before
+		f.unread = takeover.Unread
+		f.loaded = before.Loaded && !before.Altered && before.Digest == f.backend.Digest(f.machine)
+	}
+	if a, ok := f.backend.(firewall.Adviser); ok {
+		f.advice, err = a.Advise()
+		f.missing("the limits of the "+f.backend.Name()+" backend", err)
+	}
+}
+
+func (f *facts) readInterfaces() {
+	all, err := net.Interfaces()
+	if err != nil {
+		f.missing("interfaces", fmt.Errorf("listing the interfaces: %w", err))
+	}
+	for _, i := range all {
+		f.interfaces = append(f.interfaces, i.Name)
+	}
+	f.masters, err = host.Masters()
+	f.missing("bridges", err)
+}
+
+func (f *facts) readReceivers() {
+	all, err := host.Receiving()
+	f.missing("programs that receive UDP", err)
+	for _, r := range all {
+		if r.Interface == "" && !r.Local.Addr().IsUnspecified() {
+			r.Interface, _ = host.Interface(r.Local.Addr().WithZone(""))
+		}
+		r.Interface = f.arrivesAs(r.Interface)
+		f.receivers = append(f.receivers, r)
+	}
+}
+
+func (f *facts) readCaller() {
+	s, ok := host.Caller("/proc", os.Getpid())
+	if !ok {
+		return
+	}
+	through, here := host.Interface(s.To.Addr())
+	if !here { // logged in to another network namespace, which is left alone
+		return
+	}
+	f.caller = &caller{s, f.arrivesAs(through)}
+}

@@ -1,0 +1,27 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+
+	"postern/internal/policy"
+)
+
+// knockPorts warns of knocks on ports that programs listen on: their clients would
+// knock without meaning to. Each port is said once.
+func (f *facts) knockPorts() []Finding {
+	var found []Finding
+	said := map[policy.Port]bool{}
+	for i := range f.machine.Doors {
+		knock := &f.machine.Doors[i].Knock
+		for n, port := range knock.Sequence {
+			if !said[port] && slices.Contains(f.listening, port) {
+				said[port] = true
+				found = append(found, aboutLine(f.machine.Policy.Diagnose(knock.SequencePos[n],
+					fmt.Sprintf("a program on this host listens on %s: anyone who connects to it knocks", port),
+					"choose a port that nothing listens on")))
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,45 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+
+	"postern/internal/automaton"
+	"postern/internal/paragraph"
+	"postern/internal/policy"
+)
+
+// listeners warns of services that a guard leaves open and `allow` does not list.
+// A connection to one is input for the machine, and resets the sender's progress.
+func (f *facts) listeners() []Finding {
+	m := f.machine
+	if m.Policy.Posture != policy.Guard {
+		return nil
+	}
+	var unlisted []string
+	for _, port := range f.listening {
+		switch {
+		case dhcpClient(port):
+		case slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool { return a.Service == policy.Service{} || a.Service.Covers(port) }):
+		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):
+		case slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, port) }):
+			// A finding of its own; see knockPorts.
+		default:
+			unlisted = append(unlisted, port.String())
+		}
+	}
+	if len(unlisted) == 0 {
+		return nil
+	}
+	return []Finding{{
+		Severity: Warning,
+		Message:  fmt.Sprintf("programs on this host listen on %s, which allow does not list", paragraph.List(unlisted)),
+		Hints:    []string{"list what clients use; otherwise connecting there resets that client's knocks"},
+	}}
+}
+
+// dhcpClient reports whether a port receives nothing but answers, from servers
+// that were asked.
+func dhcpClient(p policy.Port) bool {
+	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
+}

@@ -1,0 +1,80 @@
+package preflight
+
+import (
+	"fmt"
+
+	"postern/internal/firewall"
+	"postern/internal/paragraph"
+	"postern/internal/preflight/otherrules"
+)
+
+// otherRules warns of other rule sets that get in the way of the doors. What they
+// drop stays dropped, whatever Postern accepts.
+func (f *facts) otherRules() []Finding {
+	var found []Finding
+	for _, o := range f.obstacles {
+		diverts := o.Kind == otherrules.Diverts || o.Kind == otherrules.MayDivert
+		switch late, ok := f.backend.(firewall.Diverted); {
+		case !diverts || !ok:
+			found = append(found, f.aboutObstacle(o))
+		case late.Diverts(f.machine, o.Table):
+			found = append(found, f.aboutEscape(o))
+		}
+	}
+	return found
+}
+
+func (f *facts) aboutObstacle(o otherrules.Obstacle) Finding {
+	what, where := portList(o), fmt.Sprintf("table %s, chain %s", o.Table, o.Chain)
+	if o.To.IsValid() {
+		what += " to " + o.To.String()
+	}
+	found := Finding{Severity: Warning, Where: Place{Table: o.Table, Chain: o.Chain}}
+	switch o.Kind {
+	case otherrules.Diverts, otherrules.MayDivert:
+		if o.Manager == "docker" {
+			found.Severity = Note
+			found.Message = fmt.Sprintf("docker publishes %s (%s): a knock leads to the container", what, where)
+			break
+		}
+		sends := "sends"
+		if o.Kind == otherrules.MayDivert {
+			sends = "may send"
+		}
+		found.Message = fmt.Sprintf("%s %s %s elsewhere: that is where a knock will lead", where, sends, what)
+		found.Hints = []string{"right for a published container port; otherwise remove that rule"}
+	case otherrules.Untracks:
+		found.Message = fmt.Sprintf("%s keeps %s from connection tracking: a door for it will not work", where, what)
+		found.Hints = []string{"remove that notrack rule"}
+	case otherrules.DropsUnread:
+		found.Message = fmt.Sprintf("%s drops by default, and may drop %s even after a knock", where, what)
+		found.Hints = f.howToAccept(o)
+	case otherrules.AcceptsSome:
+		found.Message = fmt.Sprintf("%s accepts %s from some sources or interfaces only: what a knock lets in from elsewhere is dropped", where, what)
+		found.Hints = append([]string{"if that is meant, let only those knock: write the networks in the door's from"}, f.howToAccept(o)...)
+	default:
+		found.Message = fmt.Sprintf("%s drops %s, even after a knock", where, what)
+		found.Hints = f.howToAccept(o)
+	}
+	return found
+}
+
+// aboutEscape warns of a rule set that takes packets for hidden ports away before
+// the backend's rules see them.
+func (f *facts) aboutEscape(o otherrules.Obstacle) Finding {
+	return Finding{
+		Severity: Warning,
+		Message: fmt.Sprintf("table %s, chain %s sends %s elsewhere, where %s rules do not see it: it is not hidden",
+			o.Table, o.Chain, portList(o), f.backend.Name()),
+		Hints: []string{"use the nftables backend, or remove that rule"},
+		Where: Place{Table: o.Table, Chain: o.Chain},
+	}
+}
+
+func portList(o otherrules.Obstacle) string {
+	var ports []string
+	for _, p := range o.Ports {
+		ports = append(ports, p.String())
+	}
+	return paragraph.List(ports)
+}
