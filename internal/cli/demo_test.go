@@ -147,6 +147,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("before %q, after %q", before, after)
 	}
 	t.Run("unavailable", func(t *testing.T) { demoUnavailable(t, path) })
+	t.Run("read-only settings", func(t *testing.T) { demoReadOnly(t, path) })
 	t.Run("usage", func(t *testing.T) { demoUsage(t, path) })
 }
 
@@ -199,6 +200,32 @@ func demoUnavailable(t *testing.T, path string) {
 	if code := cmd.ProcessState.ExitCode(); code != ui.CodeUnsupported || out.Len() > 0 ||
 		!strings.Contains(talk.String(), "postern: hint: as root: sysctl user.max_net_namespaces=") {
 		t.Errorf("exit code %d, want %d\n%s%s", code, ui.CodeUnsupported, &talk, &out)
+	}
+}
+
+// demoReadOnly: a container's /proc/sys is read-only. Root runs the demo all the
+// same; others are told why it cannot be.
+func demoReadOnly(t *testing.T, path string) {
+	t.Helper()
+	if !lab.RealRoot() {
+		t.Skip("/proc/sys can be made read-only by root of the machine alone: run this as root")
+	}
+	const script = `mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"`
+	for _, test := range []struct {
+		as   []string
+		code int
+		want string
+	}{
+		{nil, 0, "checks hold."},
+		{[]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"}, ui.CodeUnsupported,
+			"/proc/sys is read-only, as in most containers\npostern: hint: run it outside, or run the container with --privileged\n"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", slices.Concat([]string{"-c", script, "sh"}, test.as, []string{path, "demo"})...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(out), test.want) {
+			t.Errorf("%q: exit code %d, want %d and %q\n%s", test.as, code, test.code, test.want, out)
+		}
 	}
 }
 

@@ -6,9 +6,18 @@ import (
 	"unicode/utf8"
 )
 
+// maxBadLines is the number of lines with a forbidden character up to which each is
+// worth a look.
+const maxBadLines = 8
+
+const notText = "name a text file, in UTF-8"
+
 // checkText finds characters that must not appear anywhere in a file, comments
 // included: bytes that are not UTF-8, and characters that disguise a line or
 // that only some programs treat as a line end. One finding a line is enough.
+//
+// A file with a NUL byte, or with such characters on many lines, is a binary or in
+// another encoding: that is one finding.
 //
 // In the checked text, lines end only in a newline, so that the YAML parser and
 // editors count them alike.
@@ -19,6 +28,11 @@ func checkText(text string) []finding {
 			message: "the file is UTF-16",
 			hint:    "save it as UTF-8",
 		}}
+	}
+	if before, _, binary := strings.Cut(text, "\x00"); binary {
+		at := Position{Line: 1 + strings.Count(before, "\n")}
+		at.Column = 1 + utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])
+		return []finding{{at: at, message: "the file is not text: here is a NUL byte", hint: notText}}
 	}
 	var found []finding
 	at := Position{Line: 1}
@@ -37,6 +51,10 @@ func checkText(text string) []finding {
 			reported = at.Line
 		}
 		i += size
+	}
+	if len(found) > maxBadLines {
+		message := fmt.Sprintf("the file is not text: %d of its lines have bytes that are not UTF-8, or control characters", len(found))
+		return []finding{{at: found[0].at, message: message, hint: notText}}
 	}
 	return found
 }

@@ -62,8 +62,8 @@ func RealRoot() bool {
 		strings.Join(strings.Fields(string(ids)), " ") == "0 0 4294967295"
 }
 
-// probe makes a namespace and sets up its loopback interface, to see whether
-// the kernel lets it. Being root is no proof: a container may have taken the
+// probe makes a namespace, sets up its loopback interface and writes a setting, to
+// see whether the kernel lets it. Being root is no proof: a container may have taken the
 // right away, and so does AppArmor inside a user namespace.
 func probe() error {
 	ns, err := newNetNS()
@@ -82,7 +82,14 @@ func probe() error {
 			return err
 		}
 		lo.SetUint16(unix.IFF_UP)
-		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+			return err
+		}
+		setting, err := openSysctl("net/ipv4/ip_forward")
+		if err != nil {
+			return err
+		}
+		return setting.Close()
 	})
 }
 
@@ -186,6 +193,9 @@ func unavailable(err error, read func(path string) string) error {
 	case read("kernel/apparmor_restrict_unprivileged_userns") == "1":
 		e.Reason = "AppArmor gives ordinary users no rights in user namespaces"
 		e.Remedy = orRoot("as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0")
+	case errors.Is(err, unix.EROFS):
+		e.Reason = "/proc/sys is read-only, as in most containers"
+		e.Remedy = "run it outside, or run the container with --privileged"
 	case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS):
 		e.Reason = "the kernel has none"
 		e.Remedy = "use one built with CONFIG_USER_NS and CONFIG_NET_NS"

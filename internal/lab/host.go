@@ -108,14 +108,43 @@ func (h *Host) Sysctl(name, value string) {
 
 func (h *Host) writeSysctl(path, value string) error {
 	return inNetNS(h.ns, func() error {
-		// Not WriteFile: a setting that does not exist must not be created.
-		f, err := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
+		f, err := openSysctl(path)
 		if err != nil {
 			return err
 		}
 		_, err = f.WriteString(value)
 		return errors.Join(err, f.Close())
 	})
+}
+
+// openSysctl opens a setting of the thread's network namespace for writing. A
+// container's /proc/sys is often read-only, though the namespace is ours: then the
+// setting is opened in a proc of our own, which is mounted nowhere. An ordinary user
+// may not make one; the error is the first one then.
+func openSysctl(path string) (*os.File, error) {
+	// Not WriteFile: a setting that does not exist must not be created.
+	f, readOnly := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
+	if !errors.Is(readOnly, unix.EROFS) {
+		return f, readOnly
+	}
+	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, readOnly
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, readOnly
+	}
+	proc, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return nil, readOnly
+	}
+	defer unix.Close(proc)
+	fd, err := unix.Openat(proc, "sys/"+path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/proc/sys/" + path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), "/proc/sys/"+path), nil
 }
 
 // Do calls f on a thread of the host: sockets it opens, sysctls it reads and

@@ -24,6 +24,7 @@ func TestUnavailable(t *testing.T) {
 		{"kernel/apparmor_restrict_unprivileged_userns", "1", unix.EACCES,
 			"sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
 		{"kernel/apparmor_restrict_unprivileged_userns", "0", unix.EPERM, "the capabilities SYS_ADMIN and NET_ADMIN"},
+		{"", "", unix.EROFS, "--privileged"},
 		{"", "", unix.EINVAL, "CONFIG_USER_NS"},
 	} {
 		read := func(path string) string {

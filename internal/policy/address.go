@@ -78,8 +78,11 @@ func network(text string) (netip.Prefix, *document.Fault) {
 		if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Is4() {
 			return wrong("has a mask", "write it as a prefix length, as in 192.0.2.0/24")
 		}
-		return wrong("has no prefix length after the slash",
-			cmp.Or(f.Hint, fmt.Sprintf("a prefix length is a number from 0 to %d", a.BitLen())))
+		hint := cmp.Or(f.Hint, fmt.Sprintf("a prefix length is a number from 0 to %d", a.BitLen()))
+		if n, err := strconv.Atoi(bits); err == nil && n > a.BitLen() {
+			return wrong(fmt.Sprintf("has a prefix length over %d", a.BitLen()), hint)
+		}
+		return wrong("has no prefix length after the slash", hint)
 	}
 	p := netip.PrefixFrom(a, length)
 	if a.Is4In6() {

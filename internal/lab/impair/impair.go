@@ -1,5 +1,8 @@
 //go:build linux
 
+// Package impair is a bad network for tests: a link of a lab that delays, loses,
+// duplicates and reorders packets, as asked, and counts what it did. A relay in
+// this process carries the packets, because not every kernel has netem.
 package impair
 
 import (
