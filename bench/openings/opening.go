@@ -144,7 +144,7 @@ func (st *stand) asClient(certs certificates, f func() error) error {
 	return <-done
 }
 
-// hideCertificates gives the thread a mount namespace without the certificates.
+// hideCertificates moves the thread to a mount namespace without the certificates.
 func hideCertificates(certs certificates) error {
 	if certs == visible {
 		return nil

@@ -79,7 +79,7 @@ func greet(ctx context.Context, conn *net.TCPConn) {
 	}
 }
 
-// renew gives the client an address that the server has never seen. So no
+// renew moves the client to an address that the server has never seen. So no
 // opening depends on the one before: grants, progress and lists are kept by
 // address.
 func (st *stand) renew(c *client) error {

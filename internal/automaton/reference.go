@@ -154,7 +154,7 @@ func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
 	return true
 }
 
-// grant gives the source the door's grants and reports whether it may have
+// grant adds to the source the door's grants and reports whether it may have
 // them. `from` is about the sender's own address, not its masked source.
 func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) bool {
 	if !d.HasFamilyOf(sender) || !d.AcceptsFrom(sender) {

@@ -92,7 +92,7 @@ type scene struct {
 	policy         *policy.Policy
 }
 
-// newScene has a server greet whoever gets through to a door's TCP services. It
+// newScene has a server greet every client that gets through to a door's TCP services. It
 // gives every UDP datagram back.
 func newScene(t *testing.T, text string) *scene {
 	t.Helper()

@@ -54,7 +54,7 @@ func Main(run func() int) {
 	os.Exit(run())
 }
 
-// RealRoot tells whether the process is root of the whole machine, not only of
+// RealRoot reports whether the process is root of the whole machine, not only of
 // a user namespace.
 func RealRoot() bool {
 	ids, err := os.ReadFile("/proc/self/uid_map")
@@ -135,7 +135,7 @@ func again() error {
 	return nil
 }
 
-// inForeground tells whether the process is in front of its terminal, so that
+// inForeground reports whether the process is in front of its terminal, so that
 // Ctrl-C reaches it and what it has started alike.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")

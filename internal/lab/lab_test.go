@@ -71,7 +71,7 @@ func TestRoute(t *testing.T) {
 	})
 }
 
-// Whoever connects after a move comes from the new address, and the old one is
+// A client that connects after a move comes from the new address, and the old one is
 // gone, over a cable and a bad network.
 func TestRenumber(t *testing.T) {
 	for name, connect := range map[string]func(*lab.Lab, *lab.Host, *lab.Host, ...string) (*lab.Link, *lab.Link){

@@ -167,7 +167,7 @@ func (l *Lab) Bridge(h *Host, name string, ports ...*Link) *Link {
 	return k
 }
 
-// AddAddress gives the link more addresses, each with the length of its
+// AddAddress adds addresses to the link, each with the length of its
 // network: "192.0.2.7/24".
 func (k *Link) AddAddress(addresses ...string) {
 	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: address", k.Name, k.Host.Name), func() error {
@@ -187,7 +187,7 @@ func (k *Link) AddAddress(addresses ...string) {
 	})
 }
 
-// Renumber gives the link other addresses in the place of those it has, as when
+// Renumber sets other addresses on the link in the place of those it has, as when
 // a machine moves, or another comes in its place.
 func (k *Link) Renumber(addresses ...string) {
 	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: renumber", k.Name, k.Host.Name), func() error {

@@ -25,7 +25,7 @@ func (h *Host) Steer() {
 			}
 			mask = word + mask
 		}
-		// Of the namespace, and open to whoever owns it. The masks of single links
+		// Of the namespace, and open to all who owns it. The masks of single links
 		// in /sys are only for root of the machine, and want a mount.
 		if err := h.writeSysctl("net/core/rps_default_mask", mask); err != nil {
 			return fmt.Errorf("%w (it needs Linux 6.3)", err)

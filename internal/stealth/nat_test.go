@@ -11,7 +11,7 @@ import (
 	"postern/internal/packet"
 )
 
-// TestStealthNAT: somebody else diverts hidden ports to another host, as programs do
+// TestStealthNAT: another program diverts hidden ports to another host, as programs do
 // that publish containers. The ports must answer as all others do, and nothing may
 // arrive there: a stray ACK is enough to begin a flow in conntrack, and was answered.
 func TestStealthNAT(t *testing.T) {

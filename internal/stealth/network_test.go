@@ -61,7 +61,7 @@ var covers = func() (all []cover) {
 }()
 
 // The doors have long sequences, so that a scan in random order does not open
-// one, and long times, so that what somebody has earned lasts as long as the
+// one, and long times, so that a grant lasts as long as the
 // scans do.
 const doors = `version: 1
 posture: %s
@@ -172,7 +172,7 @@ type way struct {
 	src, dst netip.Addr
 }
 
-// ways gives a link's two: IPv4, IPv6.
+// ways returns a link's two: IPv4, IPv6.
 func ways(k *lab.Link) []way {
 	return []way{{k, k.Addr4(), k.Peer.Addr4()}, {k, k.Addr6(), k.Peer.Addr6()}}
 }
@@ -210,7 +210,7 @@ func (n *network) send(t *testing.T, k *lab.Link, packets ...*packet.Packet) {
 	}
 }
 
-// newPort gives a source port that has not been used yet.
+// newPort returns a source port that has not been used yet.
 func (n *network) newPort() uint16 {
 	n.sourcePort++
 	return n.sourcePort

@@ -33,7 +33,7 @@ var kinds = []kind{
 // A state is what nmap says of a port, and why.
 type state struct{ State, Reason string }
 
-// nmap scans ports of a host and gives the number of ports in each state. It tries
+// nmap scans ports of a host and returns the number of ports in each state. It tries
 // again where it gets no answer: on a busy machine it may miss one.
 func (n *network) nmap(t *testing.T, k kind, to netip.Addr, ports string, retries int) map[state]int {
 	t.Helper()

@@ -26,7 +26,7 @@ func (n *network) examiner(t *testing.T, k *lab.Link) *examiner {
 	return &examiner{n, capture}
 }
 
-// examine sends a probe and gives the shapes of what comes back.
+// examine sends a probe and returns the shapes of what comes back.
 func (e *examiner) examine(t *testing.T, w way, r recipe, protocol packet.Protocol, port uint16) []shape {
 	t.Helper()
 	p, err := r.make(w, protocol, e.newPort(), port)

@@ -119,7 +119,7 @@ var udpRecipes = slices.Concat(
 	inIP("datagram"),
 )
 
-// cuts gives a packet in parts.
+// cuts returns a packet in parts.
 func cuts(what string, change func(*packet.Packet)) []recipe {
 	return []recipe{
 		{name: what + " in parts of 8 and the rest", change: func(*packet.Packet) {}, cut: []int{8}},
@@ -144,7 +144,7 @@ func cuts(what string, change func(*packet.Packet)) []recipe {
 	}
 }
 
-// inIP gives a packet with an unusual IP header.
+// inIP returns a packet with an unusual IP header.
 func inIP(what string) []recipe {
 	v4 := func(name string, change func(*packet.Packet)) recipe {
 		return recipe{name: what + name, only: onlyV4, change: change}
@@ -202,7 +202,7 @@ func inIP(what string) []recipe {
 	return all
 }
 
-// flags gives a packet for each combination of flags.
+// flags returns a packet for each combination of flags.
 func flags(all ...string) []recipe {
 	var recipes []recipe
 	for _, names := range all {
@@ -258,7 +258,7 @@ func raw(change func([]byte) []byte) func(*packet.Packet) {
 	}
 }
 
-// make gives the recipe's probe of a port.
+// make returns the recipe's probe of a port.
 func (r recipe) make(w way, protocol packet.Protocol, from, to uint16) (probe, error) {
 	p := &packet.Packet{Src: w.src, Dst: w.dst}
 	if protocol == packet.ProtocolTCP {

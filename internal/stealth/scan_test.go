@@ -19,7 +19,7 @@ import (
 var allPorts = flag.Bool("all-ports", false, "scan all 65,535 ports")
 
 // TestStealthScans lets nmap look at a host in every way that it has, while
-// nobody knocks, while somebody is part-way, holds grants, and has used them:
+// nobody knocks, while a client is knocking, has grants, and has used them:
 // every port must be in the same state, with answers that are the same in every
 // header field.
 func TestStealthScans(t *testing.T) {
@@ -38,7 +38,7 @@ func TestStealthScans(t *testing.T) {
 	}
 }
 
-// somePorts gives the ports to scan: for TCP and UDP, the special ones and 1,000
+// somePorts returns the ports to scan: for TCP and UDP, the special ones and 1,000
 // others.
 func somePorts(seed uint64) map[bool][]uint16 {
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -68,7 +68,7 @@ type scans struct {
 func (s *scans) story(t *testing.T) {
 	s.scan(t, "nobody knocks", kinds)
 
-	// One is part-way at a door and holds the grants of others, and the scanner
+	// One is knocking at a door and has the grants of others, and the scanner
 	// has begun to knock itself.
 	doors := []string{"dns"}
 	if s.scanner.src.Is4() {
@@ -81,7 +81,7 @@ func (s *scans) story(t *testing.T) {
 	s.knock(t, s.scanner, "ssh", 1)
 	s.holds(t, s.friend.src, 1, len(doors))
 	s.holds(t, s.scanner.src, 1, 0)
-	s.scan(t, "somebody is part-way and holds grants", kinds)
+	s.scan(t, "a client is knocking and has grants", kinds)
 	s.holds(t, s.friend.src, 1, len(doors))
 
 	s.knock(t, s.friend, "ssh", 3)
@@ -90,11 +90,11 @@ func (s *scans) story(t *testing.T) {
 		conns = append(conns, s.dial(t, "tcp", s.friend.dst, 8443), s.dial(t, "udp", s.friend.dst, 5354),
 			s.dial(t, "tcp", s.scanner.dst, 8080))
 	}
-	s.scan(t, "somebody is connected", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.asks }))
+	s.scan(t, "a client is connected", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.asks }))
 	// What asks for nothing new must not tell even the one who holds a grant.
 	s.knock(t, s.scanner, "ssh", 3)
 	s.holds(t, s.scanner.src, 0, 1)
-	s.scan(t, "somebody is connected and the scanner holds a grant", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.asks }))
+	s.scan(t, "a client is connected and the scanner has a grant", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.asks }))
 	s.holds(t, s.scanner.src, 0, 1)
 	for _, c := range conns {
 		greets(t, c)

@@ -21,7 +21,7 @@ type shape struct {
 	quote  string // what an ICMP error has of the probe
 }
 
-// shapeOf gives the shape of an answer to a probe, which is whole even if it was
+// shapeOf returns the shape of an answer to a probe, which is whole even if it was
 // sent in parts.
 func shapeOf(sent probe, answer *packet.Packet) shape {
 	p, probe := *answer, sent.whole
@@ -104,7 +104,7 @@ func steady(octets []byte) []byte {
 	return octets
 }
 
-// differences gives the fields in which two answers differ, b's value second.
+// differences returns the fields in which two answers differ, b's value second.
 func differences(a, b shape) []packet.Difference {
 	found := packet.Diff(&a.packet, &b.packet)
 	if a.quote != b.quote {
@@ -133,7 +133,7 @@ func isAnswer(p *packet.Packet) bool {
 // pair is a probe's ports, by which its answers are found.
 type pair struct{ ours, theirs uint16 }
 
-// pairOf gives the ports of a probe, of an answer to it, or of the packet quoted
+// pairOf returns the ports of a probe, of an answer to it, or of the packet quoted
 // in an ICMP error.
 func pairOf(c lab.Captured) (pair, bool) {
 	p := c.Packet

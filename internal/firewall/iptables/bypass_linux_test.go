@@ -9,7 +9,7 @@ import (
 	"postern/internal/lab/labtest"
 )
 
-// TestInserted: what somebody puts before our rules, and what opens, is told, and the
+// TestInserted: what another program puts before our rules, and what opens, is told, and the
 // next Apply takes the first place again. Whatever does no harm stays where it is.
 func TestInserted(t *testing.T) {
 	t.Parallel()
@@ -69,19 +69,19 @@ func TestInserted(t *testing.T) {
 				for _, f := range families {
 					s.Expect(t, s.NewAddress(labtest.Family(f)), labtest.TCP(22), labtest.Silence, "after up")
 				}
-				mended := rules()
+				repaired := rules()
 				switch {
 				case !test.altered:
-					if d := cmp.Diff(inserted, mended); d != "" {
+					if d := cmp.Diff(inserted, repaired); d != "" {
 						t.Errorf("up has moved something (-before +after):\n%s", d)
 					}
 				case test.text == again:
-					if d := cmp.Diff(first, mended); d != "" {
-						t.Errorf("up has not taken out the copies (-first +mended):\n%s", d)
+					if d := cmp.Diff(first, repaired); d != "" {
+						t.Errorf("up has not taken out the copies (-first +repaired):\n%s", d)
 					}
 				}
 				s.Up(policy)
-				if d := cmp.Diff(mended, rules()); d != "" {
+				if d := cmp.Diff(repaired, rules()); d != "" {
 					t.Errorf("a second up changes something (-first +second):\n%s", d)
 				}
 			})

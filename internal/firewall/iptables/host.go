@@ -57,7 +57,7 @@ func (c *compiler) general() {
 	c.diverting()
 }
 
-// arriving returns the chain of a table for packets that come in where the policy holds:
+// arriving returns the chain of a table for packets that arrive where the policy holds:
 // the kernel's own chain, or where the policy names interfaces, one that it leads to.
 func (c *compiler) arriving(in *[]*chain, base *chain, doc string) *chain {
 	if len(c.p.Interfaces) == 0 {

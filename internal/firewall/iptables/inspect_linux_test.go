@@ -18,7 +18,7 @@ import (
 	"postern/internal/lab/labtest"
 )
 
-// TestInspect: who is part-way and who holds a grant is told, for as long as it is so.
+// TestInspect: Inspect returns who is knocking and who has a grant, while that lasts.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	const policy = labtest.Closed + `doors:
@@ -141,8 +141,8 @@ source: {ipv4: 24, ipv6: 64}
 	})
 }
 
-// TestAltered: what somebody does to our rules by hand shows, and the next Apply
-// mends it.
+// TestAltered: a change that another program makes to our rules shows, and the next Apply
+// repairs it.
 func TestAltered(t *testing.T) {
 	t.Parallel()
 	eachVariant(t, func(t *testing.T, b Backend) {
@@ -182,7 +182,7 @@ func TestAltered(t *testing.T) {
 				}
 				apply(t, h, b, file)
 				if s := labtest.Inspect(t, h, b); s.Altered || s.Digest != b.Digest(machine(t, file)) {
-					t.Errorf("not mended: %+v", s)
+					t.Errorf("not repaired: %+v", s)
 				}
 				if d := cmp.Diff(lines(want), lines(everything(t, h, b.Variant))); d != "" && !harmless {
 					t.Errorf("what is loaded now differs (-before +after):\n%s", d)
@@ -246,7 +246,7 @@ func TestNoIPv6(t *testing.T) {
 		}
 		apply(t, h, b, file)
 		if s := labtest.Inspect(t, h, b); s.Altered || !strings.Contains(listed(t, h, program(b.Variant, IPv6, "save")), "POSTERN") {
-			t.Errorf("mended: %+v", s)
+			t.Errorf("repaired: %+v", s)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func TestApplyUntilKilled(t *testing.T) {
 
 // TestKill kills a process that replaces one rule set by another, again and again:
 // the rules of others are as they were, each table has one rule set or the other,
-// whole, and the next Apply mends it. A kill also ends iptables-restore, which the
+// whole, and the next Apply repairs it. A kill also ends iptables-restore, which the
 // process has started, as the fall of a machine would.
 func TestKill(t *testing.T) {
 	t.Parallel()
@@ -124,7 +124,7 @@ func TestKill(t *testing.T) {
 			if i%3 == 0 {
 				apply(t, gw, b, files[i/3%2])
 				if s := labtest.Inspect(t, gw, b); s.Altered || s.Digest != b.Digest(machine(t, files[i/3%2])) {
-					t.Errorf("kill %d is not mended: %+v", i, s)
+					t.Errorf("kill %d is not repaired: %+v", i, s)
 				}
 			}
 		}

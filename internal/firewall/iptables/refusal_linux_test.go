@@ -238,7 +238,7 @@ func TestHidden(t *testing.T) {
 	if d := cmp.Diff(before, everything(t, h, b.Variant)); d != "" {
 		t.Errorf("something has changed (-before +after):\n%s", d)
 	}
-	// Somebody may put them there later, too.
+	// Another program may put them there later, too.
 	load("flush ruleset\n")
 	apply(t, h, b, howto)
 	load(foreign)

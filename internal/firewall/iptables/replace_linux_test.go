@@ -54,9 +54,9 @@ func TestReplace(t *testing.T) {
 		for i := range replacements {
 			f := families[i%2]
 			s.Up(policies[0])
-			granted, partway, surfer, keeper := s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f))
+			granted, knocking, surfer, keeper := s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f))
 			s.Knock(granted, labtest.TCP(1), labtest.TCP(2), labtest.TCP(3))
-			s.Knock(partway, labtest.TCP(1), labtest.TCP(2))
+			s.Knock(knocking, labtest.TCP(1), labtest.TCP(2))
 			s.Knock(surfer, labtest.TCP(1), labtest.TCP(2), labtest.TCP(4))
 			s.Knock(keeper, labtest.TCP(6), labtest.TCP(7))
 			s.Settled()
@@ -67,8 +67,8 @@ func TestReplace(t *testing.T) {
 			s.Expect(t, granted, labtest.TCP(80), labtest.Silence, "a grant of ssh")
 			s.Expect(t, granted, labtest.TCP(22), labtest.SYNACK, "a grant of ssh")
 			s.Expect(t, granted, labtest.TCP(22), labtest.Silence, "a grant of ssh that was used")
-			s.Knock(partway, labtest.TCP(3))
-			s.Expect(t, partway, labtest.TCP(22), labtest.SYNACK, "two knocks before and one after")
+			s.Knock(knocking, labtest.TCP(3))
+			s.Expect(t, knocking, labtest.TCP(22), labtest.SYNACK, "two knocks before and one after")
 			if which == 1 {
 				s.Expect(t, surfer, labtest.TCP(80), labtest.Silence, "a grant of longer than the new policy gives")
 				s.Knock(keeper, labtest.TCP(6)) // what is not a knock would start over

@@ -1,5 +1,5 @@
 // Package iptables runs machines in the manner of the how-to that Postern comes
-// from: with rules of iptables and ip6tables, and with xt_recent for a memory.
+// from: with iptables and ip6tables rules, and with xt_recent for a memory.
 //
 // A policy that asks for the how-to's own habits gets the how-to's rules, word for
 // word (see classic.go). All others get rules that do what the machine says (host.go,

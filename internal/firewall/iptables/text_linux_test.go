@@ -182,7 +182,7 @@ func load(t *testing.T, cmd *lab.Cmd, text string) {
 	}
 }
 
-// byScript runs the script, and gives what is then listed.
+// byScript runs the script, and returns what is then listed.
 func byScript(t *testing.T, h *lab.Host, variant string, f Family, r *Ruleset) string {
 	t.Helper()
 	text := strings.ReplaceAll(r.Script(f, firewall.Commented), "\n"+f.Program()+" ", "\n"+program(variant, f, "")+" ")

@@ -11,8 +11,8 @@ import (
 	"postern/internal/lab"
 )
 
-// TestAltered: what somebody does to our table by hand shows, and the next Apply
-// mends it.
+// TestAltered: a change that another program makes to our table shows, and the next Apply
+// repairs it.
 func TestAltered(t *testing.T) {
 	m := machine(t, "everything")
 	for name, command := range map[string][]string{
@@ -59,7 +59,7 @@ func TestAltered(t *testing.T) {
 			}
 			apply()
 			if s := inspect(); s.Altered {
-				t.Error("not mended")
+				t.Error("not repaired")
 			}
 			if d := cmp.Diff(want, lines()); d != "" {
 				t.Errorf("what is loaded now differs (-before +after):\n%s", d)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestBadFlags: whatever flags a segment of no connection has, hidden ports answer
-// it like ports with nothing behind them, before, during and after somebody's
+// it like ports with nothing behind them, before, during and after a client's
 // knocks; and it is no knock, and no connection.
 func TestBadFlags(t *testing.T) {
 	t.Parallel()

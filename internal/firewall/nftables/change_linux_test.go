@@ -96,9 +96,9 @@ func TestReplace(t *testing.T) {
 	for i := range replacements {
 		now, next := machines[i%len(machines)], machines[(i+1)%len(machines)]
 		f := labtest.Families[i%2]
-		granted, partway, web := s.NewAddress(f), s.NewAddress(f), s.NewAddress(f)
+		granted, knocking, web := s.NewAddress(f), s.NewAddress(f), s.NewAddress(f)
 		s.Knock(granted, ssh...)
-		s.Knock(partway, ssh[:2]...)
+		s.Knock(knocking, ssh[:2]...)
 		s.Knock(web, labtest.TCP(1), labtest.TCP(2), labtest.TCP(4))
 		s.Settled()
 
@@ -123,8 +123,8 @@ func TestReplace(t *testing.T) {
 		}
 		expect(granted, labtest.TCP(22), labtest.SYNACK)
 		// Two knocks made before and one made now open ssh.
-		expect(partway, labtest.TCP(3), shut)
-		expect(partway, labtest.TCP(22), labtest.SYNACK)
+		expect(knocking, labtest.TCP(3), shut)
+		expect(knocking, labtest.TCP(22), labtest.SYNACK)
 		// A grant of web opens it, if it is still there, and nothing else.
 		expect(web, labtest.TCP(22), shut)
 		expect(web, labtest.TCP(5432), shut)
@@ -155,7 +155,7 @@ func TestReplace(t *testing.T) {
 	s.everyPacketGotIn(t, flows)
 }
 
-// A flowWatch is a connection on which somebody talks all the time.
+// A flowWatch is a connection on which data flows all the time.
 type flowWatch struct {
 	port     uint16
 	seen, in *lab.Capture
@@ -199,7 +199,7 @@ func (s *scene) watch(t *testing.T, c *labtest.Session) *flowWatch {
 	return w
 }
 
-// end stops the talk and gives its longest pause, which says more about the
+// end stops the talk and returns its longest pause, which says more about the
 // machine than about the rules.
 func (w *flowWatch) end(t *testing.T) time.Duration {
 	t.Helper()
@@ -230,7 +230,7 @@ func (s *scene) everyPacketGotIn(t *testing.T, flows []*flowWatch) {
 	}
 }
 
-// A crowd is people who knock and come in, one after the other, and scanners who
+// A crowd is clients that knock and connect, one after the other, and scanners who
 // try the doors, all at any moment of a change.
 type crowd struct {
 	s       *scene
@@ -239,12 +239,12 @@ type crowd struct {
 	in      *lab.Capture
 	stop    chan struct{}
 	done    chan error
-	guests  int // that have knocked
+	clients int // that have knocked
 }
 
-// The networks of the guests and of the scanners.
+// The networks of the clients and of the scanners.
 var (
-	guestNet   = netip.MustParsePrefix("198.51.128.0/18")
+	clientNet  = netip.MustParsePrefix("198.51.128.0/18")
 	scannerNet = netip.MustParsePrefix("198.51.192.0/18")
 )
 
@@ -255,7 +255,7 @@ func (s *scene) newCrowd(t *testing.T) *crowd {
 	if c.sender, err = s.Outside.Sender(); err != nil {
 		t.Fatal(err)
 	}
-	ours := func(a netip.Addr) bool { return guestNet.Contains(a) || scannerNet.Contains(a) }
+	ours := func(a netip.Addr) bool { return clientNet.Contains(a) || scannerNet.Contains(a) }
 	if c.answers, err = s.Outside.Capture(func(p *packet.Packet) bool {
 		return ours(p.Dst) && p.TCP != nil && p.TCP.Flags == packet.SYN|packet.ACK
 	}); err != nil {
@@ -269,28 +269,28 @@ func (s *scene) newCrowd(t *testing.T) *crowd {
 	return c
 }
 
-// run sends until it is told to stop: for each guest its knocks and its SYN, and
+// run sends until it is told to stop: for each client its knocks and its SYN, and
 // for a scanner a SYN and a datagram to what is always hidden.
 func (c *crowd) run() error {
 	dst := c.s.Gate.Addr4()
-	guest, scanner := guestNet.Addr(), scannerNet.Addr()
+	client, scanner := clientNet.Addr(), scannerNet.Addr()
 	for {
 		select {
 		case <-c.stop:
 			return nil
 		case <-time.After(2 * time.Millisecond):
 		}
-		guest, scanner = guest.Next(), scanner.Next()
-		if !guestNet.Contains(guest) {
+		client, scanner = client.Next(), scanner.Next()
+		if !clientNet.Contains(client) {
 			return nil // enough
 		}
-		c.guests++
+		c.clients++
 		var raw [][]byte
 		for _, to := range []struct {
 			src  netip.Addr
 			port policy.Port
 		}{
-			{guest, labtest.TCP(1)}, {scanner, labtest.TCP(22)}, {guest, labtest.TCP(2)}, {scanner, labtest.UDP(51820)}, {guest, labtest.TCP(3)}, {guest, labtest.TCP(22)},
+			{client, labtest.TCP(1)}, {scanner, labtest.TCP(22)}, {client, labtest.TCP(2)}, {scanner, labtest.UDP(51820)}, {client, labtest.TCP(3)}, {client, labtest.TCP(22)},
 		} {
 			p := &packet.Packet{Src: to.src, Dst: dst, TCP: &packet.TCP{SrcPort: 1024, DstPort: to.port.Number, Seq: 7, Flags: packet.SYN, Window: 1024}}
 			if to.port.Protocol == policy.UDP {
@@ -326,10 +326,10 @@ func (c *crowd) check(t *testing.T) {
 		}
 		welcome[a.Dst] = true
 	}
-	guest := guestNet.Addr()
-	for range c.guests {
-		if guest = guest.Next(); !welcome[guest] {
-			t.Errorf("the guest %s knocked and was not let in", guest)
+	client := clientNet.Addr()
+	for range c.clients {
+		if client = client.Next(); !welcome[client] {
+			t.Errorf("the client %s knocked and was not let in", client)
 		}
 	}
 	datagrams, err := c.in.Drain()
@@ -339,8 +339,8 @@ func (c *crowd) check(t *testing.T) {
 	if len(datagrams) > 0 {
 		t.Errorf("a scanner's datagram was let in: %s", datagrams[0])
 	}
-	if c.guests < replacements {
-		t.Errorf("only %d guests knocked during %d replacements", c.guests, replacements)
+	if c.clients < replacements {
+		t.Errorf("only %d clients knocked during %d replacements", c.clients, replacements)
 	}
-	t.Logf("%d guests knocked meanwhile", c.guests)
+	t.Logf("%d clients knocked meanwhile", c.clients)
 }

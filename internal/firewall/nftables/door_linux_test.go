@@ -183,7 +183,7 @@ doors:
 		friend, neighbour := netip.MustParseAddr(a[3]+"7"), netip.MustParseAddr(a[3]+"8")
 		s.Knock(friend, labtest.TCP(3))
 		s.Knock(neighbour, labtest.TCP(4))
-		s.Expect(t, friend, labtest.TCP(80), labtest.Silence, "the last knock from a stranger of the network")
+		s.Expect(t, friend, labtest.TCP(80), labtest.Silence, "the last knock from another address of the network")
 		s.Knock(neighbour, labtest.TCP(3))
 		s.Knock(friend, labtest.TCP(4))
 		s.Expect(t, neighbour, labtest.TCP(80), labtest.SYNACK, "the last knock from the friend")

@@ -58,7 +58,7 @@ func (f *flood) end(t *testing.T) int {
 	return rate
 }
 
-// TestKnockDuringFlood: somebody knows the first port and sends first knocks in
+// TestKnockDuringFlood: an attacker knows the first port and sends first knocks in
 // the name of 131,072 others. It is in nobody's way.
 //
 // A machine that is busy with other things as well may drop packets before any
@@ -84,12 +84,12 @@ func TestKnockDuringFlood(t *testing.T) {
 	in, again := 0, 0
 	for in+again < times+times/10 && in < times {
 		dropped := backlogDrops(t)
-		guest := s.NewAddress(labtest.IPv4)
+		client := s.NewAddress(labtest.IPv4)
 		for _, port := range howtoKnocks {
-			s.Knock(guest, port)
+			s.Knock(client, port)
 			time.Sleep(pause)
 		}
-		got := s.Try(guest, labtest.TCP(22))
+		got := s.Try(client, labtest.TCP(22))
 		switch {
 		case got == labtest.SYNACK:
 			in++
@@ -104,7 +104,7 @@ func TestKnockDuringFlood(t *testing.T) {
 		t.Errorf("in %d times of %d", in, times)
 	}
 	if n := len(s.Inspect().Progress); n < 1000 {
-		t.Errorf("the flood left %d sources part-way: it has not arrived", n)
+		t.Errorf("the flood left %d sources knocking: it has not arrived", n)
 	}
 }
 

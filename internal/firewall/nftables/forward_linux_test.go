@@ -39,7 +39,7 @@ allow:
 	if err != nil {
 		t.Fatal(err)
 	}
-	// reached gives what has reached the inner host since it was asked last.
+	// reached returns what has reached the inner host since it was asked last.
 	reached := func(t *testing.T, f labtest.Family) []lab.Captured {
 		t.Helper()
 		s.Settled()

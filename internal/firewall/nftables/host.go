@@ -50,7 +50,7 @@ func (c *compiler) idlePorts() {
 	c.idle.answer(c.p.Cover)
 }
 
-// ungoverned accepts what comes in by interfaces that the policy is not about.
+// ungoverned accepts what arrives on interfaces that the policy is not about.
 func (c *compiler) ungoverned(ch *chain) {
 	if c.interfaces == nil {
 		ch.add(isInterface("lo"), accept)

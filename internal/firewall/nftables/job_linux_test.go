@@ -58,7 +58,7 @@ func TestRecipe(t *testing.T) {
 	labtest.Each(t, func(t *testing.T, f labtest.Family) {
 		t.Run("a: what matches nothing is dropped", func(t *testing.T) {
 			for _, port := range []policy.Port{labtest.TCP(22), labtest.TCP(1234), labtest.TCP(2345), labtest.TCP(3456), labtest.TCP(8080), labtest.TCP(9), labtest.TCP(65535), labtest.UDP(22), labtest.UDP(9), labtest.Echo} {
-				s.Expect(t, s.NewAddress(f), port, labtest.Silence, "a stranger")
+				s.Expect(t, s.NewAddress(f), port, labtest.Silence, "another address")
 			}
 		})
 		t.Run("b to d: each knock leads one step on, and is dropped", func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestRecipe(t *testing.T) {
 		t.Run("e: the service opens, once", func(t *testing.T) {
 			src, other := s.NewAddress(f), s.NewAddress(f)
 			s.Knock(src, howtoKnocks...)
-			s.Expect(t, other, labtest.TCP(22), labtest.Silence, "somebody else")
+			s.Expect(t, other, labtest.TCP(22), labtest.Silence, "another client")
 			s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "after the knocks")
 			s.Expect(t, src, labtest.TCP(22), labtest.Silence, "a second connection")
 		})

@@ -36,7 +36,7 @@ doors:
   end: {service: tcp/99, knock: {sequence: [99]}}
 `)
 	log := readLog(t, s.Gateway, 7)
-	// lines gives what has been logged since it was asked last: up to a line
+	// lines returns what has been logged since it was asked last: up to a line
 	// that it brings about itself.
 	lines := func(f labtest.Family) []logLineRead {
 		t.Helper()

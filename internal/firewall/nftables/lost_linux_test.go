@@ -100,7 +100,7 @@ doors:
 	})
 }
 
-// dropping adds a table of somebody else's that drops packets.
+// dropping adds another program's table that drops packets.
 func dropping(t *testing.T, h *lab.Host, hook, rule string) {
 	t.Helper()
 	s := &scene{&labtest.Scene{T: t, Gateway: h}}

@@ -112,7 +112,7 @@ func TestRouterAdvertisement(t *testing.T) {
 }
 
 // TestAddressServers: replies of DHCP servers come in, wherever they are sent to,
-// if somebody waits for them, and nothing else on the way.
+// if a program waits for them, and nothing else on the way.
 func TestAddressServers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -140,7 +140,7 @@ func TestAddressServers(t *testing.T) {
 				want = labtest.Silence
 			}
 			if got := s.Ask(p); got != want {
-				t.Errorf("%s, somebody waiting: %v: %s, want %s", p, waiting, got, want)
+				t.Errorf("%s, a program waiting: %v: %s, want %s", p, waiting, got, want)
 			}
 		}
 	}

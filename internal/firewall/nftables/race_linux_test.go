@@ -116,7 +116,7 @@ func plainSYN(t *testing.T, src, dst netip.Addr, from, to uint16) []byte {
 // yield lets others of this CPU run.
 func yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// nft has the gateway's nft do what a text says, and gives what it prints.
+// nft has the gateway's nft do what a text says, and returns what it prints.
 func (s *scene) nft(text string) string {
 	s.T.Helper()
 	cmd := s.Gateway.Command(s.T.Context(), "nft", "-f", "-")

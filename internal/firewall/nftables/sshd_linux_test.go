@@ -96,7 +96,7 @@ func (s *scene) realKnocks(t *testing.T, at netip.Addr) {
 	s.Settled()
 }
 
-// banner connects and gives what the server says first; "" if there is no
+// banner connects and returns what the server says first; "" if there is no
 // connection within half a second.
 func banner(s *scene, t *testing.T, at netip.Addr) string {
 	t.Helper()

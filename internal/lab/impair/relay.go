@@ -195,7 +195,7 @@ func came(stamp, looked, now time.Time) time.Time {
 	return at
 }
 
-// isUnicast tells whether it is an IP packet to a single host. Multicast is
+// isUnicast reports whether it is an IP packet to a single host. Multicast is
 // what kernels say of their own accord.
 func isUnicast(raw []byte) bool {
 	switch {

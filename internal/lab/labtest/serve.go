@@ -46,7 +46,7 @@ func Serve(t testing.TB, h *lab.Host, network, address string, handle func(net.C
 	return s
 }
 
-// Greet serves a port of both families: it sends a line of greeting to whoever
+// Greet serves a port of both families: it sends a line of greeting to all who
 // connects, and echoes every line.
 func Greet(t testing.TB, h *lab.Host, port uint16, greeting string) *Server {
 	t.Helper()

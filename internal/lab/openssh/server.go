@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package openssh runs the real sshd on a host of a lab, for the tests and the
-// benches that come in as users do.
+// benches that log in as users do.
 //
 // A login needs root of the whole machine ([lab.RealRoot]): in a user namespace
 // sshd cannot become another user, not even the one that it is.
@@ -103,7 +103,7 @@ func Start(ctx context.Context, h *lab.Host, port uint16, folder string) (*Serve
 	return nil, fmt.Errorf("sshd does not listen:\n%s", said)
 }
 
-// Client gives what ssh_config must say about a host where the server runs, below
+// Client returns what ssh_config must say about a host where the server runs, below
 // its Host line, for a client that asks for nothing.
 func (s *Server) Client(at netip.Addr) string {
 	return fmt.Sprintf(`	HostName %s

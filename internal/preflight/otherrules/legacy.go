@@ -47,7 +47,7 @@ const (
 	hookInput, hookForward = 1, 2
 )
 
-// drops tells whether the default rule at an offset drops: its target says
+// drops reports whether the default rule at an offset drops: its target says
 // minus the verdict, minus one.
 func drops(table []byte, at uint32, targetOffset int) bool {
 	if int(at)+targetOffset+2 > len(table) {

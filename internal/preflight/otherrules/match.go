@@ -116,7 +116,7 @@ func (r *registers) mask(e *expr.Bitwise) {
 	copy(r.known[place(e.DestRegister):], sure)
 }
 
-// all gives the elements, as far as they could be read.
+// all returns the elements, as far as they could be read.
 func (s *set) all() []nft.SetElement {
 	if s == nil {
 		return nil
@@ -175,7 +175,7 @@ func agrees(key, value []byte, known []bool) bool {
 	return true
 }
 
-// inside tells whether every part of a concatenation, a word each, is within
+// inside reports whether every part of a concatenation, a word each, is within
 // bounds. (An address of 16 bytes is four of them, which is near enough.)
 func inside(low, high, value []byte) bool {
 	for i := 0; i+4 <= len(value) && i+4 <= len(high); i += 4 {

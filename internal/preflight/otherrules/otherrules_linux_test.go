@@ -204,7 +204,7 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
-// ruled gives a host on which commands of the shell have made rules.
+// ruled returns a host on which commands of the shell have made rules.
 func ruled(t *testing.T, rules string) *lab.Host {
 	t.Helper()
 	host := lab.NewT(t).Host("server")

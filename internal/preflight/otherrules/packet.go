@@ -12,7 +12,7 @@ import (
 	"postern/internal/policy"
 )
 
-// A packet is the first of a connection from somebody: what is not known of it
+// A packet is the first of a connection from anyone: what is not known of it
 // is what depends on who that is.
 type packet struct {
 	port      policy.Port
@@ -192,7 +192,7 @@ func (r *registers) unknown(register uint32, length int) {
 	}
 }
 
-// get gives the value of a register, and which of its bytes are known.
+// get returns the value of a register, and which of its bytes are known.
 func (r *registers) get(register uint32, length int) (value []byte, known []bool) {
 	at := place(register)
 	end := min(at+length, len(r.bytes))

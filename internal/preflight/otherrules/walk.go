@@ -163,7 +163,7 @@ func (w *walker) any(c *chain, s *set, how condition, depth int) {
 	}
 }
 
-// ends gives an end, unless it is unknown whether the packet gets there.
+// ends returns an end, unless it is unknown whether the packet gets there.
 func (w *walker) ends(e end, how condition) end {
 	switch {
 	case !how.maybe:
