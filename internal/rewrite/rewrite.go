@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"postern/internal/document"
 )
 
 // Mode says who may read the file afterwards.
@@ -34,7 +36,7 @@ const (
 type BusyError struct{ Path string }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("another postern is writing %q", e.Path)
+	return fmt.Sprintf("another postern is writing %s", document.QuotedPath(e.Path))
 }
 
 // A NotRegularError reports that the path is not a regular file but, for
@@ -44,7 +46,9 @@ type NotRegularError struct {
 	What string // "is …"
 }
 
-func (e *NotRegularError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.What) }
+func (e *NotRegularError) Error() string {
+	return fmt.Sprintf("%s %s", document.QuotedPath(e.Path), e.What)
+}
 
 // CheckRegular returns nil if path is a regular file or does not exist.
 // Opening anything else could block for ever: a pipe waits for a writer.
@@ -209,7 +213,7 @@ func read(path string) ([]byte, fs.FileMode, error) {
 	case err != nil:
 		return nil, 0, err
 	case info.Size() > maxSize:
-		return nil, 0, fmt.Errorf("%q is too large for a configuration file", path)
+		return nil, 0, fmt.Errorf("%s is too large for a configuration file", document.QuotedPath(path))
 	}
 	text := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, text); err != nil {
