@@ -51,6 +51,7 @@ type Host struct {
 const (
 	DefaultPort    = 22 // TCP
 	DefaultTimeout = 15 * time.Second
+	MaxTimeout     = time.Hour
 )
 
 // New returns a host with a name and the defaults.
@@ -74,6 +75,7 @@ const (
 
 // A File is a parsed hosts file.
 type File struct {
+	Path  string // of the file, if Own has read it
 	Hosts []Host // in the order of the file; no name twice
 	// Exposed is set if other users of this machine can read the file, and so
 	// the knocks.

@@ -39,7 +39,7 @@ func (h *Host) Set(key, text string) *document.Fault {
 	case KeyGap:
 		return set(&h.Gap, text, within(key, time.Millisecond, time.Minute))
 	case KeyTimeout:
-		return set(&h.Timeout, text, within(key, 100*time.Millisecond, time.Hour))
+		return set(&h.Timeout, text, within(key, 100*time.Millisecond, MaxTimeout))
 	case KeyFamily:
 		return set(&h.Family, text, family)
 	case KeyUser:

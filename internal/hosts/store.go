@@ -57,10 +57,11 @@ func Read(path string) (*File, error) {
 }
 
 // Add adds a host to the file at path, which is created if it is missing. Its
-// mode becomes 0600.
+// mode becomes 0600. The error is an *ExistsError, an *UneditableError, a
+// *rewrite.BusyError, a *document.InvalidError or a *FileError.
 func Add(path string, h Host, on IfExists) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+		return fileError("write", path, err)
 	}
 	_, err := rewrite.File(path, rewrite.Private, func(text []byte) ([]byte, error) {
 		old, err := read(path, text)
@@ -69,7 +70,13 @@ func Add(path string, h Host, on IfExists) error {
 		}
 		return old.With(h, on)
 	})
-	return err
+	exists, _ := errors.AsType[*ExistsError](err)
+	uneditable, _ := errors.AsType[*UneditableError](err)
+	busy, _ := errors.AsType[*rewrite.BusyError](err)
+	if err == nil || exists != nil || uneditable != nil || busy != nil {
+		return err
+	}
+	return fileError("write", path, err)
 }
 
 // read parses a hosts file; an empty one has no hosts.

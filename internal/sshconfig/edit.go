@@ -41,9 +41,39 @@ func parse(line string) directive {
 // begins reports whether the line begins a block.
 func (d directive) begins() bool { return d.keyword == "host" || d.keyword == "match" }
 
-// isBlockOf reports whether the line begins the block of this host alone.
-func (d directive) isBlockOf(name string) bool {
-	return d.keyword == "host" && len(d.args) == 1 && d.args[0] == name
+// blockName returns the name of the host whose block, and no other's, begins at line
+// i; or "". The host's address may follow the name.
+func blockName(all []string, i int) string {
+	d := parse(all[i])
+	switch {
+	case d.keyword != "host":
+		return ""
+	case len(d.args) == 1:
+		return d.args[0]
+	case len(d.args) != 2:
+		return ""
+	}
+	for _, line := range all[i+1:] {
+		switch inner := parse(line); {
+		case inner.begins():
+			return ""
+		case inner.keyword == "hostname" && slices.Equal(inner.args, d.args[1:]):
+			return d.args[0]
+		}
+	}
+	return ""
+}
+
+// addressOf returns the name of the host, other than h, whose block ssh takes if it
+// is called by h's address; or "".
+func addressOf(text string, h *Host) string {
+	all := lines(text)
+	for i := range all {
+		if name := blockName(all, i); name != "" && name != h.Name && slices.Contains(parse(all[i]).args, h.Address) {
+			return name
+		}
+	}
+	return ""
 }
 
 func lines(text string) []string { return slices.Collect(strings.Lines(text)) }
@@ -53,8 +83,11 @@ func lines(text string) []string { return slices.Collect(strings.Lines(text)) }
 // after a block's last setting are not part of it.
 func withBlock(text string, h *Host) string {
 	all := lines(text)
-	first := slices.IndexFunc(all, func(line string) bool { return parse(line).isBlockOf(h.Name) })
-	if first < 0 {
+	first := 0
+	for first < len(all) && blockName(all, first) != h.Name {
+		first++
+	}
+	if first == len(all) {
 		if text != "" && !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
@@ -92,9 +125,10 @@ func included(text, folder string) string {
 // blocks returns the names of the hosts that have a block of their own.
 func blocks(text string) []string {
 	var names []string
-	for line := range strings.Lines(text) {
-		if d := parse(line); d.keyword == "host" && len(d.args) == 1 {
-			names = append(names, d.args[0])
+	all := lines(text)
+	for i := range all {
+		if name := blockName(all, i); name != "" {
+			names = append(names, name)
 		}
 	}
 	return names

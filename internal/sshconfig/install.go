@@ -36,6 +36,9 @@ type Installed struct {
 	// OtherBlock is the line of a block for the same name in the user's own
 	// configuration, or 0. ssh takes from it what our block does not set.
 	OtherBlock int
+	// AddressOf is the host whose block has h's address already, or "". Two hosts
+	// may share an address; ssh takes the first block.
+	AddressOf string
 	// Blocks are the hosts that have a block in File.
 	Blocks []string
 }
@@ -53,6 +56,11 @@ func Install(folder string, h *Host) (*Installed, error) {
 	done.Changed, err = change(done.File, func(text string) string {
 		if text == "" {
 			text = preface
+		}
+		if done.AddressOf = addressOf(text, h); done.AddressOf != "" {
+			named := *h
+			named.ByAddress = false
+			h = &named
 		}
 		text = withBlock(text, h)
 		done.Blocks = blocks(text)

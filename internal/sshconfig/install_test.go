@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -191,5 +192,54 @@ func TestIncluded(t *testing.T) {
 		if !tt.is && got != "Include postern.conf\n"+tt.text {
 			t.Errorf("%q becomes %q", tt.text, got)
 		}
+	}
+}
+
+// TestByAddress: ssh knocks by the name and by the address, of two hosts at one address
+// by that of the first.
+func TestByAddress(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), ".ssh")
+	install := func(h Host) *Installed {
+		t.Helper()
+		h.Command = "c"
+		done, err := Install(folder, &h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	heads := func() string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(folder, fileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "Host ") {
+				all = append(all, strings.TrimSpace(line))
+			}
+		}
+		return strings.Join(all, "; ")
+	}
+	for _, step := range []struct {
+		host      Host
+		want      string
+		addressOf string
+	}{
+		{Host{Name: "vps", Address: "vps.example", Port: 22}, "Host vps", ""}, // as it was before there were addresses
+		{Host{Name: "vps", Address: "vps.example", Port: 22, ByAddress: true}, "Host vps vps.example", ""},
+		{Host{Name: "other", Address: "vps.example", Port: 2222, ByAddress: true}, "Host vps vps.example; Host other", "vps"},
+		{Host{Name: "vps", Address: "2001:db8::1", Port: 22, ByAddress: true}, "Host vps 2001:db8::1; Host other", ""},
+		{Host{Name: "other", Address: "vps.example", Port: 2222, ByAddress: true}, "Host vps 2001:db8::1; Host other vps.example", ""},
+		{Host{Name: "own.example", Address: "own.example", Port: 22, ByAddress: true}, "Host vps 2001:db8::1; Host other vps.example; Host own.example", ""},
+	} {
+		done := install(step.host)
+		if got := heads(); got != step.want || done.AddressOf != step.addressOf {
+			t.Errorf("%s at %s: got %q, address of %q; want %q, %q", step.host.Name, step.host.Address, got, done.AddressOf, step.want, step.addressOf)
+		}
+	}
+	if done := install(Host{Name: "vps", Address: "2001:db8::1", Port: 22, ByAddress: true}); done.Changed || !slices.Equal(done.Blocks, []string{"vps", "other", "own.example"}) {
+		t.Errorf("the same again: %+v", done)
 	}
 }

@@ -130,6 +130,9 @@ func (l *CommandLine) IsQuery() bool {
 // Verbose reports whether ssh prints what it does.
 func (l *CommandLine) Verbose() bool { return l.names("v") }
 
+// Quiet reports whether ssh prints errors only.
+func (l *CommandLine) Quiet() bool { return l.names("q") }
+
 // A Conflict is an option that would bypass the door, or that only ssh itself
 // could follow if it connected.
 type Conflict struct {

@@ -39,6 +39,8 @@ type Host struct {
 	Command string // the ProxyCommand, quoted by Quote
 	// Mode says how the command hands the connection to ssh.
 	Mode ProxyMode
+	// ByAddress has ssh knock also if it is called by the address.
+	ByAddress bool
 }
 
 // A ProxyMode is how ssh uses a connection that another program has made.
@@ -73,10 +75,18 @@ func word(text string) string {
 	return text
 }
 
+// patterns are the words that ssh is called by for the host.
+func (h *Host) patterns() []string {
+	if h.ByAddress && h.Address != h.Name {
+		return []string{h.Name, h.Address}
+	}
+	return []string{h.Name}
+}
+
 // Block returns the host as a block of a configuration file.
 func (h *Host) Block() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Host %s\n", h.Name)
+	fmt.Fprintf(&b, "Host %s\n", strings.Join(h.patterns(), " "))
 	for _, o := range h.options() {
 		fmt.Fprintf(&b, "\t%s %s\n", o[0], o[1])
 	}

@@ -1,0 +1,43 @@
+package hosts
+
+import "postern/internal/document"
+
+// Secrecy is whether the knocks themselves are shown, or only how many there are.
+type Secrecy int
+
+const (
+	Counted Secrecy = iota
+	Disclosed
+)
+
+// A JSON is a host as programs read it.
+type JSON struct {
+	Name        string   `json:"name"`
+	Address     string   `json:"address"`
+	Service     string   `json:"service"`
+	Knocks      int      `json:"knocks"`
+	Sequence    []string `json:"sequence,omitempty"`
+	StepTimeout string   `json:"step_timeout"`
+	Gap         string   `json:"gap,omitempty"`
+	Timeout     string   `json:"timeout"`
+	Family      int      `json:"family,omitempty"`
+	User        string   `json:"user,omitempty"`
+}
+
+// JSON returns the host for programs.
+func (h *Host) JSON(show Secrecy) JSON {
+	j := JSON{
+		Name: h.Name, Address: h.Address, Service: h.Service.String(), Knocks: len(h.Knock),
+		StepTimeout: document.FormatDuration(h.StepTimeout), Timeout: document.FormatDuration(h.Timeout),
+		Family: int(h.Family), User: h.User,
+	}
+	if h.Gap != 0 {
+		j.Gap = document.FormatDuration(h.Gap)
+	}
+	if show == Disclosed {
+		for _, p := range h.Knock {
+			j.Sequence = append(j.Sequence, p.String())
+		}
+	}
+	return j
+}
