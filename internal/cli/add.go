@@ -36,6 +36,13 @@ func (s *session) addCommand() *cobra.Command {
 		Short:   shortAdd,
 		Long:    longAdd,
 		Example: exampleAdd,
+		// A new name cannot be completed, and a name to change can.
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, text string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if !force {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeHost(cmd, args, text)
+		},
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
@@ -54,7 +61,7 @@ func (s *session) addCommand() *cobra.Command {
 			return exactly(2)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, file, err := readHosts()
+			file, err := hosts.Own()
 			if err != nil {
 				return err
 			}
@@ -67,23 +74,31 @@ func (s *session) addCommand() *cobra.Command {
 				return err
 			}
 			if err := settings(cmd, &n.Host); err != nil {
+				if force && n.from == fromNothing && !whole(&n.Host) {
+					return &hosts.NotFoundError{Name: n.Name, File: file}
+				}
 				return &ui.UsageError{Err: err, Cmd: cmd}
 			}
-			return s.add(n, path, file, on)
+			return s.add(n, file, on)
 		},
 	}
 	for _, f := range settingFlags {
 		cmd.Flags().String(flagOf(f.key), "", f.usage)
 	}
 	cmd.Flags().BoolVar(&force, "force", false, flagForce)
+	families := []cobra.Completion{"4", "6"}
+	cmd.RegisterFlagCompletionFunc(flagOf(hosts.KeyFamily), cobra.FixedCompletions(families, cobra.ShellCompDirectiveNoFileComp))
 	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
-// isLink tells whether an argument stands for a link.
+// whole reports whether a host has all that a new one needs.
+func whole(h *hosts.Host) bool { return h.Address != "" && len(h.Knock) > 0 }
+
+// isLink reports whether an argument stands for a link.
 func isLink(arg string) bool { return arg == "-" || hosts.IsLink(unwrapped(arg)) }
 
-// unwrapped takes off what comes along with a copied link: spaces, line ends and quotes.
+// unwrapped removes what is often copied with a link: spaces, line ends and quotes.
 func unwrapped(text string) string {
 	text = strings.TrimSpace(text)
 	for _, quote := range []string{`"`, "'"} {
@@ -108,8 +123,8 @@ const (
 	fromEntry // the one that has its name
 )
 
-// newcomer gives the host that the arguments name: what a link says of it, or, if it is
-// to replace one, that one; or nothing but its name.
+// newcomer returns the host that the arguments name: as a link says, or the saved one
+// that is to be changed, or one that has only a name.
 func (s *session) newcomer(args []string, file *hosts.File, on hosts.IfExists) (newcomer, error) {
 	name, link := "", ""
 	for _, arg := range args { // in either order
@@ -141,7 +156,7 @@ func (s *session) newcomer(args []string, file *hosts.File, on hosts.IfExists) (
 	return newcomer{h, fromLink}, nil
 }
 
-// settings has the flags change a host, and checks that it is whole.
+// settings applies the flags to a host, and checks the result.
 func settings(cmd *cobra.Command, h *hosts.Host) error {
 	if f := hosts.CheckName(h.Name); f != nil {
 		return f
@@ -163,8 +178,8 @@ func settings(cmd *cobra.Command, h *hosts.Host) error {
 	return nil
 }
 
-// setting sets one setting as the command line has it, where knocks can be parted by
-// spaces, and what does not belong to an address has flags of its own.
+// setting sets one setting from the command line, where spaces may separate knocks,
+// and the user and the port of an address have flags of their own.
 func setting(h *hosts.Host, key, text string) *document.Fault {
 	if key == hosts.KeyKnock {
 		text = withCommas(text)
@@ -176,8 +191,8 @@ func setting(h *hosts.Host, key, text string) *document.Fault {
 	return f
 }
 
-// withCommas writes knocks with commas between them that have spaces, or the brackets of
-// the hosts file. A comma too many stays, for somebody to ask what was meant.
+// withCommas puts commas between knocks that are written with spaces, or in the
+// brackets of the hosts file. A comma too many stays, and is refused later.
 func withCommas(text string) string {
 	text = strings.TrimSpace(text)
 	if inner, found := strings.CutPrefix(text, "["); found && strings.HasSuffix(inner, "]") {
@@ -194,25 +209,25 @@ func withCommas(text string) string {
 type added struct {
 	File     string      `json:"file"`
 	Replaced bool        `json:"replaced"`
-	Host     hostJSON    `json:"host"`
+	Host     hosts.JSON  `json:"host"`
 	Warnings []ui.Remark `json:"warnings"`
 }
 
-func (s *session) add(n newcomer, path string, file *hosts.File, on hosts.IfExists) error {
-	if err := hosts.Add(path, n.Host, on); err != nil {
+func (s *session) add(n newcomer, file *hosts.File, on hosts.IfExists) error {
+	if err := hosts.Add(file.Path, n.Host, on); err != nil {
 		if file.Exposed {
-			s.Warn(exposed(path))
+			s.Warn(exposed(file.Path))
 		}
-		return notAdded(n.from, path, err)
+		return notAdded(n.from, file.Path, err)
 	}
 	if file.Exposed {
-		s.Warn(wasExposed(path))
+		s.Warn(wasExposed(file.Path))
 	}
 	replaced := file.Find(n.Name) != nil
 	if s.JSON {
-		return s.Answer(added{File: path, Replaced: replaced, Host: asJSON(&n.Host, counted), Warnings: s.Remarks})
+		return s.Answer(added{File: file.Path, Replaced: replaced, Host: n.JSON(hosts.Counted), Warnings: s.Remarks})
 	}
-	s.sayAdded(&n, path, replaced)
+	s.sayAdded(&n, file, on)
 	return nil
 }
 
@@ -245,5 +260,5 @@ func notAdded(from origin, path string, err error) error {
 	case busy != nil:
 		return &ui.Failure{Code: ui.CodeFailed, Message: err.Error(), Hints: []string{hintBusyHosts}, Err: err}
 	}
-	return hostsTrouble(sayHostsUnwritten, path, err)
+	return err
 }

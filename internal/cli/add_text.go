@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 
+	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/policy"
@@ -10,15 +11,17 @@ import (
 
 const (
 	shortAdd = "add a host to the hosts file, by its settings or by a link"
-	longAdd  = `Writes an entry into the hosts file, so that a name is enough to knock. What to
-write is in the flags, or in a LINK that "postern share" printed on the server;
-the link - is read from standard input, where no history of commands keeps it.
-Flags change what a link says. With --force they change the host of that name, and
-leave the rest of it as it is; --user "", and likewise others, takes a setting out. A
-link with --force takes the whole place of the old one.
+	longAdd  = `Saves a host in the hosts file, so that its name is enough to knock. Its settings
+are in the flags, or in a LINK that "postern share" printed on the server; - reads
+the link from standard input, so that the shell's history does not keep it. Flags
+override what a link says.
 
-The file holds the knocks, and is readable by you alone. Its comments and the
-order in it stay as they are; an entry can as well be written by hand:
+With --force the flags change the saved host of that name and leave its other
+settings as they are; --user "" removes a setting. A link with --force replaces
+the old host. Where no host has the name, it is added.
+
+The file holds the knocks, and only you can read it. Its comments and its order
+stay as they are; an entry can also be written by hand:
 
   version: 1
   hosts:
@@ -36,7 +39,7 @@ order in it stay as they are; an entry can as well be written by hand:
 	flagAddress = "where the host is: a name or an IP `ADDRESS`"
 	flagKnock   = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
 	flagGap     = "the least `TIME` between two knocks"
-	flagFamily  = "`4` to come by IPv4 only, 6 by IPv6"
+	flagFamily  = "`4` to connect by IPv4 only, 6 by IPv6"
 	flagUser    = "the `USER` to log in as, over ssh"
 )
 
@@ -52,19 +55,19 @@ const (
 	hintNewerLink   = "update postern here, or ask for a link from an older one"
 	sayNoName       = "the name is empty: write one, as in \"postern add home\""
 	hintExists      = "give the new one another name, or change the old one with --force"
-	hintOtherName   = "file it under another name: \"postern add NAME LINK\""
-	hintReplace     = "or put it in the old one's place: --force"
-	hintNoFamily    = "take it out with --family \"\""
-	hintByHand      = "put it under \"hosts:\" by hand: "
+	hintOtherName   = "save it under another name: \"postern add NAME LINK\""
+	hintReplace     = "or replace the old one: --force"
+	hintNoFamily    = "remove it with --family \"\""
+	hintByHand      = "add it under \"hosts:\" by hand: "
 	hintBusyHosts   = "try again"
 )
 
 func sayExists(e *hosts.ExistsError, path string) string {
-	return fmt.Sprintf("there is a host %q already, in %s:%d", e.Name, path, e.Line)
+	return fmt.Sprintf("host %q exists already, in %s:%d", e.Name, path, e.Line)
 }
 
 func sayUneditable(path string) string {
-	return fmt.Sprintf("%q is valid, but not written in a way that an entry can be put into", path)
+	return fmt.Sprintf("%s is valid, but written in a way that add cannot edit", document.QuotedPath(path))
 }
 
 func neither(arg string) error { return fmt.Errorf("%q is neither a name nor a link", arg) }
@@ -81,20 +84,30 @@ func inFlags(p hosts.Destination) string {
 	return text
 }
 
-func (s *session) sayAdded(n *newcomer, path string, replaced bool) {
-	done := "added"
+func (s *session) sayAdded(n *newcomer, file *hosts.File, on hosts.IfExists) {
+	path := document.QuotedPath(file.Path)
 	switch {
 	case n.from == fromEntry:
-		done = "changed"
-	case replaced:
-		done = "replaced"
+		s.Say("changed %q in %s", n.Name, path)
+	case file.Find(n.Name) != nil:
+		s.Say("replaced %q in %s", n.Name, path)
+	case on == hosts.ReplaceIfExists:
+		s.Say("added %q to %s: no host had that name", n.Name, path)
+		if near := file.Nearest(n.Name); near != "" {
+			s.Hint(fmt.Sprintf("if you meant %q, remove %q from the file again", near, n.Name))
+		}
+	default:
+		s.Say("added %q to %s", n.Name, path)
 	}
-	s.Say("%s %q in %q", done, n.Name, path)
-	s.Hint("come in with " + wayIn(&n.Host))
+	s.Hint("connect with " + wayIn(&n.Host))
 }
 
-// wayIn is the verb to come in by: one that sees whether the door has opened, if there
-// is any for such a service.
+func wasExposed(path string) ui.Remark {
+	return ui.Remark{Note: true, Message: fmt.Sprintf("other users could read %s, and the knocks in it; now only you can", document.QuotedPath(path))}
+}
+
+// wayIn is the verb to connect with: one that sees whether the door has opened, if
+// there is one for such a service.
 func wayIn(h *hosts.Host) string {
 	switch {
 	case h.Service.Protocol != policy.TCP:

@@ -1,72 +1,46 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 
-	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/document"
 	"postern/internal/hosts"
 )
 
 const (
-	shortConnect = "open a host's door, and speak with the service behind it"
-	longConnect  = `Knocks at a host of the hosts file and connects, again and again until the
-connection stands. Then standard input goes there and standard output comes from
-there, until the service ends it. It is made for ssh, which logs in through it as
-through any connection.
+	shortConnect = "connect through a door, to the service behind it"
+	longConnect  = `Knocks at a saved host and connects, again and again until it is connected. Then
+standard input goes to the service and standard output comes from there, until
+the service ends the connection. ssh can use it as its ProxyCommand: for that,
+see "postern ssh" and "postern ssh-config".
 
 With --json the answer goes to standard error, as standard output is the
-service's: one line when the connection stands, with how many tries and how long
-it took, or one with what went wrong.`
+service's: one line when it is connected, with how many tries and how long it
+took, or one with what went wrong.`
 	exampleConnect = `  ssh -o ProxyCommand="postern connect home" home.example
-  postern connect web < request`
+  postern connect web <request`
 
 	flagPatience = "how much `TIME` to give an opening, in place of what the hosts file says: 5s, or 5"
-	flagQuiet    = "say nothing but what went wrong"
-
-	sayNobodyToReach = "which host? \"postern hosts\" lists them"
-	sayNoTimeout     = "write 5s, or 5 for seconds"
-	sayNoTime        = "it must be more than 0"
+	flagQuiet    = "print errors only"
+	flagBrief    = "print errors, and a line if the door stays shut for a second"
+	flagPass     = "hand the connection over on standard output, and end: for ssh's ProxyUseFdpass"
 )
 
-// hintLogin is for "root@home".
-func hintLogin(host string) string {
-	return fmt.Sprintf("did you mean %q? the user is ssh's affair", host)
+func (s *session) sayOpened(o *client.Opened) {
+	s.Say("%s is open, %s: %s", o.Host, o.Effort, o.Address)
 }
 
-// hintEntry is for an address in a name's place.
-func hintEntry(address string) string {
-	return fmt.Sprintf("\"postern add NAME --address %s --knock …\" files it under a name", address)
-}
-
-func (s *session) sayOpened(o *opened) {
-	s.Say("%s is open, %s: %s", o.Host, howOpened(o), o.Address)
-}
-
-// sayKnockingOn is what to say when the first round was in vain.
-func (s *session) sayKnockingOn(h *hosts.Host, to destination, seen sight) {
-	s.Say("%s", knockingOn(h, to, seen))
-}
-
-func knockingOn(h *hosts.Host, to destination, seen sight) string {
-	so := "cannot be reached yet"
+// stillKnocking is for somebody who waits.
+func stillKnocking(name string, h *hosts.Host, seen client.Seen) string {
+	so := "is not reached yet"
 	switch {
-	case seen.refused > 0:
+	case seen.Tries == 0: // the name is looked up, or others have their turn
+		return fmt.Sprintf("still waiting to knock at %s, for up to %s", name, document.FormatDuration(h.Timeout))
+	case seen.Refused > 0:
 		so = "refuses so far"
-	case seen.silent > 0:
+	case seen.Silent > 0:
 		so = "does not answer yet"
 	}
-	return fmt.Sprintf("%s %s: knocking on, for up to %s", cmp.Or(to.host, h.Name), so, document.FormatDuration(h.Timeout))
-}
-
-func notWritten(err error) *ui.Failure {
-	return &ui.Failure{Code: ui.CodeFailed, Message: "cannot write to standard output: " + cause(err), Err: err}
-}
-
-func notTCP(h *hosts.Host) *ui.Failure {
-	return &ui.Failure{
-		Code: ui.CodeFailed, Message: fmt.Sprintf("%s is %s, and only TCP can be connected to", h.Name, h.Service),
-		Hints: []string{fmt.Sprintf("\"postern knock %s\", and then its own client", h.Name)},
-	}
+	return fmt.Sprintf("%s %s; still knocking, for up to %s", name, so, document.FormatDuration(h.Timeout))
 }

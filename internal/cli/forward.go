@@ -2,33 +2,30 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"net"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/hosts"
-	"postern/internal/policy"
 )
 
 func (s *session) forwardCommand() *cobra.Command {
-	var patience timeout
+	timeout := ui.Duration{Unit: time.Second, Min: 1, Max: hosts.MaxTimeout}
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:     "forward NAME LOCAL...",
-		Short:   shortForward,
-		Long:    longForward,
-		Example: exampleForward,
+		Use:               "forward NAME LOCAL...",
+		Short:             shortForward,
+		Long:              longForward,
+		Example:           exampleForward,
+		ValidArgsFunction: completeHost,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
-				return &ui.UsageError{Err: errors.New(sayNobodyToForward), Cmd: cmd}
+				return &ui.UsageError{Err: errors.New(sayWhichHost), Cmd: cmd}
 			case 1:
 				return &ui.UsageError{Err: errors.New(sayNoLocal), Cmd: cmd}
 			}
@@ -36,175 +33,58 @@ func (s *session) forwardCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.AnswerLines(s.Out, func() error {
-				h, err := s.hostFor(args[0], patience)
+				h, err := s.host(args[0])
 				if err != nil {
-					return order(args, err)
+					return nameFirst(args, err)
 				}
-				locals := make([]local, len(args)-1)
-				for i, text := range args[1:] {
-					if locals[i], err = parseLocal(text, h); err != nil {
-						return &ui.UsageError{Err: err, Cmd: cmd}
-					}
-					if locals[i].to.port.Protocol != policy.TCP {
-						return notTCP(h)
-					}
-					for j := range i {
-						if locals[j].meets(&locals[i]) {
-							return &ui.UsageError{Err: givenTwice(args[1+j], text), Cmd: cmd}
-						}
-					}
+				if timeout.Value != 0 {
+					h.Timeout = timeout.Value
 				}
-				f := &forwarder{session: s, host: h, quiet: quiet, queue: newQueue(), waiting: make(chan struct{}, mostWaiting)}
-				return f.run(cmd.Context(), locals)
+				locals, err := client.ParseLocals(args[1:], h)
+				if _, ok := errors.AsType[*client.NotTCPError](err); err != nil && !ok {
+					err = &ui.UsageError{Err: err, Cmd: cmd}
+				}
+				if err != nil {
+					return err
+				}
+				f := &forwardTalk{session: s, host: h, quiet: quiet}
+				if err := client.NewForwarder(h, f.tell).Run(cmd.Context(), locals); err != nil {
+					return err
+				}
+				if s.JSON {
+					s.Line(s.Out, event{Event: "ended"})
+				}
+				// A person has ended it, and needs no word of it.
+				return &ui.Failure{Code: ui.CodeInterrupted, Message: ui.SayInterrupted, Quiet: true, Answered: true}
 			})
 		},
 	}
-	cmd.Flags().Var(&patience, timeoutFlag, flagPatience)
+	cmd.Flags().Var(&timeout, "timeout", flagPatience)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, flagQuiet)
 	ui.WithoutPolicy(cmd)
 	return cmd
 }
 
-// order says that the host comes first, if that is what is wrong.
-func order(args []string, err error) error {
-	if f, ok := errors.AsType[*ui.Failure](err); ok && f.Code == ui.CodeUsage && known(args[1]) {
-		f.Hints = []string{hintNameFirst(args[0], args[1])}
-	}
-	return err
-}
-
-// mostWaiting is how many connections may wait for the door at a time. More wait in the
-// system's own queue.
-const mostWaiting = 128
-
-// A forwarder knocks for each connection that comes in.
-type forwarder struct {
-	*session
-	host    *hosts.Host
-	quiet   bool
-	queue   queue
-	waiting chan struct{} // a place for each connection that waits
-	count   atomic.Int64  // of connections so far
-
-	talk   sync.Mutex
-	hints  []string  // said last
-	gist   string    // of the error that was said last
-	shutAt time.Time // when anybody was last told of it
-}
-
-// run listens until the context ends.
-func (f *forwarder) run(ctx context.Context, locals []local) error {
-	if err := f.listen(ctx, locals); err != nil {
+// nameFirst adds to an error that the host comes first, if that is what is wrong.
+func nameFirst(args []string, err error) error {
+	missing, ok := errors.AsType[*hosts.NotFoundError](err)
+	if !ok || missing.File.Find(args[1]) == nil {
 		return err
 	}
-	if f.JSON {
-		f.Line(f.Out, event{Event: "ended"})
-	}
-	// To a person, who has ended it, that is no news.
-	return &ui.Failure{Code: ui.CodeInterrupted, Message: ui.SayInterrupted, Quiet: true, Answered: true}
+	f := ui.Explain(err)
+	f.Hints = []string{hintNameFirst(args[0], args[1])}
+	return f
 }
 
-// listen listens until the context ends, and the last connection with it.
-func (f *forwarder) listen(ctx context.Context, locals []local) error {
-	type listening struct {
-		net.Listener
-		to destination
-	}
-	var all []listening
-	var connections sync.WaitGroup
-	defer func() {
-		for _, ln := range all {
-			ln.Close()
-		}
-		connections.Wait()
-	}()
-	for i := range locals {
-		l := &locals[i]
-		listeners, err := l.listen(ctx)
-		if err != nil {
-			return err
-		}
-		var at []string
-		for _, ln := range listeners {
-			all = append(all, listening{ln, l.to})
-			at = append(at, ln.Addr().String())
-		}
-		f.tellListening(l, at)
-	}
-	for _, ln := range all {
-		connections.Go(func() { f.accept(ctx, ln, ln.to, &connections) })
-	}
-	<-ctx.Done()
-	return nil
-}
+// A forwardTalk says what a forwarder reports.
+type forwardTalk struct {
+	*session
+	host  *hosts.Host
+	quiet bool
 
-// accept takes connections until the listener is closed. It takes no more while too
-// many wait.
-func (f *forwarder) accept(ctx context.Context, ln net.Listener, to destination, connections *sync.WaitGroup) {
-	for {
-		conn, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			// There are too many files, or a connection ended before it was taken.
-			f.tellShut(caller{from: ln.Addr().String(), to: to, came: time.Now()}, ui.Explain(err))
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		select {
-		case f.waiting <- struct{}{}:
-			connections.Go(func() { f.serve(ctx, conn.(*net.TCPConn), to) })
-		case <-ctx.Done():
-			conn.Close()
-			return
-		}
-	}
-}
-
-// serve opens the door for one connection, and passes on what comes and goes.
-func (f *forwarder) serve(ctx context.Context, client *net.TCPConn, to destination) {
-	defer client.Close()
-	c := caller{number: f.count.Add(1), from: client.RemoteAddr().String(), to: to, came: time.Now()}
-	opening, gone := context.WithCancel(ctx)
-	defer gone()
-	early := readEarly(client, gone)
-	o, err := f.queue.open(opening, c.came, to, func() (*opened, error) {
-		return open(opening, f.host, to, func(seen sight) { f.tellStillShut(c, seen) })
-	})
-	<-f.waiting
-	early.stop()
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return
-	case opening.Err() != nil:
-		f.tellGone(c)
-		return
-	default:
-		client.SetLinger(0) // a reset: there is no service
-		f.tellShut(c, ui.Explain(err))
-		return
-	}
-	defer o.conn.Close()
-	stop := context.AfterFunc(ctx, func() { client.Close(); o.conn.Close() })
-	defer stop()
-	f.tellOpened(c, o)
-	sent, received, err := join(client, o.conn, early)
-	if ctx.Err() == nil {
-		f.tellClosed(c, sent, received, err)
-	}
-}
-
-// A caller is a connection that came in, by which events are told apart.
-type caller struct {
-	number int64
-	from   string
-	to     destination
-	came   time.Time
+	hints  []string  // said last
+	gist   string    // of the error that was said last
+	shutAt time.Time // when one was last said
 }
 
 // An event is a line for programs.
@@ -214,7 +94,7 @@ type event struct {
 	From       string   `json:"from,omitempty"`
 	To         string   `json:"to,omitempty"`
 	Addresses  []string `json:"addresses,omitempty"`
-	*opened
+	*client.Opened
 	*transfer
 	Error    *ui.Failure `json:"error,omitempty"`
 	Warnings []ui.Remark `json:"warnings,omitempty"`
@@ -225,46 +105,78 @@ type transfer struct {
 	Received int64 `json:"received"`
 }
 
-func (f *forwarder) tellListening(l *local, at []string) {
-	var warnings []ui.Remark
-	if l.bind.exposed() {
-		warnings = []ui.Remark{exposedListener(f.host, at)}
-	}
+// tell says what has happened, to a person or to a program.
+func (f *forwardTalk) tell(e client.Event) {
 	if f.JSON {
-		f.Line(f.Out, event{Event: "listening", To: l.to.hostPort(f.host), Addresses: at, Warnings: append(warnings, f.Remarks...)})
+		f.tellProgram(e)
 		return
 	}
-	if !f.quiet {
-		f.sayListening(f.host, l, at)
+	switch e.Kind {
+	case client.Listening:
+		if !f.quiet {
+			f.sayListening(f.host, e)
+		}
+		f.Warn(f.listenWarnings(e)...)
+	case client.Slow:
+		if !f.quiet && !f.inBurst(e) {
+			f.Say("%s: %s", e.From, stillKnocking(cmp.Or(e.To.Host, f.host.Name), f.host, e.Seen))
+		}
+	case client.Connected:
+		if !f.quiet {
+			f.sayConnected(e)
+		}
+	case client.Shut:
+		f.tellShut(e, ui.Explain(e.Err))
+	case client.Gone:
+		if !f.quiet {
+			f.sayGone(e.From)
+		}
+	case client.Closed:
+		if e.Err != nil { // to a person the end of a connection is no news
+			f.Fail(about(e.From, ui.Explain(e.Err)))
+		}
 	}
-	f.Warn(warnings...)
 }
 
-func (f *forwarder) tellOpened(c caller, o *opened) {
-	f.talk.Lock()
-	defer f.talk.Unlock()
-	if f.JSON {
-		f.Line(f.Out, event{Event: "opened", Connection: c.number, From: c.from, opened: o})
-	} else if !f.quiet {
-		f.sayThrough(c.from, o)
-	}
-}
-
-func (f *forwarder) tellShut(c caller, why *ui.Failure) {
-	f.talk.Lock()
-	defer f.talk.Unlock()
-	if f.JSON {
-		f.Line(f.Out, event{Event: "shut", Connection: c.number, From: c.from, To: c.to.hostPort(f.host), Error: why})
+func (f *forwardTalk) tellProgram(e client.Event) {
+	line := event{Event: string(e.Kind), Connection: e.Connection, From: e.From}
+	switch e.Kind {
+	case client.Slow:
 		return
+	case client.Listening:
+		line.To, line.Addresses = e.To.HostPort(f.host), e.Addresses
+		line.Warnings = append(f.listenWarnings(e), f.Remarks...)
+	case client.Connected:
+		line.Opened = e.Opened
+	case client.Shut:
+		line.To = e.To.HostPort(f.host)
+	case client.Closed:
+		line.transfer = &transfer{e.Sent, e.Received}
 	}
-	gist, again := cmp.Or(why.Gist, why.Message), f.again(c)
+	if e.Err != nil {
+		line.Error = ui.Explain(e.Err)
+	}
+	f.Line(f.Out, line)
+}
+
+func (f *forwardTalk) listenWarnings(e client.Event) []ui.Remark {
+	if !e.Local.Bind.Exposed() {
+		return nil
+	}
+	return []ui.Remark{exposedListener(f.host, e.Addresses)}
+}
+
+// tellShut says that a door did not open: once for all connections of a burst, and
+// the hints only if they are new.
+func (f *forwardTalk) tellShut(e client.Event, why *ui.Failure) {
+	gist, again := cmp.Or(why.Gist, why.Message), f.inBurst(e)
 	f.shutAt = time.Now()
 	if again && gist == f.gist {
 		return
 	}
 	f.gist = gist
-	said := about(c.from, why)
-	if slices.Equal(f.hints, said.Hints) { // once is enough for many
+	said := about(e.From, why)
+	if slices.Equal(f.hints, said.Hints) {
 		said.Hints = nil
 	} else {
 		f.hints = said.Hints
@@ -272,42 +184,10 @@ func (f *forwarder) tellShut(c caller, why *ui.Failure) {
 	f.Fail(said)
 }
 
-// burst is how soon after a shut door a client tries its next address, or an impatient
-// one the same again.
+// burst is how soon after a shut door a program tries its next address, or the same
+// one again.
 const burst = time.Second
 
-// again tells whether a connection is of the burst that the last error was told to. The
-// caller must hold talk.
-func (f *forwarder) again(c caller) bool { return c.came.Before(f.shutAt.Add(burst)) }
-
-func (f *forwarder) tellStillShut(c caller, seen sight) {
-	f.talk.Lock()
-	defer f.talk.Unlock()
-	if !f.quiet && !f.again(c) {
-		f.sayStillShut(c.from, f.host, c.to, seen)
-	}
-}
-
-func (f *forwarder) tellGone(c caller) {
-	f.talk.Lock()
-	defer f.talk.Unlock()
-	if f.JSON {
-		f.Line(f.Out, event{Event: "gone", Connection: c.number, From: c.from})
-	} else if !f.quiet {
-		f.sayGone(c.from)
-	}
-}
-
-func (f *forwarder) tellClosed(c caller, sent, received int64, err error) {
-	f.talk.Lock()
-	defer f.talk.Unlock()
-	var why *ui.Failure
-	if err != nil {
-		why = brokenOff(err)
-	}
-	if f.JSON {
-		f.Line(f.Out, event{Event: "closed", Connection: c.number, From: c.from, transfer: &transfer{sent, received}, Error: why})
-	} else if why != nil { // to a person the end of a connection is no news
-		f.Fail(about(c.from, why))
-	}
-}
+// inBurst reports whether a connection belongs to the burst that the last error was
+// said about.
+func (f *forwardTalk) inBurst(e client.Event) bool { return e.Since.Before(f.shutAt.Add(burst)) }

@@ -364,7 +364,7 @@ postern: hint: another program listens there: take another port, or 0 for any th
 postern: hint: another program listens there: take another port, or 0 for any that is free
 `, status: ui.CodeFailed}},
 		{[]string{"postern", "forward", "web", "203.0.113.9:8080"}, outcome{talk: `postern: error: cannot listen on 203.0.113.9:8080: ` + syscall.EADDRNOTAVAIL.Error() + `
-postern: hint: it must be an address of this machine's
+postern: hint: it must be an address of this machine
 `, status: ui.CodeFailed}},
 		{append(powerless, "postern", "forward", "web", "80"), outcome{talk: `postern: error: cannot listen on 127.0.0.1:80: ` + syscall.EACCES.Error() + `
 postern: hint: ports below 1024 are for root: take one above

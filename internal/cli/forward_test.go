@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/hosts"
 )
 
@@ -13,26 +14,30 @@ import (
 func TestForwardBurst(t *testing.T) {
 	var said strings.Builder
 	h := hosts.New("web")
-	f := &forwarder{session: &session{Voice: ui.Voice{Err: &said}}, host: &h}
+	f := &forwardTalk{session: &session{Voice: ui.Voice{Err: &said}}, host: &h}
 	begun := time.Now()
-	first := caller{from: "first", came: begun}
-	second := caller{from: "second", came: begun}
-	much := caller{from: "third", came: begun.Add(time.Hour)}
+	first := client.Event{From: "first", Since: begun}
+	second := client.Event{From: "second", Since: begun}
+	much := client.Event{From: "third", Since: begun.Add(time.Hour)}
 	shut := func(times string) *ui.Failure {
 		return &ui.Failure{Message: "shut, after " + times, Gist: "shut", Hints: []string{"knock"}}
 	}
-	f.tellStillShut(first, sight{silent: 1})
+	slow := func(e client.Event, seen client.Seen) {
+		e.Kind, e.Seen = client.Slow, seen
+		f.tell(e)
+	}
+	slow(first, client.Seen{Tries: 1, Silent: 1})
 	f.tellShut(first, shut("8 rounds"))
-	f.tellStillShut(second, sight{silent: 1})
+	slow(second, client.Seen{Tries: 1, Silent: 1})
 	f.tellShut(second, shut("9 rounds"))
 	f.tellShut(second, &ui.Failure{Message: "another"})
-	f.tellStillShut(much, sight{refused: 1})
+	slow(much, client.Seen{Tries: 1, Refused: 1})
 	f.tellShut(much, shut("7 rounds"))
-	const want = `postern: first: web does not answer yet: knocking on, for up to 15s
+	const want = `postern: first: web does not answer yet; still knocking, for up to 15s
 postern: error: first: shut, after 8 rounds
 postern: hint: knock
 postern: error: second: another
-postern: third: web refuses so far: knocking on, for up to 15s
+postern: third: web refuses so far; still knocking, for up to 15s
 postern: error: third: shut, after 7 rounds
 postern: hint: knock
 `

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/client/knocker"
+	"postern/internal/document"
 	"postern/internal/hosts"
 	"postern/internal/policy"
 )
@@ -19,21 +22,29 @@ import (
 // and some more.
 type knocking struct {
 	host   string        // a name or an address
-	entry  *hosts.Host   // of the hosts file; nil if the ports were written out
+	saved  *hosts.Host   // nil if the ports were given
 	ports  []policy.Port // in order
-	delay  pause
+	delay  ui.Duration
 	family knocker.Family
 	quiet  bool
 }
 
+// usualDelay is short enough for every door: half of the least step_timeout.
+const usualDelay = policy.MinTime / 2
+
 func (s *session) knockCommand() *cobra.Command {
 	var v4, v6, udp, verbose bool
-	k := knocking{delay: usualPause, family: knocker.AnyFamily}
+	k := knocking{
+		// Every door has forgotten a knock by then.
+		delay:  ui.Duration{Value: usualDelay, Unit: time.Millisecond, Max: policy.MaxStepTimeout},
+		family: knocker.AnyFamily,
+	}
 	cmd := &cobra.Command{
-		Use:     "knock NAME | HOST PORT...",
-		Short:   shortKnock,
-		Long:    longKnock,
-		Example: exampleKnock,
+		Use:               "knock NAME | HOST PORT...",
+		Short:             shortKnock,
+		Long:              longKnock,
+		Example:           exampleKnock,
+		ValidArgsFunction: completeHost,
 		Args: func(cmd *cobra.Command, args []string) error {
 			wrong := ""
 			switch {
@@ -64,11 +75,14 @@ func (s *session) knockCommand() *cobra.Command {
 			} else {
 				h, err := s.host(args[0])
 				if err != nil {
-					return orPorts(s.meant(args[0], err))
+					return orPorts(err)
 				}
-				k.host, k.entry, k.ports, k.family = h.Address, h, h.Knock, familyOf(h)
-				if h.Gap > 0 && !cmd.Flags().Changed(delayFlag) {
-					k.delay = pause(h.Gap)
+				k.host, k.saved, k.ports, k.family = h.Address, h, h.Knock, client.FamilyOf(h)
+				switch changed := cmd.Flags().Changed(delayFlag); {
+				case !changed && h.Gap > 0:
+					k.delay.Value = h.Gap
+				case changed && len(h.Knock) > 1 && k.delay.Value >= h.StepTimeout:
+					return &ui.UsageError{Err: lateKnocks(k.delay.Value, h), Cmd: cmd}
 				}
 			}
 			if v4 {
@@ -91,49 +105,31 @@ func (s *session) knockCommand() *cobra.Command {
 
 const delayFlag = "delay"
 
-// A pause is the time between two knocks, as a flag. A number alone is of milliseconds,
-// as knockd's client has it.
-type pause time.Duration
-
-// usualPause is short enough for every door: half of the least step_timeout there is.
-const usualPause = pause(50 * time.Millisecond)
-
-func (p *pause) String() string { return time.Duration(*p).String() }
-func (p *pause) Type() string   { return "duration" }
-
-func (p *pause) Set(text string) error {
-	if _, err := strconv.Atoi(text); err == nil {
-		text += "ms"
-	}
-	d, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		return errors.New(sayNoDelay)
-	case d < 0:
-		return errors.New(sayNegativeDelay)
-	}
-	*p = pause(d)
-	return nil
-}
-
-// orPorts says what else was meant, maybe, by a name that no host has.
+// orPorts adds what else may be meant by a name that no host has.
 func orPorts(err error) error {
-	if f, ok := errors.AsType[*ui.Failure](err); ok && f.Code == ui.CodeUsage {
-		f.Hints = append(f.Hints, hintPorts)
+	if _, ok := errors.AsType[*hosts.NotFoundError](err); !ok {
+		return err
 	}
-	return err
+	f := ui.Explain(err)
+	f.Hints = append(f.Hints, hintPorts)
+	return f
 }
 
-// orEntry says what else was meant, maybe, by a name that nobody knows.
-func (k *knocking) orEntry(err error) error {
-	if f, ok := errors.AsType[*ui.Failure](err); ok && k.entry == nil && known(k.host) {
-		f.Hints = []string{hintAlone(k.host)}
+// orSaved says what else may be meant by a name that no name server knows.
+func (k *knocking) orSaved(err error) error {
+	if k.saved != nil {
+		return err
 	}
-	return err
+	if file, e := hosts.Own(); e != nil || file.Find(k.host) == nil {
+		return err
+	}
+	f := ui.Explain(err)
+	f.Hints = []string{hintAlone(k.host)}
+	return f
 }
 
-// portsOf reads the ports of a command line, each an argument or several with commas, as
-// "postern add" has them. A number alone is of the given protocol.
+// portsOf reads the ports of a command line, each an argument or several with commas,
+// as "postern add" has them. A number alone is of the given protocol.
 func portsOf(args []string, protocol policy.Protocol) ([]policy.Port, error) {
 	var ports []policy.Port
 	for _, arg := range strings.Split(strings.Join(args, ","), ",") {
@@ -149,15 +145,9 @@ func portsOf(args []string, protocol policy.Protocol) ([]policy.Port, error) {
 	return ports, nil
 }
 
-// familyOf is by which addresses the hosts file says to go to a host.
-func familyOf(h *hosts.Host) knocker.Family {
-	switch h.Family {
-	case hosts.IPv4:
-		return knocker.IPv4
-	case hosts.IPv6:
-		return knocker.IPv6
-	}
-	return knocker.AnyFamily
+// lateKnocks is about a delay after which a saved host has forgotten each knock.
+func lateKnocks(delay time.Duration, h *hosts.Host) error {
+	return fmt.Errorf(sayLateKnocks, document.FormatDuration(delay), document.FormatDuration(h.StepTimeout), h.Name)
 }
 
 // knocked is the answer of knock to programs.
@@ -170,15 +160,15 @@ type knocked struct {
 }
 
 func (s *session) knock(ctx context.Context, k knocking) error {
-	patience := hosts.DefaultTimeout
-	if k.entry != nil {
-		patience = k.entry.Timeout
+	timeout := hosts.DefaultTimeout
+	if k.saved != nil {
+		timeout = k.saved.Timeout
 	}
-	looking, cancel := context.WithTimeout(ctx, patience)
+	looking, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	addresses, err := lookUp(looking, k.host, k.family)
+	addresses, err := client.LookUp(looking, k.host, k.family)
 	if err != nil {
-		return k.orEntry(err)
+		return k.orSaved(err)
 	}
 	// All knocks go to one address, and what follows them must, too.
 	to := addresses[0]
@@ -187,14 +177,14 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	}
 	answer := knocked{Host: k.host, Address: to.String()}
 	begun := time.Now()
-	err = knocker.Knock(ctx, to, k.ports, time.Duration(k.delay), func(p policy.Port) {
+	err = client.Knock(ctx, to, k.ports, k.delay.Value, func(p policy.Port) {
 		answer.Knocks = append(answer.Knocks, p.String())
 		if !k.quiet {
 			s.sayKnock(len(answer.Knocks), len(k.ports), p, to)
 		}
 	})
 	if err != nil {
-		return notSent(to, err)
+		return err
 	}
 	took := time.Since(begun)
 	if s.JSON {

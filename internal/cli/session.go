@@ -13,6 +13,7 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/hosts"
 	"postern/internal/policy"
 )
 
@@ -103,4 +104,79 @@ func (s *session) named(name string, cmd *cobra.Command) (firewall.Backend, erro
 		return s.backends[i], nil
 	}
 	return nil, &ui.UsageError{Err: unknownBackend(name, names), Cmd: cmd}
+}
+
+// hostsFile reads this user's hosts file, and warns if others can read it.
+func (s *session) hostsFile() (*hosts.File, error) {
+	file, err := hosts.Own()
+	if err == nil && file.Exposed {
+		s.Warn(exposed(file.Path))
+	}
+	return file, err
+}
+
+// host returns the saved host of that name.
+func (s *session) host(name string) (*hosts.Host, error) {
+	file, err := s.hostsFile()
+	if err != nil {
+		return nil, err
+	}
+	return file.Get(name)
+}
+
+// oneHost accepts the name of a saved host, and nothing else.
+func oneHost(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &ui.UsageError{Err: errors.New(sayWhichHost), Cmd: cmd}
+	}
+	return exactly(1)(cmd, args)
+}
+
+// completeHost completes the first argument with the names of saved hosts.
+func completeHost(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return savedHosts(""), cobra.ShellCompDirectiveNoFileComp
+}
+
+// savedHosts returns the names of saved hosts after a prefix, and where they are.
+// Completion says nothing of what is wrong.
+func savedHosts(prefix string) []cobra.Completion {
+	file, err := hosts.Own()
+	if err != nil {
+		return nil
+	}
+	var all []cobra.Completion
+	for i := range file.Hosts {
+		h := &file.Hosts[i]
+		all = append(all, cobra.CompletionWithDesc(prefix+h.Name, h.Service.String()+" of "+h.Address))
+	}
+	return all
+}
+
+// completeDoor completes the name of a door of the policy file.
+func (s *session) completeDoor(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var all []cobra.Completion
+	for _, d := range s.policyDoors() {
+		var services []string
+		for _, port := range d.Services {
+			services = append(services, port.String())
+		}
+		all = append(all, cobra.CompletionWithDesc(d.Name, ui.List(services)))
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp
+}
+
+// policyDoors returns the doors of the policy file for completion, which must not
+// wait for standard input.
+func (s *session) policyDoors() []policy.Door {
+	if s.file == "-" {
+		return nil
+	}
+	p, err := s.policy()
+	if err != nil {
+		return nil
+	}
+	return p.Doors
 }

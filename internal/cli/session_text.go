@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"postern/internal/cli/ui"
+	"postern/internal/document"
 	"postern/internal/firewall/backends"
 )
 
@@ -18,10 +19,12 @@ func unknownBackend(name string, all []string) error {
 }
 
 func sayUnreadable(file string, err error) string {
-	return fmt.Sprintf("cannot read the policy %q: %v", file, err)
+	return fmt.Sprintf("cannot read the policy %s: %v", document.QuotedPath(file), err)
 }
 
 const hintNoPolicy = "write a policy there (README.md has an example), or name another file with -f"
+
+const sayWhichHost = "which host? \"postern hosts\" lists them"
 
 const hintReadPolicy = "run it as root, or let this user read the file"
 
@@ -38,5 +41,12 @@ func twoBackends(all []backends.Answer) ui.Remark {
 	return ui.Remark{
 		Message: fmt.Sprintf("rules of several backends are loaded: %s; this shows the first", ui.List(names)),
 		Hints:   []string{"\"postern up\" removes all but those of its --backend"},
+	}
+}
+
+func exposed(path string) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("other users can read %s, and the knocks in it", document.QuotedPath(path)),
+		Hints:   []string{fmt.Sprintf("chmod 600 %q", path)},
 	}
 }

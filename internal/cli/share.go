@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
@@ -22,12 +23,19 @@ import (
 
 func (s *session) shareCommand() *cobra.Command {
 	var to sharing
+	var qr bool
 	cmd := &cobra.Command{
 		Use:     "share [DOOR]",
 		Short:   shortShare,
 		Long:    longShare,
 		Example: exampleShare,
 		Args:    exactly(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, text string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return s.completeDoor(cmd, args, text)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				to.door = args[0]
@@ -39,8 +47,11 @@ func (s *session) shareCommand() *cobra.Command {
 			default:
 				return &ui.UsageError{Err: fmt.Errorf("--name: %w", f), Cmd: cmd}
 			}
-			if !cmd.Flags().Changed("qr") {
-				to.qr = s.atTerminal()
+			switch {
+			case qr:
+				to.qr = drawQR
+			case !cmd.Flags().Changed("qr") && s.atTerminal():
+				to.qr = drawQRIfSeen
 			}
 			return s.share(to)
 		},
@@ -48,22 +59,43 @@ func (s *session) shareCommand() *cobra.Command {
 	cmd.Flags().StringVar(&to.host, "host", "", flagHost)
 	cmd.Flags().StringVar(&to.service, "service", "", flagService)
 	cmd.Flags().StringVar(&to.name, "name", "", flagName)
-	cmd.Flags().BoolVar(&to.qr, "qr", false, flagQR)
+	cmd.RegisterFlagCompletionFunc("service", func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var all []cobra.Completion
+		for _, d := range s.policyDoors() {
+			if len(args) > 0 && d.Name != args[0] {
+				continue
+			}
+			for _, port := range d.Services {
+				all = append(all, port.String())
+			}
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	})
+	cmd.Flags().BoolVar(&qr, "qr", false, flagQR)
 	return cmd
 }
 
 // sharing is what is to be shared, and how; empty is whatever there is.
 type sharing struct {
 	door, host, service, name string
-	qr                        bool
+	qr                        drawQRs
 }
+
+// drawQRs is whether a link is drawn as a QR code as well.
+type drawQRs int
+
+const (
+	drawNoQR drawQRs = iota
+	drawQR
+	drawQRIfSeen // only if all of it fits on the screen
+)
 
 // shared is the answer of share to programs.
 type shared struct {
-	File string   `json:"file"`
-	Door string   `json:"door"`
-	Link string   `json:"link"`
-	Host hostJSON `json:"host"`
+	File string     `json:"file"`
+	Door string     `json:"door"`
+	Link string     `json:"link"`
+	Host hosts.JSON `json:"host"`
 }
 
 func (s *session) share(what sharing) error {
@@ -88,10 +120,7 @@ func (s *session) share(what sharing) error {
 		return &ui.Failure{Code: ui.CodeUsage, Message: f.Message, Hints: []string{f.Hint}}
 	}
 	if s.JSON {
-		return s.Answer(shared{File: s.file, Door: d.Name, Link: link, Host: asJSON(&h, disclosed)})
-	}
-	if what.qr {
-		s.sayQR(drawing(link))
+		return s.Answer(shared{File: s.file, Door: d.Name, Link: link, Host: h.JSON(hosts.Disclosed)})
 	}
 	if _, err := fmt.Fprintln(s.Out, link); err != nil {
 		return err
@@ -99,6 +128,12 @@ func (s *session) share(what sharing) error {
 	s.sayShared(&h)
 	if out, ok := s.Out.(*os.File); ok && ui.IsTerminal(out) { // and nobody pipes it on
 		s.sayFiled(&h)
+	}
+	switch what.qr {
+	case drawQR:
+		s.sayQR(drawing(link, usualQuiet))
+	case drawQRIfSeen:
+		s.drawOnScreen(link)
 	}
 	return nil
 }
@@ -201,12 +236,50 @@ func (s *session) atTerminal() bool {
 	return out != nil && err != nil && ui.IsTerminal(out) && ui.IsTerminal(err)
 }
 
-// drawing gives a text as a QR code, line by line, in white on black: two rows of
-// it in a line of half blocks.
-func drawing(text string) []string {
+// The quiet zone around a QR code, in modules. The standard asks for four; phones
+// read a code with two as well, and mostly one with one.
+const (
+	usualQuiet = 4
+	leastQuiet = 1
+)
+
+// drawing returns a text as a QR code, line by line, in white on black: a line of half
+// blocks holds two rows of it.
+func drawing(text string, quiet int) []string {
 	var b bytes.Buffer
-	qrterminal.GenerateHalfBlock(text, qrterminal.L, &b)
+	qrterminal.GenerateWithConfig(text, qrterminal.Config{
+		Level: qrterminal.L, Writer: &b, HalfBlocks: true, QuietZone: quiet,
+		BlackChar: qrterminal.BLACK_BLACK, BlackWhiteChar: qrterminal.BLACK_WHITE,
+		WhiteChar: qrterminal.WHITE_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
+	})
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+}
+
+// fitting returns the drawing with the widest quiet zone that fits on a screen with a
+// prompt below it; nil if none fits.
+func fitting(text string, columns, rows int) []string {
+	for quiet := usualQuiet; quiet >= leastQuiet; quiet-- {
+		lines := drawing(text, quiet)
+		if utf8.RuneCountInString(lines[0]) <= columns && len(lines) < rows {
+			return lines
+		}
+	}
+	return nil
+}
+
+// drawOnScreen draws a link if all of it fits on the terminal.
+func (s *session) drawOnScreen(link string) {
+	columns, rows := s.Screen()
+	if columns == 0 || rows == 0 {
+		s.sayQR(drawing(link, usualQuiet))
+		return
+	}
+	if lines := fitting(link, columns, rows); lines != nil {
+		s.sayQR(lines)
+		return
+	}
+	least := drawing(link, leastQuiet)
+	s.sayNoQR(utf8.RuneCountInString(least[0]), len(least)+1)
 }
 
 // aboutArgument says how share names a door.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +17,7 @@ import (
 // TestDrawing looks at a drawing as a phone does: there are the three corners by
 // which it finds a code, and the quiet zone around it, as dark on light.
 func TestDrawing(t *testing.T) {
-	lines := drawing("postern://home.example:22/v1/name=ssh/knock=20914,7061:udp,41230/")
+	lines := drawing("postern://home.example:22/v1/name=ssh/knock=20914,7061:udp,41230/", usualQuiet)
 	var light [][]bool
 	for _, line := range lines {
 		var upper, lower []bool
@@ -29,7 +30,7 @@ func TestDrawing(t *testing.T) {
 		}
 		light = append(light, upper, lower)
 	}
-	const quiet = 4
+	const quiet = usualQuiet
 	size := len(light[0]) - 2*quiet
 	if size < 21 || (size-17)%4 != 0 || len(light) < size+2*quiet-1 {
 		t.Fatalf("%d wide, %d high", len(light[0]), len(light))
@@ -57,6 +58,29 @@ func TestDrawing(t *testing.T) {
 	finder(0, 0)
 	finder(size-7, 0)
 	finder(0, size-7)
+}
+
+// TestFitting: a code fits on a screen of 80x24 with a prompt below it, for a link as long
+// as most are, and is not drawn where it does not.
+func TestFitting(t *testing.T) {
+	link := func(length int) string {
+		const start, end = "postern://", ":22/v1/name=ssh/knock=20914,7061:udp,41230/"
+		return start + strings.Repeat("h", length-len(start)-len(end)) + end
+	}
+	for length, want := range map[int]struct{ columns, lines int }{
+		66: {41, 21}, 78: {41, 21}, 106: {45, 23}, 134: {45, 23}, 135: {}, 250: {},
+	} {
+		lines := fitting(link(length), 80, 24)
+		if len(lines) != want.lines || want.lines > 0 && utf8.RuneCountInString(lines[0]) != want.columns {
+			t.Errorf("a link of %d bytes takes %d lines, want %+v", length, len(lines), want)
+		}
+	}
+	if lines := fitting(link(66), 40, 24); len(lines) == 0 || utf8.RuneCountInString(lines[0]) > 40 {
+		t.Error("it does not fit on 40 columns")
+	}
+	if fitting(link(66), 30, 24) != nil {
+		t.Error("it fits on 30 columns")
+	}
 }
 
 // TestQRAtTerminal: the code is drawn where a person sees it, and not where the
@@ -103,7 +127,7 @@ func TestQRAtTerminal(t *testing.T) {
 			t.Errorf("piped %v: the terminal shows %s", test.piped, seen.String())
 		}
 		// Where another program files the link, to say how is to say it twice.
-		if strings.Contains(seen.String(), "a client files it") == test.piped {
+		if strings.Contains(seen.String(), "import it on a client") == test.piped {
 			t.Errorf("piped %v: the hints are %s", test.piped, seen.String())
 		}
 	}

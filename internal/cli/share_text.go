@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	shortShare = "print a door's link, for a client to come in by"
-	longShare  = `Prints a link that holds all that a client must know to come in by a door: for
-"postern add". On a terminal it is drawn as a QR code as well. Without --host
-the link leads to the door's address, or to this host's public one if it has
-exactly one.
+	shortShare = "print a link for a client to import"
+	longShare  = `Prints a link with all that a client needs to connect through a door, for
+"postern add". On a terminal it is drawn as a QR code, too. Without --host the
+link leads to the door's address, or to this host's public one if it has exactly
+one.
 
-The link holds the knocks. Whoever has it can knock, so give it to nobody else,
-and by a way that nobody else reads. It opens the door, and is no substitute
-for the authentication of the service behind it.`
+The link holds the knocks. Anyone who has it can knock, so give it only to those
+who may, over a channel that others cannot read. It opens the door; it does not
+replace the authentication of the service behind it.`
 	exampleShare = `  postern share ssh --host home.example
   ssh home.example sudo postern share --host home.example | postern add - home`
 	flagHost    = "how clients reach the door: a name or an `ADDRESS`"
 	flagService = "the `PORT` of the service, where the door has several"
 	flagName    = "what the client calls the host, if not by the door's `NAME`"
-	flagQR      = "draw the link as a QR code, on standard error; left out: if a terminal shows both"
+	flagQR      = "draw the link as a QR code, on standard error; the default is to draw it on a terminal that has room for it"
 )
 
 const (
@@ -38,14 +38,14 @@ const (
 
 // sayShared comes after a link, which holds a secret.
 func (s *session) sayShared(h *hosts.Host) {
-	s.Say("the link holds the knocks: give it to nobody else, by a way that nobody reads")
-	s.Say("it opens the door, and is no substitute for the service's authentication")
+	s.Say("the link holds the knocks: anyone who has it can knock")
+	s.Say("it opens the door, and does not replace the service's authentication")
 }
 
-// sayFiled is what the other side does with it.
+// sayFiled says what the client does with it.
 func (s *session) sayFiled(h *hosts.Host) {
-	s.Hint("a client files it with \"postern add -\" or \"postern add LINK\"")
-	s.Hint("then it comes in with " + wayIn(h))
+	s.Hint("import it on a client with \"postern add -\" or \"postern add LINK\"")
+	s.Hint("then connect with " + wayIn(h))
 }
 
 // sayQR draws a QR code. Phones read dark on light, so the terminal's own colours
@@ -56,12 +56,17 @@ func (s *session) sayQR(lines []string) {
 	}
 }
 
+// sayNoQR is about a terminal that shows less than this.
+func (s *session) sayNoQR(columns, rows int) {
+	s.Say("a QR code of this link needs a terminal of %d columns and %d rows: enlarge it, or draw it anyway with --qr", columns, rows)
+}
+
 func (s *session) sayPublic(a netip.Addr) {
 	s.Say("the link leads to %s, this host's only public address: --host says otherwise", a)
 }
 
 func alone(host string) string {
-	return fmt.Sprintf("write %s alone: the port is the service's, and the user the client's affair", document.Short(host))
+	return fmt.Sprintf("write %s alone: the port is the service's, and the client knows the user", document.Short(host))
 }
 
 func serviceNames(d *policy.Door) string {

@@ -47,6 +47,7 @@ func (s *session) showCommand() *cobra.Command {
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&comments, "comments", true, flagComments)
 	cmd.Flags().StringVar(&door, "door", "", flagDoor)
+	cmd.RegisterFlagCompletionFunc("door", s.completeDoor)
 	return cmd
 }
 

@@ -2,26 +2,24 @@ package cli
 
 import (
 	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/hosts"
-	"postern/internal/policy"
 	"postern/internal/sshconfig"
 )
 
 func (s *session) sshCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "ssh NAME [ssh's own arguments]",
-		Short:   shortSSH,
-		Long:    longSSH,
-		Example: exampleSSH,
+		Use:               "ssh NAME [ssh's own arguments]",
+		Short:             shortSSH,
+		Long:              longSSH,
+		Example:           exampleSSH,
+		ValidArgsFunction: completeSSH,
 		// The flags are ssh's.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,7 +37,8 @@ func (s *session) sshCommand() *cobra.Command {
 	return cmd
 }
 
-// ssh runs ssh in our place, with the way through the door before its arguments.
+// ssh replaces this process by ssh, with the way through the door before its own
+// arguments.
 func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	line, err := sshconfig.ParseCommandLine(args)
 	switch {
@@ -48,36 +47,52 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	case line.IsQuery():
 		return runSSH(args)
 	case line.Destination == "":
-		return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
+		return &ui.UsageError{Err: errors.New(sayWhichHost), Cmd: cmd}
 	}
 	h, err := s.host(line.Host())
 	if err != nil {
 		return err
 	}
-	way, err := wayOfSSH(h)
+	// What connect says, as ssh itself does: all, errors only, or enough for somebody
+	// who waits.
+	talk := []string{"--brief"}
+	switch {
+	case line.Verbose():
+		talk = nil
+	case line.Quiet():
+		talk = []string{"-q"}
+	}
+	way, err := client.ThroughDoor(h, talk...)
 	if err != nil {
 		return err
 	}
 	if c := way.Conflict(line); c != nil {
 		return clashes(h, c, remedy(h, c.Option))
 	}
-	if line.Verbose() {
-		way.Command = proxyCommand(h)
-	}
 	return runSSH(append(way.Arguments(line), args...))
 }
 
-// runSSH runs ssh in our place.
+// runSSH ends as ssh does.
 func runSSH(args []string) error {
-	program, err := exec.LookPath("ssh")
-	if err != nil {
-		return noSSH(err)
+	err := client.RunSSH(args)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &ui.Failure{Code: exit.ExitCode(), Quiet: true, Err: err}
 	}
-	return become(program, append([]string{"ssh"}, args...))
+	return err
 }
 
-// firstFlag gives the flag that a command line begins with, before the verb: one of ours,
-// even where the verb's flags are another program's.
+// completeSSH completes the destination, with the user before it if there is one.
+// What follows it is ssh's.
+func completeSSH(_ *cobra.Command, args []string, text string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	line, err := sshconfig.ParseCommandLine(args)
+	if err != nil || line.Destination != "" || strings.HasPrefix(text, "-") {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return savedHosts(text[:strings.LastIndexByte(text, '@')+1]), cobra.ShellCompDirectiveNoFileComp
+}
+
+// firstFlag returns the flag that a command line begins with, before the verb: it is
+// one of ours, even if the verb's flags are another program's.
 func firstFlag(line []string, verb string) string {
 	if len(line) == 0 || line[0] == verb || !strings.HasPrefix(line[0], "-") {
 		return ""
@@ -92,8 +107,8 @@ func firstFlag(line []string, verb string) string {
 	return flag
 }
 
-// remedy gives the flags by which the hosts file comes to say what an option of ssh's
-// does; or "", if it cannot.
+// remedy returns the flags of add that save what an option of ssh says; "" if it
+// cannot be saved.
 func remedy(h *hosts.Host, o sshconfig.Option) string {
 	key, text := "", o.Value
 	switch strings.ToLower(o.Name) {
@@ -112,53 +127,4 @@ func remedy(h *hosts.Host, o sshconfig.Option) string {
 		return ""
 	}
 	return "--" + flagOf(key) + " " + text
-}
-
-// wayOfSSH is how ssh comes to a host. Where all goes well it does not hear of us.
-func wayOfSSH(h *hosts.Host) (*sshconfig.Host, error) {
-	if h.Service.Protocol != policy.TCP {
-		return nil, notSSH(h)
-	}
-	way := &sshconfig.Host{Name: h.Name, Address: h.Address, Port: h.Service.Number, User: h.User, Command: proxyCommand(h, "-q")}
-	if canPassSocket {
-		way.Mode = sshconfig.PassFD
-	}
-	return way, nil
-}
-
-// proxyCommand is what ssh is to run.
-func proxyCommand(h *hosts.Host, flags ...string) string {
-	words := append([]string{ownName(), "connect", h.Name}, flags...)
-	if canPassSocket {
-		words = append(words, "--fdpass")
-	}
-	return sshconfig.Quote(words...)
-}
-
-// ownName is how this very program is called. Where PATH leads to it, the word alone
-// is the best name, as it outlives a move; and otherwise the path that it
-// was called by is better than where links lead from there, to a folder named after
-// the version, say. Some of Windows' ssh look into no PATH.
-func ownName() string {
-	own, err := os.Executable()
-	if err != nil {
-		return "postern"
-	}
-	name := "postern"
-	if found, err := exec.LookPath(name); err == nil && runtime.GOOS != "windows" && sameFile(found, own) {
-		return name
-	}
-	if called, err := filepath.Abs(os.Args[0]); err == nil && strings.ContainsRune(os.Args[0], filepath.Separator) && sameFile(called, own) {
-		return called
-	}
-	return own
-}
-
-func sameFile(a, b string) bool {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	other, err := os.Stat(b)
-	return err == nil && os.SameFile(one, other)
 }

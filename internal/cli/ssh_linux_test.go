@@ -137,7 +137,7 @@ func TestSSHVerb(t *testing.T) {
 
 	t.Run("wrong knocks", func(t *testing.T) {
 		got := h.finish(t, h.atHome(t, "postern", "ssh", "-l", "root", "wrong", "true"))
-		if got.status != 255 || !strings.Contains(got.talk, "postern: error: tcp/22 of 192.0.2.2 does not answer") {
+		if got.status != 255 || !strings.Contains(got.talk, "postern: error: tcp/22 of 192.0.2.2 did not open after ") || !strings.Contains(got.talk, ": no answer\n") {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -185,7 +185,7 @@ func TestSSHConfig(t *testing.T) {
 	}
 	atHome := map[string]string{
 		"hostname": "home.example", "port": "2222", "user": "ann",
-		"proxycommand": "postern connect home -q --fdpass", "proxyusefdpass": "yes",
+		"proxycommand": "postern connect home --brief --fdpass", "proxyusefdpass": "yes",
 	}
 	got := h.runAtHome(t, "postern", "ssh-config", "home", "--install")
 	said := fmt.Sprintf("postern: wrote %q, and included it in %q\npostern: hint: now \"ssh home\" knocks\n", h.path(".ssh/postern.conf"), h.path(".ssh/config"))
@@ -194,7 +194,7 @@ func TestSSHConfig(t *testing.T) {
 	}
 	compare("home", atHome)
 	got = h.runAtHome(t, "postern", "ssh-config", "home", "--install")
-	if got.talk != "postern: ssh knows home already: nothing has changed\n" {
+	if got.talk != "postern: ssh knows home already; nothing has changed\n" {
 		t.Errorf("%+v", got)
 	}
 
@@ -211,8 +211,10 @@ func TestSSHConfig(t *testing.T) {
 		t.Errorf("the configuration is now %q (%v)", text, err)
 	}
 	compare("home", atHome)
+	compare("home.example", map[string]string{"hostname": "home.example", "port": "2222", "proxycommand": atHome["proxycommand"], "proxyjump": ""})
 	compare("home", map[string]string{"compression": "yes", "proxyjump": ""})
 	compare("work", map[string]string{"hostname": "192.0.2.9", "port": "22", "user": "root"})
+	compare("192.0.2.9", map[string]string{"hostname": "192.0.2.9", "port": "22", "proxycommand": "postern connect work --brief --fdpass"})
 	compare("other", map[string]string{"port": "7", "user": "bob", "proxyjump": "other"})
 
 	// A host that has changed, and one that is gone.

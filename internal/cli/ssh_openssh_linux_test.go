@@ -96,7 +96,7 @@ func TestOpenSSH(t *testing.T) {
 		t.Parallel()
 		h.run(t, "postern", "add", "wrong", "--address", h.at.Addr4().String(), "--knock", "1234,2345")
 		cmd := h.command(t, h.ssh("ssh", "-o", "ProxyCommand=postern connect wrong --timeout 500ms", "home", "true")...)
-		expect(t, h.finish(t, cmd), outcome{"", "postern: error: tcp/22 of 192.0.2.2 does not answer", 255})
+		expect(t, h.finish(t, cmd), outcome{"", "postern: error: tcp/22 of 192.0.2.2 did not open after ", 255})
 	})
 	for _, host := range []string{"home", "handed"} {
 		t.Run("scp to "+host, func(t *testing.T) {

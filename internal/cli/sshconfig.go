@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/cli/ui"
+	"postern/internal/client"
 	"postern/internal/hosts"
 	"postern/internal/rewrite"
 	"postern/internal/sshconfig"
@@ -16,27 +17,28 @@ import (
 func (s *session) sshConfigCommand() *cobra.Command {
 	var install bool
 	cmd := &cobra.Command{
-		Use:     "ssh-config NAME",
-		Short:   shortSSHConfig,
-		Long:    longSSHConfig,
-		Example: exampleSSHConfig,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return &ui.UsageError{Err: errors.New(sayNobodyToReach), Cmd: cmd}
-			}
-			return exactly(1)(cmd, args)
-		},
+		Use:               "ssh-config NAME",
+		Short:             shortSSHConfig,
+		Long:              longSSHConfig,
+		Example:           exampleSSHConfig,
+		Args:              oneHost,
+		ValidArgsFunction: completeHost,
 		RunE: func(_ *cobra.Command, args []string) error {
-			h, known, err := s.hostAmong(args[0])
+			file, err := s.hostsFile()
 			if err != nil {
 				return err
 			}
-			way, err := wayOfSSH(h)
+			h, err := file.Get(args[0])
 			if err != nil {
 				return err
 			}
+			way, err := client.ThroughDoor(h, "--brief")
+			if err != nil {
+				return err
+			}
+			way.ByAddress = file.Find(h.Address) == nil
 			if install {
-				return s.installInSSH(way, known)
+				return s.installInSSH(way, file)
 			}
 			if s.JSON {
 				return s.Answer(sshBlock{Host: way.Name, Block: way.Block(), Warnings: s.Remarks})
@@ -61,8 +63,8 @@ type sshBlock struct {
 	Warnings []ui.Remark `json:"warnings"`
 }
 
-// installInSSH has ssh know the host by its name.
-func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
+// installInSSH adds the host to the configuration of ssh.
+func (s *session) installInSSH(way *sshconfig.Host, saved *hosts.File) error {
 	folder, err := sshconfig.Dir()
 	if err != nil {
 		return noSSHFolder(err)
@@ -74,8 +76,11 @@ func (s *session) installInSSH(way *sshconfig.Host, known *hosts.File) error {
 	if done.OtherBlock > 0 {
 		s.Warn(rivalBlock(way.Name, done))
 	}
+	if done.AddressOf != "" {
+		s.Warn(addressTaken(way, done))
+	}
 	for _, name := range done.Blocks {
-		if known.Find(name) == nil {
+		if saved.Find(name) == nil {
 			s.Warn(leftBlock(name, done.File))
 		}
 	}

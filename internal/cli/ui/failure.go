@@ -8,10 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/client"
 	"postern/internal/client/knocker"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/handout"
+	"postern/internal/hosts"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -73,6 +75,8 @@ func Explain(err error) *Failure {
 		unavailable *lab.UnavailableError
 		ping        *knocker.PingError
 		family      *knocker.FamilyError
+		shut        *client.ShutError
+		hinted      interface{ Hints() []string }
 		unfit       *handout.UnsupportedError
 	)
 	switch {
@@ -104,7 +108,34 @@ func Explain(err error) *Failure {
 	case errors.As(err, &busy):
 		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{hintBusy}}
 	}
-	return &Failure{Code: CodeFailed, Message: err.Error()}
+	f = &Failure{Code: codeOf(err), Message: err.Error(), Err: err}
+	if errors.As(err, &hinted) {
+		f.Hints = hinted.Hints()
+	}
+	if errors.As(err, &shut) {
+		f.Tries, f.Milliseconds, f.Gist = shut.Effort.Tries, shut.Milliseconds, shut.Gist()
+	}
+	return f
+}
+
+// codeOf returns the exit code for an error of the client.
+func codeOf(err error) int {
+	shut, _ := errors.AsType[*client.ShutError](err)
+	listen, _ := errors.AsType[*client.ListenError](err)
+	receiver, _ := errors.AsType[*client.NoReceiverError](err)
+	ssh, _ := errors.AsType[*client.NoSSHError](err)
+	host, _ := errors.AsType[*hosts.NotFoundError](err)
+	switch {
+	case shut != nil && !shut.Unsent():
+		return CodeShut
+	case listen != nil && listen.Privilege():
+		return CodePrivilege
+	case receiver != nil, host != nil:
+		return CodeUsage
+	case ssh != nil:
+		return CodeUnsupported
+	}
+	return CodeFailed
 }
 
 func Interrupted() *Failure {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"postern/internal/client/knocker"
+	"postern/internal/document"
 	"postern/internal/firewall"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -27,9 +28,9 @@ func sayInvalid(e *policy.InvalidError) string {
 	n := len(e.Diagnostics) + e.More
 	file := e.Diagnostics[0].File
 	if e.More > 0 {
-		return fmt.Sprintf("%q is not a valid %s: %d mistakes, the first %d of them above", file, e.Kind, n, len(e.Diagnostics))
+		return fmt.Sprintf("%s is not a valid %s: %d mistakes, the first %d of them above", document.QuotedPath(file), e.Kind, n, len(e.Diagnostics))
 	}
-	return fmt.Sprintf("%q is not a valid %s: %s", file, e.Kind, Count(n, "mistake"))
+	return fmt.Sprintf("%s is not a valid %s: %s", document.QuotedPath(file), e.Kind, Count(n, "mistake"))
 }
 
 func sayBeyond(e *firewall.InexpressibleError) string {

@@ -19,6 +19,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -33,6 +36,7 @@ type Voice struct {
 	ErrTTY   bool     // and so is Err
 	JSON     bool     // a program reads the answer
 	Remarks  []Remark // the warnings and notes so far
+	columns  int      // of the terminal that Err is; 0 if it is none
 }
 
 // A Remark is a warning or a note.
@@ -53,7 +57,23 @@ type Remark struct {
 
 // NewVoice returns a voice that writes to files.
 func NewVoice(out, err *os.File) Voice {
-	return Voice{Remarks: []Remark{}, Out: out, Err: err, OutTTY: TakesColour(out), ErrTTY: TakesColour(err)}
+	v := Voice{Remarks: []Remark{}, Out: out, Err: err, OutTTY: TakesColour(out), ErrTTY: TakesColour(err)}
+	v.columns, _ = v.Screen()
+	return v
+}
+
+// Screen returns the size of the terminal that shows what is said; zeros if there is
+// none.
+func (v *Voice) Screen() (columns, rows int) {
+	f, ok := v.Err.(*os.File)
+	if !ok || !IsTerminal(f) {
+		return 0, 0
+	}
+	columns, rows, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return columns, rows
 }
 
 // TakesColour reports whether a file is a terminal that shows colours, and the user
@@ -92,11 +112,55 @@ func Colour(tty bool, how, text string) string {
 // Say writes a message.
 func (v *Voice) Say(format string, args ...any) {
 	if !v.JSON {
-		fmt.Fprintf(v.Err, "postern: "+format+"\n", args...)
+		v.print("postern: " + fmt.Sprintf(format, args...))
 	}
 }
 
 // Hint writes a hint.
+// print writes lines that a person reads. A terminal would break long ones in the
+// middle of a word: so they are broken between words, and go on below their text.
+// An indented line is quoted from a file, and stays as it is.
+func (v *Voice) print(text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		if v.columns == 0 || strings.HasPrefix(line, " ") {
+			fmt.Fprintln(v.Err, line)
+			continue
+		}
+		for _, part := range wrap(line, v.columns, continued) {
+			fmt.Fprintln(v.Err, part)
+		}
+	}
+}
+
+// continued begins the rest of a line.
+const continued = "         " // as wide as "postern: "
+
+// escapes are what a terminal does not show.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// wrap breaks a line between words into those that fit; a longer word has a line of
+// its own. All but the first begin with indent.
+func wrap(line string, columns int, indent string) []string {
+	wide := func(text string) int { return utf8.RuneCountInString(escapes.ReplaceAllString(text, "")) }
+	if columns <= 2*len(indent) || wide(line) <= columns {
+		return []string{line}
+	}
+	var lines []string
+	current := ""
+	for i, word := range strings.Split(line, " ") {
+		switch {
+		case i == 0:
+			current = word
+		case wide(current)+1+wide(word) > columns && strings.TrimSpace(current) != "":
+			lines = append(lines, current)
+			current = indent + word
+		default:
+			current += " " + word
+		}
+	}
+	return append(lines, current)
+}
+
 func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:"), text) }
 
 // Warn writes remarks at once for a person, and with the answer for a program.
@@ -113,7 +177,7 @@ func (v *Voice) Warn(remarks ...Remark) {
 		case v.JSON:
 			continue
 		case r.text != "":
-			fmt.Fprintln(v.Err, r.text)
+			v.print(r.text)
 			continue
 		}
 		colour := map[string]string{preflight.Note.String(): faint, preflight.Warning.String(): yellow, preflight.Error.String(): red}[r.Severity]
@@ -152,7 +216,7 @@ func (v *Voice) Fail(f *Failure) int {
 		return f.Code
 	}
 	for _, d := range f.Diagnostics {
-		fmt.Fprintln(v.Err, d)
+		v.print(d.String())
 	}
 	v.Say("%s %s", Colour(v.ErrTTY, red, "error:"), f.Message)
 	for _, h := range f.Hints {

@@ -1,4 +1,4 @@
-package cli
+package client
 
 import (
 	"errors"
@@ -11,17 +11,17 @@ import (
 // TestQueue has a queue of whom one destination is dead.
 func TestQueue(t *testing.T) {
 	q := newQueue()
-	dead := destination{port: policy.Port{Protocol: policy.TCP, Number: 80}}
-	alive := destination{host: "inner", port: dead.port}
+	dead := Destination{Port: policy.Port{Protocol: policy.TCP, Number: 80}}
+	alive := Destination{Host: "inner", Port: dead.Port}
 	came := time.Now()
-	var tries []destination
-	open := func(since time.Time, to destination) error {
-		_, err := q.open(t.Context(), since, to, func() (*opened, error) {
+	var tries []Destination
+	open := func(since time.Time, to Destination) error {
+		_, err := q.open(t.Context(), since, to, func() (*Opened, error) {
 			tries = append(tries, to)
 			if to == dead {
 				return nil, errors.New("dead")
 			}
-			return &opened{}, nil
+			return &Opened{}, nil
 		})
 		return err
 	}

@@ -1,4 +1,4 @@
-package cli
+package client
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"postern/internal/descriptor"
 )
 
-// exchange passes on what a connection and two streams say to each other, until
-// the service says no more, or the context ends. The end of in is passed on, too.
+// exchange passes bytes between a connection and two streams until the service ends
+// it, or the context does. The end of in is passed on.
 func exchange(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPConn) error {
 	from, isFile := in.(*os.File)
 	to, _ := out.(*os.File)
@@ -31,49 +31,50 @@ func exchange(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPCon
 	})
 }
 
-// isPipe tells whether a file is a pipe, which is what ssh gives to its ProxyCommand.
+// isPipe reports whether a file is a pipe, as ssh gives one to its ProxyCommand.
 func isPipe(f *os.File) bool {
 	info, err := f.Stat() // of no file it is an error
 	return err == nil && info.Mode().Type() == fs.ModeNamedPipe
 }
 
-// A pump passes on what comes from a file and a connection, on one thread: from the
-// file to the connection, and from there into a pipe.
+// A pump passes bytes on one thread: from a file to a connection, and from there into
+// a pipe.
 //
-// It is for copies of gigabytes, where ssh needs all of the processor that there is. A
-// goroutine for each direction would be shorter, but what is expensive is to wake up at every
-// packet, and then ssh and the Go runtime's own threads do so, too (docs/design.md).
+// It is for copies of gigabytes, where ssh needs all of the processor. A goroutine for
+// each direction would be shorter, but it wakes up at every packet, and so do ssh and
+// the Go runtime's own threads then (docs/design.md).
 type pump struct {
-	in, out end // they may block
-	conn    int // a descriptor, which does not
+	in, out end // may block
+	conn    int // a descriptor that does not block
 	name    string
 
-	read    [load]byte
-	unsent  []byte // of what was read
-	inEnded bool   // or nobody takes more of it
+	read    [bufferSize]byte
+	unsent  []byte // the rest of what was read
+	inEnded bool   // or the connection takes no more
 	outFull bool
-	failed  error // to send
+	failed  error // the error of sending
 }
 
 // An end is a file, and how much it holds if it is a pipe; 0 if that is not known yet.
 type end struct{ fd, size int }
 
 const (
-	// wide is how much a pipe is to hold while much is passed on: as much as a connection's
-	// own buffers. One of the usual 64 KB has a writer and a reader wait for each other all
-	// the time. A user may have that (fs.pipe-max-size) for 64 pipes, and all others are
-	// small then (fs.pipe-user-pages-soft): so it is not for sessions in which little is said.
-	wide = 1 << 20
-	// pipeBuf is how much a pipe that is not full takes as a whole and without waiting, if
-	// nobody else writes to it (PIPE_BUF, pipe(7)).
+	// widePipe is the size of a pipe while much is passed on: that of a connection's
+	// own buffers. With the usual 64 KB the writer and the reader wait for each other
+	// all the time. A user may have that much (fs.pipe-max-size) for 64 pipes, and all
+	// others are small then (fs.pipe-user-pages-soft): so it is not for sessions at a
+	// keyboard.
+	widePipe = 1 << 20
+	// pipeBuf is how much a pipe that is not full takes in one piece and without
+	// waiting, if nobody else writes to it (PIPE_BUF, pipe(7)).
 	pipeBuf = 4096
-	// much in one go is the sign of a copy, rather than of somebody at a keyboard. What
-	// comes then is left to gather for a while: each time that something is passed on, others
-	// must wake up, and all that they do is done less often. It is what network cards do, too.
-	much   = 16 << 10
+	// bulk bytes at once are the sign of a copy, rather than of somebody at a keyboard.
+	// The pump waits a while then, for more to gather: each time that it passes bytes on,
+	// other programs must wake up. Network cards do the same.
+	bulk   = 16 << 10
 	gather = 250 * time.Microsecond
-	// glance is how often the pump looks if it is to end, while nothing can wake it up.
-	glance  = 200 // in milliseconds, as poll(2) has it
+	// recheck is how often the pump looks whether to end, while nothing can wake it up.
+	recheck = 200 // in milliseconds, as poll(2) has it
 	forever = -1
 )
 
@@ -102,10 +103,10 @@ func (p *pump) run(ctx context.Context) error {
 	return nil
 }
 
-// gathers tells whether a copy is going on of which more should be left to gather in a
-// pipe, when n bytes of it have been passed on at once.
+// gathers reports whether n bytes at once are part of a copy, of which more should
+// gather in the pipe before they are passed on.
 func (e *end) gathers(n int) bool {
-	if n < much {
+	if n < bulk {
 		return false
 	}
 	if e.size == 0 {
@@ -124,11 +125,11 @@ func (p *pump) wait() (comes, goes bool, err error) {
 	}
 	if p.outFull {
 		fds[out] = unix.PollFd{Fd: int32(p.out.fd), Events: unix.POLLOUT}
-		// A connection that has ended would wake it up at once, again and again. So it is not
-		// looked at, and does not tell either that the context has ended.
-		timeout = glance
+		// A connection that has ended would wake it up at once, again and again. So it is
+		// not polled, and cannot report the end of the context either.
+		timeout = recheck
 	} else {
-		// That the pipe's reader has gone shows when there is something for it, as ever.
+		// That the pipe's reader has gone shows at the next write to it.
 		fds[conn] = unix.PollFd{Fd: int32(p.conn), Events: unix.POLLIN}
 	}
 	if len(p.unsent) > 0 {
@@ -147,7 +148,7 @@ func (p *pump) wait() (comes, goes bool, err error) {
 	return comes, goes, nil
 }
 
-// send passes on what comes from in, and tells whether more should be left to gather.
+// send passes on what comes from in, and reports whether to let more gather.
 //
 // It reads and writes: a splice takes longer, as it goes page by page.
 func (p *pump) send() (more bool) {
@@ -178,11 +179,11 @@ func (p *pump) send() (more bool) {
 // receive passes on what comes from the connection. The kernel moves the packets'
 // pages into the pipe without a copy.
 //
-// A splice goes no further than an urgent byte (RFC 9293, 3.8.5), behind which it says that
-// there is nothing, or even that the connection has ended. So where it moves nothing, though there is
-// something and room for it, one reading has the last word: it skips the byte.
+// A splice stops at an urgent byte (RFC 9293, 3.8.5) and then says that there is
+// nothing, or even that the connection has ended. So where it moves nothing although
+// the pipe has room, a read decides: it skips the byte.
 func (p *pump) receive() (n int, ended bool, err error) {
-	moved, err := unix.Splice(p.conn, nil, p.out.fd, nil, wide, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	moved, err := unix.Splice(p.conn, nil, p.out.fd, nil, widePipe, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 	switch {
 	case moved > 0:
 		return int(moved), false, nil // it is an int where that has 32 bits
@@ -216,7 +217,8 @@ func (p *pump) receive() (n int, ended bool, err error) {
 	}
 }
 
-// reset gives the connection's own error, if sending met with it: it is told only once.
+// reset returns the connection's own error if sending met it: the kernel reports it
+// only once.
 func (p *pump) reset() error {
 	if p.failed == nil || p.failed == unix.EPIPE {
 		return nil
@@ -224,7 +226,7 @@ func (p *pump) reset() error {
 	return os.NewSyscallError("write", p.failed)
 }
 
-// room tells whether the pipe takes pipeBuf bytes, or is broken.
+// room reports whether the pipe takes pipeBuf bytes, or is broken.
 func (p *pump) room() bool {
 	fds := []unix.PollFd{{Fd: int32(p.out.fd), Events: unix.POLLOUT}}
 	for {
@@ -235,18 +237,18 @@ func (p *pump) room() bool {
 	}
 }
 
-// again tells whether an error says no more than that there is nothing to be done now.
+// again reports whether an error only means that nothing can be done now.
 func again(err error) bool { return err == unix.EAGAIN || err == unix.EINTR }
 
-// widen makes a pipe wide, if the user may have that, and tells how much it holds. It does
-// nothing to what is no pipe.
+// widen makes a pipe wide, if the user may have that, and returns its size; 0 for a
+// file that is no pipe.
 func widen(fd int) int {
 	size, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
 	if err != nil {
 		return 0
 	}
-	if size < wide {
-		if now, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, wide); err == nil {
+	if size < widePipe {
+		if now, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe); err == nil {
 			size = now
 		}
 	}

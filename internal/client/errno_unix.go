@@ -1,24 +1,25 @@
 //go:build unix
 
-package cli
+package client
 
 import (
 	"errors"
 	"syscall"
 )
 
-// What the system means by some of its errors, whose names differ.
+// What some of the system's errors mean; their names differ between systems.
 
-// taken: another program listens there.
+// taken reports whether another program listens there.
 func taken(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
-// notOurs: this machine has no such address.
+// notOurs reports whether this machine has no such address.
 func notOurs(err error) bool { return errors.Is(err, syscall.EADDRNOTAVAIL) }
 
-// forbidden: this user may not, or a firewall of this machine's own forbids it.
+// forbidden reports whether this user may not, or a firewall on this machine blocks
+// it.
 func forbidden(err error) bool {
 	return errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)
 }
 
-// readerGone: nobody reads the pipe that was written to.
+// readerGone reports whether nobody reads the pipe that was written to.
 func readerGone(err error) bool { return errors.Is(err, syscall.EPIPE) }
