@@ -86,7 +86,7 @@ func leftText(d time.Duration) string {
 
 // counterText returns what a counter counts.
 func counterText(name string) string {
-	if name == "covered" {
+	if name == "blocked" {
 		return "packets blocked"
 	}
 	if door, ok := strings.CutPrefix(name, "door_"); ok {

@@ -11,9 +11,9 @@ import (
 // knocks makes the chains that run the automaton.
 func (c *compiler) knocks() {
 	c.knocking = c.chain(&c.filter, "KNOCKING", "Packets that would open a new connection. What has the sender done before?")
-	var partway *chain
+	var progress *chain
 	if len(c.m.States) > 0 {
-		partway = c.chain(&c.filter, "PARTWAY", "Senders that have begun to knock. Which knock is next?")
+		progress = c.chain(&c.filter, "PROGRESS", "Senders that have begun to knock. Which knock is next?")
 	}
 	c.gates = map[automaton.StateID]*chain{}
 	first := c.chain(&c.filter, "GATE1", "Senders without a knock.")
@@ -29,8 +29,8 @@ func (c *compiler) knocks() {
 	c.lastKnocks()
 
 	c.holders()
-	if partway != nil {
-		c.inProgress(partway, first)
+	if progress != nil {
+		c.inProgress(progress, first)
 	}
 	c.stray(c.knocking)
 	c.knocking.add("All others begin at the beginning.", to(first))
@@ -53,7 +53,7 @@ func (c *compiler) inProgress(ch, first *chain) {
 // progressList is the list of all sources that are on any state's list. Both are set, and
 // left, together.
 func (c *compiler) progressList() *recentList {
-	return &recentList{alone: c.listName("PARTWAY"), shared: c.masked(c.listName(prefix + "PARTWAY"))}
+	return &recentList{alone: c.listName("PROGRESS"), shared: c.masked(c.listName(prefix + "PROGRESS"))}
 }
 
 func (c *compiler) longestStay() time.Duration {

@@ -171,7 +171,7 @@ func (c *compiler) ending() {
 	c.pass.add(carryID(0))
 	c.pass.add(accept)
 
-	refused := c.newCounter("covered")
+	refused := c.newCounter("blocked")
 	refuse := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
 	refuse.add(count(refused))
 	if c.idle != nil {
