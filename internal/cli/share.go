@@ -138,8 +138,8 @@ func (s *session) share(what sharing) error {
 	return nil
 }
 
-// serviceOf gives one of a door's services; where there is but one, it need not
-// be named.
+// serviceOf returns one of a door's services; if it has only one, the name may be
+// empty.
 func serviceOf(d *policy.Door, text string) (policy.Port, error) {
 	if text == "" && len(d.Services) == 1 {
 		return d.Services[0], nil
@@ -208,8 +208,8 @@ func otherHost(text, hint string) string {
 // carrierNAT is what providers put between their customers and the internet.
 var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 
-// publicAddresses gives this host's addresses that clients anywhere can reach the
-// door by. (What a home router translates is not known here.)
+// publicAddresses returns this host's addresses at which clients anywhere can reach
+// the door. (What a home router translates is not known here.)
 func publicAddresses(d *policy.Door) ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -229,7 +229,7 @@ func publicAddresses(d *policy.Door) ([]netip.Addr, error) {
 	return public, nil
 }
 
-// atTerminal tells whether a person sees both what is data and what is talk.
+// atTerminal reports whether standard output and standard error are terminals.
 func (s *session) atTerminal() bool {
 	out, _ := s.Out.(*os.File)
 	err, _ := s.Err.(*os.File)

@@ -10,7 +10,7 @@ import (
 // waits for those, and that wait is part of an opening's time.)
 type queue struct {
 	turn   chan struct{}           // holds something while an opening is under way
-	failed map[Destination]failure // the last one; whoever has the turn may use it
+	failed map[Destination]failure // the last one; only the holder of the turn may use it
 }
 
 // A failure is why an opening failed, and when.

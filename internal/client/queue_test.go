@@ -27,13 +27,13 @@ func TestQueue(t *testing.T) {
 	}
 	for range 2 {
 		if open(came, dead) == nil || len(tries) != 1 {
-			t.Errorf("whoever waited did not get the same answer: tried %v", tries)
+			t.Errorf("a caller who waited did not get the same error: tried %v", tries)
 		}
 	}
 	if err := open(came, alive); err != nil || len(tries) != 2 {
-		t.Errorf("whoever goes elsewhere is told %v: tried %v", err, tries)
+		t.Errorf("another destination gets %v: tried %v", err, tries)
 	}
 	if open(time.Now().Add(time.Hour), dead) == nil || len(tries) != 3 {
-		t.Errorf("whoever came later was told what is past: tried %v", tries)
+		t.Errorf("a later caller got an old error: tried %v", tries)
 	}
 }

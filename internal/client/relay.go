@@ -18,8 +18,8 @@ import (
 // another reason is an *OutputError, a connection that fails a *BrokenError. A
 // program that calls it must ignore SIGPIPE.
 func Relay(ctx context.Context, in io.Reader, out io.Writer, conn *net.TCPConn) error {
-	// To close the connection would wait for whoever polls it. Its end wakes those up,
-	// and the deadline all others.
+	// Close would wait for a goroutine that polls the connection. Shutting it down wakes
+	// that one up, and the deadline wakes all others.
 	stop := context.AfterFunc(ctx, func() {
 		conn.SetDeadline(time.Unix(1, 0))
 		conn.CloseRead()

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendEcho sends one echo request: by a ping socket, which needs no privilege on macOS,
-// and on Linux but a setting that most systems have (net.ipv4.ping_group_range); or
-// else by a raw one, for root. FreeBSD has no ping sockets.
+// sendEcho sends one echo request: by a ping socket, which needs no privilege on
+// macOS, and on Linux a setting that most systems have (net.ipv4.ping_group_range);
+// otherwise by a raw socket, for root. FreeBSD has no ping sockets.
 func sendEcho(to netip.Addr) error {
 	protocol, kind := unix.IPPROTO_ICMPV6, byte(128)
 	if to.Is4() {
@@ -31,9 +31,10 @@ func sendEcho(to netip.Addr) error {
 	}
 	defer unix.Close(fd)
 	// Type, code, checksum, identifier, sequence number, and nothing to echo. The
-	// kernel fills in the checksum of any ICMPv6, and Linux that of a ping socket's
-	// messages, and their identifier. It must be another one each time: the server takes an
-	// echo of the same as part of the same flow for half a minute, and for no knock.
+	// kernel fills in the checksum of any ICMPv6, and on Linux the checksum and the
+	// identifier of a ping socket's messages. The identifier must differ each time: for
+	// half a minute the server takes an echo with the same one as part of the same
+	// flow, and not as a knock.
 	message := []byte{kind, 0, 0, 0, 0, 0, 0, 1}
 	binary.BigEndian.PutUint16(message[4:], uint16(rand.Uint32()))
 	if to.Is4() {

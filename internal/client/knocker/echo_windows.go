@@ -16,14 +16,14 @@ var (
 	icmpSendEcho   = iphlpapi.NewProc("IcmpSendEcho2")
 	icmp6SendEcho  = iphlpapi.NewProc("Icmp6SendEcho2")
 	icmpClose      = iphlpapi.NewProc("IcmpCloseHandle")
-	echoPatience   = uintptr(1000) // milliseconds
+	echoTimeout    = uintptr(1000) // milliseconds
 	anyIPv6Address = windows.RawSockaddrInet6{Family: windows.AF_INET6}
 )
 
-// sendEcho has Windows send one echo request, which it does for any user.
+// sendEcho sends one echo request, which any user may on Windows.
 //
-// Windows waits for the answer on its own, and writes it down. Nobody reads it, but
-// there must be a place for it until then, and the request ends with its handle.
+// Windows itself waits for the answer, and writes it to memory that must stay valid
+// until then. The handle must stay open, too: closing it cancels the request.
 func sendEcho(to netip.Addr) error {
 	create := icmp6Create
 	if to.Is4() {
@@ -45,18 +45,18 @@ func sendEcho(to netip.Addr) error {
 		icmpClose.Call(handle)
 		return err
 	}
-	answer := new([512]byte) // more than an answer to nothing takes, whoever gives it
+	answer := new([512]byte) // more than any answer to an empty echo takes
 	var sent uintptr
 	if to.Is4() {
 		address := to.As4()
 		sent, _, err = icmpSendEcho.Call(handle, uintptr(answered), 0, 0,
 			uintptr(binary.LittleEndian.Uint32(address[:])), 0, 0, 0,
-			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoPatience)
+			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoTimeout)
 	} else {
 		address := &windows.RawSockaddrInet6{Family: windows.AF_INET6, Addr: to.As16(), Scope_id: id}
 		sent, _, err = icmp6SendEcho.Call(handle, uintptr(answered), 0, 0,
 			uintptr(unsafe.Pointer(&anyIPv6Address)), uintptr(unsafe.Pointer(address)), 0, 0, 0,
-			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoPatience)
+			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoTimeout)
 	}
 	end := func() {
 		icmpClose.Call(handle)
@@ -67,7 +67,7 @@ func sendEcho(to netip.Addr) error {
 		return err
 	}
 	go func() {
-		windows.WaitForSingleObject(answered, windows.INFINITE) // no longer than echoPatience
+		windows.WaitForSingleObject(answered, windows.INFINITE) // no longer than echoTimeout
 		end()
 		runtime.KeepAlive(answer)
 	}()

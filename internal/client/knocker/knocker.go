@@ -1,10 +1,9 @@
-// Package knocker is the client: it sends the knocks that open a door.
+// Package knocker sends the knocks that open a door.
 //
-// A knock is one packet, and no more than one: a system that sends it again
-// would knock twice, and the second knock may come in the middle of the sequence.
-// So a TCP knock is a connection attempt that is given up as soon as its SYN is
-// on its way, a UDP knock is one datagram, and no answer is ever waited for. None
-// of it needs privilege.
+// A knock is exactly one packet: a system that retransmits it would knock twice,
+// and the second knock may arrive in the middle of the sequence. So a TCP knock is
+// a connection attempt that is given up as soon as its SYN is sent, a UDP knock is
+// one datagram, and it never waits for an answer. None of it needs privilege.
 package knocker
 
 import (
@@ -19,7 +18,7 @@ import (
 	"postern/internal/policy"
 )
 
-// A Family is which addresses of a host may be used.
+// A Family restricts the addresses of a host that may be used.
 type Family string
 
 const (
@@ -28,7 +27,7 @@ const (
 	IPv6      Family = "ip6"
 )
 
-// A FamilyError says that a host has no address of the family asked for.
+// A FamilyError reports that a host has no address of a family.
 type FamilyError struct {
 	Host   string
 	Family Family
@@ -39,7 +38,7 @@ func (e *FamilyError) Error() string {
 	return fmt.Sprintf("%q has no %saddress", e.Host, name)
 }
 
-// A LookupError says that a host's addresses could not be found out.
+// A LookupError reports that a host's addresses could not be looked up.
 type LookupError struct {
 	Host string
 	Err  error
@@ -54,22 +53,22 @@ func (e *LookupError) Error() string {
 
 func (e *LookupError) Unwrap() error { return e.Err }
 
-// Unknown tells whether the answer was that there is no such host. Otherwise
-// there was none.
+// Unknown reports whether the answer was that there is no such host. Otherwise
+// there was no answer.
 func (e *LookupError) Unknown() bool {
 	dns, ok := errors.AsType[*net.DNSError](e.Err)
 	return ok && dns.IsNotFound
 }
 
-// A PingError says that this user may not send echo requests.
+// A PingError reports that this user may not send echo requests.
 type PingError struct{ Err error }
 
 func (e *PingError) Error() string { return "this user may not send pings" }
 func (e *PingError) Unwrap() error { return e.Err }
 
-// ResolveAll gives all addresses of a host, the best first. All knocks and what
-// follows them must go to one of them: a grant is for one source address, and that depends
-// on the destination.
+// ResolveAll returns all addresses of a host, the best first. All knocks and the
+// connection after them must go to one of them: a grant is for one source address,
+// and that depends on the destination.
 func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
 	var found []netip.Addr
 	literal, err := netip.ParseAddr(host)
@@ -91,15 +90,14 @@ func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, 
 	return all, nil
 }
 
-// turnPatience is how long Knock waits for others. They take turns by the round, and
-// rounds are shorter.
-const turnPatience = 15 * time.Second
+// turnTimeout is how long Knock waits for other openings. They take turns by the
+// round, and rounds are shorter.
+const turnTimeout = 15 * time.Second
 
-// Knock sends the knocks in order, with a pause between one and the next, and
-// calls sent after each. It ends early only if one cannot be sent at all, or the
-// context ends.
-func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, pause time.Duration, sent func(policy.Port)) error {
-	waiting, cancel := context.WithTimeout(ctx, turnPatience)
+// Knock sends the knocks in order, with a delay between one and the next, and calls
+// sent after each. It ends early only if one cannot be sent, or the context ends.
+func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.Duration, sent func(policy.Port)) error {
+	waiting, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
 	turn, err := takeTurn(waiting, to)
 	if err != nil {
@@ -108,7 +106,7 @@ func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, pause time.D
 	defer turn.end()
 	for i, port := range ports {
 		if i > 0 {
-			if err := sleep(ctx, pause); err != nil {
+			if err := sleep(ctx, delay); err != nil {
 				return err
 			}
 		}
@@ -129,11 +127,11 @@ func send(to netip.Addr, port policy.Port) error {
 	case policy.ICMP:
 		return sendEcho(to)
 	}
-	return fmt.Errorf("%s is no knock", port)
+	return fmt.Errorf("%s cannot be a knock", port)
 }
 
-// zone gives the number of the interface that a link-local address names; 0 for
-// others.
+// zone returns the number of the interface that a link-local address names; 0 for
+// other addresses.
 func zone(a netip.Addr) (uint32, error) {
 	name := a.Zone()
 	if name == "" {
@@ -141,11 +139,11 @@ func zone(a netip.Addr) (uint32, error) {
 	}
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		// Windows has no other way to write it, and elsewhere it does as well.
+		// Windows knows only the number; elsewhere it works as well.
 		if number, err := strconv.ParseUint(name, 10, 32); err == nil {
 			return uint32(number), nil
 		}
-		return 0, fmt.Errorf("there is no interface %q", name)
+		return 0, fmt.Errorf("interface %q does not exist", name)
 	}
 	return uint32(i.Index), nil
 }

@@ -11,7 +11,7 @@ import (
 	"postern/internal/policy"
 )
 
-// A Door is what Open goes through: a TCP service, and how to knock for it.
+// A Door is a TCP service, and how to knock for it.
 type Door struct {
 	Ways        []Way // at least one, each tried with all knocks
 	Knocks      []policy.Port
@@ -30,15 +30,15 @@ type Way struct {
 type Try struct {
 	Way     Way
 	Gap     time.Duration // between two knocks
-	Waited  time.Duration // for the connection; 0 if it was not come to
-	Refused bool          // it was answered, by a refusal
-	Err     error         // nil if the connection stands
+	Waited  time.Duration // for the connection; 0 if it was not attempted
+	Refused bool          // the service refused the connection
+	Err     error         // nil if it is connected
 }
 
-// Unsent tells whether not even all knocks could be sent.
+// Unsent reports whether a knock could not be sent.
 func (t *Try) Unsent() bool { return t.Waited == 0 }
 
-// An OpenError says that a door did not open.
+// An OpenError reports that a door did not open.
 type OpenError struct {
 	Tries []Try // those that came to an end
 	Err   error // the context's, or why nothing could be sent
@@ -50,7 +50,7 @@ func (e *OpenError) Error() string {
 
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// Refused tells whether the service's port answered, every time, by a refusal.
+// Refused reports whether the service refused every connection.
 func (e *OpenError) Refused() bool {
 	for _, t := range e.Tries {
 		if !t.Refused {
@@ -60,30 +60,30 @@ func (e *OpenError) Refused() bool {
 	return len(e.Tries) > 0
 }
 
-// breath is the least time from one round to the next: one refusal comes fast,
-// and a server takes only so many first knocks a second.
-const breath = 100 * time.Millisecond
+// minRound is the least time from one round to the next: a refusal comes fast, and a
+// server accepts only so many first knocks a second.
+const minRound = 100 * time.Millisecond
 
-// Open knocks and connects, until the connection stands or the context ends. The
-// connection is the probe: nothing else tells whether a knock was right, and a grant
-// may be good for one connection only.
+// Open knocks and connects, until it is connected or the context ends. Only the
+// connection shows whether the knocks were right, and a grant may be good for one
+// connection only.
 //
-// Knocks and connections get lost, and overtake one another. So each round takes more
-// time between its packets than the one before, and more patience for the
-// connection. It is given up before the next round begins: the SYN that the system would
-// send again is a stray packet to the server.
+// Packets get lost, and overtake one another. So each round leaves more time between
+// its packets than the one before, and waits longer for the connection. It is given
+// up before the next round begins: to the server, the SYN that the system would
+// retransmit is a stray packet.
 //
-// Where nothing can be sent by any way, it ends at once: there is no network, or
-// no right to use it.
+// If nothing can be sent by any way, Open returns at once: there is no network, or no
+// right to use it.
 //
-// Each try is told to tried, if that is not nil, when it is over.
+// It calls tried, if that is not nil, after each try.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	paces := make([]pace, len(d.Ways))
 	failed := &OpenError{}
 	for round := 0; ; round++ {
 		unsent := 0
 		for i, way := range d.Ways {
-			// A round at a time: somebody else's door may open sooner than this one.
+			// One round at a time: another opening may need fewer than this one.
 			turn, err := takeTurn(ctx, way.Knock)
 			if err != nil && len(failed.Tries) == 0 {
 				return nil, err
@@ -101,7 +101,7 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				turn.remember(t.Waited)
 			}
 			turn.end()
-			if t.Err != nil && ctx.Err() != nil { // it was broken off, and tells nothing
+			if t.Err != nil && ctx.Err() != nil { // it was interrupted, and shows nothing
 				failed.Err = ctx.Err()
 				return nil, failed
 			}
@@ -120,8 +120,8 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				continue
 			}
 			paces[i].slowDown(t, d.StepTimeout)
-			// Whoever waits for a turn must see that it is free.
-			rest := max(breath-time.Since(begun), 2*poll) + paces[i].rest
+			// Others who wait for a turn must see that it is free.
+			rest := max(minRound-time.Since(begun), 2*poll) + paces[i].rest
 			if failed.Err = sleep(ctx, rest); failed.Err != nil {
 				return nil, failed
 			}
@@ -129,9 +129,9 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	}
 }
 
-// keepAlive is what systems do for programs that ask for no more (RFC 9293, 3.8.4).
-// Go's own way gives up an idle connection after two and a half minutes without a
-// network, which a session over ssh outlives.
+// keepAlive is the default of systems (RFC 9293, 3.8.4). Go's own default ends an
+// idle connection after two and a half minutes without a network, which a session
+// over ssh should survive.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
 
 // try makes one round.
@@ -155,7 +155,7 @@ func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
 	// No second address and no fallback: the grant is for this one.
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
-	t.Waited, t.Err, t.Refused = max(time.Since(begun), 1), err, refused(err) // a clock may be too coarse to tell
+	t.Waited, t.Err, t.Refused = max(time.Since(begun), 1), err, refused(err) // a coarse clock may show no time at all
 	return conn
 }
 
@@ -175,8 +175,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// spin waits for less time than timers can: Go's are late by up to a millisecond
-// when a program is idle, and those of some systems by more.
+// spin waits for less time than timers can: Go's are late by up to a millisecond in
+// an idle program, and by more on some systems.
 func spin(d time.Duration) {
 	for begun := time.Now(); time.Since(begun) < d; {
 		runtime.Gosched()

@@ -11,26 +11,26 @@ type pace struct {
 	patience time.Duration
 	gap      time.Duration
 	rest     time.Duration
-	wide     time.Duration // the gap, if it is not left to chance
+	widest   time.Duration // the largest gap; after many tries it is drawn below that
 	tries    int
 }
 
 const (
-	// Of a round trip nothing is known: this is three to the other end of a
-	// continent, or one to the other side of the world.
+	// If the round trip time is not known: three round trips across a continent, or one
+	// to the other side of the world.
 	firstPatience = 250 * time.Millisecond
 	minPatience   = 100 * time.Millisecond
 	maxPatience   = 3 * time.Second
-	// A server that receives on several CPUs judges packets of several flows at the
-	// same time, and in any order, if they come together. Of first rounds without any gap 40 %
-	// failed so; with this one hardly any.
+	// A server that receives on several CPUs handles packets of several flows at the
+	// same time, in any order, if they arrive together. Without a gap 40 % of first
+	// rounds failed; with this one hardly any.
 	firstGap = 300 * time.Microsecond
 	// Packets that overtake one another on the internet come within a few
 	// milliseconds.
 	secondGap = 12 * time.Millisecond
-	// crowded is how many tries make it likely that others knock from the same address,
-	// whom we cannot take turns with, and each spoils the other's rounds. Those who do the same thing
-	// at the same time must begin to differ then.
+	// crowded is after how many tries it is likely that others knock from the same
+	// address, who take no turns with us, and each spoils the other's rounds. From then
+	// on times are random, so that they differ.
 	crowded = 5
 )
 
@@ -49,8 +49,8 @@ func (p *pace) adapt(roundTrip time.Duration) {
 	}
 }
 
-// slowDown takes more time after a try that failed. A gap of half the time after
-// which the server forgets a knock is the widest that is any use.
+// slowDown takes more time after a try that failed. A gap wider than half of the
+// time after which the server forgets a knock is of no use.
 func (p *pace) slowDown(t Try, stepTimeout time.Duration) {
 	switch {
 	case t.Refused:
@@ -63,10 +63,10 @@ func (p *pace) slowDown(t Try, stepTimeout time.Duration) {
 		p.patience = min(p.patience*13/10, maxPatience)
 	}
 	p.tries++
-	p.wide = min(max(p.wide*3/2, secondGap), stepTimeout/2)
-	p.gap = p.wide
+	p.widest = min(max(p.widest*3/2, secondGap), stepTimeout/2)
+	p.gap = p.widest
 	if p.tries >= crowded {
-		p.gap = min(secondGap, p.wide) + rand.N(max(p.wide-secondGap, 0)+1)
+		p.gap = min(secondGap, p.widest) + rand.N(max(p.widest-secondGap, 0)+1)
 		p.rest = rand.N(p.patience)
 	}
 }

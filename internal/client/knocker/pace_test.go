@@ -46,7 +46,7 @@ func TestPace(t *testing.T) {
 		}
 		gaps[p.gap], rests[p.rest] = true, true
 	}
-	if p.patience != maxPatience || p.wide != 30*time.Second {
+	if p.patience != maxPatience || p.widest != 30*time.Second {
 		t.Errorf("after many rounds: %+v", p)
 	}
 	if len(gaps) < 90 || len(rests) < 90 { // there is chance in it

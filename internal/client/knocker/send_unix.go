@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refused tells whether a connection was answered by a refusal.
+// refused reports whether a connection was refused.
 func refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
-// sendSYN begins to connect, and closes the socket at once. The SYN is on its
-// way by then, or waits for the neighbour's hardware address without the socket;
-// a socket that is gone sends nothing again.
+// sendSYN begins to connect, and closes the socket at once. By then the SYN is sent,
+// or waits for the neighbour's hardware address without the socket; a closed socket
+// retransmits nothing.
 func sendSYN(to netip.Addr, port uint16) error {
 	fd, err := open(to, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -48,8 +48,8 @@ func sendDatagram(to netip.Addr, port uint16) error {
 	return unix.Sendto(fd, nil, 0, address)
 }
 
-// open opens a socket to an address, which does not block and no program that we start
-// inherits. (Not every system can say all that in one call.)
+// open opens a socket that does not block and that no other program inherits. (Not
+// every system can do that in one call.)
 func open(to netip.Addr, kind, protocol int) (int, error) {
 	family := unix.AF_INET6
 	if to.Is4() {

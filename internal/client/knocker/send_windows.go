@@ -9,17 +9,15 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// refused tells whether a connection was answered by a refusal. (What package syscall
-// calls ECONNREFUSED here is a number that Go has made up.)
+// refused reports whether a connection was refused. (Package syscall's ECONNREFUSED
+// is a number that Go invents on Windows.)
 func refused(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED) }
 
-// sendSYN begins to connect, and closes the socket at once. That is not for the sake
-// of silence alone: Windows takes a refusal for an accident, and sends its SYN three
-// times more if the socket is still there.
+// sendSYN begins to connect, and closes the socket at once. Windows repeats its SYN
+// three times even after a refusal, if the socket is still open.
 //
-// The socket is a plain one that does not block, as portable programs have them, and not an
-// overlapped one: that would be written to by the kernel when its connection ends,
-// and so have to outlive its own end.
+// The socket is one that does not block, and not an overlapped one: the kernel would
+// write to that one's memory after it is closed.
 func sendSYN(to netip.Addr, port uint16) error {
 	s, err := open(to, windows.SOCK_STREAM, windows.IPPROTO_TCP)
 	if err != nil {
@@ -59,12 +57,12 @@ func sendDatagram(to netip.Addr, port uint16) error {
 	return windows.WSASendto(s, &windows.WSABuf{}, 1, &n, 0, address, nil, nil)
 }
 
-// startup has Winsock make itself ready, which it wants to be asked for.
+// startup initialises Winsock, once.
 var startup = sync.OnceValue(func() error {
 	return windows.WSAStartup(0x202, &windows.WSAData{})
 })
 
-// open opens a socket to an address, which no program that we start inherits.
+// open opens a socket that no other program inherits.
 func open(to netip.Addr, kind, protocol int32) (windows.Handle, error) {
 	if err := startup(); err != nil {
 		return windows.InvalidHandle, err

@@ -11,22 +11,22 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// A turn is the right to knock at an address. Nobody else of this user knocks there
-// meanwhile: a server tells sources by their address, and of twenty rounds of knocks
-// at once most would spoil one another.
+// A turn is the right to knock at an address. No other process of this user knocks
+// there meanwhile: a server tells sources apart by their address, and rounds of
+// knocks at the same time would spoil one another.
 //
-// It is a locked file. Beside it is another that holds the round trip that the last
-// opening has seen. (A file that is locked cannot be read on every system.) Where no
-// such files can be had, openings go on without.
+// It is a locked file. A file beside it holds the round trip time of the last opening.
+// (Not every system can read a locked file.) Where no such files can be made, openings
+// go on without.
 type turn struct{ lock *flock.Flock } // nil without
 
-// A TurnError says that others did not come to an end in time.
+// A TurnError reports that other openings did not end in time.
 type TurnError struct{ Err error } // the context's
 
 func (e *TurnError) Error() string { return "waiting for another opening to end: " + e.Err.Error() }
 func (e *TurnError) Unwrap() error { return e.Err }
 
-// poll is how often a turn that others have is asked for.
+// poll is how often takeTurn tries to lock a file that is locked.
 const poll = 2 * time.Millisecond
 
 // takeTurn waits for the turn.
@@ -57,12 +57,12 @@ func (t turn) end() {
 	}
 }
 
-// roundTrip gives what was remembered, or 0.
+// roundTrip returns the round trip time that was remembered, or 0.
 func (t turn) roundTrip() time.Duration {
 	if t.lock == nil {
 		return 0
 	}
-	text, err := os.ReadFile(seenBy(t.lock))
+	text, err := os.ReadFile(roundTripFile(t.lock))
 	if err != nil {
 		return 0
 	}
@@ -73,20 +73,20 @@ func (t turn) roundTrip() time.Duration {
 	return d
 }
 
-// again is when a system begins to send a SYN again (RFC 6298). What took longer
+// retransmit is when a system begins to retransmit a SYN (RFC 6298). What took longer
 // may have been more than one round trip.
-const again = time.Second
+const retransmit = time.Second
 
-// remember keeps a round trip for the next opening.
+// remember keeps a round trip time for the next opening.
 func (t turn) remember(roundTrip time.Duration) {
-	if t.lock == nil || roundTrip >= again {
+	if t.lock == nil || roundTrip >= retransmit {
 		return
 	}
-	// What cannot be written is not remembered.
-	os.WriteFile(seenBy(t.lock), []byte(roundTrip.String()+"\n"), 0o600)
+	// If it cannot be written, the next opening does without.
+	os.WriteFile(roundTripFile(t.lock), []byte(roundTrip.String()+"\n"), 0o600)
 }
 
 const lockSuffix = ".lock"
 
-// seenBy is the file with the round trip that the holder of a lock has seen.
-func seenBy(lock *flock.Flock) string { return strings.TrimSuffix(lock.Path(), lockSuffix) }
+// roundTripFile is the file with the round trip time, beside a lock.
+func roundTripFile(lock *flock.Flock) string { return strings.TrimSuffix(lock.Path(), lockSuffix) }
