@@ -31,7 +31,7 @@ func (s *session) sayOpened(o *client.Opened) {
 	s.Say("%s is open, %s: %s", o.Host, o.Effort, o.Address)
 }
 
-// stillKnocking is for somebody who waits.
+// stillKnocking tells a person who waits what goes on.
 func stillKnocking(name string, h *hosts.Host, seen client.Seen) string {
 	so := "is not reached yet"
 	switch {

@@ -41,7 +41,7 @@ func buildDemo(t *testing.T) (path string) {
 	return path
 }
 
-// demoUsers are those who run the demo: whoever runs the test, and if that is
+// demoUsers are those who run the demo: the user of the test, and if that is
 // root an ordinary user, too.
 func demoUsers() map[string]*syscall.Credential {
 	users := map[string]*syscall.Credential{"same user": nil}

@@ -19,7 +19,7 @@ import (
 )
 
 // A refusal is a kernel that does nothing but refuse, or worse. Kernels that
-// lack nftables, or that somebody else keeps busy, are not at hand.
+// lack nftables, or that another program keeps busy, are not at hand.
 type refusal struct {
 	nftables.Backend
 	err    error
@@ -41,7 +41,7 @@ func (r refusal) refuse() error {
 	return r.err
 }
 
-// run runs a command line on a kernel and gives what it said.
+// run runs a command line on a kernel and returns what it said.
 func run(backend firewall.Backend, args ...string) (code int, out, err string) {
 	var stdout, stderr bytes.Buffer
 	s := &session{

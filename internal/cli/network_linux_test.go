@@ -87,7 +87,7 @@ func (h *hideout) commandContext(ctx context.Context, words ...string) *lab.Cmd 
 	return cmd
 }
 
-// run runs a command that must do well, and gives what it prints.
+// run runs a command that must do well, and returns what it prints.
 func (h *hideout) run(t *testing.T, words ...string) string {
 	t.Helper()
 	got := h.finish(t, h.command(t, words...))

@@ -133,7 +133,7 @@ func TestQRAtTerminal(t *testing.T) {
 	}
 }
 
-// newTerminal makes a terminal, and gives what its screen would show.
+// newTerminal makes a terminal, and returns what its screen would show.
 func newTerminal(t *testing.T) (screen, terminal *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)

@@ -125,7 +125,7 @@ func (s *session) show(as form, say firewall.Style, door string) error {
 	return err
 }
 
-// doorNamed gives a door; where there is but one, it need not be named.
+// doorNamed returns a door; where there is but one, it need not be named.
 func doorNamed(p *policy.Policy, name string) (*policy.Door, error) {
 	var names []string
 	for i := range p.Doors {

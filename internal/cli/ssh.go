@@ -53,7 +53,7 @@ func (s *session) ssh(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	// What connect says, as ssh itself does: all, errors only, or enough for somebody
+	// What connect says, as ssh itself does: all, errors only, or enough for a person
 	// who waits.
 	talk := []string{"--brief"}
 	switch {

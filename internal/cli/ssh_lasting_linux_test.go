@@ -28,7 +28,7 @@ func TestSessionLasts(t *testing.T) {
 	}
 	alive("with the grant")
 
-	// hidden tells whether somebody who has not knocked is kept out.
+	// hidden reports whether a client that has not knocked is blocked.
 	// To fail otherwise than by silence is something else.
 	hidden := func() bool {
 		t.Helper()

@@ -34,7 +34,7 @@ func (h *hideout) atHome(t *testing.T, words ...string) *lab.Cmd {
 	return cmd
 }
 
-// runAtHome runs a command that must do well, and gives what it prints and says.
+// runAtHome runs a command that must do well, and returns what it prints and says.
 func (h *hideout) runAtHome(t *testing.T, words ...string) outcome {
 	t.Helper()
 	got := h.finish(t, h.atHome(t, words...))

@@ -25,7 +25,7 @@ doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
 `
 
-// newInner has another host behind the server, for an sshd on each, and gives its link.
+// newInner has another host behind the server, for an sshd on each, and returns its link.
 func newInner(t *testing.T) (*hideout, *lab.Link) {
 	t.Helper()
 	if !lab.RealRoot() {
@@ -65,12 +65,12 @@ func newSSH(t *testing.T) *hideout {
 	return h
 }
 
-// ssh gives the words of a command of OpenSSH's.
+// ssh returns the words of a command of OpenSSH's.
 func (h *hideout) ssh(program string, args ...string) []string {
 	return append([]string{program, "-F", h.path("ssh_config")}, args...)
 }
 
-// TestOpenSSH comes in by the real ssh and its kin, each time by knocking: what they
+// TestOpenSSH connects with the real ssh and its kin, knocking each time: what they
 // do on the way to an open server they do on the way to a hidden one.
 func TestOpenSSH(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ type loaded struct {
 	Backend  string       `json:"backend"`
 	With     string       `json:"with,omitempty"` // the program that loaded the rules, and its version
 	RuleSet  string       `json:"rule_set"`
-	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which somebody had changed) or "other"
+	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which another program had modified) or "other"
 	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []ui.Remark  `json:"warnings"`

@@ -43,7 +43,7 @@ func (s *session) sayLoaded(l loaded) {
 		s.Say("%s rule set %s, which was there already", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
 		return
 	case "altered":
-		s.Say("%s rule set %s, which somebody had changed; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "repaired"), l.RuleSet)
+		s.Say("%s rule set %s, which another program had modified; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "repaired"), l.RuleSet)
 		return
 	case "other":
 		s.Say("%s rule set %s in place of another; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)

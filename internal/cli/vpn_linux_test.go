@@ -32,7 +32,7 @@ func TestVPN(t *testing.T) {
 			}
 			s.up(append(c.exchange, "open_for: 15s", "open_for: "+openFor.String())...)
 			s.hidden(c.hidden)
-			s.staysOut(s.stranger)
+			s.staysOut(s.unknocked)
 
 			s.postern(s.client, "knock", "vpn")
 			knocked := time.Now()
@@ -54,13 +54,13 @@ func TestVPN(t *testing.T) {
 			}
 
 			client.end()
-			s.staysOut(s.stranger)
+			s.staysOut(s.unknocked)
 		})
 	}
 }
 
-// stranger starts a client that does not knock.
-func (s *vpnScene) stranger() *vpnProcess { return s.join() }
+// unknocked starts a client that does not knock.
+func (s *vpnScene) unknocked() *vpnProcess { return s.join() }
 
 // TestVPNQuiet has connection tracking forget a tunnel in which nothing is said. One
 // that has a keepalive lives.
@@ -109,7 +109,7 @@ func TestVPNQuiet(t *testing.T) {
 		}
 
 		// Nothing knocks for a client that starts over by itself. This one ends
-		// when it hears no more, and whoever starts it again may knock.
+		// when it hears no more, and a client that starts again may knock.
 		server.end()
 		client.await("process exiting")
 	})

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// nmap scans the service's port and its neighbours, and gives what it says of each.
+// nmap scans the service's port and its neighbours, and returns what it says of each.
 func (s *vpnScene) nmap() map[string]string {
 	s.t.Helper()
 	kind := "-sU"

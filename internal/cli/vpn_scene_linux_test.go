@@ -19,7 +19,7 @@ import (
 	"postern/internal/packet"
 )
 
-// A vpnScene is a server with OpenVPN behind a door, a client of it, and somebody
+// A vpnScene is a server with OpenVPN behind a door, a client of it, and another
 // who scans the server.
 type vpnScene struct {
 	t                       *testing.T
@@ -78,7 +78,7 @@ func (s *vpnScene) up(exchange ...string) {
 		"--knock", "38113,5942:udp,21677")
 }
 
-// postern runs the program on a host and gives what it prints.
+// postern runs the program on a host and returns what it prints.
 func (s *vpnScene) postern(h *lab.Host, args ...string) []byte {
 	s.t.Helper()
 	cmd := h.Command(s.t.Context(), "postern", args...)
@@ -92,7 +92,7 @@ func (s *vpnScene) postern(h *lab.Host, args ...string) []byte {
 	return out
 }
 
-// granted tells whether the kernel holds a grant.
+// granted reports whether the kernel holds a grant.
 func (s *vpnScene) granted() bool {
 	s.t.Helper()
 	var status state
@@ -179,7 +179,7 @@ func (p *vpnProcess) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// times tells how often it has said so, and gives a channel that is closed when it
+// times tells how often it has said so, and returns a channel that is closed when it
 // says more.
 func (p *vpnProcess) times(words string) (int, <-chan struct{}) {
 	p.mu.Lock()

@@ -30,7 +30,7 @@ func ping(t *testing.T, from *lab.Host, to string) {
 	}
 }
 
-// A vpnFlow is a TCP connection through the tunnel to somebody who repeats what is
+// A vpnFlow is a TCP connection through the tunnel to a service that repeats what is
 // said.
 type vpnFlow struct {
 	t *testing.T

@@ -98,7 +98,7 @@ func ordinal(n int) string {
 	return fmt.Sprintf("%d%s", n, suffix)
 }
 
-// slowAfter is when an opening is slow enough for somebody who waits for it to be
+// slowAfter is when an opening is slow enough for a person who waits for it to be
 // told. One with less time than twice that is slow at half of it.
 const slowAfter = time.Second
 

@@ -68,7 +68,7 @@ const (
 	// pipeBuf is how much a pipe that is not full takes in one piece and without
 	// waiting, if nobody else writes to it (PIPE_BUF, pipe(7)).
 	pipeBuf = 4096
-	// bulk bytes at once are the sign of a copy, rather than of somebody at a keyboard.
+	// bulk bytes at once are the sign of a copy, rather than of a person at a keyboard.
 	// The pump waits a while then, for more to gather: each time that it passes bytes on,
 	// other programs must wake up. Network cards do the same.
 	bulk   = 16 << 10

@@ -13,10 +13,10 @@ import (
 	"postern/internal/sshconfig"
 )
 
-// A NoSSHError reports that there is no ssh to run.
+// A NoSSHError reports that no ssh program was found.
 type NoSSHError struct{ Err error }
 
-func (e *NoSSHError) Error() string   { return "there is no ssh to run" }
+func (e *NoSSHError) Error() string   { return "no ssh program found" }
 func (e *NoSSHError) Unwrap() error   { return e.Err }
 func (e *NoSSHError) Hints() []string { return []string{installSSH(runtime.GOOS)} }
 

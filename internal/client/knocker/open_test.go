@@ -223,7 +223,7 @@ func TestOpenFails(t *testing.T) {
 			client, server := l.Host("client"), l.Host("server")
 			_, gate := l.Connect(client, server, "192.0.2.0/24")
 			h := hide(t, client, server, address(gate), test.rest)
-			h.door.Knocks = h.door.Knocks[:2] // somebody has not got them all
+			h.door.Knocks = h.door.Knocks[:2] // the client does not have them all
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			_, err := h.open(ctx)
@@ -247,7 +247,7 @@ func TestOpenUnsent(t *testing.T) {
 	nowhere := []knocker.Way{way(netip.MustParseAddr("203.0.113.1")), way(netip.MustParseAddr("2001:db8::1"))}
 	h.door.Ways = append(nowhere, h.door.Ways...)
 	if tries, err := h.open(t.Context()); err != nil || tries != 3 {
-		t.Errorf("%d tries, %v; want the third to come in", tries, err)
+		t.Errorf("%d tries, %v; want the third to get in", tries, err)
 	}
 	h.door.Ways = nowhere
 	tries, err := h.open(t.Context())
@@ -264,6 +264,6 @@ func TestOpenSecondAddress(t *testing.T) {
 	h := hide(t, client, server, gate.Addr4(), "doors:\n  ssh: {service: tcp/22, from: [192.0.2.0/24], knock: {sequence: [1234, 2345, 3456]}}\n")
 	h.door.Ways = []knocker.Way{way(gate.Addr6()), way(gate.Addr4())}
 	if tries, err := h.open(t.Context()); err != nil || tries != 2 {
-		t.Errorf("%d tries, %v; want the second to come in", tries, err)
+		t.Errorf("%d tries, %v; want the second to get in", tries, err)
 	}
 }

@@ -25,7 +25,7 @@ func TestPace(t *testing.T) {
 		{"by satellite", 600 * ms, nil, time.Second, pace{patience: 1250 * ms, gap: firstGap}},
 		{"second round", 0, []Try{silent}, time.Second, pace{patience: 325 * ms, gap: 12 * ms}},
 		{"third round", 0, []Try{silent, silent}, time.Second, pace{patience: 422500 * time.Microsecond, gap: 18 * ms}},
-		{"refused by somebody near", 80 * ms, []Try{refused(2 * ms)}, time.Second, pace{patience: 210 * ms, gap: 12 * ms}},
+		{"refused by a host nearby", 80 * ms, []Try{refused(2 * ms)}, time.Second, pace{patience: 210 * ms, gap: 12 * ms}},
 		{"refused from afar", 0, []Try{refused(200 * ms)}, time.Second, pace{patience: 450 * ms, gap: 12 * ms}},
 		{"a short memory", 0, []Try{silent, silent}, 20 * ms, pace{patience: 422500 * time.Microsecond, gap: 10 * ms}},
 	} {
