@@ -121,7 +121,7 @@ func TestKnockFails(t *testing.T) {
 	err = client.Do(func() error {
 		return knocker.Knock(t.Context(), netip.MustParseAddr("fe80::1%nowhere"), ports(t, "1"), 0, func(policy.Port) {})
 	})
-	if err == nil || !strings.Contains(err.Error(), `no interface "nowhere"`) {
+	if err == nil || !strings.Contains(err.Error(), `interface "nowhere" does not exist`) {
 		t.Errorf("an unknown interface: %v", err)
 	}
 }
