@@ -104,7 +104,7 @@ func TestKnockFails(t *testing.T) {
 	for _, knock := range []string{"1234", "udp/1234", "icmp/echo"} {
 		err := client.Do(func() error {
 			return knocker.Knock(t.Context(), netip.MustParseAddr("203.0.113.1"), ports(t, knock), 0,
-				func(policy.Port) { t.Error("said to have knocked, where there is no way") })
+				func(policy.Port) { t.Error("Knock reported a knock, though no packet could be sent") })
 		})
 		if err == nil || !strings.Contains(err.Error(), "203.0.113.1: network is unreachable") {
 			t.Errorf("%s: got %v", knock, err)
