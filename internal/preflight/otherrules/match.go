@@ -57,7 +57,9 @@ func (r *registers) compare(e *expr.Cmp) answer {
 	if len(value) < len(e.Data) {
 		return unknown
 	}
-	if r.notLoopback && slices.Equal(bytes.TrimRight(e.Data, "\x00"), []byte("lo")) {
+	// lo is the first interface of every network namespace.
+	isLo := slices.Equal(bytes.TrimRight(e.Data, "\x00"), []byte("lo")) || slices.Equal(e.Data, binary.NativeEndian.AppendUint32(nil, 1))
+	if r.notLoopback && isLo {
 		return sure(e.Op == expr.CmpOpNeq)
 	}
 	all := !slices.Contains(known, false)
@@ -108,12 +110,14 @@ func (r *registers) mask(e *expr.Bitwise) {
 		return
 	}
 	result, sure := make([]byte, len(value)), slices.Clone(known)
+	sender := slices.Clone(r.sender[place(e.SourceRegister):][:len(value)])
 	for i := range value {
 		result[i] = value[i]&e.Mask[i] ^ e.Xor[i]
 		sure[i] = known[i] || e.Mask[i] == 0
 	}
 	r.put(e.DestRegister, result)
 	copy(r.known[place(e.DestRegister):], sure)
+	copy(r.sender[place(e.DestRegister):], sender)
 }
 
 // all returns the elements, as far as they could be read.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,13 +69,14 @@ func TestObstacles(t *testing.T) {
 		{"accepted on an interface", `nft add table inet x
 			nft 'add chain inet x in { type filter hook input priority 0; policy drop; }'
 			nft add rule inet x in iifname eth0 tcp dport 22 accept
-			nft add rule inet x in ip saddr 198.51.100.0/24 udp dport 53 accept`, nil},
+			nft add rule inet x in ip saddr 198.51.100.0/24 udp dport 53 accept`,
+			[]string{"accepts some inet x in: tcp/22 udp/53"}},
 		{"accepted by a map of interfaces", `nft add table inet x
 			nft add chain inet x wan
 			nft add rule inet x wan tcp dport 22 accept
 			nft 'add chain inet x in { type filter hook input priority 0; policy drop; }'
 			nft add rule inet x in iifname vmap '{eth0: jump wan}'`,
-			[]string{"drops inet x in: udp/53"}},
+			[]string{"accepts some inet x in: tcp/22", "drops inet x in: udp/53"}},
 		{"limited", `nft add table inet x
 			nft 'add chain inet x in { type filter hook input priority 0; policy drop; }'
 			nft add rule inet x in tcp dport 22 limit rate 3/minute accept
@@ -189,7 +191,7 @@ func TestObstacles(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, o := range rules.Obstacles(machine(t)) {
+				for _, o := range rules.Obstacles(machine(t, hidden)) {
 					got = append(got, text(o))
 				}
 				return nil
@@ -199,6 +201,98 @@ func TestObstacles(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAcceptsSome: a port that others let in from some senders only is an obstacle
+// to those who may knock and are none of these.
+func TestAcceptsSome(t *testing.T) {
+	const (
+		anyone = "version: 1\nposture: guard\ndoors:\n  ssh: {service: tcp/22, knock: {sequence: [47011, 5120, 31877]}}\n"
+		lan    = "version: 1\nposture: guard\ndoors:\n  ssh: {service: tcp/22, from: [192.168.50.0/24], knock: {sequence: [47011, 5120, 31877]}}\n"
+		wider  = "version: 1\nposture: guard\ndoors:\n  ssh: {service: tcp/22, from: [192.168.0.0/16], knock: {sequence: [47011, 5120, 31877]}}\n"
+		onWAN  = "version: 1\nposture: guard\ninterfaces: [wan0]\ndoors:\n  ssh: {service: tcp/22, knock: {sequence: [47011, 5120, 31877]}}\n"
+		drop   = `iptables-nft -P INPUT DROP
+			iptables-nft -A INPUT -i lo -j ACCEPT
+			iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+			`
+		nft = `nft add table inet x
+			nft add chain inet x sub
+			nft 'add chain inet x in { type filter hook input priority 0; policy drop; }'
+			nft add rule inet x in iif lo accept
+			`
+		nftOpen = `nft add table inet x
+			nft add chain inet x sub
+			nft 'add chain inet x in { type filter hook input priority 0; }'
+			`
+		some, drops = "accepts some ip filter INPUT: tcp/22", "drops ip filter INPUT: tcp/22"
+	)
+	for _, test := range []struct{ name, policy, rules, want string }{
+		{"a network", anyone, drop + `iptables-nft -A INPUT -s 192.168.50.0/24 -p tcp --dport 22 -j ACCEPT`, some},
+		{"a network that no byte ends", anyone, drop + `iptables-nft -A INPUT -s 172.16.0.0/12 -p tcp --dport 22 -j ACCEPT`, some},
+		{"an interface", anyone, drop + `iptables-nft -A INPUT -i wg0 -p tcp --dport 22 -j ACCEPT`, some},
+		{"interfaces that begin alike", anyone, drop + `iptables-nft -A INPUT -i wg+ -p tcp --dport 22 -j ACCEPT`, some},
+		{"in a chain", anyone, drop + `iptables-nft -N LAN
+			iptables-nft -A INPUT -s 192.168.50.0/24 -j LAN
+			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some},
+		{"a chain that others leave", anyone, drop + `iptables-nft -N LAN
+			iptables-nft -A INPUT -j LAN
+			iptables-nft -A LAN ! -s 192.168.50.0/24 -j RETURN
+			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some},
+		{"all others are dropped", anyone, `iptables-nft -A INPUT ! -s 192.168.50.0/24 -p tcp --dport 22 -j DROP`, some},
+		{"all others are rejected", anyone, `iptables-nft -A INPUT ! -i wg0 -p tcp --dport 22 -j REJECT`, some},
+		{"a range of addresses", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m iprange --src-range 10.0.0.5-10.0.0.9 -j ACCEPT`, some},
+		{"all but a range", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m iprange ! --src-range 10.0.0.5-10.0.0.9 -j ACCEPT`, ""},
+		{"nft, an interface", anyone, nft + `nft add rule inet x in iifname wg0 tcp dport 22 accept`, "accepts some inet x in: tcp/22"},
+		{"nft, a set of networks", anyone, nft + `nft add rule inet x in ip saddr '{10.0.0.0/8, 192.168.0.0/16}' tcp dport 22 accept`,
+			"accepts some inet x in: tcp/22"},
+		{"nft, all other interfaces are dropped", anyone, nftOpen + `nft add rule inet x in iifname != '{wg0, wg1}' tcp dport 22 drop`,
+			"accepts some inet x in: tcp/22"},
+		{"nft, a map of networks", anyone, nft + `nft add rule inet x sub tcp dport 22 accept
+			nft add rule inet x in ip saddr vmap '{10.0.0.1: jump sub}'`, "accepts some inet x in: tcp/22"},
+		{"nft, IPv6 as it likes", anyone, nft + `nft add rule inet x in ip6 saddr fd00::/8 tcp dport 22 accept
+			nft add rule inet x in meta nfproto ipv4 tcp dport 22 accept`, "accepts some inet x in: tcp/22"},
+
+		// It is the wanted firewall, or none of this kind.
+		{"everyone but some", anyone, drop + `iptables-nft -A INPUT ! -s 192.0.2.66 -p tcp --dport 22 -j ACCEPT`, ""},
+		{"some are dropped", anyone, drop + `iptables-nft -A INPUT -s 192.0.2.0/24 -j DROP
+			iptables-nft -A INPUT -i eth9 -p tcp --dport 22 -j DROP
+			iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT`, ""},
+		{"as fast as they may", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m limit --limit 3/min -j ACCEPT`, ""},
+		{"a network too fast", anyone, `iptables-nft -A INPUT ! -s 10.0.0.0/8 -p tcp --dport 22 -m limit --limit 3/min -j DROP`, ""},
+		{"a spoofed address", anyone, `iptables-nft -A INPUT ! -i lan0 -s 192.168.0.0/16 -j DROP`, ""},
+		{"some, then everyone", anyone, drop + `iptables-nft -A INPUT -i wg0 -p tcp --dport 22 -j ACCEPT
+			iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT`, ""},
+		{"another port", anyone, drop + `iptables-nft -A INPUT -i wg0 -p tcp --dport 443 -j ACCEPT`, drops},
+
+		// The policy's own limits.
+		{"those who may knock", lan, drop + `iptables-nft -A INPUT -s 192.168.50.0/24 -p tcp --dport 22 -j ACCEPT`, ""},
+		{"more than may knock", lan, drop + `iptables-nft -A INPUT -s 192.168.0.0/16 -p tcp --dport 22 -j ACCEPT`, ""},
+		{"some who may knock", wider, drop + `iptables-nft -A INPUT -s 192.168.0.0/24 -p tcp --dport 22 -j ACCEPT`, some},
+		{"none who may knock", lan, drop + `iptables-nft -A INPUT -s 10.0.0.0/8 -p tcp --dport 22 -j ACCEPT`, drops},
+		{"on its interface", onWAN, drop + `iptables-nft -A INPUT -i wan0 -p tcp --dport 22 -j ACCEPT`, ""},
+		{"on another interface", onWAN, drop + `iptables-nft -A INPUT -i lan0 -p tcp --dport 22 -j ACCEPT`, drops},
+		{"all other interfaces", onWAN, `iptables-nft -A INPUT ! -i wan0 -j DROP`, ""},
+		{"nobody knocks over IPv6", lan, `ip6tables-nft -P INPUT DROP`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			if err := ruled(t, test.rules).Do(func() error {
+				rules, err := otherrules.Read()
+				if err != nil {
+					return err
+				}
+				for _, o := range rules.Obstacles(machine(t, test.policy)) {
+					got = append(got, text(o))
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(got, "; "); got != test.want {
+				t.Errorf("got  %q\nwant %q", got, test.want)
 			}
 		})
 	}
@@ -217,9 +311,9 @@ func ruled(t *testing.T, rules string) *lab.Host {
 	return host
 }
 
-func machine(t *testing.T) *automaton.Machine {
+func machine(t *testing.T, text string) *automaton.Machine {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(hidden))
+	p, err := policy.Parse("policy.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ type packet struct {
 	port      policy.Port
 	is6       bool
 	forwarded bool // it was sent on to another host
+	sender    sender
 
 	network, transport header
 }
@@ -92,9 +93,8 @@ func (p *packet) load(r *registers, e expr.Any) bool {
 				ethertype = unix.ETH_P_IPV6
 			}
 			r.put(e.Register, binary.BigEndian.AppendUint16(nil, ethertype))
-		case expr.MetaKeyIIFNAME:
-			r.unknown(e.Register, unix.IFNAMSIZ)
-			r.notLoopback = true
+		case expr.MetaKeyIIFNAME, expr.MetaKeyIIF, expr.MetaKeyIIFTYPE, expr.MetaKeyIIFGROUP:
+			p.loadInterface(r, e)
 		default:
 			r.unknown(e.Register, unix.IFNAMSIZ)
 		}
@@ -147,6 +147,13 @@ func (p *packet) loadHeader(r *registers, e *expr.Payload) {
 		r.unknown(e.DestRegister, int(e.Len))
 		return
 	}
+	source, sourceEnd := p.sourceAt(), p.sourceAt()+4
+	if p.is6 {
+		sourceEnd = source + 16
+	}
+	if e.Base == expr.PayloadBaseNetworkHeader && source <= from && to <= sourceEnd || e.Base == expr.PayloadBaseLLHeader {
+		defer r.dependsOnSender(e.DestRegister, int(e.Len))
+	}
 	r.put(e.DestRegister, h.bytes[from:to])
 	at := place(e.DestRegister)
 	for i := from; i < to && at+i-from < len(r.known); i++ {
@@ -158,8 +165,9 @@ func (p *packet) loadHeader(r *registers, e *expr.Payload) {
 type registers struct {
 	bytes       [64]byte
 	known       [64]bool
-	notLoopback bool // an interface's name was loaded, and it is not "lo"
-	named       bool // the packet's port was asked for
+	sender      [64]bool // what is unknown depends on the sender alone
+	notLoopback bool     // an interface was loaded, and it is not "lo"
+	named       bool     // the packet's port was asked for
 }
 
 // place is where a register begins: there are four of 16 bytes, and the same
@@ -178,7 +186,7 @@ func (r *registers) put(register uint32, value []byte) {
 		if at+i >= len(r.bytes) {
 			return
 		}
-		r.bytes[at+i], r.known[at+i] = 0, true
+		r.bytes[at+i], r.known[at+i], r.sender[at+i] = 0, true, false
 		if i < len(value) {
 			r.bytes[at+i] = value[i]
 		}
@@ -188,7 +196,7 @@ func (r *registers) put(register uint32, value []byte) {
 func (r *registers) unknown(register uint32, length int) {
 	at := place(register)
 	for i := at; i < min(at+length, len(r.known)); i++ {
-		r.known[i] = false
+		r.known[i], r.sender[i] = false, false
 	}
 }
 

@@ -5,6 +5,7 @@ package otherrules
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -75,6 +76,12 @@ func Read() (*Rules, error) {
 		return sets[k]
 	}
 	r.legacy = readLegacy()
+	r.indices = map[string]uint32{}
+	if all, err := net.Interfaces(); err == nil {
+		for _, i := range all {
+			r.indices[i.Name] = uint32(i.Index)
+		}
+	}
 	return r, nil
 }
 

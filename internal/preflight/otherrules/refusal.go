@@ -89,7 +89,7 @@ func (r *Rules) refusedBy(p packet, kernel Refusal) Refusal {
 		switch v := r.walk(c, p); {
 		case v.end == diverted: // there is something behind it, then
 			return kernel
-		case v.end == dropped && !v.excepted:
+		case v.end == dropped && !v.excepted && !v.acceptsSome:
 			refused.Table, refused.Chain = familyName(c.Table.Family)+" "+c.Table.Name, c.Name
 			refused.Answer = v.answer
 			return refused

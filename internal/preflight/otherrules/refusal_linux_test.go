@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, i := range rules.Refusals(machine(t)) {
+				for _, i := range rules.Refusals(machine(t, hidden)) {
 					text := []string{"silence", "reset", "unreachable", "otherwise"}[i.Answer]
 					if i.Table != "" {
 						text += fmt.Sprintf(" by %s %s", i.Table, i.Chain)

@@ -20,6 +20,8 @@ type Rules struct {
 	bases  []*chain                            // those that the kernel calls
 	sets   func(t *nft.Table, set string) *set // nil if it cannot be read
 	legacy []legacy
+
+	indices map[string]uint32 // of the interfaces
 }
 
 type chainKey struct {
@@ -70,12 +72,28 @@ func (r *Rules) Obstacles(m *automaton.Machine) []Obstacle {
 		}
 	}
 	for _, c := range r.bases {
-		each(func(s *automaton.Service, is6 bool) (Obstacle, policy.Port, bool) { return r.meets(c, s, is6) })
+		each(func(s *automaton.Service, is6 bool) (Obstacle, policy.Port, bool) { return r.meets(c, m, s, is6) })
 	}
 	for _, l := range r.legacy {
 		each(l.meets)
 	}
-	return found
+	return oncePerPort(found)
+}
+
+// oncePerPort leaves out the ports that a chain drops in one family and accepts
+// from some senders in the other: the weaker word is true of both.
+func oncePerPort(all []Obstacle) []Obstacle {
+	for i := range all {
+		if all[i].Kind != Drops {
+			continue
+		}
+		for _, o := range all {
+			if o.Kind == AcceptsSome && o.Table == all[i].Table && o.Chain == all[i].Chain && o.To == all[i].To {
+				all[i].Ports = slices.DeleteFunc(all[i].Ports, func(p policy.Port) bool { return slices.Contains(o.Ports, p) })
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(o Obstacle) bool { return len(o.Ports) == 0 })
 }
 
 func has(f nft.TableFamily, is6 bool) bool {
@@ -90,38 +108,21 @@ func has(f nft.TableFamily, is6 bool) bool {
 	return false
 }
 
-// meets sends a new connection to the service through a base chain.
-func (r *Rules) meets(c *chain, s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
+// meets sends new connections to the service through a base chain, from everyone
+// who may knock.
+func (r *Rules) meets(c *chain, m *automaton.Machine, s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
 	if !has(c.Table.Family, is6) {
 		return o, port, false
 	}
 	o = Obstacle{Table: familyName(c.Table.Family) + " " + c.Table.Name, Chain: c.Name, Manager: r.manager(c)}
 	port = s.Port
-	var p packet
 	forwarded := s.Forward.IsValid()
-	priority := 0
-	if c.Priority != nil {
-		priority = int(*c.Priority)
-	}
+	p := newPacket(port, s.Address, is6)
+	diverts := false // whether it matters that the chain sends the packet elsewhere
 	switch hook := *c.Hooknum; {
 	case hook == *nft.ChainHookPrerouting:
-		p = newPacket(port, s.Address, is6)
-		v := r.walk(c, p)
-		switch {
-		case v.untracked:
-			o.Kind = Untracks
-		case v.end == diverted && (!forwarded || priority < nftables.DivertPriority):
-			o.Kind = Diverts
-		case v.diverts && v.end != dropped && (!forwarded || priority < nftables.DivertPriority):
-			o.Kind = MayDivert
-		case v.end == dropped && !v.excepted:
-			o.Kind = Drops
-		default:
-			return o, port, false
-		}
-		return o, port, true
+		diverts = !forwarded || priority(c) < nftables.DivertPriority
 	case hook == *nft.ChainHookInput && !forwarded:
-		p = newPacket(port, s.Address, is6)
 	case hook == *nft.ChainHookForward && forwarded:
 		port.Number = s.Forward.Port()
 		o.To = s.Forward.Addr()
@@ -130,9 +131,45 @@ func (r *Rules) meets(c *chain, s *automaton.Service, is6 bool) (o Obstacle, por
 	default:
 		return o, port, false
 	}
-	v := r.walk(c, p)
-	o.Kind = Drops
-	return o, port, v.end == dropped && !v.excepted
+	all := r.senders(m, s, is6)
+	if len(all) == 0 {
+		return o, port, false
+	}
+	met := map[Kind]int{}
+	const nothing Kind = -1
+	for _, from := range all {
+		v := r.walk(c, p.from(from))
+		drops := v.end == dropped && !v.excepted
+		switch {
+		case v.untracked:
+			met[Untracks]++
+		case diverts && v.end == diverted:
+			met[Diverts]++
+		case diverts && v.diverts && v.end != dropped:
+			met[MayDivert]++
+		case drops && !v.acceptsSome:
+			met[Drops]++
+		case drops || v.dropsMost:
+			met[AcceptsSome]++
+		default:
+			met[nothing]++
+		}
+	}
+	for kind, n := range met {
+		if n == len(all) {
+			o.Kind = kind
+			return o, port, kind != nothing
+		}
+	}
+	switch { // it depends on the sender
+	case met[Untracks] > 0:
+		o.Kind = Untracks
+	case met[Diverts]+met[MayDivert] > 0:
+		o.Kind = MayDivert
+	default:
+		o.Kind = AcceptsSome
+	}
+	return o, port, true
 }
 
 func familyName(f nft.TableFamily) string {
@@ -171,12 +208,13 @@ func (r *Rules) manager(of *chain) string {
 
 // order sorts base chains as the kernel calls them.
 func order(a, b *chain) int {
-	priority := func(c *chain) int {
-		if c.Priority == nil {
-			return 0
-		}
-		return int(*c.Priority)
-	}
 	return cmp.Or(cmp.Compare(*a.Hooknum, *b.Hooknum), cmp.Compare(priority(a), priority(b)),
 		cmp.Compare(a.Table.Name, b.Table.Name))
+}
+
+func priority(c *chain) int {
+	if c.Priority == nil {
+		return 0
+	}
+	return int(*c.Priority)
 }

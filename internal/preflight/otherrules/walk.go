@@ -18,15 +18,19 @@ const (
 	accepted
 	dropped
 	diverted
+	returned // to the chain's caller
+	narrowed // from here on the chain is for some senders
 )
 
 // A verdict is what a base chain does to the packet.
 type verdict struct {
-	end       end
-	answer    policy.Answer // to what is dropped
-	excepted  bool          // a rule that names the port may accept it after all
-	diverts   bool          // a rule that names the port may divert it
-	untracked bool
+	end         end
+	answer      policy.Answer // to what is dropped
+	excepted    bool          // a rule that names the port may accept it after all
+	acceptsSome bool          // a rule that names the port accepts it from some senders
+	dropsMost   bool          // a rule drops it from all senders but some
+	diverts     bool          // a rule that names the port may divert it
+	untracked   bool
 }
 
 // maxDepth and maxRules bound the walk: other people's rules may be many, and
@@ -53,12 +57,6 @@ func (r *Rules) walk(c *chain, p packet) verdict {
 	return w.verdict
 }
 
-// A condition is what led to a rule.
-type condition struct {
-	maybe bool // something in it is unknown
-	named bool // something in it is about the packet's port
-}
-
 // chain sends the packet through a chain. In one that it may not even reach,
 // nothing ends; only exceptions count.
 func (w *walker) chain(c *chain, under condition, depth int) end {
@@ -69,41 +67,50 @@ func (w *walker) chain(c *chain, under condition, depth int) end {
 		if w.rules++; w.rules > maxRules {
 			return accepted
 		}
-		end, returns := w.rule(c, rule, under, depth)
-		if end != goesOn || returns {
+		switch end := w.rule(c, rule, under, depth); end {
+		case goesOn:
+		case narrowed:
+			under.some = true
+		case returned:
+			return goesOn
+		default:
 			return end
 		}
 	}
 	return goesOn
 }
 
-// rule judges the packet by a rule.
-func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) (e end, returns bool) {
+// rule judges the packet by a rule of a chain that is reached under a condition.
+func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end {
 	var r registers
-	maybe := under.maybe
-	here := func() condition { return condition{maybe, under.named || r.named} }
+	var own condition // of this rule
+	here := func() condition { own.named = r.named; return under.and(own) }
 	for _, one := range rule {
 		if w.packet.load(&r, one) {
 			continue
 		}
-		a := yes
+		a, why := yes, condition{}
 		switch one := one.(type) {
 		case *expr.Cmp:
 			a = r.compare(one)
+			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq)
 		case *expr.Range:
 			a = r.within(one)
+			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq)
 		case *expr.Bitwise:
 			r.mask(one)
 		case *expr.Match:
 			a = w.packet.extension(&r, one)
+			why.doubtMatch(one)
 		case *expr.Limit, *expr.Quota, *expr.Connlimit, *expr.Dynset:
-			a = unknown
+			a, why.other = unknown, true
 		case *expr.Lookup:
 			set := w.sets(c.Table, one.SetName)
 			element, found := set.find(&r, one.SourceRegister)
 			if a = found; one.Invert {
 				a = a.not()
 			}
+			why.doubt(&r, one.SourceRegister, one.Invert)
 			switch {
 			case !one.IsDestRegSet:
 			case one.DestRegister != unix.NFT_REG_VERDICT: // a map to values
@@ -111,50 +118,52 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) (e 
 			case a == yes && element.VerdictData != nil:
 				return w.follow(c, element.VerdictData, here(), depth)
 			case a == unknown:
-				w.any(c, set, here(), depth)
-				return goesOn, false
+				w.any(c, set, here().and(why), depth)
+				return goesOn
 			}
 		case *expr.Immediate:
 			r.put(one.Register, one.Data)
 		case *expr.Verdict:
+			if one.Kind == expr.VerdictReturn && own.onlyMost() {
+				return narrowed
+			}
 			return w.follow(c, one, here(), depth)
 		case *expr.Reject:
-			return w.refuses(rejects(one, w.packet.is6), here()), false
+			return w.refuses(rejects(one, w.packet.is6), here())
 		case *expr.Queue:
-			return w.ends(accepted, here()), false
+			return w.ends(accepted, here())
 		case *expr.Notrack:
-			w.untracked = w.untracked || !maybe
+			w.untracked = w.untracked || !here().maybe()
 		case *expr.NAT:
 			if one.Type == expr.NATTypeDestNAT {
-				return w.ends(diverted, here()), false
+				return w.ends(diverted, here())
 			}
-			return w.ends(accepted, here()), false
+			return w.ends(accepted, here())
 		case *expr.Redir:
-			return w.ends(diverted, here()), false
+			return w.ends(diverted, here())
 		case *expr.Target:
 			switch {
 			case isReject(one.Name):
-				return w.refuses(rejectsLegacy(one, w.packet.is6), here()), false
+				return w.refuses(rejectsLegacy(one, w.packet.is6), here())
 			case isDivert(one.Name):
-				return w.ends(diverted, here()), false
+				return w.ends(diverted, here())
 			case one.Name == "CT" || one.Name == "NOTRACK":
-				w.untracked = w.untracked || !maybe && one.Name == "NOTRACK"
+				w.untracked = w.untracked || !here().maybe() && one.Name == "NOTRACK"
 			}
 		}
 		switch a {
 		case no:
-			return goesOn, false
+			return goesOn
 		case unknown:
-			maybe = true
+			own = own.and(why)
 		}
 	}
-	return goesOn, false
+	return goesOn
 }
 
-// any follows every verdict of a map in which who knows which one it is: by the
-// interface, say.
+// any follows every verdict of a map of which it is unknown which one is meant: by
+// the interface, say.
 func (w *walker) any(c *chain, s *set, how condition, depth int) {
-	how.maybe = true
 	for i := range s.all() {
 		if v := s.elements[i].VerdictData; v != nil && w.rules < maxRules {
 			w.rules++
@@ -166,10 +175,14 @@ func (w *walker) any(c *chain, s *set, how condition, depth int) {
 // ends returns an end, unless it is unknown whether the packet gets there.
 func (w *walker) ends(e end, how condition) end {
 	switch {
-	case !how.maybe:
+	case !how.maybe():
 		return e
+	case e == accepted && how.named && how.some:
+		w.acceptsSome = true
 	case e == accepted && how.named:
 		w.excepted = true
+	case e == dropped && how.onlyMost() && !w.excepted:
+		w.dropsMost = true
 	case e == diverted && how.named:
 		w.diverts = true
 	}
@@ -178,28 +191,34 @@ func (w *walker) ends(e end, how condition) end {
 
 // refuses ends the packet with an answer.
 func (w *walker) refuses(as policy.Answer, how condition) end {
-	if !how.maybe {
+	if !how.maybe() {
 		w.answer = as
 	}
 	return w.ends(dropped, how)
 }
 
 // follow does what a verdict says.
-func (w *walker) follow(c *chain, v *expr.Verdict, how condition, depth int) (e end, returns bool) {
+func (w *walker) follow(c *chain, v *expr.Verdict, how condition, depth int) end {
 	switch v.Kind {
 	case expr.VerdictAccept, expr.VerdictStop, expr.VerdictQueue, expr.VerdictStolen:
-		return w.ends(accepted, how), false
+		return w.ends(accepted, how)
 	case expr.VerdictDrop:
-		return w.ends(dropped, how), false
+		return w.ends(dropped, how)
 	case expr.VerdictReturn:
-		return goesOn, !how.maybe
+		if how.maybe() {
+			return goesOn
+		}
+		return returned
 	case expr.VerdictJump, expr.VerdictGoto:
 		to := w.chains[chainKey{c.Table.Family, c.Table.Name, v.Chain}]
 		if to == nil {
-			return goesOn, false
+			return goesOn
 		}
-		e = w.chain(to, how, depth+1)
-		return e, v.Kind == expr.VerdictGoto && !how.maybe
+		e := w.chain(to, how, depth+1)
+		if e == goesOn && v.Kind == expr.VerdictGoto && !how.maybe() {
+			return returned
+		}
+		return e
 	}
-	return goesOn, false
+	return goesOn
 }
