@@ -44,7 +44,7 @@ func both(a, b answer) answer {
 	return yes
 }
 
-func sure(is bool) answer {
+func truth(is bool) answer {
 	if is {
 		return yes
 	}
@@ -60,7 +60,7 @@ func (r *registers) compare(e *expr.Cmp) answer {
 	// lo is the first interface of every network namespace.
 	isLo := slices.Equal(bytes.TrimRight(e.Data, "\x00"), []byte("lo")) || slices.Equal(e.Data, binary.NativeEndian.AppendUint32(nil, 1))
 	if r.notLoopback && isLo {
-		return sure(e.Op == expr.CmpOpNeq)
+		return truth(e.Op == expr.CmpOpNeq)
 	}
 	all := !slices.Contains(known, false)
 	differs := false
@@ -75,17 +75,17 @@ func (r *registers) compare(e *expr.Cmp) answer {
 	case !all:
 		return unknown
 	case e.Op == expr.CmpOpEq:
-		return sure(order == 0)
+		return truth(order == 0)
 	case e.Op == expr.CmpOpNeq:
-		return sure(order != 0)
+		return truth(order != 0)
 	case e.Op == expr.CmpOpLt:
-		return sure(order < 0)
+		return truth(order < 0)
 	case e.Op == expr.CmpOpLte:
-		return sure(order <= 0)
+		return truth(order <= 0)
 	case e.Op == expr.CmpOpGt:
-		return sure(order > 0)
+		return truth(order > 0)
 	default:
-		return sure(order >= 0)
+		return truth(order >= 0)
 	}
 }
 
@@ -94,7 +94,7 @@ func (r *registers) within(e *expr.Range) answer {
 	if slices.Contains(known, false) || len(value) < len(e.FromData) {
 		return unknown
 	}
-	a := sure(bytes.Compare(value, e.FromData) >= 0 && bytes.Compare(value, e.ToData) <= 0)
+	a := truth(bytes.Compare(value, e.FromData) >= 0 && bytes.Compare(value, e.ToData) <= 0)
 	if e.Op == expr.CmpOpNeq {
 		return a.not()
 	}
@@ -109,14 +109,14 @@ func (r *registers) mask(e *expr.Bitwise) {
 		r.unknown(e.DestRegister, int(e.Len))
 		return
 	}
-	result, sure := make([]byte, len(value)), slices.Clone(known)
+	result, certain := make([]byte, len(value)), slices.Clone(known)
 	sender := slices.Clone(r.sender[place(e.SourceRegister):][:len(value)])
 	for i := range value {
 		result[i] = value[i]&e.Mask[i] ^ e.Xor[i]
-		sure[i] = known[i] || e.Mask[i] == 0
+		certain[i] = known[i] || e.Mask[i] == 0
 	}
 	r.put(e.DestRegister, result)
-	copy(r.known[place(e.DestRegister):], sure)
+	copy(r.known[place(e.DestRegister):], certain)
 	copy(r.sender[place(e.DestRegister):], sender)
 }
 
@@ -201,11 +201,11 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 			return no
 		}
 		r.named = r.named || info.DstPorts != [2]uint16{0, top}
-		a := sure(info.DstPorts[0] <= p.port.Number && p.port.Number <= info.DstPorts[1])
+		a := truth(info.DstPorts[0] <= p.port.Number && p.port.Number <= info.DstPorts[1])
 		if info.InvFlags&xt.TcpInvDestPorts != 0 {
 			a = a.not()
 		}
-		flags := sure(tcpSYN&info.FlagsMask == info.FlagsCmp)
+		flags := truth(tcpSYN&info.FlagsMask == info.FlagsCmp)
 		if info.InvFlags&xt.TcpInvFlags != 0 {
 			flags = flags.not()
 		}
@@ -221,7 +221,7 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 			return no
 		}
 		r.named = r.named || info.DstPorts != [2]uint16{0, top}
-		a := sure(info.DstPorts[0] <= p.port.Number && p.port.Number <= info.DstPorts[1])
+		a := truth(info.DstPorts[0] <= p.port.Number && p.port.Number <= info.DstPorts[1])
 		if info.InvFlags&xt.UdpInvDestPorts != 0 {
 			a = a.not()
 		}
@@ -256,7 +256,7 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 	return unknown
 }
 
-// The kinds of addresses that `-m addrtype` tells apart: a bit for each of the
+// The kinds of addresses that `-m addrtype` distinguishes: a bit for each of the
 // kernel's numbers.
 const (
 	unicast xt.AddrTypeFlags = 1 << addrTypeOther
@@ -276,7 +276,7 @@ func (p *packet) addressType(among xt.AddrTypeFlags, inverted bool, is xt.AddrTy
 	if among == 0 {
 		return yes
 	}
-	return sure((among&is != 0) != inverted)
+	return truth((among&is != 0) != inverted)
 }
 
 // conntrack answers `-m conntrack --ctstate`; its other questions are unknown.
@@ -285,7 +285,7 @@ func (p *packet) conntrack(info *xt.ConntrackMtinfoBase, states uint16) answer {
 		return unknown
 	}
 	const dnat = 1 << 7 // XT_CONNTRACK_STATE_DNAT
-	a := sure(states&stateNew != 0 || p.forwarded && states&dnat != 0)
+	a := truth(states&stateNew != 0 || p.forwarded && states&dnat != 0)
 	if info.InvertFlags&uint16(xt.ConntrackState) != 0 {
 		return a.not()
 	}
@@ -300,7 +300,7 @@ func recent(info []byte) answer {
 	if len(info) <= inverted {
 		return unknown
 	}
-	return sure((info[do]&set != 0) != (info[inverted] != 0))
+	return truth((info[do]&set != 0) != (info[inverted] != 0))
 }
 
 // multiport answers `-m multiport`, by struct xt_multiport_v1: flags, a count,
@@ -321,15 +321,15 @@ func (p *packet) multiport(r *registers, info []byte) answer {
 		}
 		found = found || low <= p.port.Number && p.port.Number <= high
 	}
-	a := sure(found)
+	a := truth(found)
 	if info[2+3*ports] != 0 {
 		return a.not()
 	}
 	return a
 }
 
-// isReject tells a target of iptables' own that ends a packet.
+// isReject reports whether a target is one of iptables' own that ends a packet.
 func isReject(name string) bool { return name == "REJECT" || name == "DROP" || name == "TARPIT" }
 
-// isDivert tells one that sends it elsewhere.
+// isDivert reports whether it sends the packet elsewhere.
 func isDivert(name string) bool { return name == "DNAT" || name == "REDIRECT" }

@@ -64,7 +64,7 @@ const (
 	addrTypeOther = 1 // RTN_UNICAST
 )
 
-// load puts what an expression asks of the packet into registers. It tells
+// load puts what an expression asks of the packet into registers. It reports
 // whether the expression is one that loads.
 func (p *packet) load(r *registers, e expr.Any) bool {
 	number := func(at uint32, n uint32) { r.put(at, binary.NativeEndian.AppendUint32(nil, n)) }

@@ -86,7 +86,7 @@ func Read() (*Rules, error) {
 }
 
 // decodeVerdict reads the verdict that an element maps to, which the library
-// leaves in the kernel's form. It gives nil for what is no verdict.
+// leaves in the kernel's form. It returns nil for what is no verdict.
 func decodeVerdict(data []byte) *expr.Verdict {
 	attributes, err := netlink.NewAttributeDecoder(data)
 	if err != nil {

@@ -183,7 +183,7 @@ func familyName(f nft.TableFamily) string {
 }
 
 // manager guesses the program that a table belongs to from the names that it
-// gives to chains.
+// uses for chains.
 func (r *Rules) manager(of *chain) string {
 	switch of.Table.Name {
 	case "firewalld":
