@@ -55,7 +55,7 @@ func (s *session) sayValid(found []preflight.Finding) {
 	}
 	var with []string
 	if n := count[preflight.Error]; n > 0 {
-		with = append(with, ui.Count(n, "error")+" for which \"postern up\" refuses it")
+		with = append(with, ui.Count(n, "error")+" (\"postern up\" requires --yes)")
 	}
 	if n := count[preflight.Warning]; n > 0 {
 		with = append(with, ui.Count(n, "warning"))

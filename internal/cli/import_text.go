@@ -24,7 +24,7 @@ the policy, write it to a file, and go on with "postern check". Then, with a
 second session open: "postern up"; stop knockd, or take the old rules out; and
 knock your way in from elsewhere.
 
-Of the old rules set the policy back ("iptables -P INPUT ACCEPT"), then take out
+Set the old rules' policy back ("iptables -P INPUT ACCEPT"), then take out
 the jump to their chains ("iptables -D INPUT -j ...") and these chains ("iptables
 -F NAME", "iptables -X NAME"), and nothing else. To flush INPUT or a whole table
 would take postern's own rules out as well, if they are there by --backend iptables.`

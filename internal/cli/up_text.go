@@ -31,7 +31,7 @@ func notLoaded(errors int) *ui.Failure {
 	return &ui.Failure{
 		Code:    ui.CodeFailed,
 		Message: fmt.Sprintf("the policy is not loaded because of %s; nothing has changed", ui.Count(errors, "error")),
-		Hints:   []string{"to load it all the same, repeat with --yes"},
+		Hints:   []string{"to load it anyway, repeat with --yes"},
 	}
 }
 

@@ -31,7 +31,7 @@ func (f *facts) blockedCaller() []Finding {
 		Message:  fmt.Sprintf("you are logged in over SSH from %s; this policy would block new logins from there", b.From),
 		Hints: []string{
 			b.wayBack(),
-			fmt.Sprintf("or need no knock from there, by an entry in allow: {service: %s, from: %s}", b.port, b.From),
+			fmt.Sprintf("or exempt that address from knocking, in allow: {service: %s, from: %s}", b.port, b.From),
 			"this session stays open; open a second one to fall back on",
 		},
 	}}
