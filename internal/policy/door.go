@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -25,7 +26,7 @@ const maxDoorName = 32
 func (w *walker) readDoors(n *yaml.Node) {
 	for _, e := range w.Entries(n, "give one of the two doors another name") {
 		before := w.ErrorCount()
-		w.Check(e.Key, doorName(e.Key.Value))
+		w.Check(e.Key, checkDoorName(e.Key.Value))
 		f := document.Field{Key: "door " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
 		if !w.CheckShape(e, f) {
@@ -36,16 +37,17 @@ func (w *walker) readDoors(n *yaml.Node) {
 	}
 }
 
-func doorName(text string) *document.Fault {
+// checkDoorName returns what is wrong with a door's name, or nil.
+func checkDoorName(text string) *document.Fault {
 	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
 	rest := func(r rune) bool { return letter(r) || r >= '0' && r <= '9' || r == '-' || r == '_' }
 	switch {
 	case text == "":
 		return document.NewFault("a door has no name", "write a name, as in \"ssh:\"")
-	case len(text) > maxDoorName:
+	case utf8.RuneCountInString(text) > maxDoorName:
 		return document.NewFault(fmt.Sprintf("door name %s is longer than %d characters", document.Quoted(text), maxDoorName), "give the door a shorter name")
 	case !letter(rune(text[0])):
-		return document.NewFault(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with one of a to z, as in \"ssh:\"")
+		return document.NewFault(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with a letter from a to z, as in \"ssh:\"")
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
 		return document.NewFault(fmt.Sprintf("door name %s has a character that names cannot have", document.Quoted(text)), "use only letters, digits, - and _")
 	}

@@ -41,13 +41,17 @@ func OldSessions(t *testing.T, b firewall.Backend) {
 				"from the gateway over IPv4": fromGateway(s, labtest.IPv4),
 				"from the gateway over IPv6": fromGateway(s, labtest.IPv6),
 			}
-			s.Up(hideSSH)
-			for range 3 {
+			talk := func(when string) {
 				for name, c := range sessions {
 					if err := c.Talk(); err != nil {
-						t.Errorf("%s: %v", name, err)
+						t.Errorf("%s, %s: %v", name, when, err)
 					}
 				}
+			}
+			talk("before the first rules")
+			s.Up(hideSSH)
+			for range 3 {
+				talk("after rules")
 				s.Up(hideSSH + "allow: [{service: tcp/443}]\n") // and after another change
 			}
 			for f, name := range map[labtest.Family]string{labtest.IPv4: "IPv4", labtest.IPv6: "IPv6"} {
