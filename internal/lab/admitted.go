@@ -61,8 +61,8 @@ func newRawSocket(family int, proto packet.Protocol) (*rawSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The first is refused to ordinary users, the second then gives what they
-	// may have.
+	// The kernel refuses the first to ordinary users; the second is limited by
+	// net.core.rmem_max.
 	const room = 16 << 20
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) != nil {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room)

@@ -18,7 +18,7 @@ import (
 type Captured struct {
 	*packet.Packet
 	Time time.Time
-	Out  bool   // the host sent it; false: it came in
+	Out  bool   // the host sent it; false: it received it
 	Raw  []byte // from its IP header on
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // ConnectCut is Connect with the cable cut in the middle. It also returns the two
-// ends at the cut, the first one of the cable to a: whoever reads what comes out of
-// one and sends it from the other makes a network of it.
+// ends at the cut, first that of the cable to a. The caller connects the hosts by
+// reading packets from one end and sending them from the other.
 //
 // The hosts need no ARP and no neighbour discovery to send, and nothing at the cut
 // says anything by itself. The ends cannot be ports of a bridge, and Settle does not

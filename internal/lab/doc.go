@@ -29,7 +29,7 @@
 // Building a network is many small steps, and none is worth going on after one
 // has failed. So the steps that build (Host, Connect, Bridge, Route, Sysctl …)
 // return no error: the first one is kept, the later steps do nothing, and
-// [Lab.Err] tells. With [NewT] it ends the test at once. What a test asserts
+// [Lab.Err] returns it. With [NewT] it ends the test at once. What a test asserts
 // on (Do, Dial, Send, Next …) returns its errors, that first one among them.
 //
 // # Ordinary users
@@ -37,5 +37,6 @@
 // [Enter] starts the program again in a user namespace when the user may not
 // make network namespaces. Nearly everything works there. What does not, the
 // kernel forbids: switching to other users (a login through sshd), TUN
-// devices, receive buffers above net.core.rmem_max. [RealRoot] tells.
+// devices, receive buffers above net.core.rmem_max. [RealRoot] reports whether
+// the process is root of the whole machine, and may do these.
 package lab

@@ -95,7 +95,7 @@ func lay(atA, atB *Link, nameAtA, nameAtB string) error {
 	return errors.Join(atA.plug(), atB.plug())
 }
 
-// address gives two ends their addresses in each prefix, and waits until they
+// address adds addresses in each prefix to two ends, and waits until they
 // can be used.
 func address(atA, atB *Link, prefixes []string) error {
 	for i, k := range []*Link{atA, atB} {
@@ -187,8 +187,8 @@ func (k *Link) AddAddress(addresses ...string) {
 	})
 }
 
-// Renumber sets other addresses on the link in the place of those it has, as when
-// a machine moves, or another comes in its place.
+// Renumber replaces the addresses of the link, as when a machine moves, or another
+// one takes its place.
 func (k *Link) Renumber(addresses ...string) {
 	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: renumber", k.Name, k.Host.Name), func() error {
 		link, err := k.Host.nl.LinkByIndex(k.index)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A marker that does not arrive is missed: here one of a type that nobody
+// Settle fails if a marker does not arrive: here one of a type that no socket
 // listens for.
 func TestMarkerLost(t *testing.T) {
 	l := NewT(t)

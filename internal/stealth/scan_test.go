@@ -18,10 +18,9 @@ import (
 
 var allPorts = flag.Bool("all-ports", false, "scan all 65,535 ports")
 
-// TestStealthScans lets nmap look at a host in every way that it has, while
-// nobody knocks, while a client is knocking, has grants, and has used them:
-// every port must be in the same state, with answers that are the same in every
-// header field.
+// TestStealthScans scans a host with every scan that nmap has: while no client
+// knocks, while one is knocking, has grants, and has used them. Every port must be
+// in the same state, with answers that are the same in every header field.
 func TestStealthScans(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -64,8 +64,8 @@ func some(n uint32) uint32 {
 	return 1
 }
 
-// quote tells what of a probe an error quotes: the probe as it was sent, or as it
-// was put together again.
+// quote returns what of a probe an error quotes: the probe as it was sent, or as
+// reassembled.
 func quote(p probe, quoted []byte) string {
 	bare := *p.whole
 	bare.V6.Extensions = slices.DeleteFunc(slices.Clone(bare.V6.Extensions), func(e packet.Extension) bool {

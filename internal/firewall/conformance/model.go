@@ -148,7 +148,7 @@ func (o *model) step(at span, s probe) outcome {
 	}
 	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opensConnection()
 	if isKnown || v.pass && o.startsFlow(s) {
-		// Before connection tracking, a packet that nobody has answered is not
+		// Before connection tracking, a packet that was not answered is not
 		// enough: a flow that began outside the policy is unknown inside it.
 		in := o.machine.Parameters.Known != automaton.SameSYN || s.port.Protocol == policy.ICMP || v.verdict.Admitted
 		o.flows[f] = knownFlow{at.from, met.in || in}
@@ -163,7 +163,7 @@ const flowLife = 10*time.Second - guard
 
 // startsFlow reports whether the flow of a passing packet is known from then
 // on, on every cable. The suite's listeners answer each SYN, and the kernel
-// each echo request; nobody answers a UDP datagram. A TCP packet that opens no
+// each echo request; UDP datagrams are not answered. A TCP packet that opens no
 // connection is refused with a RST, upon which connection tracking drops the
 // flow.
 func (o *model) startsFlow(s probe) bool {

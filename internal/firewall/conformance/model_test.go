@@ -118,7 +118,7 @@ func TestModel(t *testing.T) {
 			try{port: "udp/53", sport: 4, want: "admitted, in"},
 			try{port: "udp/53", sport: 4, want: "known flow, in"},
 		)},
-		{name: "answered: the same, except UDP, which nobody answers", parameters: recipe, tries: opened(
+		{name: "answered: the same, except UDP, which is not answered", parameters: recipe, tries: opened(
 			try{port: "22", sport: 3, want: "admitted, in"},
 			try{port: "22", sport: 3, seq: 1, want: "known flow, in"},
 			try{port: "22", sport: 3, flags: packet.FIN | packet.ACK, want: "known flow, in"},

@@ -155,7 +155,7 @@ func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspectio
 func (w *testbed) sendGroups(begin time.Time, trials []*trial, groups []scenario) (int, error) {
 	var probes []probe
 	order := make([][]int, len(groups)) // where each packet of a group is among all
-	// One of each in turn, so that nobody's packets stay together.
+	// One packet of each group in turn, so that the groups are interleaved.
 	for i, more := 0, true; more; i++ {
 		more = false
 		for k, g := range groups {

@@ -23,7 +23,7 @@ func TestPassed(t *testing.T) {
 		{"RETURN, and the policy drops", "DROP", "-A INPUT -i eth0 -j RETURN\n", false},
 		{"a program's", "DROP", "-A INPUT -j NFQUEUE --queue-num 0\n", true},
 		{"sent elsewhere", "ACCEPT", "-A INPUT -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2222\n", true},
-		{"a target nobody knows", "DROP", "-A INPUT -j NEWTARGET\n", true},
+		{"an unknown target", "DROP", "-A INPUT -j NEWTARGET\n", true},
 		{"fail2ban's", "ACCEPT", "-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n" +
 			"-A f2b-sshd -s 192.0.2.1/32 -j REJECT --reject-with icmp-port-unreachable\n-A f2b-sshd -j RETURN\n", false},
 		{"deep down", "DROP", "-A INPUT -j a\n-A a -j b\n-A a -j RETURN\n-A b -j c\n-A c -s 192.0.2.1/32 -j ACCEPT\n", true},

@@ -111,7 +111,7 @@ func everything(t *testing.T, h *lab.Host, variant string) string {
 	return text
 }
 
-// emptyTable is how a legacy table that nobody uses is listed.
+// emptyTable matches the listing of a legacy table without rules.
 var emptyTable = regexp.MustCompile(`\*\w+\n(:[A-Z]+ ACCEPT\n)+COMMIT\n`)
 
 func eachVariant(t *testing.T, test func(t *testing.T, b Backend)) {

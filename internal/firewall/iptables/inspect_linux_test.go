@@ -105,7 +105,7 @@ source: {ipv4: 24, ipv6: 64}
 			least, most := window-answered.Sub(began)-inexact, window-asked.Sub(ended)+inexact
 			switch {
 			case !found:
-				t.Errorf("nobody has earned %s", key)
+				t.Errorf("no source has earned %s", key)
 			case left < least || left > most:
 				t.Errorf("%s: %v left, want %v to %v", key, left, least, most)
 			}

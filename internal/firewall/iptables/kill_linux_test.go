@@ -130,7 +130,7 @@ func TestKill(t *testing.T) {
 		}
 		t.Logf("what %d kills left: %v", kills, left)
 		if left["a mixture"] < kills/30 {
-			t.Errorf("only %d kills came in the middle", left["a mixture"])
+			t.Errorf("only %d kills interrupted a change", left["a mixture"])
 		}
 	})
 }

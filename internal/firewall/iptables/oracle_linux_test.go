@@ -12,8 +12,8 @@ import (
 	"postern/internal/lab"
 )
 
-// TestGuestListing: what the real iptables-save lists of loaded rules is what Compile
-// says they are, rule for rule, for policies that nobody has thought up.
+// TestGuestListing: the real iptables-save lists the rules that Compile returned,
+// rule for rule, for random policies.
 func TestGuestListing(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())

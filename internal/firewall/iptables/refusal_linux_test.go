@@ -67,12 +67,13 @@ func orderless(text string) string {
 	return text + strings.Join(lines(nft), "\n")
 }
 
-// TestOtherPrograms: a program that is changing the same tables gets its will, and
-// Apply does, too, as soon as it may.
+// TestOtherPrograms: another program changes the same tables. Its change succeeds,
+// and so does Apply, once the other program is done. If that takes too long, Apply
+// returns a BusyError.
 func TestOtherPrograms(t *testing.T) {
 	m := machine(t, "testdata/everything.yaml")
 	for _, test := range []struct {
-		times int // that others come in between
+		times int // that another program changes the tables first
 		busy  bool
 	}{{1, false}, {3, false}, {100, true}} {
 		t.Run(fmt.Sprint(test.times), func(t *testing.T) {
@@ -94,8 +95,8 @@ func TestOtherPrograms(t *testing.T) {
 	}
 }
 
-// TestPartly: where other programs leave a change half done, nobody is told that
-// nothing has changed.
+// TestPartly: when other programs leave a change half done, the error does not say
+// that nothing has changed.
 func TestPartly(t *testing.T) {
 	for name, test := range map[string]struct {
 		do           func(b Backend) error

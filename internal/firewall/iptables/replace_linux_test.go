@@ -70,7 +70,7 @@ func TestReplace(t *testing.T) {
 			s.Knock(knocking, labtest.TCP(3))
 			s.Expect(t, knocking, labtest.TCP(22), labtest.SYNACK, "two knocks before and one after")
 			if which == 1 {
-				s.Expect(t, surfer, labtest.TCP(80), labtest.Silence, "a grant of longer than the new policy gives")
+				s.Expect(t, surfer, labtest.TCP(80), labtest.Silence, "a grant longer than the new policy allows")
 				s.Knock(keeper, labtest.TCP(6)) // what is not a knock would start over
 			} else {
 				s.Expect(t, surfer, labtest.TCP(80), labtest.SYNACK, "a grant that means the same")

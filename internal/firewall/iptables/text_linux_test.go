@@ -116,11 +116,11 @@ func TestHowTo(t *testing.T) {
 			}
 			for host, text := range map[string]string{"plain": r.Save(IPv4, firewall.Plain), "commented": r.Save(IPv4, firewall.Commented)} {
 				if d := cmp.Diff(want, load(host, IPv4, text)); d != "" {
-					t.Errorf("the %s text gives other rules than the how-to (-how-to +ours):\n%s", host, d)
+					t.Errorf("the %s text and the how-to load different rules (-how-to +ours):\n%s", host, d)
 				}
 			}
 			if d := cmp.Diff(want, byScript(t, l.Host("script"), variant, IPv4, r)); d != "" {
-				t.Errorf("the script gives other rules than the how-to (-how-to +ours):\n%s", d)
+				t.Errorf("the script and the how-to load different rules (-how-to +ours):\n%s", d)
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func TestListing(t *testing.T) {
 						t.Errorf("it is listed otherwise (-text +listed):\n%s", d)
 					}
 					if d := cmp.Diff(got, byScript(t, l.Host("script"), variant, f, r)); d != "" {
-						t.Errorf("the script gives other rules (-text +script):\n%s", d)
+						t.Errorf("the script and the text load different rules (-text +script):\n%s", d)
 					}
 				})
 			}

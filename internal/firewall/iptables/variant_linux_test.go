@@ -89,13 +89,13 @@ exec %[2]s "$@"
 		t.Errorf("it is inspected as %+v", s)
 	}
 	remove(t, h, b)
-	// Then it is its companion that tells.
+	// A restore program this old prints no version: its companion is asked.
 	if old, err := b.Version(); err != nil || old.String() != v.String() {
 		t.Errorf("the version is %v (%v), want %v", old, err, v)
 	}
 }
 
-// TestSince tells which programs can wait.
+// TestSince: from version 1.6.2 on, programs can wait for the lock.
 func TestSince(t *testing.T) {
 	for number, want := range map[string]bool{
 		"1.4.7": false, "1.4.21": false, "1.6.0": false, "1.6.1": false, "1.6.2": true, "1.8.9": true, "1.8.10": true, "1.10": true, "2": true, "": false,

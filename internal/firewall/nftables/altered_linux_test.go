@@ -16,16 +16,16 @@ import (
 func TestAltered(t *testing.T) {
 	m := machine(t, "everything")
 	for name, command := range map[string][]string{
-		"rules flushed":      {"flush", "table", "inet", Table},
-		"a chain flushed":    {"flush", "chain", "inet", Table, "cover"},
-		"a rule inserted":    {"insert", "rule", "inet", Table, "input", "accept"},
-		"with a set":         {"insert", "rule", "inet", Table, "input", "tcp", "dport", "{", "9,", "10", "}", "accept"},
-		"with a map":         {"insert", "rule", "inet", Table, "input", "tcp", "dport", "vmap", "{", "9", ":", "accept", "}"},
-		"with a chain":       {"insert", "rule", "inet", Table, "input", "jump", "{", "accept", ";", "}"},
-		"a service unhidden": {"delete", "element", "inet", Table, "service", "{", "tcp", ".", "22", "}"},
-		"a policy of drop":   {"add", "chain", "inet", Table, "syn", "{", "policy", "drop", ";", "}"},
-		"a chain of its own": {"add", "chain", "inet", Table, "mine"},
-		"a counter of its own, which matters to nobody": {"add", "counter", "inet", Table, "mine"},
+		"rules flushed":               {"flush", "table", "inet", Table},
+		"a chain flushed":             {"flush", "chain", "inet", Table, "cover"},
+		"a rule inserted":             {"insert", "rule", "inet", Table, "input", "accept"},
+		"with a set":                  {"insert", "rule", "inet", Table, "input", "tcp", "dport", "{", "9,", "10", "}", "accept"},
+		"with a map":                  {"insert", "rule", "inet", Table, "input", "tcp", "dport", "vmap", "{", "9", ":", "accept", "}"},
+		"with a chain":                {"insert", "rule", "inet", Table, "input", "jump", "{", "accept", ";", "}"},
+		"a service unhidden":          {"delete", "element", "inet", Table, "service", "{", "tcp", ".", "22", "}"},
+		"a policy of drop":            {"add", "chain", "inet", Table, "syn", "{", "policy", "drop", ";", "}"},
+		"a chain of its own":          {"add", "chain", "inet", Table, "mine"},
+		"a counter that no rule uses": {"add", "counter", "inet", Table, "mine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := lab.NewT(t)
@@ -53,7 +53,7 @@ func TestAltered(t *testing.T) {
 			if out, err := h.Command(t.Context(), "nft", command...).CombinedOutput(); err != nil {
 				t.Fatalf("nft %v: %v\n%s", command, err, out)
 			}
-			harmless := name == "a counter of its own, which matters to nobody"
+			harmless := name == "a counter that no rule uses"
 			if s := inspect(); s.Altered == harmless {
 				t.Errorf("altered: %v", s.Altered)
 			}

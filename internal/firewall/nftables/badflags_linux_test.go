@@ -97,7 +97,7 @@ func (s *scene) flagged(src netip.Addr, f labtest.Family, flags packet.TCPFlags,
 	return all
 }
 
-// expectShut tells that the source has no grant for ssh.
+// expectShut fails the test if the source has a grant for ssh.
 func (s *scene) expectShut(t *testing.T, src netip.Addr, why string) {
 	t.Helper()
 	if got := s.Try(src, labtest.TCP(22)); got == labtest.SYNACK {

@@ -13,7 +13,7 @@ import (
 	"postern/internal/policy"
 )
 
-// The digest that a rule set tells is the one that it carries into the kernel.
+// TestDigest: Digest returns the digest that the loaded rule set carries.
 func TestDigest(t *testing.T) {
 	compile := func(text string) *nftables.Ruleset {
 		p, err := policy.Parse("policy.yaml", []byte(text))

@@ -47,7 +47,7 @@ func (s *scene) newFlood(t *testing.T, cpu, rate int, packets [][]byte) *flood {
 	return f
 }
 
-// end stops the flood and gives how many packets a second it had.
+// end stops the flood and returns its packets per second.
 func (f *flood) end(t *testing.T) int {
 	t.Helper()
 	rate := int(float64(f.sent.Load()) / time.Since(f.from).Seconds())
@@ -59,7 +59,7 @@ func (f *flood) end(t *testing.T) int {
 }
 
 // TestKnockDuringFlood: an attacker knows the first port and sends first knocks in
-// the name of 131,072 others. It is in nobody's way.
+// the name of 131,072 others. Other clients can still knock.
 //
 // A machine that is busy with other things as well may drop packets before any
 // rule sees them, those of the client among them. What fails while it does is

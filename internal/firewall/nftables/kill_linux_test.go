@@ -104,7 +104,7 @@ func TestKill(t *testing.T) {
 	t.Logf("what %d kills left, by digest: %v", kills, left)
 	for digest := range whole {
 		if left[digest] < kills/20 {
-			t.Errorf("only %d kills left the rule set %s: they do not come in the middle", left[digest], digest)
+			t.Errorf("only %d kills left the rule set %s: the kills do not hit the middle of Apply", left[digest], digest)
 		}
 	}
 }

@@ -18,8 +18,8 @@ import (
 // The strictest policy: nothing is allowed.
 const strict = labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1, 2]}}}\n"
 
-// TestNeighbours: the host finds its neighbours and is found by them, when nobody
-// remembers anybody; what it begins itself is answered.
+// TestNeighbours: the host and its neighbours find one another when their neighbour
+// tables are empty. What the host sends first is answered.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -45,7 +45,7 @@ func TestNeighbours(t *testing.T) {
 			conn.SetDeadline(time.Now().Add(20 * time.Second))
 			fmt.Fprint(conn, "question")
 			if _, err := conn.Read(make([]byte, 100)); err != nil {
-				t.Errorf("the answer to a question of the host's own: %v", err)
+				t.Errorf("the answer to the host's own query: %v", err)
 			}
 		}
 	})
@@ -69,7 +69,7 @@ func forgetNeighbours(t *testing.T, h *lab.Host) {
 	}
 }
 
-// TestRouterAdvertisement: a router tells of itself, and the host believes it.
+// TestRouterAdvertisement: the host accepts a router's advertisement.
 func TestRouterAdvertisement(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -111,8 +111,8 @@ func TestRouterAdvertisement(t *testing.T) {
 	}
 }
 
-// TestAddressServers: replies of DHCP servers come in, wherever they are sent to,
-// if a program waits for them, and nothing else on the way.
+// TestAddressServers: replies of DHCP servers are let in, to any destination
+// address, if a program waits for them. Nothing else is let in this way.
 func TestAddressServers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -155,8 +155,8 @@ func TestAddressServers(t *testing.T) {
 	send(true)
 }
 
-// TestMulticastQueries: the host tells routers and switches what it listens to,
-// or it would in time be cut off from it.
+// TestMulticastQueries: the host reports its multicast groups to routers and
+// switches. Without reports they would stop forwarding the groups to it.
 func TestMulticastQueries(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -266,7 +266,7 @@ func TestPathMTU(t *testing.T) {
 	})
 }
 
-// transfer sends much over a session, which gives it back in full packets.
+// transfer sends 300,000 octets over a session, which echoes them in full packets.
 func transfer(t *testing.T, c *labtest.Session) {
 	t.Helper()
 	const size = 300_000

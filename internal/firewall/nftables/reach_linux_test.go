@@ -125,7 +125,7 @@ doors:
 	s.Dial(t, s.Client, netip.AddrPortFrom(s.Gate.Addr4(), 80), "hello")
 }
 
-// TestOddSources: addresses that nobody can have earn nothing.
+// TestOddSources: addresses that no client can have earn no grant.
 func TestOddSources(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -16,7 +16,7 @@ import (
 	"postern/internal/lab/openssh"
 )
 
-// TestSSH puts OpenSSH behind the recipe's door, and comes in as users do.
+// TestSSH puts OpenSSH behind the recipe's door, and logs in as users do.
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -61,7 +61,7 @@ func TestSSH(t *testing.T) {
 			t.Errorf("the session has left %d grants", n)
 		}
 
-		// Nobody else comes in on it, not even from there.
+		// The used grant admits no second login, not even from there.
 		if out, err := ssh(s, t, server, at, "echo in").CombinedOutput(); err == nil || !strings.Contains(string(out), "timed out") {
 			t.Errorf("a second login without knocks: %v\n%s", err, out)
 		}
@@ -70,7 +70,7 @@ func TestSSH(t *testing.T) {
 			t.Errorf("a second login after knocks: %v, %q", err, out)
 		}
 
-		// The first session has lived on.
+		// The first session is still open.
 		fmt.Fprintln(in, "still here")
 		got, err := io.ReadAll(lines)
 		if err != nil || string(got) != "you said: still here\n" {

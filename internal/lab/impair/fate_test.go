@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// story tells what happens to the first n packets of a way, a letter for each.
+// story returns what happens to the first n packets of a way, a letter for each.
 func story(impairment Impairment, way, n int) string {
 	var b strings.Builder
 	f := newFates(impairment, way)
@@ -81,7 +81,7 @@ func TestFateIsFixed(t *testing.T) {
 	if got := story(impairment, 0, 60); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	// Neither the other way nor the next seed tells the same story. Of two
+	// The other way and the next seed have different stories. Of two
 	// that have nothing to do with each other 34 % agree.
 	const n = 10_000
 	first := story(impairment, 0, n)

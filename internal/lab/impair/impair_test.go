@@ -19,7 +19,7 @@ import (
 	"postern/internal/packet"
 )
 
-// numbered is a packet that nothing answers and that tells its number.
+// numbered returns a packet that carries its number and is not answered.
 func numbered(t *testing.T, src, dst netip.Addr, number int) []byte {
 	p := syn(src, dst)
 	p.TCP.Seq, p.TCP.ChecksumError = uint32(number), 1
@@ -96,7 +96,7 @@ func TestUnimpaired(t *testing.T) {
 		for way, got := range [][]arrival{stream(t, atA, atB, addr, n, there), stream(t, atB, atA, addr, n, back)} {
 			for i, p := range got {
 				if p.number != i {
-					t.Fatalf("way %d: packet %d has come in place %d", way, p.number, i)
+					t.Fatalf("way %d: packet %d arrived at position %d", way, p.number, i)
 				}
 			}
 			if len(got) != n {
@@ -166,7 +166,7 @@ func TestImpaired(t *testing.T) {
 		within(t, "twice", twice, arrived, asked.Duplicate)
 		within(t, "held back", counts.Reordered, arrived*(1+asked.Duplicate), asked.Reorder)
 		if back != (impair.Counts{}) {
-			t.Errorf("packets came back that nobody has sent: %+v", back)
+			t.Errorf("packets came back that were not sent: %+v", back)
 		}
 		return fmt.Sprint(times)
 	}
@@ -268,7 +268,7 @@ func receive(t *testing.T, from, to *lab.Host, addr netip.Addr, octets []byte) [
 	go func() {
 		conn, err := from.Dial(ctx, "tcp", at)
 		if err != nil {
-			ln.Close() // nobody will come
+			ln.Close() // ends Accept below
 			return
 		}
 		defer conn.Close()

@@ -42,7 +42,7 @@ func TestImpairedIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-answered; err == nil { // a port with nothing behind it
-		t.Error("an answer has come from nobody")
+		t.Error("a port without a listener answered")
 	}
 	there, back := relay.Counts()
 	if there != (impair.Counts{Seen: 10 + 1}) || back != (impair.Counts{Seen: 1}) {

@@ -29,7 +29,7 @@ type Relay struct {
 
 // A port is the relay's end of a cable to a host.
 type port struct {
-	way  *way // of what comes in here
+	way  *way // of the packets received here
 	ring *lab.Ring
 	out  *lab.Sender // to the host here
 }

@@ -34,7 +34,7 @@ func pass(w *way, n int, gap time.Duration) (numbers []int, after []time.Duratio
 	return numbers, after
 }
 
-// Every packet takes the time that its fate gives it, to the nanosecond, and
+// Every packet takes the time that its fate says, to the nanosecond, and
 // nothing else happens to it.
 func TestWay(t *testing.T) {
 	const n, delay, hold = 10_000, 40 * time.Millisecond, 10 * time.Millisecond

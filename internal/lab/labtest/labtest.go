@@ -1,5 +1,5 @@
 // Package labtest is the scene that tests of packets share: a client, a gateway
-// that runs a policy by some backend, and if need be a host behind the gateway,
+// that runs a policy with some backend, and optionally a host behind the gateway,
 // in a lab. It serves, sends, knocks and reports what a sender sees.
 //
 // The test of a backend starts like this:
@@ -17,4 +17,11 @@
 //			s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "after the knock")
 //		})
 //	}
+//
+// Tests that every backend must pass are in package conformance, which uses this
+// scene. A backend joins them with one line. Its own tests are about what only it
+// does: how it loads, lists and replaces its rules.
+//
+// For a network of another shape, build it with package lab: Serve, Greet, Dial,
+// Compile, Apply and Inspect work on any host.
 package labtest

@@ -12,8 +12,8 @@ import (
 	"postern/internal/lab"
 )
 
-// PingPong has a client say something to a server, on port 7 of TCP or UDP, and
-// ends the test unless it hears it back.
+// PingPong sends from a client to a server, on port 7 of TCP or UDP, and ends the
+// test unless the client receives the same back.
 func PingPong(t testing.TB, client, server *lab.Host, network string, addr netip.Addr) {
 	t.Helper()
 	to := netip.AddrPortFrom(addr, 7)

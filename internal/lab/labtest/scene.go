@@ -51,7 +51,7 @@ func NewScene(t *testing.T, b firewall.Backend) *Scene {
 	s.Outside, s.Gate = s.Connect(s.Client, s.Gateway, "192.0.2.0/24", "2001:db8::/64")
 	s.Gateway.Route("198.51.0.0/16", s.Outside.Addr4())
 	s.Gateway.Route("2001:db8:c::/64", s.Outside.Addr6())
-	// Nobody behind the client answers a SYN-ACK; do not send it again.
+	// No host behind the client answers a SYN-ACK; do not retransmit it.
 	s.Gateway.Sysctl("net.ipv4.tcp_synack_retries", "0")
 	s.CPU = CPUs(t)[0]
 	var err error
@@ -146,8 +146,8 @@ func (s *Scene) Inspect() *firewall.Status {
 	return Inspect(s.T, s.Gateway, s.Backend)
 }
 
-// NewAddress returns an address that nobody has used, which the client can send
-// from. What others did, to their budget of first knocks too, does not touch it.
+// NewAddress returns an unused address that the client can send from. What other
+// addresses did, also to their budget of first knocks, does not affect it.
 func (s *Scene) NewAddress(f Family) netip.Addr {
 	s.addresses[f]++
 	hi, lo := byte(s.addresses[f]>>8), byte(s.addresses[f])
@@ -189,7 +189,7 @@ func (s *Scene) ToGateway(src netip.Addr, to policy.Port) *packet.Packet {
 	return s.Opening(src, On(s.Gate, Of(src)), to)
 }
 
-// Settled waits until what was sent has arrived, and all that comes of it has, too.
+// Settled waits until what was sent, and every answer to it, has arrived.
 func (s *Scene) Settled() {
 	s.T.Helper()
 	if err := s.Lab.Settle(); err != nil {
