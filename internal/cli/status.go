@@ -105,6 +105,7 @@ func (s *session) status(most int) error {
 		s.Warn(twoBackends(all))
 	}
 	m, err := s.machine(backend)
+	waiting := !status.Loaded && !errors.Is(err, fs.ErrNotExist) // there is a policy to load
 	nameless := len(status.Progress)+len(status.Grants) > 0
 	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
 		s.Warn(namesUnknown(s.file, err))
@@ -116,8 +117,11 @@ func (s *session) status(most int) error {
 	} else {
 		_, err = io.WriteString(s.Out, s.statusText(answer, most))
 	}
-	if err == nil && status.Altered {
+	switch {
+	case err == nil && status.Altered:
 		return altered()
+	case err == nil && waiting:
+		return doesNotRun(s.file)
 	}
 	return err
 }

@@ -14,8 +14,9 @@ const (
 	shortStatus = "show what is loaded, knocks in progress and grants"
 	longStatus  = `Shows whether the kernel runs the policy, which sources are knocking, which have
 a grant and for how long, and the packet counters. The exit code is 1 if another
-program modified the loaded rules: the services that they hide may be open, and
-"postern up" repairs them.`
+program modified the loaded rules, or if there is a policy file and no rules are
+loaded, as after a flush or a reboot: the services may be open, and "postern up"
+hides them again.`
 	flagAll = "show every source, not the first 20"
 )
 
@@ -52,6 +53,17 @@ func altered() *ui.Failure {
 		Code:     ui.CodeFailed,
 		Message:  "another program modified the loaded rules: the services they hide may be open",
 		Hints:    []string{"\"postern up\" repairs them; find out which program flushes or edits rules"},
+		Answered: true,
+	}
+}
+
+// doesNotRun explains that a host has a policy, and does not run it. It follows the
+// status.
+func doesNotRun(file string) *ui.Failure {
+	return &ui.Failure{
+		Code:     ui.CodeFailed,
+		Message:  fmt.Sprintf("the policy %q is not loaded: the services it would hide are open", file),
+		Hints:    []string{"\"postern up\" loads it; a flush or a reboot removes rules"},
 		Answered: true,
 	}
 }
