@@ -23,7 +23,7 @@ type opened struct {
 // key is the same for two commands that are about the same.
 func (o *opened) key() string { return fmt.Sprint(o.what(), o.from) }
 
-// what is the key without whom it is for, which differs between IPv4 and IPv6.
+// what is the key without its sources, which differ between IPv4 and IPv6.
 func (o *opened) what() string { return fmt.Sprint(o.services, o.forward) }
 
 // An effect is what a command line of knockd's does, which may have several
@@ -203,7 +203,7 @@ func iptablesCommand(args []string, v6 bool) (*opened, bool, string) {
 		case t.kind == onRate:
 			o.notes = append(o.notes, whyNoLimit)
 		case strings.HasPrefix(t.why, "the address "):
-			return nil, false, "whom it lets in is neither the knocker nor one address or network"
+			return nil, false, "it lets in neither the knocker nor one address or network"
 		default:
 			return nil, false, unclear
 		}

@@ -166,7 +166,7 @@ func (ld *loader) listed(n int, text string) {
 // harmless are programs that do nothing to rules.
 var harmless = []string{"echo", "printf", "logger", "set", "exit", "return", "modprobe", "true", "false", ":", "[", "test", "command", "which", "type", "sleep", "shift", "cd", "umask", "trap", "local", "unset", "wait", "ulimit", "grep", "sed", "awk", "cut", "head", "tail", "sort", "wc"}
 
-// otherFirewalls are programs that change what comes in by other ways.
+// otherFirewalls are programs that change by other ways what reaches the host.
 var otherFirewalls = []string{"nft", "ufw", "firewall-cmd", "ipset", "ebtables", "arptables", "shorewall", "csf", "source", ".", "eval"}
 
 // run does what one command of a script says.
