@@ -13,12 +13,31 @@ import (
 // to choose knocks that are further apart.
 const lintCPUs = 16
 
+// A Lint is a likely mistake in a valid policy.
+type Lint struct {
+	Kind LintKind
+	policy.Diagnostic
+}
+
+// A LintKind is a short name for a mistake, which stays when its words change.
+type LintKind string
+
+const (
+	ServiceAllowed LintKind = "service-allowed" // a door hides what is allowed for everyone
+	ShortSequence  LintKind = "short-sequence"
+	KnockAllowed   LintKind = "knock-allowed"    // for everyone: the door never opens
+	KnockExempt    LintKind = "knock-exempt"     // for some, who cannot knock
+	KnockIsService LintKind = "knock-is-service" // a port is a knock and a service
+	KnockRepeated  LintKind = "knock-repeated"   // twice in a row
+	KnocksInOrder  LintKind = "knocks-in-order"  // a scan in order opens the door
+)
+
 // Lint returns warnings about a valid policy, in the order of the file. The
 // machine must be compiled from a policy that Parse returned.
 //
 // Lint knows only the policy. What the host adds, such as a program that
 // listens on a knock port, is checked elsewhere.
-func (m *Machine) Lint() []policy.Diagnostic {
+func (m *Machine) Lint() []Lint {
 	l := linter{machine: m, hiddenBy: map[policy.Port]*Door{}}
 	for i := range m.Doors {
 		for _, port := range m.Doors[i].Door.Services {
@@ -36,7 +55,7 @@ func (m *Machine) Lint() []policy.Diagnostic {
 	}
 	l.inOrder(Ascending)
 	l.inOrder(Descending)
-	slices.SortStableFunc(l.found, func(a, b policy.Diagnostic) int {
+	slices.SortStableFunc(l.found, func(a, b Lint) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return l.found
@@ -45,11 +64,11 @@ func (m *Machine) Lint() []policy.Diagnostic {
 type linter struct {
 	machine  *Machine
 	hiddenBy map[policy.Port]*Door // the first door for each service
-	found    []policy.Diagnostic
+	found    []Lint
 }
 
-func (l *linter) warn(at policy.Position, message, hint string) {
-	l.found = append(l.found, l.machine.Policy.Diagnose(at, message, hint))
+func (l *linter) warn(kind LintKind, at policy.Position, message, hint string) {
+	l.found = append(l.found, Lint{kind, l.machine.Policy.Diagnose(at, message, hint)})
 }
 
 // allowed finds doors that hide a service which is allowed for everyone.
@@ -63,7 +82,7 @@ func (l *linter) allowed() {
 			d := &l.machine.Doors[j]
 			for _, port := range d.Door.Services {
 				if a.Service.Covers(port) {
-					l.warn(a.Pos, fmt.Sprintf("%s is allowed for everyone, so %s hides nothing", port, doorRef(d)),
+					l.warn(ServiceAllowed, a.Pos, fmt.Sprintf("%s is allowed for everyone, so %s hides nothing", port, doorRef(d)),
 						"remove it from allow, or limit the entry with from or interface")
 				}
 			}
@@ -75,9 +94,9 @@ func (l *linter) allowed() {
 func (l *linter) sequence(d *Door) {
 	switch len(d.Knock.Sequence) {
 	case 1:
-		l.warn(d.Knock.SequencePos[0], "any scan of all ports opens a door with one knock", "use three knocks or more")
+		l.warn(ShortSequence, d.Knock.SequencePos[0], "any scan of all ports opens a door with one knock", "use three knocks or more")
 	case 2:
-		l.warn(d.Knock.SequencePos[0], "two knocks can be guessed", "use three knocks or more")
+		l.warn(ShortSequence, d.Knock.SequencePos[0], "two knocks can be guessed", "use three knocks or more")
 	}
 }
 
@@ -90,24 +109,26 @@ func (l *linter) knock(d *Door, index int) {
 		if !a.Service.Covers(port) {
 			continue
 		}
-		who, then := "", "so the door never opens"
+		kind, who, then := KnockAllowed, "", "so the door never opens"
 		if a.From.IsValid() {
+			kind = KnockExempt
 			who, then = who+" from "+a.From.String(), "so from there it does not count as a knock"
 		}
 		if a.Interface != "" {
+			kind = KnockExempt
 			who, then = who+" on "+a.Interface, "so from there it does not count as a knock"
 		}
-		l.warn(at, fmt.Sprintf("%s is allowed%s (line %d), %s", port, who, a.Pos.Line, then), choose)
+		l.warn(kind, at, fmt.Sprintf("%s is allowed%s (line %d), %s", port, who, a.Pos.Line, then), choose)
 	}
 	switch hider := l.hiddenBy[port]; {
 	case slices.Contains(d.Door.Services, port):
-		l.warn(at, fmt.Sprintf("%s is a service of this door", port),
+		l.warn(KnockIsService, at, fmt.Sprintf("%s is a service of this door", port),
 			choose+": programs try a service before its door is open, and such a connection counts as a knock")
 	case hider != nil:
-		l.warn(at, fmt.Sprintf("%s is also the service of %s: a client with a grant there cannot knock here", port, doorRef(hider)), choose)
+		l.warn(KnockIsService, at, fmt.Sprintf("%s is also the service of %s: a client with a grant there cannot knock here", port, doorRef(hider)), choose)
 	}
 	if index > 0 && d.Knock.Sequence[index-1] == port {
-		l.warn(at, fmt.Sprintf("%s twice in a row: a retransmission of the first knock counts as the second", port),
+		l.warn(KnockRepeated, at, fmt.Sprintf("%s twice in a row: a retransmission of the first knock counts as the second", port),
 			"knock on another port in between")
 	}
 }
@@ -116,7 +137,7 @@ func (l *linter) knock(d *Door, index int) {
 func (l *linter) inOrder(order Order) {
 	for _, r := range l.machine.Scan(Scan{Order: order, CPUs: lintCPUs}) {
 		if knock := &r.Door.Knock; r.Opens && len(knock.Sequence) > 1 {
-			l.warn(knock.SequencePos[0], fmt.Sprintf("these knocks are in %s order, and so close that a fast scan may open the door", order),
+			l.warn(KnocksInOrder, knock.SequencePos[0], fmt.Sprintf("these knocks are in %s order, and so close that a fast scan may open the door", order),
 				"go up and down, and choose ports that are far apart")
 		}
 	}

@@ -136,14 +136,16 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // agree runs check and up with the same arguments, and expects the same findings
-// from both: agree 'warning: two knocks' -f policy.yaml expects one like that among
-// them, and that up refuses the policy if one is an error.
+// from both: agree short-sequence 'warning: two knocks' -f policy.yaml expects one of
+// that kind and like that among them, and that up refuses the policy if one is an
+// error.
 func agree(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: agree 'severity: regexp' args...")
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: agree kind 'severity: regexp' args...")
 	}
+	kind, text, args := args[0], args[1], args[2:]
 	findings := func(verb string) (all []ui.Remark, failed bool) {
-		failed = ts.Exec("postern", slices.Concat([]string{verb, "--json"}, args[1:])...) != nil
+		failed = ts.Exec("postern", slices.Concat([]string{verb, "--json"}, args)...) != nil
 		var answer struct{ Warnings []ui.Remark }
 		if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &answer); err != nil {
 			ts.Fatalf("%s: %v", verb, err)
@@ -155,14 +157,14 @@ func agree(ts *testscript.TestScript, neg bool, args []string) {
 	if !reflect.DeepEqual(checked, loaded) {
 		ts.Fatalf("check and up disagree:\n%+v\n%+v", checked, loaded)
 	}
-	want := regexp.MustCompile("^" + args[0])
+	want := regexp.MustCompile("^" + text)
 	var found, isError bool
 	for _, r := range checked {
-		found = found || want.MatchString(r.Severity+": "+r.Message)
+		found = found || r.Kind == kind && want.MatchString(r.Severity+": "+r.Message)
 		isError = isError || r.Severity == "error"
 	}
 	if !found {
-		ts.Fatalf("nothing like %q in %+v", want, checked)
+		ts.Fatalf("no %s like %q in %+v", kind, want, checked)
 	}
 	if invalid || refused != isError {
 		ts.Fatalf("check failed: %v; up failed: %v; an error among the findings: %v", invalid, refused, isError)

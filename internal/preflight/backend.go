@@ -13,7 +13,7 @@ func (f *facts) backendRefusal() []Finding {
 	if f.refusal == nil {
 		return nil
 	}
-	return []Finding{{Severity: Error, Message: f.refusal.Error(), Hints: hintOf(f.refusal)}}
+	return []Finding{{Kind: BackendUnusable, Severity: Error, Message: f.refusal.Error(), Hints: hintOf(f.refusal)}}
 }
 
 // otherBackend warns of a backend that cannot be read. Two rule sets that judge
@@ -23,6 +23,7 @@ func (f *facts) otherBackend() []Finding {
 		return nil
 	}
 	return []Finding{{
+		Kind:     OtherBackendUnread,
 		Severity: Warning,
 		Message:  fmt.Sprintf("another backend may have rules loaded as well: %v", f.unread),
 		Hints:    hintOf(f.unread),
@@ -33,7 +34,7 @@ func (f *facts) otherBackend() []Finding {
 func (f *facts) backendAdvice() []Finding {
 	var found []Finding
 	for _, a := range f.advice {
-		found = append(found, Finding{Severity: Warning, Message: a.Message, Hints: a.Hints})
+		found = append(found, Finding{Kind: BackendLimits, Severity: Warning, Message: a.Message, Hints: a.Hints})
 	}
 	return found
 }

@@ -27,6 +27,7 @@ func (f *facts) blockedCaller() []Finding {
 		return nil
 	}
 	return []Finding{{
+		Kind:     CallerBlocked,
 		Severity: Error,
 		Message:  fmt.Sprintf("you are logged in over SSH from %s; this policy would block new logins from there", b.From),
 		Hints: []string{

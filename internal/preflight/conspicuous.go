@@ -31,6 +31,7 @@ func (f *facts) conspicuous() []Finding {
 			ip = "IPv6"
 		}
 		found = append(found, Finding{
+			Kind:     AnswersDiffer,
 			Severity: Warning,
 			Message: fmt.Sprintf("table %s, chain %s %s what it does not list (%s over %s): "+
 				"hidden ports %s while others %s, so a scan can spot them", r.Table, r.Chain, does(r.Answer), r.Protocol, ip,

@@ -24,6 +24,7 @@ func (f *facts) cutOff() []Finding {
 		return nil
 	}
 	return []Finding{{
+		Kind:     UDPCutOff,
 		Severity: Warning,
 		Message: fmt.Sprintf("programs on this host receive on %s, which neither allow nor a door names: "+
 			"others get through only after this host has sent them something, and a session over a VPN there may be cut off",

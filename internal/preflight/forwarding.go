@@ -11,6 +11,7 @@ func (f *facts) forwarding() []Finding {
 		}
 		d := &f.machine.Doors[i]
 		return []Finding{{
+			Kind:     ForwardingOff,
 			Severity: Error,
 			Message: fmt.Sprintf("door %s leads to %s, and this host does not forward packets (%s is 0)",
 				d.Name, d.Forward, missing.Name),

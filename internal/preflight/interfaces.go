@@ -29,6 +29,7 @@ func (f *facts) absentInterfaces() []Finding {
 		message = fmt.Sprintf("this host has no interface %s: the policy does nothing until %s", paragraph.List(absent), exists)
 	}
 	return []Finding{{
+		Kind:     InterfaceMissing,
 		Severity: Warning,
 		Message:  message,
 		Hints:    []string{"\"ip link\" lists the interfaces; a renamed interface is another one"},
@@ -44,7 +45,7 @@ func (f *facts) bridgePorts() []Finding {
 	if p == nil {
 		return nil
 	}
-	found := Finding{Severity: Error, Where: Place{Interface: p.name}}
+	found := Finding{Kind: InterfaceIsPort, Severity: Error, Where: Place{Interface: p.name}}
 	if p.master == "" {
 		found.Message = fmt.Sprintf("%s is a port of a switch, and packets do not arrive under its name: nothing is hidden from them", p.name)
 		found.Hints = []string{"write the interface that has the address, or leave interfaces out"}

@@ -17,7 +17,7 @@ func (f *facts) knockPorts() []Finding {
 		for n, port := range knock.Sequence {
 			if !said[port] && slices.Contains(f.listening, port) {
 				said[port] = true
-				found = append(found, aboutLine(f.machine.Policy.Diagnose(knock.SequencePos[n],
+				found = append(found, aboutLine(KnockPortOpen, f.machine.Policy.Diagnose(knock.SequencePos[n],
 					fmt.Sprintf("a program on this host listens on %s: anyone who connects to it knocks", port),
 					"choose a port that nothing listens on")))
 			}

@@ -32,6 +32,7 @@ func (f *facts) listeners() []Finding {
 		return nil
 	}
 	return []Finding{{
+		Kind:     ServiceUnlisted,
 		Severity: Warning,
 		Message:  fmt.Sprintf("programs on this host listen on %s, which allow does not list", paragraph.List(unlisted)),
 		Hints:    []string{"list what clients use; otherwise connecting there resets that client's knocks"},

@@ -24,16 +24,25 @@ func (f *facts) otherRules() []Finding {
 	return found
 }
 
+var obstacleKinds = map[otherrules.Kind]Kind{
+	otherrules.Drops:       DroppedByOthers,
+	otherrules.DropsUnread: MaybeDropped,
+	otherrules.AcceptsSome: AcceptedForSome,
+	otherrules.Diverts:     DivertedByOthers,
+	otherrules.MayDivert:   DivertedByOthers,
+	otherrules.Untracks:    Untracked,
+}
+
 func (f *facts) aboutObstacle(o otherrules.Obstacle) Finding {
 	what, where := portList(o), fmt.Sprintf("table %s, chain %s", o.Table, o.Chain)
 	if o.To.IsValid() {
 		what += " to " + o.To.String()
 	}
-	found := Finding{Severity: Warning, Where: Place{Table: o.Table, Chain: o.Chain}}
+	found := Finding{Kind: obstacleKinds[o.Kind], Severity: Warning, Where: Place{Table: o.Table, Chain: o.Chain}}
 	switch o.Kind {
 	case otherrules.Diverts, otherrules.MayDivert:
 		if o.Manager == "docker" {
-			found.Severity = Note
+			found.Kind, found.Severity = PublishedPort, Note
 			found.Message = fmt.Sprintf("docker publishes %s (%s): a knock leads to the container", what, where)
 			break
 		}
@@ -63,6 +72,7 @@ func (f *facts) aboutObstacle(o otherrules.Obstacle) Finding {
 // the backend's rules see them.
 func (f *facts) aboutEscape(o otherrules.Obstacle) Finding {
 	return Finding{
+		Kind:     OpenedByOthers,
 		Severity: Warning,
 		Message: fmt.Sprintf("table %s, chain %s sends %s elsewhere, where %s rules do not see it: it is not hidden",
 			o.Table, o.Chain, portList(o), f.backend.Name()),

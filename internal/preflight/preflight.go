@@ -31,6 +31,7 @@ func (s Severity) String() string {
 
 // A Finding is one thing that may go wrong.
 type Finding struct {
+	Kind     Kind
 	Severity Severity
 	Message  string
 	Hints    []string // what to do about it
@@ -48,14 +49,14 @@ type Place struct {
 // Policy returns the findings that need no host.
 func Policy(m *automaton.Machine) []Finding {
 	var found []Finding
-	for _, d := range m.Lint() {
-		found = append(found, aboutLine(d))
+	for _, l := range m.Lint() {
+		found = append(found, aboutLine(Kind(l.Kind), l.Diagnostic))
 	}
 	return found
 }
 
-func aboutLine(d policy.Diagnostic) Finding {
-	f := Finding{Severity: Warning, Message: d.Message, Where: Place{Line: &d}}
+func aboutLine(kind Kind, d policy.Diagnostic) Finding {
+	f := Finding{Kind: kind, Severity: Warning, Message: d.Message, Where: Place{Line: &d}}
 	if d.Hint != "" {
 		f.Hints = []string{d.Hint}
 	}

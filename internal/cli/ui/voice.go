@@ -41,6 +41,7 @@ type Voice struct {
 
 // A Remark is a warning or a note.
 type Remark struct {
+	Kind      string   `json:"kind,omitempty"` // of a finding; see docs/findings.md
 	Message   string   `json:"message"`
 	Severity  string   `json:"severity"` // "note", "warning" or "error"; Warn fills it in
 	Note      bool     `json:"note,omitempty"`
@@ -191,7 +192,7 @@ func (v *Voice) Warn(remarks ...Remark) {
 // AboutFinding returns a finding as a remark.
 func AboutFinding(f preflight.Finding) Remark {
 	r := Remark{
-		Message: f.Message, Severity: f.Severity.String(), Note: f.Severity == preflight.Note, Hints: f.Hints,
+		Kind: string(f.Kind), Message: f.Message, Severity: f.Severity.String(), Note: f.Severity == preflight.Note, Hints: f.Hints,
 		Table: f.Where.Table, Chain: f.Where.Chain, Interface: f.Where.Interface,
 	}
 	if at := f.Where.Line; at != nil {

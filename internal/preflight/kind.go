@@ -1,0 +1,49 @@
+package preflight
+
+import "postern/internal/automaton"
+
+// A Kind is a short name for one thing that may go wrong. Programs read it, so it
+// stays when the words of its findings change. docs/findings.md lists all.
+type Kind string
+
+// Of a policy alone, whatever the host.
+const (
+	ServiceAllowed = Kind(automaton.ServiceAllowed)
+	ShortSequence  = Kind(automaton.ShortSequence)
+	KnockAllowed   = Kind(automaton.KnockAllowed)
+	KnockExempt    = Kind(automaton.KnockExempt)
+	KnockIsService = Kind(automaton.KnockIsService)
+	KnockRepeated  = Kind(automaton.KnockRepeated)
+	KnocksInOrder  = Kind(automaton.KnocksInOrder)
+)
+
+// Of what this host is.
+const (
+	CallerBlocked    Kind = "caller-blocked"    // you could not log in again
+	ForwardingOff    Kind = "forwarding-off"    // a forwarded door cannot work
+	InterfaceIsPort  Kind = "interface-is-port" // packets arrive under another name
+	InterfaceMissing Kind = "interface-missing" // the policy names one that is not there
+	KnockPortOpen    Kind = "knock-port-open"   // a program listens on a knock port
+	ServiceUnlisted  Kind = "service-unlisted"  // a guard leaves it open, and it resets knocks
+	UDPCutOff        Kind = "udp-cut-off"       // programs receive what closed blocks
+	NotChecked       Kind = "not-checked"       // part of the host could not be read
+)
+
+// Of the backend that runs the policy.
+const (
+	BackendUnusable    Kind = "backend-unusable"     // it cannot load anything here
+	BackendLimits      Kind = "backend-limits"       // a setting of this host weakens it
+	OtherBackendUnread Kind = "other-backend-unread" // it may have rules loaded
+)
+
+// Of the rules of other programs.
+const (
+	AcceptedForSome  Kind = "accepted-for-some"  // they drop what a door lets in, from most
+	AnswersDiffer    Kind = "answers-differ"     // a scan can spot the hidden ports
+	DivertedByOthers Kind = "diverted-by-others" // a knock leads elsewhere
+	DroppedByOthers  Kind = "dropped-by-others"  // they drop what a door lets in
+	MaybeDropped     Kind = "maybe-dropped"      // they drop by default, and were not read
+	OpenedByOthers   Kind = "opened-by-others"   // they take a hidden port past Postern's rules
+	PublishedPort    Kind = "published-port"     // a container's
+	Untracked        Kind = "untracked"          // a door needs connection tracking
+)
