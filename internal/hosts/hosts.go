@@ -20,7 +20,6 @@
 //
 // The file is checked as strictly as a server's policy, and its errors are
 // reported in the same way. Adding a host changes nothing else in the text:
-// comments and order stay.
 // comments and order stay as they are.
 package hosts
 
