@@ -18,6 +18,7 @@ import (
 var layers = [][]string{
 	{"cmd/postern", "bench/packets", "bench/openings", "bench/copy"},
 	{"internal/cli", "bench"},
+	{"internal/manual"},
 	{"internal/cli/ui"},
 	{"internal/client"},
 	{"internal/client/knocker"},

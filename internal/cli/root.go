@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -29,6 +30,13 @@ import (
 func Main() int {
 	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends.All()}
 	return s.run(os.Args[1:])
+}
+
+// Command returns the command line, for its manual and its completions. Its verbs
+// print to out.
+func Command(out io.Writer) *cobra.Command {
+	s := &session{Voice: ui.Voice{Out: out, Err: io.Discard}, backends: backends.All()}
+	return s.rootCommand()
 }
 
 // run does what the arguments ask for, and returns the exit code.

@@ -20,7 +20,7 @@ func Help(cmd *cobra.Command, w io.Writer) {
 	if text == "" {
 		text = cmd.Short
 	}
-	fmt.Fprintf(&b, "%s\n\nusage: %s\n", set(text), usageLine(cmd))
+	fmt.Fprintf(&b, "%s\n\nusage: %s\n", set(text), UsageLine(cmd))
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, "\nfor example:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
 	}
@@ -31,7 +31,11 @@ func Help(cmd *cobra.Command, w io.Writer) {
 		}
 	}
 	columns(&b, "verbs:", verbs)
-	columns(&b, "flags:", flags(cmd))
+	var flags [][2]string
+	for _, f := range Flags(cmd) {
+		flags = append(flags, [2]string{f.Names + f.Value, f.Text})
+	}
+	columns(&b, "flags:", flags)
 	io.WriteString(w, b.String())
 }
 
@@ -47,7 +51,8 @@ func set(text string) string {
 	return strings.Join(all, "\n\n")
 }
 
-func usageLine(cmd *cobra.Command) string {
+// UsageLine returns how to call a command.
+func UsageLine(cmd *cobra.Command) string {
 	line := cmd.CommandPath()
 	if cmd.HasAvailableSubCommands() {
 		line += " VERB"
@@ -61,30 +66,37 @@ func usageLine(cmd *cobra.Command) string {
 	return line + " [flags]"
 }
 
-// flags returns the flags of a command, its own before the shared ones.
-func flags(cmd *cobra.Command) [][2]string {
-	var all [][2]string
+// A Flag is what the help says of a flag.
+type Flag struct {
+	Names string // "-f, --file"; one without a letter is indented as if it had one
+	Value string // what is written after it: " FILE", "=false", or nothing
+	Text  string
+}
+
+// Flags returns the flags of a command, its own before the shared ones.
+func Flags(cmd *cobra.Command) []Flag {
+	var all []Flag
 	add := func(f *pflag.Flag) {
 		if f.Hidden || cmd.Annotations[Without+f.Name] != "" {
 			return
 		}
 		value, text := pflag.UnquoteUsage(f)
-		name := "    --" + f.Name
+		flag := Flag{Names: "    --" + f.Name, Text: text}
 		if f.Shorthand != "" {
-			name = "-" + f.Shorthand + ", --" + f.Name
+			flag.Names = "-" + f.Shorthand + ", --" + f.Name
 		}
 		if value != "" && f.DefValue != "true" {
-			name += " " + value
+			flag.Value = " " + value
 		}
 		switch f.DefValue {
 		case "", "false":
 		case "true":
-			name += "=false"
-			text += " (on unless turned off)"
+			flag.Value = "=false"
+			flag.Text += " (on unless turned off)"
 		default:
-			text += " (default " + f.DefValue + ")"
+			flag.Text += " (default " + f.DefValue + ")"
 		}
-		all = append(all, [2]string{name, text})
+		all = append(all, flag)
 	}
 	cmd.LocalNonPersistentFlags().VisitAll(add)
 	cmd.InheritedFlags().VisitAll(add)
