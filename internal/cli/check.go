@@ -105,10 +105,15 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	if at == lookHere {
 		found = preflight.Look(m, b, survey)
 	}
-	s.report(found, refuseRisk)
+	refusing := s.report(found, refuseRisk)
 	answer.Warnings = s.Remarks
 	if s.JSON {
-		return s.Answer(answer)
+		if err := s.Answer(answer); err != nil {
+			return err
+		}
+	}
+	if refusing > 0 {
+		return wouldRefuse(refusing)
 	}
 	s.sayValid(found)
 	return nil

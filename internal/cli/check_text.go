@@ -14,8 +14,8 @@ const (
 	longCheck  = `Says what is wrong with the policy. If nothing is: for each door, whether a scan
 of all ports in order would open it, and how many random probes it takes on
 average. Then what may go wrong with the policy, and with this host: on an error
-"postern up" refuses to load it, a warning is likely a mistake, and a note is
-good to know. Only root can read all of it.`
+"postern up" refuses to load it, and check exits with 1; a warning is likely a
+mistake, and a note is good to know. Only root can read all of it.`
 	exampleCheck = `  postern check -f policy.yaml
   postern check --rate 100000 --here=false`
 	flagRate = "assume that a scan sends `N` probes a second"
@@ -47,24 +47,29 @@ func thousands(n float64) string {
 	return whole
 }
 
-// sayValid ends a check. The policy is valid whatever was found.
+// sayValid ends a check that found no error.
 func (s *session) sayValid(found []preflight.Finding) {
-	count := map[preflight.Severity]int{}
+	warnings := 0
 	for _, f := range found {
-		count[f.Severity]++
+		if f.Severity == preflight.Warning {
+			warnings++
+		}
 	}
-	var with []string
-	if n := count[preflight.Error]; n > 0 {
-		with = append(with, ui.Count(n, "error")+" (\"postern up\" requires --yes)")
-	}
-	if n := count[preflight.Warning]; n > 0 {
-		with = append(with, ui.Count(n, "warning"))
-	}
-	if len(with) == 0 {
+	if warnings == 0 {
 		s.Say("the policy is valid")
 		return
 	}
-	s.Say("the policy is valid, with %s", strings.Join(with, " and "))
+	s.Say("the policy is valid, with %s", ui.Count(warnings, "warning"))
+}
+
+// wouldRefuse ends a check that found errors. The policy is valid all the same.
+func wouldRefuse(errors int) *ui.Failure {
+	return &ui.Failure{
+		Code:     ui.CodeFailed,
+		Message:  fmt.Sprintf("the policy is valid, but \"postern up\" refuses it because of %s", ui.Count(errors, "error")),
+		Hints:    []string{"\"postern up --yes\" loads it anyway"},
+		Answered: true,
+	}
 }
 
 // opensText says when a scan in order opens a door.

@@ -137,8 +137,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // agree runs check and up with the same arguments, and expects the same findings
 // from both: agree short-sequence 'warning: two knocks' -f policy.yaml expects one of
-// that kind and like that among them, and that up refuses the policy if one is an
-// error.
+// that kind and like that among them, and that both verbs fail if one is an error.
 func agree(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: agree kind 'severity: regexp' args...")
@@ -152,7 +151,7 @@ func agree(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return answer.Warnings, failed
 	}
-	checked, invalid := findings("check")
+	checked, failed := findings("check")
 	loaded, refused := findings("up")
 	if !reflect.DeepEqual(checked, loaded) {
 		ts.Fatalf("check and up disagree:\n%+v\n%+v", checked, loaded)
@@ -166,8 +165,8 @@ func agree(ts *testscript.TestScript, neg bool, args []string) {
 	if !found {
 		ts.Fatalf("no %s like %q in %+v", kind, want, checked)
 	}
-	if invalid || refused != isError {
-		ts.Fatalf("check failed: %v; up failed: %v; an error among the findings: %v", invalid, refused, isError)
+	if failed != isError || refused != isError {
+		ts.Fatalf("check failed: %v; up failed: %v; an error among the findings: %v", failed, refused, isError)
 	}
 }
 
