@@ -50,7 +50,11 @@ type Place struct {
 func Policy(m *automaton.Machine) []Finding {
 	var found []Finding
 	for _, l := range m.Lint() {
-		found = append(found, aboutLine(Kind(l.Kind), l.Diagnostic))
+		about := aboutLine(Kind(l.Kind), l.Diagnostic)
+		if l.Kind == automaton.KnockAllowed { // nobody could ever open the door
+			about.Severity = Error
+		}
+		found = append(found, about)
 	}
 	return found
 }
