@@ -36,7 +36,7 @@ var layers = [][]string{
 	{"internal/lab/impair", "internal/lab/openssh"},
 	{"internal/lab"},
 	{"internal/packet", "internal/paragraph"},
-	{"internal/descriptor", "internal/stealth", "bench/machine", "docs"},
+	{"internal/descriptor", "internal/systemd", "internal/stealth", "bench/machine", "docs"},
 }
 
 // layer returns how far down a package is, or -1 if it has no place.

@@ -142,6 +142,8 @@ func (s *session) rootCommand() *cobra.Command {
 		inKernel(s.upCommand()),
 		inKernel(s.downCommand()),
 		inKernel(s.statusCommand()),
+		inKernel(s.installCommand()),
+		inKernel(s.uninstallCommand()),
 		s.showCommand(),
 		s.checkCommand(),
 		s.knockCommand(),
