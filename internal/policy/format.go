@@ -16,10 +16,11 @@ import (
 // it. Defaults are left out. Parse returns the same policy for the text, except
 // for positions.
 func Format(p *Policy) string {
-	doors, source, log := block(), inline(), inline()
+	doors, admitted, source, log := block(), inline(), inline(), inline()
 	for i := range p.Doors {
 		doors.add(p.Doors[i].Name, p.Doors[i].format())
 	}
+	admitted.unless(p.Admitted.Mark == 0, "mark", plain(p.Admitted.Mark.String()))
 	source.unless(p.Source.IPv4 == DefaultSourceIPv4, "ipv4", number(p.Source.IPv4))
 	source.unless(p.Source.IPv6 == DefaultSourceIPv6, "ipv6", number(p.Source.IPv6))
 	log.unless(p.Log.Target == DefaultLogTarget, "target", word(p.Log.Target))
@@ -34,6 +35,7 @@ func Format(p *Policy) string {
 	allow.Style = 0
 	top.unless(len(p.Allow) == 0, "allow", allow)
 	top.add("doors", doors.node())
+	top.unless(len(admitted.Content) == 0, "admitted", admitted.node())
 	top.unless(len(source.Content) == 0, "source", source.node())
 	top.unless(len(log.Content) == 0, "log", log.node())
 
@@ -48,7 +50,7 @@ func Format(p *Policy) string {
 }
 
 // A section begins with one of these keys, or with the name of a door.
-var section = regexp.MustCompile(`(?m)^(allow:|doors:|source:|log:|  [^ -])`)
+var section = regexp.MustCompile(`(?m)^(allow:|doors:|admitted:|source:|log:|  [^ -])`)
 
 func (a Allow) format() *yaml.Node {
 	m := inline()

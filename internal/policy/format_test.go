@@ -115,6 +115,8 @@ doors:
     forfeit: true
     from: [203.0.113.0/24, 198.51.100.7]
 
+admitted: {mark: 0x1000}
+
 source: {ipv4: 24, ipv6: 64}
 
 log: {target: nflog, group: 65535}
@@ -147,6 +149,7 @@ func TestFormatKnowsEveryField(t *testing.T) {
 		}
 	}
 	compare("Policy", *p, *usual)
+	compare("Admitted", p.Admitted, usual.Admitted)
 	compare("Source", p.Source, usual.Source)
 	compare("Log", p.Log, usual.Log)
 	compare("Allow", p.Allow[len(p.Allow)-1], Allow{})
@@ -182,6 +185,7 @@ func randomPolicy(t *rapid.T) *Policy {
 	p := New(rapid.SampledFrom([]Posture{Closed, Guard}).Draw(t, "posture"))
 	p.Cover = rapid.SampledFrom(Covers()).Draw(t, "cover")
 	p.Source = Source{IPv4: rapid.IntRange(1, 32).Draw(t, "ipv4"), IPv6: rapid.IntRange(1, 128).Draw(t, "ipv6")}
+	p.Admitted.Mark = Mark(rapid.Uint32().Draw(t, "mark"))
 	p.Log.Target = rapid.SampledFrom([]LogTarget{LogKernel, LogNFLOG, LogNone}).Draw(t, "log")
 	if p.Log.Target == LogNFLOG {
 		p.Log.Group = rapid.Uint16().Draw(t, "group")

@@ -49,6 +49,9 @@ func dump(p *Policy) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("posture %s, cover %s", p.Posture, p.Cover)
 	line("interfaces %q", p.Interfaces)
+	if p.Admitted != (Admitted{}) {
+		line("admitted mark %s", p.Admitted.Mark)
+	}
 	line("source ipv4 /%d ipv6 /%d", p.Source.IPv4, p.Source.IPv6)
 	line("log %s group %d", p.Log.Target, p.Log.Group)
 	for _, a := range p.Allow {

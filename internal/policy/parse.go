@@ -22,12 +22,12 @@ var language = document.FileKind{
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "posture": "the top of the file", "interfaces": "the top of the file",
 		"cover": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
-		"source": "the top of the file", "log": "the top of the file",
+		"admitted": "the top of the file", "source": "the top of the file", "log": "the top of the file",
 		"knock": "a door", "open_for": "a door", "admit": "a door", "forfeit": "a door", "forward": "a door",
 		"masquerade": "a door", "address": "a door",
 		"service": "a door or an allow entry", "from": "a door or an allow entry", "interface": "an allow entry",
 		"sequence": "a door's knock", "step_timeout": "a door's knock", "retransmits": "a door's knock",
-		"ipv4": "source", "ipv6": "source", "target": "log", "group": "log",
+		"mark": "admitted", "ipv4": "source", "ipv6": "source", "target": "log", "group": "log",
 	},
 	UnknownKey: func(key string) (meant, hint string) {
 		if key == "port" || key == "ports" {
@@ -83,6 +83,7 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		}},
 		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Default: "nothing", Read: w.readAllow},
 		{Key: "doors", Shape: document.Mapping, Example: "{ssh: {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}}", Read: w.readDoors},
+		{Key: "admitted", Shape: document.Mapping, Example: "{mark: 0x1000}", Default: "no mark", Read: w.readAdmitted},
 		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Default: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
 		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Default: fmt.Sprintf("{target: %s}", DefaultLogTarget), Read: w.readLog},
 	})
@@ -105,6 +106,19 @@ func (w *walker) readInterfaces(n *yaml.Node) {
 			w.policy.Interfaces = append(w.policy.Interfaces, name)
 		}
 	}
+}
+
+func (w *walker) readAdmitted(n *yaml.Node) {
+	w.Fields("admitted", n, n, []document.Field{
+		{Key: "mark", Shape: document.Scalar, Example: "0x1000", Read: func(n *yaml.Node) {
+			mark, f := mark(n.Value)
+			if f == nil && n.Style != 0 {
+				f = document.NewFault("mark cannot be "+document.Quoted(n.Value), "write "+n.Value+", without quotes")
+			}
+			w.Check(n, f)
+			w.policy.Admitted.Mark = mark
+		}},
+	})
 }
 
 func (w *walker) readSource(n *yaml.Node) {

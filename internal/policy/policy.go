@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type Policy struct {
 	Cover      Cover
 	Allow      []Allow
 	Doors      []Door // in the order of the file; at least one
+	Admitted   Admitted
 	Source     Source
 	Log        Log
 
@@ -140,6 +142,19 @@ const (
 	AdmitOne Admit = "one" // one new connection to each service of the door
 	AdmitAny Admit = "any" // any number while the grant lasts
 )
+
+// Admitted says what a packet carries that a door admits, for the rules of other
+// firewalls. The zero value is nothing.
+type Admitted struct {
+	Mark Mark
+}
+
+// A Mark is bits that are set in the packet's mark and in its connection's; the
+// other bits stay as they are. 0 sets none.
+type Mark uint32
+
+// String returns the mark as a policy has it, and as nft and iptables take it.
+func (m Mark) String() string { return fmt.Sprintf("%#x", uint32(m)) }
 
 // Source says how much of an address identifies a source: a prefix length in
 // bits for each family.

@@ -33,6 +33,19 @@ func TestServesAndWelcomes(t *testing.T) {
 	}
 }
 
+func TestMark(t *testing.T) {
+	for text, want := range map[string]string{
+		"1": "0x1", "4096": "0x1000", "0x1000": "0x1000", "0XFf": "0xff", "4294967295": "0xffffffff", "0xffffffff": "0xffffffff",
+		"0": "", "0x0": "", "-1": "", "+1": "", "010": "", "0b1": "", "1_0": "", "0x1_0": "", "0x": "", "x1": "", "1000h": "",
+		"0x-1": "", "0x+1": "", "0x1/0x1": "", "0x100000000": "", "4294967296": "",
+	} {
+		m, f := mark(text)
+		if got := m.String(); f == nil && got != want || f != nil && want != "" {
+			t.Errorf("%s is read as %s (%v), want %q", text, got, f, want)
+		}
+	}
+}
+
 func TestMask(t *testing.T) {
 	s := Source{IPv4: 24, IPv6: 64}
 	for addr, want := range map[string]string{

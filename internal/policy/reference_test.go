@@ -23,6 +23,7 @@ var reference = documenttest.Reference{
 		{Heading: "An allow entry", Wrap: "{version: 1, posture: closed, allow: [%s], " + soundDoors + "}", Optional: true},
 		{Heading: "A door", Wrap: "{version: 1, posture: closed, doors: {d: %s}}", Keys: map[string]string{"service": "tcp/22", "knock": "{sequence: [7, 9, 8]}"}},
 		{Heading: "knock", Wrap: "{version: 1, posture: closed, doors: {d: {service: tcp/22, knock: %s}}}", Keys: map[string]string{"sequence": "[7, 9, 8]"}},
+		{Heading: "admitted", Wrap: "{version: 1, posture: closed, admitted: %s, " + soundDoors + "}", Keys: map[string]string{"mark": "0x1000"}},
 		{Heading: "source", Wrap: "{version: 1, posture: closed, source: %s, " + soundDoors + "}"},
 		{Heading: "log", Wrap: "{version: 1, posture: closed, log: %s, " + soundDoors + "}"},
 	},

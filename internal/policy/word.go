@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -63,6 +64,21 @@ func (w *walker) number(n *yaml.Node, key string, to *int, least, most int, thin
 		return
 	}
 	*to = value
+}
+
+// mark parses a mark: decimal, or hexadecimal as firewalls list it.
+func mark(text string) (Mark, *document.Fault) {
+	digits, base := text, 10
+	if hex, ok := strings.CutPrefix(strings.ToLower(text), "0x"); ok {
+		digits, base = hex, 16
+	} else if len(text) > 1 && text[0] == '0' {
+		digits = "" // YAML and C would read it as octal
+	}
+	n, err := strconv.ParseUint(digits, base, 32)
+	if err != nil || n == 0 {
+		return 0, document.NewFault("mark cannot be "+document.Quoted(text), "a mark is a number from 1 to 0xffffffff")
+	}
+	return Mark(n), nil
 }
 
 // duration parses a time such as 3s.

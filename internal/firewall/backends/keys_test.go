@@ -51,6 +51,7 @@ func TestEveryKeyMatters(t *testing.T) {
 		usual any                      // it with their defaults
 	}{
 		{func(p *policy.Policy) any { return p }, *usual},
+		{func(p *policy.Policy) any { return &p.Admitted }, usual.Admitted},
 		{func(p *policy.Policy) any { return &p.Source }, usual.Source},
 		{func(p *policy.Policy) any { return &p.Log }, usual.Log},
 		{func(p *policy.Policy) any { return &p.Allow[len(p.Allow)-1] }, policy.Allow{}},

@@ -19,6 +19,7 @@ type plan struct {
 	interfaces []string
 	allow      []string
 	doors      []doorPlan
+	marked     bool // what a door admits is marked
 	ipv4, ipv6 int
 	log        string
 }
@@ -47,6 +48,9 @@ var (
 	// allowPorts are the ports of allow entries, and their neighbours.
 	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
 )
+
+// mark is what plans mark admitted packets with.
+const mark policy.Mark = 0x1000
 
 // ports parses ports.
 func ports(texts []string) []policy.Port {
@@ -107,6 +111,7 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	if chance(r, 0.3) {
 		p.interfaces = links[:1]
 	}
+	p.marked = chance(r, 0.5)
 	for range r.IntN(4) {
 		p.allow = append(p.allow, drawAllow(r, blocks))
 	}
@@ -223,6 +228,9 @@ func (p *plan) text() string {
 		if len(d.from) > 0 {
 			line("    from: %s", list(d.from))
 		}
+	}
+	if p.marked {
+		line("admitted: {mark: %s}", mark)
 	}
 	line("source: {ipv4: %d, ipv6: %d}", p.ipv4, p.ipv6)
 	line("log: %s", p.log)

@@ -25,7 +25,7 @@ func TestPlansDrawEveryKey(t *testing.T) {
 		case reflect.TypeFor[policy.Position](), reflect.TypeFor[[]policy.Position]():
 			return
 		case reflect.TypeFor[policy.Policy](), reflect.TypeFor[policy.Allow](), reflect.TypeFor[policy.Door](),
-			reflect.TypeFor[policy.Knock](), reflect.TypeFor[policy.Source](), reflect.TypeFor[policy.Log]():
+			reflect.TypeFor[policy.Knock](), reflect.TypeFor[policy.Admitted](), reflect.TypeFor[policy.Source](), reflect.TypeFor[policy.Log]():
 			for i := range v.NumField() {
 				if f := v.Type().Field(i); f.IsExported() {
 					note(v.Type().Name()+"."+f.Name, v.Field(i))

@@ -17,7 +17,7 @@ import (
 // it is the connection.
 func isClassic(p *policy.Policy) bool {
 	plain := p.Posture == policy.Closed && !p.Cover.Answers() && len(p.Interfaces) == 0 &&
-		p.Source == policy.Source{IPv4: 32, IPv6: 128}
+		p.Source == policy.Source{IPv4: 32, IPv6: 128} && p.Admitted == policy.Admitted{}
 	services := map[policy.Port]bool{}
 	for i := range p.Doors {
 		d := &p.Doors[i]

@@ -22,7 +22,7 @@ func (c *compiler) holders() {
 		}
 		for i := range c.m.Doors {
 			if d := &c.m.Doors[i]; slices.Contains(d.Services, service) {
-				c.knocking.add(doc, pass, slices.Concat(c.addressed(s), c.holds(d, service))...)
+				c.knocking.add(doc, c.admitted, slices.Concat(c.addressed(s), c.holds(d, service))...)
 				doc = ""
 			}
 		}

@@ -77,6 +77,8 @@ func module(extension, program string) string {
 		return "ipt_REJECT"
 	case extension == "DNAT":
 		return "xt_nat"
+	case extension == "MARK", extension == "CONNMARK":
+		return "xt_" + strings.ToLower(extension)
 	case extension == "tcp", extension == "udp":
 		return "xt_tcpudp"
 	}

@@ -24,7 +24,7 @@ func (c *compiler) general() {
 	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isEstablished)
 	arrive.add("Errors about them come in, too. (A second connection that belongs to one, of FTP say, has to knock.)",
 		pass, c.f.icmp(), isRelated)
-	arrive.add("The first packet of a connection that was let in, once more: its sender has had no answer.", pass, isAgain)
+	c.again(arrive)
 	if closed {
 		c.needed(arrive)
 	}

@@ -32,6 +32,7 @@ type compiler struct {
 	gate       *set            // leads to the log lines; nil if there are none
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
+	admitted                          *chain // the same; nil where nothing is marked
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	judge, asked, pass, cover         *chain
@@ -55,6 +56,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.forfeiting()
 	c.knocks()
 	c.host()
+	c.marking()
 	c.diverting()
 	c.arrange()
 	c.digest = c.sum()
@@ -65,7 +67,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "input", "idle", "divert", "reply",
+	"syn", "packet", "admitted", "marked", "input", "idle", "divert", "reply",
 	"allow", "judge", "asked", "holder", "admit", "pass",
 	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
 	"guard", "stray", "options", "late", "hidden", "cover",
@@ -116,6 +118,11 @@ func (c *compiler) onService(ch *chain, then ...statement) {
 	}
 }
 
+// MarkPriority is where what was admitted is marked: behind connection tracking and
+// the last chain that admits, and before others' DNAT. Chains that others hook in
+// earlier see no mark.
+const MarkPriority = -149
+
 // DivertPriority is where connections to services on other hosts are sent on: just
 // before others' DNAT. A chain that diverts them earlier wins.
 const DivertPriority = -105
@@ -139,6 +146,10 @@ func (c *compiler) hooks() {
 		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -300, "raw")
 	c.packet = hook("packet", "UDP packets and echo requests of no known flow.",
 		nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -150, "mangle")
+	if c.p.Admitted.Mark != 0 {
+		c.admitted = hook("admitted", "What was admitted is marked, for the rules of others.",
+			nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", MarkPriority, "mangle + 1")
+	}
 	c.input = hook("input", "What reaches this host. It does not rely on earlier chains: only known connections and\n"+
 		"admitted packets are let in.",
 		nft.ChainTypeFilter, nft.ChainHookInput, "input", 0, "filter")
