@@ -4,73 +4,76 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/host"
 	"postern/internal/policy"
 )
 
-// A caller is the person who runs the program, logged in from elsewhere.
-type caller struct {
-	host.Session
-	through string // the interface under which their packets arrive; "" if that is not known
-}
-
-// blockedCaller refuses a policy that keeps its caller from logging in again.
+// blockedCaller refuses a policy that keeps its caller from logging in again, or
+// cuts off what carries the session that they have.
 func (f *facts) blockedCaller() []Finding {
-	if f.caller == nil || f.loaded { // or it is too late
+	if f.loaded { // it is too late
 		return nil
 	}
-	b := blocks(f.machine, *f.caller)
-	if b == nil {
-		return nil
+	_, late := f.backend.(firewall.Diverted)
+	var found []Finding
+	for i, way := range f.wayIn {
+		if late { // NAT rules come first
+			way.Original = way.Local
+		}
+		b := blocks(f.machine, way)
+		if b == nil {
+			continue
+		}
+		finding := Finding{Kind: CallerBlocked, Severity: Error, Message: b.message(i == 0), Hints: []string{b.wayBack()}}
+		if way.Remote.Addr().IsValid() {
+			finding.Hints = append(finding.Hints, fmt.Sprintf("or exempt that address from knocking, in allow: {service: %s, from: %s}",
+				way.Port(), way.Remote.Addr()))
+		} else {
+			finding.Hints = append(finding.Hints, fmt.Sprintf("or list it in allow: {service: %s}", way.Port()))
+		}
+		if way.Protocol == policy.TCP {
+			finding.Hints = append(finding.Hints, "this session stays open; open a second one to fall back on")
+		}
+		found = append(found, finding)
 	}
-	return []Finding{{
-		Kind:     CallerBlocked,
-		Severity: Error,
-		Message:  fmt.Sprintf("you are logged in over SSH from %s; this policy would block new logins from there", b.From),
-		Hints: []string{
-			b.wayBack(),
-			fmt.Sprintf("or exempt that address from knocking, in allow: {service: %s, from: %s}", b.port, b.From),
-			"this session stays open; open a second one to fall back on",
-		},
-	}}
+	return found
 }
 
-// A blocked caller is kept from the port that they are logged in through.
+// A blocked way is one that the caller's packets come by, and would not any more.
 type blocked struct {
-	caller
-	port policy.Port
+	host.Way
 	door *automaton.Door // one that they may knock at; nil if there is none
 }
 
-// blocks reports whether the policy keeps a caller from the port that they are
-// logged in through; nil if not. The connection that they have goes on in any case.
-func blocks(m *automaton.Machine, c caller) *blocked {
+// blocks reports whether the policy keeps new packets from a way in; nil if not. A TCP
+// connection that is there goes on in any case.
+func blocks(m *automaton.Machine, way host.Way) *blocked {
 	p := m.Policy
-	elsewhere := len(p.Interfaces) > 0 && c.through != "" && !slices.Contains(p.Interfaces, c.through)
-	if elsewhere || c.through == "lo" || c.To.Addr().IsLoopback() {
+	elsewhere := len(p.Interfaces) > 0 && way.Through != "" && !slices.Contains(p.Interfaces, way.Through)
+	if elsewhere || way.Through == "lo" || way.Local.Addr().IsLoopback() {
 		return nil
 	}
-	port := policy.Port{Protocol: policy.TCP, Number: c.To.Port()}
+	port, from := way.Port(), way.Remote.Addr()
 	for i := range p.Allow {
-		if admits(&p.Allow[i], port, c.From, c.through) {
+		if admits(&p.Allow[i], port, from, way.Through) {
 			return nil
 		}
 	}
-	service := m.ServiceAt(c.To.Addr(), port)
+	service := m.ServiceAt(way.Original.Addr(), port)
 	if service == nil && p.Posture == policy.Guard {
 		return nil
 	}
-	b := &blocked{caller: c, port: port}
+	b := &blocked{Way: way}
 	if service == nil {
 		return b
 	}
 	for i := range m.Doors {
 		d := &m.Doors[i]
 		opens := slices.ContainsFunc(d.Services, func(at int) bool { return &m.Services[at] == service })
-		if opens && d.HasFamilyOf(c.From) && d.AcceptsFrom(c.From) {
+		if opens && (!from.IsValid() || d.HasFamilyOf(from) && d.AcceptsFrom(from)) {
 			b.door = d
 			break
 		}
@@ -84,25 +87,37 @@ func admits(a *policy.Allow, port policy.Port, from netip.Addr, through string) 
 		(a.Interface == "" || a.Interface == through)
 }
 
-// wayBack says how the caller gets in again.
-func (b *blocked) wayBack() string {
-	if b.door == nil {
-		return fmt.Sprintf("there is no way back: no door opens %s to %s", b.port, b.From)
+// message says what is blocked. The first way is the log-in, the others carry it.
+func (b *blocked) message(login bool) string {
+	from, where := "", ""
+	if b.Remote.Addr().IsValid() {
+		from = " from " + b.Remote.Addr().String()
 	}
-	knocks := ""
-	for _, port := range b.door.Knock.Sequence {
-		knocks += " " + knockArgument(port)
+	if b.Original != b.Local {
+		where = fmt.Sprintf(" at %s, which a NAT rule sends on to port %d", b.Port(), b.Local.Port())
 	}
-	return fmt.Sprintf("the way back: postern knock %s%s", b.To.Addr(), knocks)
+	switch {
+	case !login:
+		return fmt.Sprintf("your log-in comes through a tunnel of this host; this policy would block new packets of %s to %s%s",
+			b.By, b.Port(), from)
+	case b.Protocol == policy.TCP:
+		return fmt.Sprintf("you are logged in over %s%s%s; this policy would block new logins from there", b.By, from, where)
+	}
+	return fmt.Sprintf("you are logged in over %s%s; this policy would cut off %s, by which it comes", b.By, from, b.Port())
 }
 
-// knockArgument returns a knock as it is typed.
-func knockArgument(p policy.Port) string {
-	switch p.Protocol {
-	case policy.TCP:
-		return strconv.Itoa(int(p.Number))
-	case policy.UDP:
-		return strconv.Itoa(int(p.Number)) + ":udp"
+// wayBack says how the caller gets in again. It names no knock: what is said here may
+// end in a log.
+func (b *blocked) wayBack() string {
+	if b.door == nil {
+		return fmt.Sprintf("there is no way back: no door opens %s to %s", b.Port(), b.sender())
 	}
-	return p.String()
+	return fmt.Sprintf("the way back is door %s: \"postern share %s\" prints its knocks, for the client to import", b.door.Name, b.door.Name)
+}
+
+func (b *blocked) sender() string {
+	if from := b.Remote.Addr(); from.IsValid() {
+		return from.String()
+	}
+	return "others"
 }

@@ -47,12 +47,16 @@ doors:
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := host.Session{From: netip.MustParseAddr(test.from), To: netip.MustParseAddrPort(test.to)}
+			to := netip.MustParseAddrPort(test.to)
+			way := host.Way{
+				By: "SSH", Protocol: policy.TCP, Local: to, Original: to, Through: test.through,
+				Remote: netip.AddrPortFrom(netip.MustParseAddr(test.from), 50022),
+			}
 			got := ""
-			if out := blocks(m, caller{s, test.through}); out != nil {
-				got = out.port.String() + " by no door"
+			if out := blocks(m, way); out != nil {
+				got = out.Port().String() + " by no door"
 				if out.door != nil {
-					got = out.port.String() + " by door " + out.door.Name
+					got = out.Port().String() + " by door " + out.door.Name
 				}
 			}
 			if got != test.want {

@@ -26,7 +26,7 @@ type facts struct {
 	noForward  []host.Setting    // for each door in turn; the zero value: nothing is missing
 	listening  []policy.Port
 	receivers  []host.Receiver // each with the interface under which its packets arrive
-	caller     *caller
+	wayIn      []host.Way      // of the caller
 
 	obstacles []otherrules.Obstacle
 	refusals  []otherrules.Refusal

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
@@ -33,7 +32,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f.listening, err = host.Listening()
 	f.missing("listening programs", err)
 	f.readReceivers()
-	f.readCaller()
+	f.wayIn = host.WayIn()
 	rules, err := otherrules.Read()
 	f.missing("other firewall rules", err)
 	if err == nil {
@@ -84,16 +83,4 @@ func (f *facts) readReceivers() {
 		r.Interface = f.arrivesAs(r.Interface)
 		f.receivers = append(f.receivers, r)
 	}
-}
-
-func (f *facts) readCaller() {
-	s, ok := host.Caller("/proc", os.Getpid())
-	if !ok {
-		return
-	}
-	through, here := host.Interface(s.To.Addr())
-	if !here { // logged in to another network namespace, which is left alone
-		return
-	}
-	f.caller = &caller{s, f.arrivesAs(through)}
 }

@@ -1,13 +1,13 @@
-package host_test
+package host
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-
-	"postern/internal/host"
 )
 
 // A process, as /proc has it.
@@ -16,7 +16,7 @@ type process struct {
 	environment []string // nil: it may not be read
 }
 
-func TestCaller(t *testing.T) {
+func TestNamedWay(t *testing.T) {
 	ssh := "SSH_CONNECTION=198.51.100.7 50022 192.0.2.1 22"
 	for _, test := range []struct {
 		name      string
@@ -57,9 +57,13 @@ func TestCaller(t *testing.T) {
 					write("environ", strings.Join(p.environment, "\x00")+"\x00")
 				}
 			}
+			w := newWalk(proc)
+			w.here = func(a netip.Addr) bool {
+				return slices.Contains([]string{"192.0.2.1", "2001:db8::1", "fe80::1"}, a.String())
+			}
 			got := ""
-			if s, ok := host.Caller(proc, 9); ok {
-				got = fmt.Sprint(s.From, " ", s.To)
+			for _, way := range w.from(9) {
+				got += fmt.Sprint(way.Remote.Addr(), " ", way.Local)
 			}
 			if got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
