@@ -47,6 +47,11 @@ conformance: tools ## compare kernel and reference at length: PACKETS=1000000, a
 stealth: tools ## all nmap scan types over all 65,535 ports, with each cover
 	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/stealth -all-ports
 
+.PHONY: systemd
+systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
+	@./scripts/install-test-tools systemd
+	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian -systemd
+
 .PHONY: bench
 bench: tools ## cost per packet, then openings on bad networks: BENCH="packets openings"
 	@for bench in $(BENCH); do $(GO) run ./bench/$$bench || exit; done

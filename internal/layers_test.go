@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/policy"},
 	{"internal/document/documenttest", "internal/rewrite"},
 	{"internal/document"},
-	{"internal/lab/impair", "internal/lab/openssh"},
+	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh"},
 	{"internal/lab"},
 	{"internal/packet", "internal/paragraph"},
 	{"internal/descriptor", "internal/systemd", "internal/stealth", "bench/machine", "docs"},

@@ -169,6 +169,37 @@ func (h *Host) NetNS() int {
 	return int(h.ns.Fd())
 }
 
+// Remove takes the host and its cables away at once, as when a machine is switched off and
+// carried out: the other ends vanish too. Its name is free again. Programs that run
+// on it must have ended, and captures and senders on its cables are of no use any more.
+func (h *Host) Remove() error {
+	l := h.lab
+	l.settling.Lock()
+	defer l.settling.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Contains(l.hosts, h) {
+		return nil // already, or with the lab
+	}
+	l.hosts = slices.DeleteFunc(l.hosts, func(o *Host) bool { return o == h })
+	var errs []error
+	gone := func(k *Link) bool { return k.Host == h || k.Peer.Host == h }
+	for _, k := range l.cables {
+		// Not left to the namespace's end, which the kernel comes to later.
+		if k.Host == h {
+			errs = append(errs, h.nl.LinkDel(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: k.index}}))
+		}
+	}
+	for _, m := range l.markers {
+		if gone(m.link) {
+			errs = append(errs, m.close())
+		}
+	}
+	l.markers = slices.DeleteFunc(l.markers, func(m *marker) bool { return gone(m.link) })
+	l.cables = slices.DeleteFunc(l.cables, gone)
+	return errors.Join(append(errs, h.close())...)
+}
+
 func (h *Host) close() error {
 	if h.nl != nil {
 		h.nl.Close()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // here returns the namespace of the calling thread.
@@ -151,4 +152,33 @@ func TestFailedTest(t *testing.T) {
 	if err := h.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
 		t.Errorf("after the test: %v, want %v", err, lab.ErrClosed)
 	}
+}
+
+// A host that is removed takes its cables along, and another one can have its name.
+func TestRemove(t *testing.T) {
+	l := lab.NewT(t)
+	a, b := l.Host("a"), l.Host("b")
+	for range 3 {
+		l.Connect(a, b, net4, net6)
+		if err := l.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(b.Remove(), b.Remove()); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Do(func() error { return nil }); err == nil {
+			t.Error("the host is still there")
+		}
+		links, err := a.Command(t.Context(), "ip", "-br", "link").CombinedOutput()
+		if err != nil || strings.Contains(string(links), "b@") {
+			t.Errorf("%v: the cable is still there:\n%s", err, links)
+		}
+		b = l.Host("b")
+	}
+	_, atB := l.Connect(a, b, net4, net6)
+	atB.StaticNeighbours()
+	if err := l.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	both(t, func(t *testing.T, addr func(*lab.Link) netip.Addr) { labtest.PingPong(t, a, b, "tcp", addr(atB)) })
 }

@@ -224,6 +224,24 @@ func (k *Link) Renumber(addresses ...string) {
 	})
 }
 
+// StaticNeighbours has both ends of the cable know each other's addresses, as
+// administrators do with ip neighbour. No rule set that stops ARP or neighbour
+// discovery, or has not yet come to allow it, keeps an answer off the wire then.
+func (k *Link) StaticNeighbours() {
+	k.Host.lab.Step(fmt.Sprintf("link %q of host %q: static neighbours", k.Name, k.Host.Name), func() error {
+		for _, end := range []*Link{k, k.Peer} {
+			for _, p := range end.Peer.addrs {
+				err := end.Host.nl.NeighSet(&netlink.Neigh{LinkIndex: end.index, State: netlink.NUD_PERMANENT,
+					IP: p.Addr().AsSlice(), HardwareAddr: end.Peer.mac})
+				if err != nil {
+					return fmt.Errorf("%s: %w", p.Addr(), err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // Route sends what is for a network ("0.0.0.0/0": for all others) by way of a
 // neighbour's address.
 func (h *Host) Route(network string, via netip.Addr) {

@@ -104,9 +104,19 @@ func (l *Lab) newMarkers() error {
 			return err
 		}
 		l.markers = append(l.markers, m)
-		l.OnClose(func() error { return unix.Close(m.fd) })
+		l.OnClose(m.close)
 	}
 	return nil
+}
+
+// close closes the socket. It may be called twice.
+func (m *marker) close() error {
+	if m.fd < 0 {
+		return nil
+	}
+	err := unix.Close(m.fd)
+	m.fd = -1
+	return err
 }
 
 // open opens the socket. It is one for all frame types, with a filter: one for
