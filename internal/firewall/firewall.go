@@ -109,6 +109,18 @@ type PermissionError struct{ Err error }
 func (e *PermissionError) Error() string { return "no permission to read or change the firewall" }
 func (e *PermissionError) Unwrap() error { return e.Err }
 
+// A HeldError says that another process keeps everyone else from changing the rules.
+type HeldError struct{ Rules string } // what it holds
+
+func (e *HeldError) Error() string {
+	return "another process holds " + e.Rules + ", and nobody else may change it"
+}
+
+// Hints returns who it most likely is.
+func (e *HeldError) Hints() []string {
+	return []string{"postern watchdog does; if it does not let go by itself, stop it: systemctl stop postern-watchdog"}
+}
+
 // An UnsupportedError says that this host lacks what a backend needs.
 type UnsupportedError struct {
 	What string // what this host, or its kernel, lacks

@@ -55,3 +55,40 @@ type Advice struct {
 	Message string
 	Hints   []string // what to do about it
 }
+
+// A Keepable backend can keep its rules as they are.
+type Keepable interface {
+	// Keep returns the backend for a process that does so, over a connection to
+	// the kernel of its own. The caller must call Close.
+	Keep() (Keeper, error)
+}
+
+// A Keeper applies rules and hears of what others change.
+type Keeper interface {
+	Backend
+
+	// Notified reports whether the kernel gives notice of changes by others.
+	// Otherwise only looking shows them.
+	Notified() bool
+
+	// Concerns reports whether a change is one by others that may concern the
+	// backend's rules. It must be cheap: it is asked about every change of any
+	// rule of the host.
+	Concerns(n Notice) bool
+
+	// Hold keeps others from changing the rules, until LetGo or until this
+	// process ends, and reports whether that is possible. The rules stay in any
+	// case. It may be called when they are held already, or not loaded.
+	Hold() (bool, error)
+	LetGo() error
+
+	Close() error
+}
+
+// A Notice is one change that the kernel has made to rules of nf_tables.
+type Notice struct {
+	Sender uint32 // the netlink port that asked for it
+	Table  string // with its family, as for a ChainOwner
+	Chain  string // of the chain or rule; else ""
+	Set    string // whose elements changed; else ""
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	nft "github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
@@ -19,12 +20,15 @@ import (
 
 // A Backend applies rule sets to the network namespace of the calling thread.
 // The zero value is ready for use.
-type Backend struct{}
+type Backend struct {
+	via *netlink.Conn // of a Keeper; nil: a new one for each transaction
+}
 
 var _ interface {
 	firewall.Backend
 	firewall.Renderer
 	firewall.ChainOwner
+	firewall.Keepable
 } = Backend{}
 
 // Name is "nftables".
@@ -55,7 +59,7 @@ var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
 //
 // A TCP connection that is older than the rules, and that conntrack may know
 // nothing of, goes on: its addresses and ports are part of the transaction.
-func (Backend) Apply(m *automaton.Machine) error {
+func (b Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
 	before, err := host.Connections()
 	if err != nil {
@@ -65,7 +69,7 @@ func (Backend) Apply(m *automaton.Machine) error {
 	if err := retry(func() error {
 		// A grant that runs out while it is being deleted fails the
 		// transaction; if that goes on, the stale ones are left alone.
-		err := r.replace(m, before, missed > 2)
+		err := r.replace(b.via, m, before, missed > 2)
 		if errors.Is(err, unix.ENOENT) {
 			missed++
 		}
@@ -76,7 +80,7 @@ func (Backend) Apply(m *automaton.Machine) error {
 	// Those that came between the two looks were made under the old rules.
 	after, err := host.Connections()
 	if err == nil {
-		err = retry(func() error { return r.remember(after.Without(before)) })
+		err = retry(func() error { return r.remember(b.via, after.Without(before)) })
 	}
 	if err != nil {
 		return fmt.Errorf("the rules are loaded, but connections that were made in that very moment may stall: %v", err)
@@ -85,15 +89,18 @@ func (Backend) Apply(m *automaton.Machine) error {
 }
 
 // Remove deletes the table, and so opens what it hid.
-func (Backend) Remove() error {
+func (b Backend) Remove() error {
 	return retry(func() error {
-		_, found, err := ours(&nft.Conn{})
-		if err != nil || !found {
+		_, loaded, err := ours(&nft.Conn{})
+		if err != nil || loaded == nil {
 			return err
 		}
-		var b batch
-		b.delTable()
-		return b.commit(0)
+		if err := changeable(loaded, b.via); err != nil {
+			return err
+		}
+		var all batch
+		all.delTable()
+		return all.commit(b.via, 0)
 	})
 }
 
@@ -137,38 +144,47 @@ func unsupported(err error) error {
 	}
 }
 
-// ours reports whether our table is there, and which generation of the kernel's
-// rules says so.
-func ours(conn *nft.Conn) (generation uint32, found bool, err error) {
+// ours returns our table, or nil, and which generation of the kernel's rules says so.
+func ours(conn *nft.Conn) (generation uint32, loaded *nft.Table, err error) {
 	// The first question is the one whose error says what is wrong.
 	if _, err := conn.ListTablesOfFamily(nft.TableFamilyINet); err != nil {
 		if errors.Is(err, unix.EINVAL) { // nfnetlink's word for a subsystem that it lacks
-			return 0, false, unsupported(err)
+			return 0, nil, unsupported(err)
 		}
-		return 0, false, err
+		return 0, nil, err
 	}
 	gen, err := conn.GetGen()
 	if err != nil {
-		return 0, false, err
+		return 0, nil, err
 	}
 	tables, err := conn.ListTablesOfFamily(nft.TableFamilyINet)
 	if err != nil {
-		return 0, false, err
+		return 0, nil, err
 	}
-	return gen.ID, slices.ContainsFunc(tables, func(t *nft.Table) bool { return t.Name == Table }), nil
+	if i := slices.IndexFunc(tables, func(t *nft.Table) bool { return t.Name == Table }); i >= 0 {
+		loaded = tables[i]
+	}
+	return gen.ID, loaded, nil
 }
 
 // replace puts the rule set in the place of what is loaded.
-func (r *Ruleset) replace(m *automaton.Machine, live host.Flows, leaveStale bool) error {
+func (r *Ruleset) replace(via *netlink.Conn, m *automaton.Machine, live host.Flows, leaveStale bool) error {
 	conn := &nft.Conn{}
-	generation, found, err := ours(conn)
+	generation, loaded, err := ours(conn)
 	if err != nil {
 		return err
 	}
 	var b batch
-	b.addTable()
 	kept := map[string]bool{} // what of the loaded table stays in place
-	if found {
+	if loaded == nil {
+		// What others change meanwhile does not matter, unless they make this table.
+		generation = 0
+		b.addTable(Table, netlink.Create|netlink.Excl, newTableFlags())
+	} else {
+		if err := changeable(loaded, via); err != nil {
+			return err
+		}
+		b.addTable(Table, netlink.Create, uint32(loaded.Flags)&^tableDormant)
 		if kept, err = r.clear(&b, conn); err != nil {
 			return err
 		}
@@ -202,7 +218,7 @@ func (r *Ruleset) replace(m *automaton.Machine, live host.Flows, leaveStale bool
 		}
 	}
 	r.addSessions(&b, live)
-	return b.commit(generation)
+	return b.commit(via, generation)
 }
 
 // clear deletes, in the transaction, all that is loaded but what stays, and returns
@@ -360,10 +376,10 @@ func (s *set) keyType() datatype {
 const sessionsFor = 5 * 24 * time.Hour
 
 // remember lets connections go on that were made before the rules.
-func (r *Ruleset) remember(live host.Flows) error {
+func (r *Ruleset) remember(via *netlink.Conn, live host.Flows) error {
 	var b batch
 	r.addSessions(&b, live)
-	return b.commit(0)
+	return b.commit(via, 0)
 }
 
 func (r *Ruleset) addSessions(b *batch, live host.Flows) {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -41,10 +43,10 @@ func (b *batch) add(about string, kind uint16, flags netlink.HeaderFlags, encode
 	b.about = append(b.about, about)
 }
 
-func (b *batch) addTable() {
-	b.add("table "+Table, unix.NFT_MSG_NEWTABLE, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, Table)
-		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
+func (b *batch) addTable(name string, how netlink.HeaderFlags, flags uint32) {
+	b.add("table "+name, unix.NFT_MSG_NEWTABLE, how, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_TABLE_NAME, name)
+		ae.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 	})
 }
 
@@ -275,18 +277,42 @@ func (e *entry) encode(ae *netlink.AttributeEncoder) error {
 // (Linux 4.12).
 const nfnlBatchGenID = 1
 
-// commit sends the batch. If the rules of the kernel, ours or others', are no
-// longer those of the generation, it fails with ERESTART and changes nothing;
-// 0 is any generation.
-func (b *batch) commit(generation uint32) error {
+// batchBegin begins a batch for a generation of the kernel's rules; 0 is any.
+func batchBegin(generation uint32) netlink.Message {
+	data := batchHeader()
+	if generation != 0 {
+		ae := netlink.NewAttributeEncoder()
+		ae.ByteOrder = binary.BigEndian
+		ae.Uint32(nfnlBatchGenID, generation)
+		id, err := ae.Encode()
+		if err != nil {
+			panic(err) // it fits
+		}
+		data = append(data, id...)
+	}
+	return netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: data}
+}
+
+func batchHeader() []byte {
+	return []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+}
+
+// commit sends the batch, over a new connection if there is none to send it via. If
+// the rules of the kernel, ours or others', are no longer those of the generation,
+// it fails with ERESTART and changes nothing; 0 is any generation.
+func (b *batch) commit(conn *netlink.Conn, generation uint32) error {
 	if b.err != nil || len(b.messages) == 0 {
 		return b.err
 	}
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
+	if conn == nil {
+		var err error
+		if conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+			return err
+		}
+		defer conn.Close()
+	} else if err := discard(conn); err != nil {
 		return err
 	}
-	defer conn.Close()
 	size := 0
 	for i := range b.messages {
 		size += 16 + len(b.messages[i].Data)
@@ -297,22 +323,11 @@ func (b *batch) commit(generation uint32) error {
 		return err
 	}
 
-	begin := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
-	end := begin
-	if generation != 0 {
-		id, err := netlink.MarshalAttributes([]netlink.Attribute{
-			{Type: nfnlBatchGenID, Data: binary.BigEndian.AppendUint32(nil, generation)},
-		})
-		if err != nil {
-			return err
-		}
-		begin = append(begin[:len(begin):len(begin)], id...)
-	}
-	all := []netlink.Message{{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: begin}}
+	all := []netlink.Message{batchBegin(generation)}
 	all = append(all, b.messages...)
 	// The last change is acknowledged; every failure is told in any case.
 	all[len(all)-1].Header.Flags |= netlink.Acknowledge
-	all = append(all, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: end})
+	all = append(all, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: batchHeader()})
 
 	sent, err := conn.SendMessages(all)
 	if err != nil {
@@ -330,4 +345,21 @@ func (b *batch) commit(generation uint32) error {
 		}
 	}
 	return err
+}
+
+// discard reads what is left of the answers to an earlier batch: one that fails may
+// get an error for each of several messages.
+func discard(conn *netlink.Conn) error {
+	if err := conn.SetReadDeadline(time.Now()); err != nil {
+		return err
+	}
+	for {
+		_, err := conn.Receive()
+		switch op, _ := errors.AsType[*netlink.OpError](err); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return conn.SetReadDeadline(time.Time{})
+		case err != nil && (op == nil || op.Sequence == 0): // no answer of the kernel's
+			return err
+		}
+	}
 }

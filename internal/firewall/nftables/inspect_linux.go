@@ -28,7 +28,7 @@ func (Backend) Inspect() (*firewall.Status, error) {
 func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	status := &firewall.Status{}
 	generation, found, err := ours(conn)
-	if err != nil || !found {
+	if err != nil || found == nil {
 		return status, err
 	}
 	status.Loaded = true
@@ -94,12 +94,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 // inspectShape counts what is loaded, and reports whether the kernel calls it as it
 // should: the table not put to sleep, the chains with no policy but accept.
 func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, err error) {
-	const dormant = 1 // NFT_TABLE_F_DORMANT
 	t, err := conn.ListTableOfFamily(Table, nft.TableFamilyINet)
 	if err != nil {
 		return nil, false, err
 	}
-	sound = t.Flags&dormant == 0
+	sound = uint32(t.Flags)&tableDormant == 0
 	loaded = shape{}
 	chains, err := conn.ListChainsOfTableFamily(nft.TableFamilyINet)
 	if err != nil {

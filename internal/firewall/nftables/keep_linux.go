@@ -1,0 +1,151 @@
+package nftables
+
+import (
+	"context"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	nft "github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/firewall"
+)
+
+// Flags of a table (NFT_TABLE_F_...).
+const (
+	tableDormant = 1
+	// The table belongs to a socket: to others each change of it is refused, and
+	// `nft flush ruleset` passes it over (Linux 5.12).
+	tableOwner = 2
+	// The table outlives its owner, and another socket may be the next one (Linux
+	// 6.9). A table is made with this flag or without it for good.
+	tablePersist = 4
+)
+
+// newTableFlags are those of a table that is to be made: persist, where nothing
+// stumbles over it. The kernel must know it, and so must the program nft, if there is
+// one: nft before 1.1.0 lists a table that persists and has no owner as text that it
+// cannot read back, and breaks off in the middle of JSON, whatever else was asked for.
+var newTableFlags = sync.OnceValue(func() uint32 {
+	if kernelPersists() && nftPersists() {
+		return tablePersist
+	}
+	return 0
+})
+
+// changeable returns an error if a table belongs to another socket than the one that is
+// to change it. The kernel's own would be one for each message of a batch.
+func changeable(loaded *nft.Table, via *netlink.Conn) error {
+	if uint32(loaded.Flags)&tableOwner == 0 || via != nil && via.PID() == loaded.Owner {
+		return nil
+	}
+	return &firewall.HeldError{Rules: "table inet " + Table}
+}
+
+// probeTable is a table that is never made.
+const probeTable = Table + "_probe"
+
+// kernelPersists asks the kernel to judge a batch that makes such a table. It is not
+// carried out, as it does not end (which is how `nft --check` asks, too).
+func kernelPersists() bool {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	var b batch
+	b.addTable(probeTable, netlink.Create|netlink.Acknowledge, tablePersist)
+	if _, err := conn.SendMessages([]netlink.Message{batchBegin(0), b.messages[0]}); err != nil {
+		return false
+	}
+	_, err = conn.Receive()
+	return err == nil
+}
+
+// nftPersists reports whether the program nft knows the flag, or is not there.
+func nftPersists() bool {
+	program, err := exec.LookPath("nft")
+	if err != nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	check := exec.CommandContext(ctx, program, "--check", "--file", "-")
+	check.Stdin = strings.NewReader("table inet " + probeTable + " { flags persist; }\n")
+	return check.Run() == nil
+}
+
+// A Keeper is the backend over one connection, which can own the table.
+type Keeper struct {
+	Backend
+	last uint32 // the port of the connection before this one
+}
+
+var _ firewall.Keeper = &Keeper{}
+
+// Keep returns a Keeper.
+func (Backend) Keep() (firewall.Keeper, error) {
+	via, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Keeper{Backend: Backend{via}}, nil
+}
+
+// Notified reports that the kernel gives notice.
+func (k *Keeper) Notified() bool { return true }
+
+// Concerns reports whether the notice is about our table, from another, and no
+// element that comes and goes as packets do.
+func (k *Keeper) Concerns(n firewall.Notice) bool {
+	return n.Table == "inet "+Table && n.Sender != k.via.PID() && n.Sender != k.last && !isLive(n.Set)
+}
+
+// isLive reports whether a set is one of liveSets, by its name.
+func isLive(set string) bool {
+	name := strings.TrimRight(set, "46")
+	return slices.Contains([]string{"at", "many", "once", "held", "syns", "packets", "sessions", "budget"}, name)
+}
+
+// Hold makes the connection the owner of the table, which must have been made to
+// persist: without that it would die with its owner.
+func (k *Keeper) Hold() (held bool, err error) {
+	err = retry(func() error {
+		_, loaded, err := ours(&nft.Conn{})
+		if err != nil || loaded == nil {
+			return err
+		}
+		flags := uint32(loaded.Flags)
+		switch {
+		case flags&tablePersist == 0:
+			return nil
+		case flags&tableOwner != 0:
+			held = loaded.Owner == k.via.PID()
+			return nil
+		}
+		var b batch
+		b.addTable(Table, 0, flags|tableOwner)
+		err = b.commit(k.via, 0)
+		held = err == nil
+		return err
+	})
+	return held, err
+}
+
+// LetGo closes the connection, and with it what it owns, and opens another one.
+func (k *Keeper) LetGo() error {
+	via, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return err
+	}
+	old := k.via
+	k.via, k.last = via, old.PID()
+	return old.Close()
+}
+
+// Close lets go for good.
+func (k *Keeper) Close() error { return k.via.Close() }
