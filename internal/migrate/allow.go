@@ -111,9 +111,6 @@ func (a *allower) entry(r *rule, e allowed, protocol policy.Protocol, s policy.S
 		s.First = max(s.First, 1)
 	case protocol == policy.ICMP:
 		s, port = policy.Service{Protocol: policy.ICMP}, policy.Port{Protocol: policy.ICMP}
-	case protocol != 0 && !slices.Contains([]policy.Protocol{policy.GRE, policy.ESP, policy.AH, policy.VRRP}, protocol):
-		a.refuse(r, "a policy allows tcp, udp, icmp/echo, esp, ah, gre and vrrp, not %s", protocol)
-		return
 	case protocol != 0: // no probe is sent of these
 		r.explained = true
 		e.Service = policy.Service{Protocol: protocol}

@@ -281,7 +281,8 @@ const igmp = 2
 
 // protocols are names beside those that a policy has.
 var protocols = map[string]int{"all": 0, "icmp": 1, "ipv6-icmp": 1, "icmpv6": 1, "icmp6": 1, "58": 1,
-	"igmp": igmp, "ospf": 89, "pim": 103, "sctp": 132, "dccp": 33, "udplite": 136, "ipv6": 41, "ipip": 94}
+	"igmp": igmp, "ospf": 89, "pim": 103, "sctp": 132, "dccp": 33, "udplite": 136, "ipencap": 4, "ipv6": 41, "ipip": 94,
+	"eigrp": 88, "l2tp": 115}
 
 func protocolNumber(text string) int {
 	text = strings.ToLower(text)

@@ -262,7 +262,7 @@ func randomPort(other Protocol) *rapid.Generator[Port] {
 }
 
 func randomService(t *rapid.T) Service {
-	protocol := rapid.SampledFrom([]Protocol{TCP, UDP, ICMP, ESP, AH, GRE, VRRP}).Draw(t, "protocol")
+	protocol := rapid.SampledFrom([]Protocol{TCP, UDP, ICMP, ESP, AH, GRE, VRRP, OSPF, SIT, SCTP, 2, 253}).Draw(t, "protocol")
 	if protocol != TCP && protocol != UDP {
 		return Service{Protocol: protocol}
 	}

@@ -49,13 +49,20 @@ type Protocol uint8
 
 const (
 	ICMP   Protocol = 1
+	IPIP   Protocol = 4
 	TCP    Protocol = 6
 	UDP    Protocol = 17
+	SIT    Protocol = 41 // IPv6 in IPv4
 	GRE    Protocol = 47
 	ESP    Protocol = 50
 	AH     Protocol = 51
 	ICMPv6 Protocol = 58
+	EIGRP  Protocol = 88
+	OSPF   Protocol = 89
+	PIM    Protocol = 103
 	VRRP   Protocol = 112
+	L2TP   Protocol = 115
+	SCTP   Protocol = 132
 )
 
 // A Port is the destination of one packet: a TCP or UDP port, or an ICMP echo

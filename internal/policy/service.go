@@ -16,7 +16,7 @@ type namedProtocol struct {
 }
 
 // protocols are those that a policy can name, except ICMP, which is written
-// only as "icmp/echo".
+// only as "icmp/echo". All others are written by their number: "protocol/253".
 var protocols = []namedProtocol{
 	{"tcp", TCP, true},
 	{"udp", UDP, true},
@@ -24,6 +24,24 @@ var protocols = []namedProtocol{
 	{"ah", AH, false},
 	{"gre", GRE, false},
 	{"vrrp", VRRP, false},
+	{"ospf", OSPF, false},
+	{"eigrp", EIGRP, false},
+	{"pim", PIM, false},
+	{"ipip", IPIP, false},
+	{"6in4", SIT, false},
+	{"l2tp", L2TP, false},
+	{"sctp", SCTP, false},
+}
+
+// portless returns the names of the protocols that have no ports in a policy.
+func portless() string {
+	var names []string
+	for _, p := range protocols {
+		if !p.ports {
+			names = append(names, p.name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // String returns the protocol's name in a policy, or its number.
@@ -39,7 +57,7 @@ func (p Protocol) String() string {
 	case ICMPv6:
 		return "icmpv6"
 	}
-	return "protocol " + strconv.Itoa(int(p))
+	return byNumber + "/" + strconv.Itoa(int(p))
 }
 
 // String returns the port as a policy names it: "tcp/22", "icmp/echo".
@@ -54,7 +72,7 @@ func (s Service) Covers(p Port) bool {
 }
 
 // String returns the service as a policy names it: "tcp/22", "udp/5000-5010",
-// "icmp/echo", "esp". The zero value is "any".
+// "icmp/echo", "esp", "protocol/253". The zero value is "any".
 func (s Service) String() string {
 	switch {
 	case s == Service{}:
@@ -87,7 +105,7 @@ func (u use) forms() string {
 	case forKnock:
 		return "write a port, as in 1234, tcp/1234 or udp/4000, or icmp/echo"
 	}
-	return "write a port or a range, as in tcp/443 or tcp/8000-8099, or one of icmp/echo, esp, ah, gre, vrrp"
+	return "write a port or a range, as in tcp/443 or tcp/8000-8099, or one of icmp/echo, " + portless() + ", or a number, as in protocol/253"
 }
 
 // ParsePort parses a single port in any form of a knock: "22" (which is TCP),
@@ -134,6 +152,10 @@ func service(text string, u use) (Service, *document.Fault) {
 		}
 	}
 	name, ports := split(text)
+	if name == byNumber && u == forAllow {
+		p, f := protocolNumber(ports)
+		return Service{Protocol: p}, f
+	}
 	i := slices.IndexFunc(protocols, func(p namedProtocol) bool { return p.name == name })
 	switch {
 	case text == "icmp/echo":
@@ -151,9 +173,9 @@ func service(text string, u use) (Service, *document.Fault) {
 	protocol := protocols[i]
 	switch {
 	case !protocol.ports && u != forAllow:
-		return wrong("has no ports", u.forms())
+		return wrong("is neither tcp nor udp", u.forms())
 	case !protocol.ports && ports != "":
-		return wrong("has ports, which "+protocol.name+" does not", "write "+protocol.name)
+		return wrong("names a port, and all of "+protocol.name+" is allowed or nothing", "write "+protocol.name)
 	case !protocol.ports:
 		return Service{Protocol: protocol.protocol}, nil
 	case ports == "" && u == forAllow:
@@ -185,6 +207,34 @@ func service(text string, u use) (Service, *document.Fault) {
 	return Service{Protocol: protocol.protocol, First: low, Last: high}, nil
 }
 
+// byNumber is how a protocol begins that is written by its number.
+const byNumber = "protocol"
+
+// protocolNumber parses the number of a protocol that has no form of its own.
+func protocolNumber(text string) (Protocol, *document.Fault) {
+	n, f := document.Decimal(text, 1, 255)
+	if f != nil {
+		f.Message = byNumber + " " + f.Message
+		if text == "" {
+			f = document.NewFault(document.Quoted(byNumber)+" lacks a number", "write it too, as in protocol/253")
+		} else if f.Hint == "" {
+			f.Hint = "a protocol is a number from 1 to 255"
+		}
+		return 0, f
+	}
+	p := Protocol(n)
+	instead := ""
+	switch p {
+	case ICMP, ICMPv6:
+		instead = "write icmp/echo for ping; what a host needs of the rest always passes"
+	case TCP, UDP:
+		instead = fmt.Sprintf("write %s/1-65535", p)
+	default:
+		return p, nil
+	}
+	return 0, document.NewFault(fmt.Sprintf("%s/%d is %s, which cannot be allowed as a whole", byNumber, n, p), instead)
+}
+
 // split splits a service's text: "tcp/22", "22/tcp" and "22:tcp" are "tcp" and
 // "22"; "22" has no name and "esp" no ports.
 func split(text string) (name, ports string) {
@@ -195,6 +245,8 @@ func split(text string) (name, ports string) {
 		left, right, colon = strings.Cut(text, ":")
 	}
 	switch {
+	case slices.ContainsFunc(protocols, func(p namedProtocol) bool { return p.name == text }): // "6in4"
+		return text, ""
 	case !slash && !colon && digit(text):
 		return "", text
 	case left == "" || right == "": // "esp", or one half of a form that has two

@@ -127,6 +127,7 @@ func drawAllow(r *rand.Rand, blocks []block) string {
 	if chance(r, 0.7) {
 		parts = append(parts, "service: "+pick(r, []string{
 			"tcp/8443", "tcp/8000-8009", "udp/8053", "icmp/echo", "udp/8100-8199", "tcp/1006", "tcp/22", "tcp/1005", "udp/1002", "esp",
+			"ospf", "protocol/253",
 		}))
 	}
 	if len(parts) == 0 || chance(r, 0.4) {

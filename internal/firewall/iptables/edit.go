@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A content is what of a table is ours.
@@ -183,14 +186,35 @@ func counting(rule string) string {
 // alike reports whether two rules say the same, by name or by number.
 func alike(a, b string) bool { return numbered(a) == numbered(b) }
 
-// protocolNumbers are those of the protocols that iptables knows by name only where
-// there is an /etc/protocols, which small machines do not have.
-var protocolNumbers = map[string]string{"igmp": "2", "gre": "47", "vrrp": "112"}
+// protocolNumbers returns the protocols by the names under which iptables lists them:
+// its own, and those of /etc/protocols, which small machines do not have.
+var protocolNumbers = sync.OnceValue(func() map[string]string {
+	numbers := map[string]string{"igmp": "2", "gre": "47", "vrrp": "112", "dccp": "33", "sctp": "132", "udplite": "136"}
+	text, err := os.ReadFile("/etc/protocols")
+	if err != nil {
+		return numbers
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		if fields := strings.Fields(line); len(fields) > 1 {
+			numbers[fields[0]] = fields[1]
+		}
+	}
+	return numbers
+})
 
-// numbered returns a rule for such machines.
+// ofNamed is what a rule asks of the protocol.
+var ofNamed = regexp.MustCompile(` -p (\S+) `)
+
+// numbered returns a rule with the number of its protocol, as iptables lists it on
+// small machines.
 func numbered(rule string) string {
-	for name, number := range protocolNumbers {
-		rule = strings.Replace(rule, " -p "+name+" ", " -p "+number+" ", 1)
+	at := ofNamed.FindStringSubmatchIndex(rule)
+	if at == nil {
+		return rule
+	}
+	if number, known := protocolNumbers()[rule[at[2]:at[3]]]; known {
+		return rule[:at[2]] + number + rule[at[3]:]
 	}
 	return rule
 }

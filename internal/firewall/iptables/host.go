@@ -125,7 +125,7 @@ func (c *compiler) conditions(a *policy.Allow) []match {
 	case policy.TCP, policy.UDP:
 		matches = append(matches, between(s.Protocol, s.First, s.Last)...)
 	default:
-		matches = append(matches, matching("-p %s", s.Protocol))
+		matches = append(matches, ofProtocol(s.Protocol))
 	}
 	return matches
 }

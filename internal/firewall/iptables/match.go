@@ -80,6 +80,16 @@ func (f Family) on(p policy.Port) []match {
 	}
 }
 
+// ofProtocol matches all packets of a protocol. It is written by its number unless
+// every iptables knows its name: where there is no /etc/protocols it knows few.
+func ofProtocol(p policy.Protocol) match {
+	switch p {
+	case policy.ESP, policy.AH, policy.GRE, policy.VRRP:
+		return matching("-p %s", p)
+	}
+	return matching("-p %d", p)
+}
+
 // icmp matches the family's ICMP.
 func (f Family) icmp() match {
 	if f == IPv6 {

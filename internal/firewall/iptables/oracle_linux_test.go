@@ -62,7 +62,7 @@ func TestGuestListing(t *testing.T) {
 	})
 }
 
-// byChain returns the rules of each chain, with numbers for some protocols, and under the table's name what leads to
+// byChain returns the rules of each chain, with numbers for protocols, and under the table's name what leads to
 // them. With a digest it adds the notes.
 func byChain(c contents, digest string) map[string][]string {
 	shape := c.shape()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -94,6 +95,9 @@ func isProto(p policy.Protocol) statement {
 		name = "ipv6-icmp"
 	case igmp:
 		name = "igmp"
+	case policy.TCP, policy.UDP, policy.ESP, policy.AH, policy.GRE, policy.VRRP, policy.ICMP:
+	default: // nft knows the names in /etc/protocols alone
+		name = strconv.Itoa(int(p))
 	}
 	return made{"meta l4proto " + name, func(k *known) { k.needProto(p) }}
 }
