@@ -38,6 +38,7 @@ func Format(p *Policy) string {
 	top.unless(len(admitted.Content) == 0, "admitted", admitted.node())
 	top.unless(len(source.Content) == 0, "source", source.node())
 	top.unless(len(log.Content) == 0, "log", log.node())
+	top.unless(p.Backend == "", "backend", word(p.Backend))
 
 	text, err := yaml.Dump(top.node(), yaml.WithIndent(2), yaml.WithCompactSeqIndent(false),
 		yaml.WithLineWidth(-1), yaml.WithQuotePreference(yaml.QuoteDouble))
@@ -50,7 +51,7 @@ func Format(p *Policy) string {
 }
 
 // A section begins with one of these keys, or with the name of a door.
-var section = regexp.MustCompile(`(?m)^(allow:|doors:|admitted:|source:|log:|  [^ -])`)
+var section = regexp.MustCompile(`(?m)^(allow:|doors:|admitted:|source:|log:|backend:|  [^ -])`)
 
 func (a Allow) format() *yaml.Node {
 	m := inline()

@@ -120,6 +120,8 @@ admitted: {mark: 0x1000}
 source: {ipv4: 24, ipv6: 64}
 
 log: {target: nflog, group: 65535}
+
+backend: iptables
 `,
 	} {
 		p, err := Parse(file, samples(t)[file])

@@ -54,6 +54,9 @@ func dump(p *Policy) string {
 	}
 	line("source ipv4 /%d ipv6 /%d", p.Source.IPv4, p.Source.IPv6)
 	line("log %s group %d", p.Log.Target, p.Log.Group)
+	if p.Backend != "" {
+		line("backend %s", p.Backend)
+	}
 	for _, a := range p.Allow {
 		line("allow %v from %v on %q (%d:%d)", a.Service, a.From, a.Interface, a.Pos.Line, a.Pos.Column)
 	}

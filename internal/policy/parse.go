@@ -22,7 +22,7 @@ var language = document.FileKind{
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "posture": "the top of the file", "interfaces": "the top of the file",
 		"cover": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
-		"admitted": "the top of the file", "source": "the top of the file", "log": "the top of the file",
+		"admitted": "the top of the file", "source": "the top of the file", "log": "the top of the file", "backend": "the top of the file",
 		"knock": "a door", "open_for": "a door", "admit": "a door", "forfeit": "a door", "forward": "a door",
 		"masquerade": "a door", "address": "a door",
 		"service": "a door or an allow entry", "from": "a door or an allow entry", "interface": "an allow entry",
@@ -86,6 +86,9 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		{Key: "admitted", Shape: document.Mapping, Example: "{mark: 0x1000}", Default: "no mark", Read: w.readAdmitted},
 		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Default: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
 		{Key: "log", Shape: document.Mapping, Example: "{target: none}", Default: fmt.Sprintf("{target: %s}", DefaultLogTarget), Read: w.readLog},
+		{Key: "backend", Shape: document.Scalar, Example: string(BackendNftables), Default: "the backend that has rules loaded, or nftables", Read: func(n *yaml.Node) {
+			choose(w, n, "backend", &p.Backend, BackendNftables, BackendIptables)
+		}},
 	})
 	if p.Cover == "" {
 		p.Cover = p.Posture.DefaultCover()

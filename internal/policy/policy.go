@@ -28,6 +28,7 @@ type Policy struct {
 	Admitted   Admitted
 	Source     Source
 	Log        Log
+	Backend    Backend // the zero value: up chooses
 
 	file *document.Source // the text, for later diagnostics
 }
@@ -195,6 +196,15 @@ const (
 	LogKernel LogTarget = "kernel" // the kernel log
 	LogNFLOG  LogTarget = "nflog"  // an NFLOG group, for ulogd and its like
 	LogNone   LogTarget = "none"
+)
+
+// A Backend is the name of what runs the policy in a kernel. The rules of one policy
+// decide alike with every backend.
+type Backend string
+
+const (
+	BackendNftables Backend = "nftables"
+	BackendIptables Backend = "iptables"
 )
 
 // Errors are reported as for any file.

@@ -4,6 +4,7 @@ package backends_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"testing"
@@ -66,6 +67,8 @@ func TestEveryKeyMatters(t *testing.T) {
 				continue
 			case field.Name == "Doors", field.Name == "Services", field.Name == "Knock", field.Name == "Sequence":
 				continue // there is no default
+			case field.Name == "Backend":
+				continue // it says who writes the rules, and is no part of them
 			}
 			t.Run(usual.Type().Name()+"."+field.Name, func(t *testing.T) {
 				p := everything()
@@ -76,6 +79,20 @@ func TestEveryKeyMatters(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestPolicyNamesThem: a policy can name every backend, and no other.
+func TestPolicyNamesThem(t *testing.T) {
+	const text = "{version: 1, posture: guard, doors: {d: {service: tcp/22, knock: {sequence: [7, 9, 8]}}}, backend: %s}"
+	for _, name := range append(backends.Names(backends.All()), "pf") {
+		p, err := policy.Parse("policy.yaml", fmt.Appendf(nil, text, name))
+		switch {
+		case name == "pf" && err == nil:
+			t.Error("a policy can name a backend that does not exist")
+		case name != "pf" && (err != nil || string(p.Backend) != name):
+			t.Errorf("backend: %s: read as %v, %v", name, p, err)
 		}
 	}
 }

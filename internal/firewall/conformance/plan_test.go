@@ -13,6 +13,7 @@ import (
 var undrawn = map[string]string{
 	"Door.Forward":    "the backends' forward_linux_test.go: the suite has one host behind the rules",
 	"Door.Masquerade": "as Forward",
+	"Policy.Backend":  "cli's testdata/backend.txt: a backend is held to the same policy whatever its key says",
 }
 
 // TestPlansDrawEveryKey fails if a policy can have something that the suite never
