@@ -25,6 +25,7 @@ var layers = [][]string{
 	{"internal/preflight", "internal/demo", "internal/firewall/conformance"},
 	{"internal/preflight/otherrules", "internal/lab/labtest"},
 	{"internal/migrate", "internal/handout", "internal/hosts", "internal/sshconfig", "examples"},
+	{"internal/change"},
 	{"internal/firewall/backends"},
 	{"internal/firewall/nftables", "internal/firewall/iptables"},
 	{"internal/firewall"},

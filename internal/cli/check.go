@@ -81,16 +81,20 @@ type checkedDoor struct {
 	Random     *float64 `json:"random"` // on average
 }
 
-// check looks at the policy as the backend will run it; nil is the one in use.
+// check looks at the policy as the backend will run it; nil is the one that "up" would use.
 func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error {
 	var survey backends.Survey
 	if at == lookHere || b == nil {
 		survey = backends.Look(s.backends)
 	}
-	if b == nil {
-		b = survey.InUse()
+	p, err := s.policy()
+	if err != nil {
+		return err
 	}
-	m, err := s.machine(b)
+	if b == nil {
+		b = survey.For(p)
+	}
+	m, err := b.Machine(p)
 	if err != nil {
 		return err
 	}

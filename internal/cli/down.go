@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
 
 func (s *session) downCommand() *cobra.Command {
 	return &cobra.Command{
@@ -8,7 +12,7 @@ func (s *session) downCommand() *cobra.Command {
 		Short: shortDown,
 		Long:  longDown,
 		Args:  exactly(0),
-		RunE:  func(*cobra.Command, []string) error { return s.down() },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return s.down(cmd.Context()) },
 	}
 }
 
@@ -19,7 +23,12 @@ type removed struct {
 	Open     []string `json:"open,omitempty"`
 }
 
-func (s *session) down() error {
+func (s *session) down(ctx context.Context) error {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.End()
 	loaded, err := s.loaded()
 	if err != nil {
 		return err
@@ -40,6 +49,9 @@ func (s *session) down() error {
 				answer.Open = append(answer.Open, m.Services[i].String())
 			}
 		}
+	}
+	if err := c.Forget(); err != nil {
+		return notForgotten(err)
 	}
 	if s.JSON {
 		return s.Answer(answer)

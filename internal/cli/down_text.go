@@ -1,12 +1,26 @@
 package cli
 
-import "postern/internal/cli/ui"
+import (
+	"fmt"
+
+	"postern/internal/cli/ui"
+)
 
 const (
 	shortDown = "remove postern's rules from the kernel"
 	longDown  = `Removes Postern's own rules from the kernel, whichever backend they are of, and
-nothing else. The services that the policy hid are no longer hidden.`
+nothing else. The services that the policy hid are no longer hidden. The saved
+copy of the policy goes as well: a host that loads rules at boot then loads FILE.`
 )
+
+// notForgotten says that the rules are gone, and would come back.
+func notForgotten(err error) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("the rules are removed, but the saved policy is not, so a reboot would load it: %v", err),
+		Err:     err,
+	}
+}
 
 func (s *session) sayRemoved(r removed) {
 	switch {

@@ -75,6 +75,8 @@ func TestRefusals(t *testing.T) {
 		{"anything else", errors.New("something happened"), 1, "postern: error: something happened\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("STATE_DIRECTORY", t.TempDir())
+			t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
 			for _, verb := range []string{"up", "down", "status"} {
 				args := []string{verb, "-f", "../../examples/guard.yaml"}
 				code, out, err := run(refusal{err: test.err}, args...)

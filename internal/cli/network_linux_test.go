@@ -63,7 +63,9 @@ func (h *hideout) up(t *testing.T, policy string) {
 // onServer does a verb on the server.
 func (h *hideout) onServer(t *testing.T, args ...string) {
 	t.Helper()
-	if out, err := h.server.Command(within(t, soon), h.path("bin/postern"), args...).CombinedOutput(); err != nil {
+	cmd := h.server.Command(within(t, soon), h.path("bin/postern"), args...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+h.path("state"), "RUNTIME_DIRECTORY="+h.path("run"))
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("postern %q on the server: %v\n%s", args, err, out)
 	}
 }

@@ -103,6 +103,8 @@ func onServer(env *testscript.Env) error {
 	}
 	env.Setenv("EXAMPLES", examples)
 	env.Setenv("NO_COLOR", "1")
+	env.Setenv("STATE_DIRECTORY", filepath.Join(env.WorkDir, ".state"))
+	env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, ".run"))
 	runtime.LockOSThread()
 	return unix.Setns(n.server.NetNS(), unix.CLONE_NEWNET)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
@@ -40,13 +42,19 @@ func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
 
 // policy reads the policy.
 func (s *session) policy() (*policy.Policy, error) {
+	p, _, err := s.policyFile()
+	return p, err
+}
+
+// policyFile reads the policy, and returns its text as well.
+func (s *session) policyFile() (*policy.Policy, []byte, error) {
 	name, from := s.file, s.stdin
 	if name == "-" {
 		name = "stdin"
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, unreadable(name, err)
+			return nil, nil, unreadable(name, err)
 		}
 		defer f.Close()
 		from = f
@@ -55,9 +63,22 @@ func (s *session) policy() (*policy.Policy, error) {
 	// long: FILE may be a device that never ends.
 	text, err := io.ReadAll(io.LimitReader(from, policy.MaxSize+1))
 	if err != nil {
-		return nil, unreadable(name, err)
+		return nil, nil, unreadable(name, err)
 	}
-	return policy.Parse(name, text)
+	p, err := policy.Parse(name, text)
+	return p, text, err
+}
+
+// begin takes the right to change the rules of this host.
+func (s *session) begin(ctx context.Context) (*change.Change, error) {
+	c, err := change.Here().Begin(ctx, func(holder int) { s.Say("%s", waitingFor(holder)) })
+	if c == nil {
+		return nil, err
+	}
+	if err != nil {
+		s.Warn(keptUnread(err))
+	}
+	return c, nil
 }
 
 // services returns the names of what a door opens.

@@ -32,6 +32,27 @@ func notInspected(err error) ui.Remark {
 	return ui.Remark{Message: fmt.Sprintf("another backend may have rules loaded as well: %v", err)}
 }
 
+// waitingFor says why nothing happens.
+func waitingFor(holder int) string {
+	if holder == 0 {
+		return "another postern is changing the rules; waiting for it"
+	}
+	return fmt.Sprintf("another postern (process %d) is changing the rules; waiting for it", holder)
+}
+
+// keptUnread warns that the saved policy cannot be read.
+func keptUnread(err error) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("what was saved of the rules that ran last cannot be read: %v", err),
+		Hints:   []string{"\"postern up\" saves the policy again"},
+	}
+}
+
+// notKept says that nothing is saved on this host.
+func notKept(err error) ui.Remark {
+	return ui.Remark{Note: true, Message: fmt.Sprintf("no copy of the policy is saved, so it cannot be loaded again without its file: %v", err)}
+}
+
 // twoBackends warns of what "postern up" leaves behind if it is killed.
 func twoBackends(all []backends.Answer) ui.Remark {
 	var names []string

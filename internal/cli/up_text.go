@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"postern/internal/cli/ui"
+	"postern/internal/document"
 )
 
 const (
@@ -19,11 +20,17 @@ policy is a port of another one (of a bridge, say), so that nothing would be
 hidden there; if a door leads to another host, and this one does not forward.
 
 The rules are nftables rules. For a kernel or an administrator with iptables
-alone there is --backend iptables: see "postern show --format iptables-save", and
-docs/limits.md for what it does less well.`
+alone there is "backend: iptables" in the policy, or --backend iptables: see
+"postern show --format iptables-save", and docs/limits.md for what it does less
+well.
+
+A copy of the policy is saved. With --boot, which a machine runs when it boots,
+that copy is loaded and not FILE, which may have been edited since; FILE is
+loaded if nothing is saved. Errors that "postern check" finds are warnings then.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
-	flagYes = "load the policy in spite of errors that \"postern check\" finds"
+	flagBoot = "load the policy that ran last; FILE if there is none"
+	flagYes  = "load the policy in spite of errors that \"postern check\" finds"
 )
 
 // notLoaded refuses a policy because of errors that were said before.
@@ -32,6 +39,31 @@ func notLoaded(errors int) *ui.Failure {
 		Code:    ui.CodeFailed,
 		Message: fmt.Sprintf("the policy is not loaded because of %s; nothing has changed", ui.Count(errors, "error")),
 		Hints:   []string{"to load it anyway, repeat with --yes"},
+	}
+}
+
+// notSaved says that the kernel runs other rules than those that are saved.
+func notSaved(err error) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("the rules are loaded, but the policy is not saved, so a reboot would load the one before: %v", err),
+		Hints:   []string{"repeat it when that is repaired"},
+		Err:     err,
+	}
+}
+
+// neverConfirmed explains why nothing is loaded at boot.
+func neverConfirmed(file string) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("nothing is loaded: the policy %s was tried and not confirmed, and none ran before", document.QuotedPath(file)),
+		Hints:   []string{"\"postern up\" loads it"},
+	}
+}
+
+func savedInvalid(file string, err error) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("the saved policy cannot be loaded, and %s is loaded in its place: %v", document.QuotedPath(file), err),
 	}
 }
 
@@ -49,6 +81,9 @@ func (s *session) sayLoaded(l loaded) {
 		s.Say("%s rule set %s in place of another; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
 	default:
 		s.Say("%s rule set %s", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
+	}
+	if l.Saved {
+		s.Say("it is the policy that ran last, saved from %s", document.QuotedPath(l.File))
 	}
 	if l.With != "" {
 		s.Say("the rules are those of %s", l.With)

@@ -82,7 +82,8 @@ func (s *vpnScene) up(exchange ...string) {
 func (s *vpnScene) postern(h *lab.Host, args ...string) []byte {
 	s.t.Helper()
 	cmd := h.Command(s.t.Context(), "postern", args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.config}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.config,
+		"STATE_DIRECTORY=" + filepath.Join(s.config, "state-"+h.Name), "RUNTIME_DIRECTORY=" + filepath.Join(s.config, "run-"+h.Name)}
 	var talk strings.Builder
 	cmd.Stderr = &talk
 	out, err := cmd.Output()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
+	"postern/internal/policy"
 )
 
 // backendRefusal returns why the backend could not load anything here. ("up" has
@@ -27,6 +29,31 @@ func (f *facts) otherBackend() []Finding {
 		Severity: Warning,
 		Message:  fmt.Sprintf("another backend may have rules loaded as well: %v", f.unread),
 		Hints:    hintOf(f.unread),
+	}}
+}
+
+// unnamedBackend warns of a backend that the policy does not name: what loads the
+// policy without being told, as a reboot does, takes another one.
+func (f *facts) unnamedBackend() []Finding {
+	named, b := f.machine.Policy.Backend, f.backend
+	if named == "" {
+		named = policy.Backend(backends.Default().Name())
+	}
+	if string(named) == b.Name() {
+		return nil
+	}
+	line := fmt.Sprintf("write \"backend: %s\" at the top level of the policy", b.Name())
+	if f.machine.Policy.Backend == "" {
+		return []Finding{{
+			Severity: Warning,
+			Message:  fmt.Sprintf("the policy does not name the %s backend: where nothing is loaded, up takes %s", b.Name(), named),
+			Hints:    []string{line},
+		}}
+	}
+	return []Finding{{
+		Severity: Warning,
+		Message:  fmt.Sprintf("this is for the %s backend, and the policy names %s: a reboot loads that", b.Name(), named),
+		Hints:    []string{line + ", or leave out --backend"},
 	}}
 }
 

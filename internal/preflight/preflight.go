@@ -79,6 +79,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 	for _, look := range []func(*facts) []Finding{
 		(*facts).backendRefusal,
 		(*facts).otherBackend,
+		(*facts).unnamedBackend,
 		(*facts).knockPorts,
 		(*facts).absentInterfaces,
 		(*facts).bridgePorts,

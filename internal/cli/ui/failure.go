@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/change"
 	"postern/internal/client"
 	"postern/internal/client/knocker"
 	"postern/internal/firewall"
@@ -73,6 +74,7 @@ func Explain(err error) *Failure {
 		busy        *firewall.BusyError
 		leftover    *backends.LeftoverError
 		unavailable *lab.UnavailableError
+		locked      *change.LockedError
 		ping        *knocker.PingError
 		family      *knocker.FamilyError
 		shut        *client.ShutError
@@ -101,6 +103,8 @@ func Explain(err error) *Failure {
 		return &Failure{Code: CodeUnsupported, Message: err.Error(), Hints: []string{unsupported.Hint}}
 	case errors.As(err, &unavailable):
 		return &Failure{Code: CodeUnsupported, Message: sayUnavailable(unavailable), Hints: []string{unavailable.Remedy}}
+	case errors.As(err, &locked):
+		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{hintLocked}}
 	case errors.As(err, &ping):
 		return &Failure{Code: CodePrivilege, Message: err.Error(), Hints: []string{hintPing}}
 	case errors.As(err, &family):

@@ -16,6 +16,7 @@ const (
 	SayInterrupted = "interrupted"
 	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
 	hintBusy       = "try again; if that does not help, find out which program keeps changing the firewall"
+	hintLocked     = "try again when it has ended; if it hangs, kill it: its rules stay whole"
 	hintLeftover   = "run the same command again; until then the services that they hide stay hidden"
 	hintBug        = "no rules were left half done; please report it, with the policy if you can"
 )

@@ -6,6 +6,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/policy"
 )
 
 // A Survey is what every backend says that the kernel runs for it, the default
@@ -69,6 +70,16 @@ func (s Survey) InUse() firewall.Backend {
 		}
 	}
 	return s[0].Backend // whose error, if it has one, is the one to show
+}
+
+// For returns the backend for a policy: the one that it names, or else the one in use.
+func (s Survey) For(p *policy.Policy) firewall.Backend {
+	for _, a := range s {
+		if a.Name() == string(p.Backend) {
+			return a.Backend
+		}
+	}
+	return s.InUse()
 }
 
 // Loaded returns the answers of backends that have rules loaded. Where none has,

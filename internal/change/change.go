@@ -1,0 +1,190 @@
+// Package change changes the rules of this host: one change at a time, and with a
+// copy on disk of what ran last.
+//
+// # One at a time
+//
+// Begin takes the lock of the network namespace. Whoever changes rules holds it from
+// before the rules are read until the change is over and noted. The kernel takes the
+// lock away from a process that dies.
+//
+// # What is kept
+//
+// Two files describe a network namespace:
+//
+//   - STATE/loaded.json, the Saved, is what ran last and is confirmed: the text of
+//     the policy, and the backend. It is what the machine loads when it boots, and
+//     what is loaded again if others remove it.
+//   - RUNTIME/pending.json, the Pending, is there while newer rules wait for their
+//     confirmation. It says how long they may, and what they are.
+//
+// Each is written to a second file that is synced and renamed, so that a crash at
+// any moment leaves the old text or the new one. The Saved does not change while a
+// Pending waits: it is the state that comes back. A Pending that was made beside
+// another Saved than the one on disk is void, so that no crash between the two
+// files can take back what was confirmed.
+//
+// STATE and RUNTIME are $STATE_DIRECTORY and $RUNTIME_DIRECTORY, which systemd sets.
+// Without them they are /var/lib/postern and /run/postern in the network namespace
+// of process 1, and one directory of /run/postern in any other.
+package change
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/policy"
+)
+
+// A Saved is a confirmed state of the rules.
+type Saved struct {
+	ID      string    `json:"id"`     // differs from that of every other one
+	Loaded  bool      `json:"loaded"` // false: nothing is to be loaded, and the rest is empty
+	Backend string    `json:"backend,omitempty"`
+	RuleSet string    `json:"rule_set,omitempty"` // what firewall.Backend.Digest returned
+	File    string    `json:"file,omitempty"`     // where the policy was read
+	When    time.Time `json:"when"`
+	Policy  string    `json:"policy,omitempty"` // its text
+}
+
+// Parse returns the saved policy. It must be one that is to be loaded.
+func (s *Saved) Parse() (*policy.Policy, error) { return policy.Parse(s.File, []byte(s.Policy)) }
+
+// Machine returns the saved policy as the backend that it was loaded by runs it.
+func (s *Saved) Machine(all []firewall.Backend) (firewall.Backend, *automaton.Machine, error) {
+	for _, b := range all {
+		if b.Name() == s.Backend {
+			p, err := s.Parse()
+			if err != nil {
+				return nil, nil, err
+			}
+			m, err := b.Machine(p)
+			return b, m, err
+		}
+	}
+	return nil, nil, fmt.Errorf("the saved policy was loaded by an unknown backend, %q", s.Backend)
+}
+
+// Same reports whether both are the same rules, of the same backend.
+func (s *Saved) Same(other *Saved) bool {
+	return s.Loaded == other.Loaded && s.Backend == other.Backend && s.RuleSet == other.RuleSet
+}
+
+// A State is what is kept of a network namespace at one moment.
+type State struct {
+	Saved   *Saved   // nil: nothing is saved
+	Pending *Pending // nil: nothing waits
+}
+
+// Wanted returns what the kernel is to run: what waits for a confirmation, or else
+// what is saved; nil if nothing is known.
+func (s State) Wanted() *Saved {
+	if s.Pending != nil {
+		return &s.Pending.New
+	}
+	return s.Saved
+}
+
+// Read returns what is kept. It takes no lock: only a holder of the lock can rely on
+// the answer for longer than a moment. What cannot be read is missing in the State,
+// and the error says why.
+func (p *Place) Read() (State, error) {
+	var s State
+	// The Pending first: if it is confirmed in between, the newer Saved makes it void.
+	pending, pendingErr := read[Pending](p.pendingFile())
+	saved, savedErr := read[Saved](p.savedFile())
+	s.Saved = saved
+	if pending != nil && saved != nil && pending.Former == saved.ID {
+		s.Pending = pending
+	}
+	return s, errors.Join(savedErr, pendingErr)
+}
+
+// A Change is the right to change the rules of a network namespace.
+type Change struct {
+	*Place
+	State
+	lock *os.File
+}
+
+// Begin waits for the lock and takes it. The caller must call End. While another
+// process holds the lock, Begin calls waiting once, after a second, with the number
+// of that process (0 if it is not known). If one process holds it for longer than
+// ten seconds the error is a *LockedError.
+//
+// The rules must be read after Begin: what was read before may be another change's
+// past. What is kept is in Change.State; an error beside a Change says what of it
+// could not be read.
+func (p *Place) Begin(ctx context.Context, waiting func(holder int)) (*Change, error) {
+	lock, err := p.takeLock(ctx, waiting)
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{Place: p, lock: lock}
+	c.State, err = p.Read()
+	return c, err
+}
+
+// End gives the lock back.
+func (c *Change) End() { c.lock.Close() }
+
+// Keep notes a state that the kernel runs as the confirmed one. A change that waited
+// is over.
+func (c *Change) Keep(s Saved) error {
+	if c.missing != nil {
+		return nil // Missing says so
+	}
+	s.ID = rand.Text()
+	if err := write(c.savedFile(), s); err != nil {
+		return err
+	}
+	c.Saved = &s
+	return c.settle()
+}
+
+// Forget notes that nothing is to be loaded any more. A change that waited is over.
+func (c *Change) Forget() error {
+	if c.missing != nil {
+		return nil
+	}
+	if err := remove(c.savedFile()); err != nil {
+		return err
+	}
+	c.Saved = nil
+	return c.settle()
+}
+
+// settle ends the waiting.
+func (c *Change) settle() error {
+	c.Pending = nil
+	return remove(c.pendingFile())
+}
+
+// A LockedError says that another process is changing the rules.
+type LockedError struct{ Holder int }
+
+func (e *LockedError) Error() string {
+	return "another postern" + processText(e.Holder) + " is changing the rules; nothing has changed"
+}
+
+// processText names a process, if it is known.
+func processText(pid int) string {
+	if pid == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (process %d)", pid)
+}
+
+// remove removes a file that may not exist.
+func remove(name string) error {
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package change
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// sayWaiting is when a person wants to know why nothing happens.
+	sayWaiting = time.Second
+	// maxHold is longer than most changes take. Many that queue up may wait longer:
+	// each holder has so long.
+	maxHold = 10 * time.Second
+)
+
+// takeLock waits for the lock. The file holds the number of the process that has
+// it; the lock itself is the kernel's (flock), so that it cannot outlive the process.
+func (p *Place) takeLock(ctx context.Context, waiting func(holder int)) (*os.File, error) {
+	f, err := p.openLock()
+	if err != nil {
+		return nil, err
+	}
+	got := make(chan error, 1)
+	go func() { got <- flock(f) }()
+	ticker := time.NewTicker(sayWaiting)
+	defer ticker.Stop()
+	holder, since, said := 0, time.Now(), false
+	for {
+		select {
+		case err := <-got:
+			if err != nil {
+				f.Close()
+				return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+			}
+			f.Truncate(0) // what is in it is for people alone
+			f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+			return f, nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-ticker.C:
+			if now := readHolder(f); now != holder {
+				holder, since = now, time.Now()
+			}
+			if !said {
+				waiting(holder)
+				said = true
+			}
+			if time.Since(since) > maxHold {
+				err = &LockedError{holder}
+			}
+		}
+		if err != nil {
+			go func() { <-got; f.Close() }() // it may still come, and is then given back
+			return nil, err
+		}
+	}
+}
+
+// openLock opens what the lock is on: a file that only root can open, so that no
+// other user can hold changes up. Without the directories it is the namespace itself.
+func (p *Place) openLock() (*os.File, error) {
+	if p.make(); p.missing == nil {
+		f, err := os.OpenFile(p.lockFile(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err == nil {
+			return f, nil
+		}
+		p.missing = err
+	}
+	return os.Open(ownNamespace)
+}
+
+func flock(f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// readHolder returns the process that the file names; 0 if it names none.
+func readHolder(f *os.File) int {
+	text := make([]byte, 20)
+	n, _ := f.ReadAt(text, 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	return pid
+}
