@@ -45,12 +45,14 @@ func (f *facts) unnamedBackend() []Finding {
 	line := fmt.Sprintf("write \"backend: %s\" at the top level of the policy", b.Name())
 	if f.machine.Policy.Backend == "" {
 		return []Finding{{
+			Kind:     BackendUnnamed,
 			Severity: Warning,
 			Message:  fmt.Sprintf("the policy does not name the %s backend: where nothing is loaded, up takes %s", b.Name(), named),
 			Hints:    []string{line},
 		}}
 	}
 	return []Finding{{
+		Kind:     BackendUnnamed,
 		Severity: Warning,
 		Message:  fmt.Sprintf("this is for the %s backend, and the policy names %s: a reboot loads that", b.Name(), named),
 		Hints:    []string{line + ", or leave out --backend"},

@@ -34,6 +34,7 @@ const (
 	BackendUnusable    Kind = "backend-unusable"     // it cannot load anything here
 	BackendLimits      Kind = "backend-limits"       // a setting of this host weakens it
 	OtherBackendUnread Kind = "other-backend-unread" // it may have rules loaded
+	BackendUnnamed     Kind = "backend-unnamed"      // the policy does not name it, or names another
 )
 
 // Of the rules of other programs.
