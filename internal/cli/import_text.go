@@ -34,7 +34,7 @@ would take postern's own rules out as well, if they are there by --backend iptab
 
 const (
 	sayNoImport     = "which file?"
-	hintNothingLeft = "write the policy by hand; README.md has a first one"
+	hintNothingLeft = "\"postern init\" writes a first policy"
 )
 
 func importTakesNoFlag() error {

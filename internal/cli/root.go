@@ -139,6 +139,7 @@ func (s *session) rootCommand() *cobra.Command {
 	})
 	root.SetHelpCommand(s.helpCommand())
 	root.AddCommand(
+		inKernel(s.initCommand()),
 		inKernel(s.upCommand()),
 		inKernel(s.downCommand()),
 		inKernel(s.statusCommand()),

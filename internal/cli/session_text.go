@@ -22,7 +22,7 @@ func sayUnreadable(file string, err error) string {
 	return fmt.Sprintf("cannot read the policy %s: %v", document.QuotedPath(file), err)
 }
 
-const hintNoPolicy = "write a policy there (README.md has an example), or name another file with -f"
+const hintNoPolicy = "\"postern init\" writes one; or name another file with -f"
 
 const sayWhichHost = "which host? \"postern hosts\" lists them"
 

@@ -3,7 +3,11 @@
 // is logged in from. It changes nothing and needs no privilege.
 package host
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"postern/internal/policy"
+)
 
 // A Setting is one of the kernel's, as sysctl(8) names it.
 type Setting struct {
@@ -16,4 +20,10 @@ type Setting struct {
 type Receiver struct {
 	Local     netip.AddrPort // the unspecified address: any of this host's
 	Interface string         // the only one that it takes packets from; "" for all
+}
+
+// DHCPClient reports whether a port receives nothing but answers, from servers that
+// were asked.
+func DHCPClient(p policy.Port) bool {
+	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
 }

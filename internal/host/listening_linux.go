@@ -27,7 +27,7 @@ func Listening() ([]policy.Port, error) {
 			ports = append(ports, port)
 		}
 	}
-	first, last := picked()
+	first, last := Ephemeral()
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		tcp, err := netlink.SocketDiagTCP(family)
 		if err != nil {
@@ -55,8 +55,8 @@ func Listening() ([]policy.Port, error) {
 	return ports, nil
 }
 
-// picked returns the range of ports that the kernel picks for clients.
-func picked() (first, last uint16) {
+// Ephemeral returns the range of ports that the kernel picks for clients.
+func Ephemeral() (first, last uint16) {
 	first, last = 32768, 60999 // as Linux has them
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		fmt.Sscan(string(text), &first, &last)

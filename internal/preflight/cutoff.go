@@ -41,7 +41,7 @@ func unnamedReceivers(m *automaton.Machine, receivers []host.Receiver) []string 
 	for _, r := range receivers {
 		port := policy.Port{Protocol: policy.UDP, Number: r.Local.Port()}
 		switch {
-		case dhcpClient(port), slices.Contains(ports, port):
+		case host.DHCPClient(port), slices.Contains(ports, port):
 		case len(p.Interfaces) > 0 && r.Interface != "" && !slices.Contains(p.Interfaces, r.Interface):
 		case slices.ContainsFunc(p.Allow, func(a policy.Allow) bool { return a.Service.Covers(port) }):
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):

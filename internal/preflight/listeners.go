@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postern/internal/automaton"
+	"postern/internal/host"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
 )
@@ -19,7 +20,7 @@ func (f *facts) listeners() []Finding {
 	var unlisted []string
 	for _, port := range f.listening {
 		switch {
-		case dhcpClient(port):
+		case host.DHCPClient(port):
 		case slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool { return a.Service == policy.Service{} || a.Service.Covers(port) }):
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):
 		case slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, port) }):
@@ -37,10 +38,4 @@ func (f *facts) listeners() []Finding {
 		Message:  fmt.Sprintf("programs on this host listen on %s, which allow does not list", paragraph.List(unlisted)),
 		Hints:    []string{"list what clients use; otherwise connecting there resets that client's knocks"},
 	}}
-}
-
-// dhcpClient reports whether a port receives nothing but answers, from servers
-// that were asked.
-func dhcpClient(p policy.Port) bool {
-	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
 }
