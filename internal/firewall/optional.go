@@ -44,6 +44,19 @@ type Diverted interface {
 	Diverts(m *automaton.Machine, table string) bool
 }
 
+// A Marker marks what a door admits, where the policy says so.
+type Marker interface {
+	// Marks reports whether packets carry the mark when a chain of others sees them.
+	Marks(Hook) bool
+}
+
+// A Hook is where a chain of others is called.
+type Hook struct {
+	Table    string // with its family, as for a ChainOwner
+	Name     string // "prerouting", "input" or "forward"
+	Priority int
+}
+
 // An Adviser knows what on this host may weaken its rules, other rule sets aside.
 type Adviser interface {
 	// Advise fails if the host lacks what the backend needs.

@@ -36,7 +36,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	rules, err := otherrules.Read()
 	f.missing("other firewall rules", err)
 	if err == nil {
-		f.obstacles, f.refusals = rules.Obstacles(m), rules.Refusals(m)
+		f.obstacles, f.refusals = rules.Obstacles(m, b), rules.Refusals(m)
 	}
 	return f
 }

@@ -26,6 +26,7 @@ var _ interface {
 	firewall.ChainOwner
 	firewall.Delegate
 	firewall.Diverted
+	firewall.Marker
 	firewall.Adviser
 } = Backend{}
 
@@ -50,6 +51,9 @@ func (b Backend) Program() (string, error) {
 
 // Diverts reports whether NAT rules in a table come before the machine's rules.
 func (Backend) Diverts(m *automaton.Machine, table string) bool { return diverts(m, table) }
+
+// Marks reports whether chains of others see what was admitted marked.
+func (Backend) Marks(h firewall.Hook) bool { return marks(h) }
 
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -42,3 +43,18 @@ func mark(ch *chain, m policy.Mark) {
 
 // isMarked matches packets of marked connections.
 func isMarked(m policy.Mark) match { return matching("-m connmark --mark %s/%s", m, m) }
+
+// marks reports whether what was admitted is marked before a chain of others sees it:
+// INPUT marks it, and for services on other hosts the nat table's PREROUTING. Ours are
+// the first rules there. Of tables with the same priority, those come first that were
+// made first.
+func marks(h firewall.Hook) bool {
+	const filter = 0 // NF_IP_PRI_FILTER
+	switch h.Name {
+	case "prerouting":
+		return false
+	case "input":
+		return h.Priority > filter || h.Table == "ip filter" || h.Table == "ip6 filter"
+	}
+	return true
+}

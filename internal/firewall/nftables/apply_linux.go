@@ -28,6 +28,7 @@ var _ interface {
 	firewall.Backend
 	firewall.Renderer
 	firewall.ChainOwner
+	firewall.Marker
 	firewall.Keepable
 } = Backend{}
 
@@ -47,6 +48,9 @@ func (Backend) Formats() []firewall.Format {
 
 // Owns reports whether a chain is of our table.
 func (Backend) Owns(table, _ string) bool { return table == "inet "+Table }
+
+// Marks reports whether chains of others see what was admitted marked.
+func (Backend) Marks(h firewall.Hook) bool { return marks(h) }
 
 // Digest names the machine's rule set.
 func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() }

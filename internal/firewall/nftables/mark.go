@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -68,3 +69,7 @@ func setMark(of markOf, m policy.Mark) statement {
 		of.set,
 	)
 }
+
+// marks reports whether what was admitted is marked before a chain of others sees it.
+// Of chains with the same priority, those come first that were made first.
+func marks(h firewall.Hook) bool { return h.Name != "prerouting" || h.Priority > MarkPriority }

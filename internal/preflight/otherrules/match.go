@@ -62,11 +62,8 @@ func (r *registers) compare(e *expr.Cmp) answer {
 	if r.notLoopback && isLo {
 		return truth(e.Op == expr.CmpOpNeq)
 	}
-	all := !slices.Contains(known, false)
-	differs := false
-	for i := range value {
-		differs = differs || known[i] && value[i] != e.Data[i]
-	}
+	all := isKnown(known)
+	differs := !agrees(e.Data, value, known)
 	switch order := bytes.Compare(value, e.Data); {
 	case e.Op == expr.CmpOpEq && differs:
 		return no
@@ -91,7 +88,7 @@ func (r *registers) compare(e *expr.Cmp) answer {
 
 func (r *registers) within(e *expr.Range) answer {
 	value, known := r.get(e.Register, len(e.FromData))
-	if slices.Contains(known, false) || len(value) < len(e.FromData) {
+	if !isKnown(known) || len(value) < len(e.FromData) {
 		return unknown
 	}
 	a := truth(bytes.Compare(value, e.FromData) >= 0 && bytes.Compare(value, e.ToData) <= 0)
@@ -101,8 +98,13 @@ func (r *registers) within(e *expr.Range) answer {
 	return a
 }
 
-// mask does a bitwise expression: a byte that the mask clears is known whatever
-// it was.
+// isKnown reports whether all bits are.
+func isKnown(known []byte) bool {
+	return !slices.ContainsFunc(known, func(bits byte) bool { return bits != whole })
+}
+
+// mask does a bitwise expression: a bit that the mask clears is known whatever it
+// was.
 func (r *registers) mask(e *expr.Bitwise) {
 	value, known := r.get(e.SourceRegister, int(e.Len))
 	if len(e.Mask) != len(value) || len(e.Xor) != len(value) { // a shift, or something newer
@@ -113,7 +115,7 @@ func (r *registers) mask(e *expr.Bitwise) {
 	sender := slices.Clone(r.sender[place(e.SourceRegister):][:len(value)])
 	for i := range value {
 		result[i] = value[i]&e.Mask[i] ^ e.Xor[i]
-		certain[i] = known[i] || e.Mask[i] == 0
+		certain[i] = known[i] | ^e.Mask[i]
 	}
 	r.put(e.DestRegister, result)
 	copy(r.known[place(e.DestRegister):], certain)
@@ -137,7 +139,7 @@ func (s *set) find(r *registers, register uint32) (element *nft.SetElement, a an
 		return nil, no
 	}
 	value, known := r.get(register, len(s.elements[0].Key))
-	if slices.Contains(known, false) {
+	if !isKnown(known) {
 		// Whatever the rest is: does any element agree on what is known?
 		for i := range s.elements {
 			if e := &s.elements[i]; s.interval || agrees(e.Key, value, known) {
@@ -170,9 +172,10 @@ func (s *set) find(r *registers, register uint32) (element *nft.SetElement, a an
 	return nil, no
 }
 
-func agrees(key, value []byte, known []bool) bool {
+// agrees reports whether a key is the value as far as that is known.
+func agrees(key, value, known []byte) bool {
 	for i := range value {
-		if i < len(key) && known[i] && key[i] != value[i] {
+		if i < len(key) && (key[i]^value[i])&known[i] != 0 {
 			return false
 		}
 	}
@@ -251,6 +254,8 @@ func (p *packet) extension(r *registers, e *expr.Match) answer {
 			return p.multiport(r, *info)
 		case "recent":
 			return recent(*info)
+		case "mark", "connmark":
+			return p.mark.match(*info)
 		}
 	}
 	return unknown

@@ -16,6 +16,9 @@
 // kind. So there is a warning for a port that an unknown client cannot reach, and
 // none for a list of blocked addresses.
 //
+// If the policy marks what a door admits, the packet carries that mark wherever the
+// backend has set it, and so passes a rule set that accepts what is marked.
+//
 // Refusals sends packets to ports with nothing behind them through the same rules:
 // if others refuse those in another way than Postern refuses the hidden ones,
 // these can be spotted.

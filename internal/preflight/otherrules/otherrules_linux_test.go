@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 	"postern/internal/policy"
 	"postern/internal/preflight/otherrules"
@@ -191,7 +192,7 @@ func TestObstacles(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, o := range rules.Obstacles(machine(t, hidden)) {
+				for _, o := range rules.Obstacles(machine(t, hidden), nftables.Backend{}) {
 					got = append(got, text(o))
 				}
 				return nil
@@ -284,7 +285,7 @@ func TestAcceptsSome(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, o := range rules.Obstacles(machine(t, test.policy)) {
+				for _, o := range rules.Obstacles(machine(t, test.policy), nftables.Backend{}) {
 					got = append(got, text(o))
 				}
 				return nil

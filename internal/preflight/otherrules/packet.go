@@ -19,11 +19,12 @@ type packet struct {
 	is6       bool
 	forwarded bool // it was sent on to another host
 	sender    sender
+	mark      mark
 
 	network, transport header
 }
 
-// A header is the beginning of one, of which some bytes are known.
+// A header is the beginning of one, of which some bits are known.
 type header struct {
 	bytes, known [40]byte
 }
@@ -31,7 +32,7 @@ type header struct {
 func (h *header) put(at int, bytes ...byte) {
 	copy(h.bytes[at:], bytes)
 	for i := range bytes {
-		h.known[at+i] = 1
+		h.known[at+i] = whole
 	}
 }
 
@@ -93,6 +94,8 @@ func (p *packet) load(r *registers, e expr.Any) bool {
 				ethertype = unix.ETH_P_IPV6
 			}
 			r.put(e.Register, binary.BigEndian.AppendUint16(nil, ethertype))
+		case expr.MetaKeyMARK:
+			p.mark.load(r, e.Register)
 		case expr.MetaKeyIIFNAME, expr.MetaKeyIIF, expr.MetaKeyIIFTYPE, expr.MetaKeyIIFGROUP:
 			p.loadInterface(r, e)
 		default:
@@ -107,6 +110,8 @@ func (p *packet) load(r *registers, e expr.Any) bool {
 			number(e.Register, statusDNAT)
 		case e.Key == expr.CtKeySTATUS:
 			number(e.Register, 0)
+		case e.Key == expr.CtKeyMARK:
+			p.mark.load(r, e.Register)
 		default:
 			r.unknown(e.Register, 16)
 		}
@@ -157,18 +162,21 @@ func (p *packet) loadHeader(r *registers, e *expr.Payload) {
 	r.put(e.DestRegister, h.bytes[from:to])
 	at := place(e.DestRegister)
 	for i := from; i < to && at+i-from < len(r.known); i++ {
-		r.known[at+i-from] = h.known[i] != 0
+		r.known[at+i-from] = h.known[i]
 	}
 }
 
 // registers are nftables' registers while one rule is judged.
 type registers struct {
 	bytes       [64]byte
-	known       [64]bool
+	known       [64]byte // the bits that are
 	sender      [64]bool // what is unknown depends on the sender alone
 	notLoopback bool     // an interface was loaded, and it is not "lo"
 	named       bool     // the packet's port was asked for
 }
+
+// whole is a byte all of whose bits are known.
+const whole = 0xff
 
 // place is where a register begins: there are four of 16 bytes, and the same
 // again as sixteen of four.
@@ -186,7 +194,7 @@ func (r *registers) put(register uint32, value []byte) {
 		if at+i >= len(r.bytes) {
 			return
 		}
-		r.bytes[at+i], r.known[at+i], r.sender[at+i] = 0, true, false
+		r.bytes[at+i], r.known[at+i], r.sender[at+i] = 0, whole, false
 		if i < len(value) {
 			r.bytes[at+i] = value[i]
 		}
@@ -196,12 +204,12 @@ func (r *registers) put(register uint32, value []byte) {
 func (r *registers) unknown(register uint32, length int) {
 	at := place(register)
 	for i := at; i < min(at+length, len(r.known)); i++ {
-		r.known[i], r.sender[i] = false, false
+		r.known[i], r.sender[i] = 0, false
 	}
 }
 
-// get returns the value of a register, and which of its bytes are known.
-func (r *registers) get(register uint32, length int) (value []byte, known []bool) {
+// get returns the value of a register, and which of its bits are known.
+func (r *registers) get(register uint32, length int) (value, known []byte) {
 	at := place(register)
 	end := min(at+length, len(r.bytes))
 	return r.bytes[at:end], r.known[at:end]

@@ -18,7 +18,7 @@ func (r *Rules) Refusals(m *automaton.Machine) []Refusal {
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
 		for _, is6 := range []bool{false, true} {
 			if address, ok := hides(m, protocol, is6); ok {
-				all = append(all, r.refusal(protocol, idlePorts(m, protocol), address, is6))
+				all = append(all, r.refusal(protocol, idlePorts(m, protocol), address, is6, unmarked(m)))
 			}
 		}
 	}
@@ -67,11 +67,13 @@ func idlePorts(m *automaton.Machine, protocol policy.Protocol) []policy.Port {
 }
 
 // refusal returns the answer that most of the ports get.
-func (r *Rules) refusal(protocol policy.Protocol, ports []policy.Port, address netip.Addr, is6 bool) Refusal {
+func (r *Rules) refusal(protocol policy.Protocol, ports []policy.Port, address netip.Addr, is6 bool, unmarked mark) Refusal {
 	kernel := Refusal{Protocol: protocol, IPv6: is6, Answer: policy.IdleAnswer(protocol)}
 	counts := map[Refusal]int{}
 	for _, p := range ports {
-		found := r.refusedBy(newPacket(p, address, is6), kernel)
+		sent := newPacket(p, address, is6)
+		sent.mark = unmarked
+		found := r.refusedBy(sent, kernel)
 		if counts[found]++; counts[found] > len(ports)/2 {
 			return found
 		}

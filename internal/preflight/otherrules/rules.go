@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/firewall/nftables"
 	"postern/internal/policy"
 )
@@ -41,9 +42,9 @@ type set struct {
 	elements []nft.SetElement
 }
 
-// Obstacles returns what gets in the way of the machine's doors, in the order in
-// which the kernel asks.
-func (r *Rules) Obstacles(m *automaton.Machine) []Obstacle {
+// Obstacles returns what gets in the way of the doors of a machine of the backend, in
+// the order in which the kernel asks.
+func (r *Rules) Obstacles(m *automaton.Machine, b firewall.Backend) []Obstacle {
 	var found []Obstacle
 	add := func(o Obstacle, port policy.Port) {
 		same := func(other Obstacle) bool {
@@ -72,7 +73,7 @@ func (r *Rules) Obstacles(m *automaton.Machine) []Obstacle {
 		}
 	}
 	for _, c := range r.bases {
-		each(func(s *automaton.Service, is6 bool) (Obstacle, policy.Port, bool) { return r.meets(c, m, s, is6) })
+		each(func(s *automaton.Service, is6 bool) (Obstacle, policy.Port, bool) { return r.meets(c, m, b, s, is6) })
 	}
 	for _, l := range r.legacy {
 		each(l.meets)
@@ -110,7 +111,7 @@ func has(f nft.TableFamily, is6 bool) bool {
 
 // meets sends new connections to the service through a base chain, from everyone
 // who may knock.
-func (r *Rules) meets(c *chain, m *automaton.Machine, s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
+func (r *Rules) meets(c *chain, m *automaton.Machine, b firewall.Backend, s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
 	if !has(c.Table.Family, is6) {
 		return o, port, false
 	}
@@ -131,6 +132,7 @@ func (r *Rules) meets(c *chain, m *automaton.Machine, s *automaton.Service, is6 
 	default:
 		return o, port, false
 	}
+	p.mark = markAt(m, b, c)
 	all := r.senders(m, s, is6)
 	if len(all) == 0 {
 		return o, port, false
