@@ -97,7 +97,7 @@ func onServer(env *testscript.Env) error {
 	}
 	env.Defer(func() { ln.Close() })
 	go greet(ln)
-	examples, err := filepath.Abs("../../examples")
+	examples, err := ownExamples(env.WorkDir)
 	if err != nil {
 		return err
 	}
@@ -108,6 +108,40 @@ func onServer(env *testscript.Env) error {
 	runtime.LockOSThread()
 	return unix.Setns(n.server.NetNS(), unix.CLONE_NEWNET)
 }
+
+// ownExamples copies the examples, each with knocks of its own: every port one
+// higher. (The sequences of examples are warned of.)
+func ownExamples(dir string) (string, error) {
+	dir = filepath.Join(dir, "examples")
+	files, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		return "", fmt.Errorf("no examples: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		own := sequence.ReplaceAllStringFunc(string(text), func(knocks string) string {
+			return number.ReplaceAllStringFunc(knocks, func(n string) string {
+				port, _ := strconv.Atoi(n)
+				return strconv.Itoa(port + 1)
+			})
+		})
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), []byte(own), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+var (
+	sequence = regexp.MustCompile(`sequence: \[.*\]`)
+	number   = regexp.MustCompile(`\d+`)
+)
 
 func greet(ln net.Listener) {
 	for {

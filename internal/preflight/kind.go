@@ -17,6 +17,9 @@ const (
 	KnocksInOrder  = Kind(automaton.KnocksInOrder)
 )
 
+// SequenceKnown: everyone can read the sequence in an example.
+const SequenceKnown Kind = "sequence-known"
+
 // Of what this host is.
 const (
 	CallerBlocked    Kind = "caller-blocked"    // you could not log in again

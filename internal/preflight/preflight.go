@@ -56,7 +56,7 @@ func Policy(m *automaton.Machine) []Finding {
 		}
 		found = append(found, about)
 	}
-	return found
+	return append(found, knownSequence(m.Policy)...)
 }
 
 func aboutLine(kind Kind, d policy.Diagnostic) Finding {
