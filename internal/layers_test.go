@@ -25,6 +25,7 @@ var layers = [][]string{
 	{"internal/preflight", "internal/draft", "internal/demo", "internal/firewall/conformance"},
 	{"internal/preflight/otherrules", "internal/lab/labtest"},
 	{"internal/migrate", "internal/handout", "internal/hosts", "internal/sshconfig", "examples"},
+	{"internal/watchdog"},
 	{"internal/change"},
 	{"internal/firewall/backends"},
 	{"internal/firewall/nftables", "internal/firewall/iptables"},
@@ -37,7 +38,7 @@ var layers = [][]string{
 	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh"},
 	{"internal/lab"},
 	{"internal/packet", "internal/paragraph"},
-	{"internal/descriptor", "internal/systemd", "internal/stealth", "bench/machine", "docs"},
+	{"internal/descriptor", "internal/pause", "internal/systemd", "internal/stealth", "bench/machine", "docs"},
 }
 
 // layer returns how far down a package is, or -1 if it has no place.

@@ -110,7 +110,8 @@ func (p *Place) Read() (State, error) {
 type Change struct {
 	*Place
 	State
-	lock *os.File
+	lock   *os.File
+	resume func() // the watchdog
 }
 
 // Begin waits for the lock and takes it. The caller must call End. While another
@@ -121,18 +122,34 @@ type Change struct {
 // The rules must be read after Begin: what was read before may be another change's
 // past. What is kept is in Change.State; an error beside a Change says what of it
 // could not be read.
+//
+// The watchdog, if one runs, lets go of the rules until End, and then looks at them.
 func (p *Place) Begin(ctx context.Context, waiting func(holder int)) (*Change, error) {
 	lock, err := p.takeLock(ctx, waiting)
 	if err != nil {
 		return nil, err
 	}
-	c := &Change{Place: p, lock: lock}
+	c := &Change{Place: p, lock: lock, resume: p.pauseWatchdog()}
+	c.State, err = p.Read()
+	return c, err
+}
+
+// BeginAsWatchdog is Begin for the watchdog itself.
+func (p *Place) BeginAsWatchdog(ctx context.Context) (*Change, error) {
+	lock, err := p.takeLock(ctx, func(int) {})
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{Place: p, lock: lock, resume: func() {}}
 	c.State, err = p.Read()
 	return c, err
 }
 
 // End gives the lock back.
-func (c *Change) End() { c.lock.Close() }
+func (c *Change) End() {
+	c.lock.Close()
+	c.resume()
+}
 
 // Keep notes a state that the kernel runs as the confirmed one. A change that waited
 // is over.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/pause"
 )
 
 const (
@@ -60,6 +62,14 @@ func (p *Place) takeLock(ctx context.Context, waiting func(holder int)) (*os.Fil
 			return nil, err
 		}
 	}
+}
+
+// pauseWatchdog pauses the watchdog, if there is one, until resume is called.
+func (p *Place) pauseWatchdog() (resume func()) {
+	if p.missing != nil { // it has no socket either
+		return func() {}
+	}
+	return pause.Ask(p.runtime)
 }
 
 // openLock opens what the lock is on: a file that only root can open, so that no

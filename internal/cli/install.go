@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/systemd"
 )
@@ -30,7 +31,10 @@ func (s *session) installCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plan, err := systemd.Host{}.Install(program, false)
+			// What is loaded at boot is loaded now, too, if it is what runs.
+			kept, _ := change.Here().Read()
+			wanted := kept.Wanted()
+			plan, err := systemd.Host{}.Install(program, wanted != nil && wanted.Loaded)
 			if err != nil {
 				return unitsFailure(err)
 			}

@@ -143,6 +143,7 @@ func (s *session) rootCommand() *cobra.Command {
 		inKernel(s.upCommand()),
 		inKernel(s.downCommand()),
 		inKernel(s.statusCommand()),
+		inKernel(s.watchdogCommand()),
 		inKernel(s.installCommand()),
 		inKernel(s.uninstallCommand()),
 		s.showCommand(),

@@ -80,13 +80,12 @@ type Keepable interface {
 type Keeper interface {
 	Backend
 
-	// Notified reports whether the kernel gives notice of changes by others.
-	// Otherwise only looking shows them.
-	Notified() bool
+	// Hears returns what notices mean to the backend.
+	Hears() Hearing
 
-	// Concerns reports whether a change is one by others that may concern the
-	// backend's rules. It must be cheap: it is asked about every change of any
-	// rule of the host.
+	// Concerns reports whether a notice is about the backend's rules, and not of
+	// a change that the Keeper itself has made. It must be cheap: it is asked
+	// about every change of any rule of the host.
 	Concerns(n Notice) bool
 
 	// Hold keeps others from changing the rules, until LetGo or until this
@@ -98,10 +97,20 @@ type Keeper interface {
 	Close() error
 }
 
+// Hearing is what a Keeper learns from the kernel's notices.
+type Hearing int
+
+const (
+	Nothing Hearing = iota // only Inspect shows what others have changed
+	Hints                  // after a notice that concerns it, Inspect must say
+	Changes                // such a notice always means that others have changed its rules
+)
+
 // A Notice is one change that the kernel has made to rules of nf_tables.
 type Notice struct {
 	Sender uint32 // the netlink port that asked for it
 	Table  string // with its family, as for a ChainOwner
 	Chain  string // of the chain or rule; else ""
 	Set    string // whose elements changed; else ""
+	Gone   bool   // the table itself was deleted
 }

@@ -24,6 +24,7 @@ var _ interface {
 	firewall.Backend
 	firewall.Renderer
 	firewall.ChainOwner
+	firewall.Keepable
 	firewall.Delegate
 	firewall.Diverted
 	firewall.Marker

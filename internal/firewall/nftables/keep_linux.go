@@ -96,8 +96,8 @@ func (Backend) Keep() (firewall.Keeper, error) {
 	return &Keeper{Backend: Backend{via}}, nil
 }
 
-// Notified reports that the kernel gives notice.
-func (k *Keeper) Notified() bool { return true }
+// Hears returns Changes: the kernel gives notice of each, and of nothing else.
+func (k *Keeper) Hears() firewall.Hearing { return firewall.Changes }
 
 // Concerns reports whether the notice is about our table, from another, and no
 // element that comes and goes as packets do.

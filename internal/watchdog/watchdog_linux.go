@@ -1,0 +1,324 @@
+// Package watchdog keeps the rules of the policy that ran last loaded, whatever other
+// programs flush.
+//
+// It hears of every change of the kernel's rules (NFNLGRP_NFTABLES), and where one
+// takes or modifies ours it loads them again. No packet passes through it: while it
+// is dead the rules work as without it. Where the backend can hold its rules, a
+// flush does not take them in the first place.
+//
+// What is to be loaded is what package change keeps on disk: the watchdog has no
+// policy of its own. A program that changes rules pauses it (package pause), and it
+// looks again when the pause is over.
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/change"
+	"postern/internal/firewall"
+	"postern/internal/pause"
+)
+
+// A Config is what a watchdog works with.
+type Config struct {
+	Place    *change.Place
+	Backends []firewall.Backend
+	Journal  *Journal
+	OnlyLook bool // do not hold the rules
+}
+
+const (
+	// again is how long after a failure the next attempt is, and how often the
+	// rules of a backend that hears nothing are looked at.
+	again = time.Second
+
+	// longestPause is longer than any change of rules takes.
+	longestPause = 2 * time.Minute
+)
+
+// A watchdog is all that Run knows. Only the goroutine of Run uses it.
+type watchdog struct {
+	Config
+	heard    *notices
+	kept     *kept // nil: nothing is to be loaded
+	pauses   int   // that programs have asked for and not ended
+	over     chan struct{}
+	begun    chan begun
+	retry    <-chan time.Time
+	deadline <-chan time.Time // of a change that waits for its confirmation
+
+	look     bool      // the rules are to be looked at
+	starting bool      // and the lock is asked for already
+	changed  bool      // they have changed for certain
+	gone     bool      // and are not there
+	by       string    // whose change it was
+	since    time.Time // when it was heard of
+
+	restored, failed limiter
+	told             bool // whether the rules are held
+}
+
+// A kept rule set is one that is to be loaded.
+type kept struct {
+	saved   change.Saved
+	machine *automaton.Machine
+	keeper  firewall.Keeper
+}
+
+// begun is the outcome of asking for the lock.
+type begun struct {
+	change *change.Change
+	err    error
+}
+
+// Run keeps the rules loaded until the context ends. It fails if it cannot begin: with
+// a *pause.RunningError if another watchdog runs.
+func Run(ctx context.Context, config Config) error {
+	// This also makes the directories.
+	c, err := config.Place.BeginAsWatchdog(ctx)
+	if c == nil {
+		return err
+	}
+	c.End()
+	if err := config.Place.Missing(); err != nil {
+		return fmt.Errorf("what is to be loaded is not known: %w", err)
+	}
+	listener, err := pause.Listen(config.Place.Runtime())
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	heard, err := listen()
+	if err != nil {
+		return err
+	}
+	defer heard.close()
+	w := &watchdog{Config: config, heard: heard, over: make(chan struct{}), begun: make(chan begun), look: true}
+	w.run(ctx, listener)
+	w.keep(nil)
+	w.Journal.say(info, "watchdog: stops, and leaves the rules as they are")
+	return nil
+}
+
+// Once loads the rules if they are not as they should be, and holds nothing.
+func Once(ctx context.Context, config Config) error {
+	config.OnlyLook = true
+	c, unread := config.Place.BeginAsWatchdog(ctx)
+	if c == nil {
+		return unread
+	}
+	defer c.End()
+	w := &watchdog{Config: config}
+	defer func() {
+		if w.kept != nil {
+			w.kept.keeper.Close()
+		}
+	}()
+	return w.lookAt(c, unread)
+}
+
+// run does what is asked, until the context ends. It begins with a look.
+func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
+	var alive, tick <-chan time.Time
+	if every := heartbeat(); every > 0 {
+		alive = time.NewTicker(every).C
+	}
+	ticker := time.NewTicker(again)
+	defer ticker.Stop()
+	for first := true; ; {
+		tick = nil
+		if w.kept != nil && w.kept.keeper.Hears() == firewall.Nothing || w.restored.count > 0 || w.failed.count > 0 {
+			tick = ticker.C
+		}
+		if w.look && w.pauses == 0 && !w.starting {
+			w.starting = true
+			go func() {
+				c, err := w.Place.BeginAsWatchdog(ctx)
+				w.begun <- begun{c, err}
+			}()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-alive:
+			notify("WATCHDOG=1")
+		case <-w.heard.readable:
+			w.hear()
+		case r := <-listener.Requests():
+			w.pause(r)
+		case <-w.over:
+			w.resume()
+		case b := <-w.begun:
+			w.starting = false
+			switch {
+			case b.change == nil:
+				w.fail(b.err)
+			case w.pauses > 0: // it has been asked to wait
+				b.change.End()
+			default:
+				if err := w.lookAt(b.change, b.err); err != nil {
+					w.fail(err)
+				}
+				b.change.End()
+				if first {
+					notify("READY=1")
+					first = false
+				}
+			}
+		case <-w.retry:
+			w.look, w.retry = true, nil
+		case <-w.deadline:
+			w.look, w.deadline = true, nil
+		case now := <-tick:
+			w.sayRest(now)
+			w.look = w.look || w.kept != nil && w.kept.keeper.Hears() == firewall.Nothing
+		}
+	}
+}
+
+// hear reads notices.
+func (w *watchdog) hear() {
+	h := w.heard.read(func(n firewall.Notice) bool { return w.kept != nil && w.kept.keeper.Concerns(n) })
+	if !h.hit && !h.lost {
+		return
+	}
+	if !w.look {
+		w.since = time.Now()
+	}
+	w.look = true
+	if h.hit {
+		w.changed, w.gone, w.by = w.kept.keeper.Hears() == firewall.Changes, h.gone, h.by
+	}
+}
+
+// pause lets go of the rules for a program that is to change them.
+func (w *watchdog) pause(r *pause.Request) {
+	if w.pauses == 0 && w.kept != nil {
+		if err := w.kept.keeper.LetGo(); err != nil {
+			w.fail(err)
+		}
+	}
+	w.pauses++
+	r.Grant(longestPause, func() { w.over <- struct{}{} })
+}
+
+// resume looks at what the program has done. Its notices are no news.
+func (w *watchdog) resume() {
+	if w.pauses--; w.pauses > 0 {
+		return
+	}
+	w.heard.read(func(firewall.Notice) bool { return false })
+	w.look, w.changed, w.since = true, false, time.Now()
+}
+
+// lookAt does what is needed for the wanted rules to be loaded. An error of what is
+// kept on disk does not keep it from loading what it knows.
+func (w *watchdog) lookAt(c *change.Change, unread error) error {
+	changed, by := w.changed, w.by
+	w.look, w.changed, w.by, w.deadline = false, false, "", nil
+	wanted := c.Wanted()
+	if wanted == nil && unread != nil && w.kept != nil {
+		wanted = &w.kept.saved // which is what it said before
+	}
+	if wanted == nil || !wanted.Loaded {
+		w.keep(nil)
+		return unread
+	}
+	if w.kept == nil || !w.kept.saved.Same(wanted) {
+		changed = false
+		k, err := w.prepare(wanted)
+		if err != nil {
+			return errors.Join(unread, err)
+		}
+		w.keep(k)
+	}
+	if c.Pending != nil {
+		w.deadline = time.After(c.Pending.Left())
+	}
+	if err := w.restore(changed, by); err != nil {
+		w.changed = changed
+		return errors.Join(unread, err)
+	}
+	return errors.Join(unread, w.hold())
+}
+
+// prepare makes what is to be loaded.
+func (w *watchdog) prepare(wanted *change.Saved) (*kept, error) {
+	backend, machine, err := wanted.Machine(w.Backends)
+	if err != nil {
+		return nil, err
+	}
+	k := &kept{saved: *wanted, machine: machine}
+	keepable, ok := backend.(firewall.Keepable)
+	if !ok {
+		return nil, fmt.Errorf("rules of the %s backend cannot be kept loaded", backend.Name())
+	}
+	if k.keeper, err = keepable.Keep(); err == nil && w.heard != nil {
+		w.Journal.say(info, "watchdog: keeps rule set %s loaded (%s, from %s)", wanted.RuleSet, wanted.Backend, wanted.File)
+	}
+	return k, err
+}
+
+// keep replaces what is kept.
+func (w *watchdog) keep(k *kept) {
+	if w.kept != nil {
+		w.kept.keeper.Close()
+	}
+	if w.kept = k; k != nil {
+		w.told = false
+	}
+}
+
+// restore loads the rules if they are not as they should be, which changed says for
+// certain.
+func (w *watchdog) restore(changed bool, by string) error {
+	k := w.kept
+	gone := w.gone
+	if !changed {
+		s, err := k.keeper.Inspect()
+		if err != nil {
+			return err
+		}
+		if s.Loaded && !s.Altered && s.Digest == k.keeper.Digest(k.machine) {
+			return nil
+		}
+		gone = !s.Loaded
+	}
+	if err := k.keeper.Apply(k.machine); err != nil {
+		return err
+	}
+	w.sayRestored(gone, by)
+	return nil
+}
+
+// hold keeps others from changing the rules, where that is possible.
+func (w *watchdog) hold() error {
+	if w.OnlyLook {
+		return nil
+	}
+	held, err := w.kept.keeper.Hold()
+	if err == nil && !w.told {
+		w.told = true
+		if held {
+			w.Journal.say(info, "watchdog: the rule set is held: others cannot remove or modify it")
+		} else {
+			w.Journal.say(info, "watchdog: the rule set cannot be held here: others can remove it, and then it is loaded again")
+		}
+	}
+	return err
+}
+
+// fail says what went wrong, and has it tried again.
+func (w *watchdog) fail(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	w.retry = time.After(again)
+	if say, before := w.failed.happened(time.Now()); say {
+		w.Journal.say(failure, "watchdog: %v%s; tries again each second", err, times(before))
+	}
+}
