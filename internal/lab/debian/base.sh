@@ -3,7 +3,7 @@
 mount -t proc proc /proc
 PATH=$PATH:/usr/sbin:/sbin
 debootstrap --variant=minbase \
-	--include=systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,nftables,iptables,iproute2,kmod,procps,man-db \
+	--include=systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,ifupdown,nftables,iptables,iproute2,kmod,procps,man-db \
 	bookworm "$1"
 rm -f "$1"/var/cache/apt/archives/*.deb
 

@@ -14,7 +14,8 @@
 //		m := debian.New(t, l, debian.UFW, func(gw *lab.Host) {
 //			l.Connect(outside, gw, "192.0.2.0/24", "2001:db8::/64")
 //		})
-//		m.Install(debian.Postern(t), "/usr/sbin/postern", 0o755)
+//		debian.Postern(t, program)
+//		m.Install(program, "/usr/bin/postern", 0o755)
 //		m.Write("/etc/postern/policy.yaml", policy, 0o600)
 //		m.On()
 //		m.Run("postern up -f /etc/postern/policy.yaml")

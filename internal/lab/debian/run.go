@@ -143,13 +143,14 @@ func (m *Machine) Failed() string {
 	return m.Run("systemctl list-units --state=failed --no-legend --plain --full")
 }
 
-// Postern builds the program and returns where it is.
-func Postern(t testing.TB) string {
+// Postern builds the program at a path, unless it is there already.
+func Postern(t testing.TB, path string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "postern")
+	if _, err := os.Stat(path); err == nil {
+		return
+	}
 	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "postern/cmd/postern").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return path
 }
