@@ -50,7 +50,7 @@ stealth: tools ## all nmap scan types over all 65,535 ports, with each cover
 .PHONY: systemd
 systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
 	@./scripts/install-test-tools systemd
-	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian -systemd
+	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian ./internal/booted -systemd
 
 .PHONY: bench
 bench: tools ## cost per packet, then openings on bad networks: BENCH="packets openings"

@@ -35,10 +35,10 @@ var layers = [][]string{
 	{"internal/policy"},
 	{"internal/document/documenttest", "internal/rewrite"},
 	{"internal/document"},
-	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh"},
+	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh", "internal/lab/prober"},
 	{"internal/lab"},
 	{"internal/packet", "internal/paragraph"},
-	{"internal/descriptor", "internal/pause", "internal/systemd", "internal/stealth", "bench/machine", "docs"},
+	{"internal/descriptor", "internal/pause", "internal/systemd", "internal/stealth", "internal/booted", "bench/machine", "docs"},
 }
 
 // layer returns how far down a package is, or -1 if it has no place.

@@ -1,0 +1,13 @@
+// Package booted has no code of its own, only tests: they run Postern on booted
+// Debian machines, beside the firewalls that Debian has, while a prober outside
+// connects to a hidden port some twenty times a millisecond.
+//
+//	boot_test.go       from power-on to login, and after a power cut
+//	firewall_test.go   the other firewalls, and what reloads, restarts and flushes them
+//	event_test.go      while they do
+//	mark_test.go       another firewall that lets in what Postern has marked only
+//	rollback_test.go   up --confirm over ssh, and everything that can die meanwhile
+//	scene_test.go      what these have in common
+//
+// They run with -systemd only: make systemd. See package lab/debian.
+package booted

@@ -1,0 +1,86 @@
+//go:build linux
+
+package booted
+
+import "postern/internal/lab/debian"
+
+// A firewall is another one that is on the machine beside Postern. It lets
+// everybody in to the hidden port, so that nothing but Postern hides it.
+type firewall struct {
+	name    string
+	variant debian.Variant
+	enable  string // a line that enables it, now and at boot
+	events  []string
+}
+
+var firewalls = []firewall{
+	{name: "none", variant: debian.Plain, enable: "true", events: []string{
+		"nft flush ruleset",
+		"nft delete table inet postern || true",
+		flushIptables,
+		"systemctl daemon-reload",
+		"systemctl restart postern",
+		"systemctl reload postern",
+		"systemctl stop postern; systemctl start postern",
+		"systemctl kill --signal=KILL postern-watchdog",
+		"systemctl restart postern-watchdog",
+		"postern up --yes --no-confirm",
+		"sysctl --system",
+	}},
+	// Something listens before any service has started.
+	{name: "none, and ssh.socket", variant: debian.Plain, enable: "systemctl disable --now ssh && systemctl enable --now ssh.socket"},
+	// As in a container: nothing on the machine brings the network up.
+	{name: "none, and no network service", variant: debian.Plain, enable: "systemctl mask networking"},
+	{name: "nftables.service", variant: debian.Plain, enable: `cat >/etc/nftables.conf <<-END
+	#!/usr/sbin/nft -f
+	flush ruleset
+	table inet filter {
+		chain input { type filter hook input priority filter; policy accept; }
+	}
+	END
+	systemctl enable --now nftables`, events: []string{
+		"systemctl reload nftables",
+		"systemctl restart nftables",
+		"nft -f /etc/nftables.conf",
+		"nft flush ruleset",
+		"systemctl stop nftables",
+		"systemctl start nftables",
+	}},
+	{name: "ufw", variant: debian.UFW, enable: "ufw allow 22/tcp && ufw --force enable && systemctl enable --now ufw", events: []string{
+		"ufw reload",
+		"systemctl restart ufw",
+		"ufw disable",
+		"ufw --force enable",
+		"systemctl stop ufw",
+		"systemctl start ufw",
+		"ufw allow 80/tcp",
+		flushIptables,
+		"nft flush ruleset",
+	}},
+	{name: "firewalld", variant: debian.Firewalld, enable: "systemctl enable --now firewalld", events: []string{
+		"firewall-cmd --reload",
+		"firewall-cmd --complete-reload",
+		"systemctl reload firewalld",
+		"systemctl restart firewalld",
+		"systemctl stop firewalld",
+		"systemctl start firewalld",
+		"firewall-cmd --add-port 80/tcp",
+		"systemctl kill --signal=KILL firewalld",
+		"nft flush ruleset",
+	}},
+	{name: "netfilter-persistent", variant: debian.IptablesPersistent, enable: `iptables -A INPUT -p tcp --dport 22 -j ACCEPT
+	ip6tables -A INPUT -p tcp --dport 22 -j ACCEPT
+	netfilter-persistent save && systemctl enable --now netfilter-persistent`, events: []string{
+		"systemctl reload netfilter-persistent",
+		"systemctl restart netfilter-persistent",
+		"netfilter-persistent reload",
+		"netfilter-persistent flush",
+		"netfilter-persistent save",
+		"systemctl stop netfilter-persistent",
+		"systemctl start netfilter-persistent",
+		flushIptables,
+	}},
+}
+
+// flushIptables removes every rule and chain, as many scripts do.
+const flushIptables = `for i in iptables ip6tables; do for t in raw mangle nat filter; do $i -t $t -F; $i -t $t -X; done; done`
