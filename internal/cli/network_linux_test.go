@@ -21,7 +21,7 @@ import (
 type hideout struct {
 	lab            *lab.Lab
 	client, server *lab.Host
-	at             *lab.Link // of the server
+	from, at       *lab.Link // the cable between them: the client's end, the server's
 	home           string
 }
 
@@ -34,7 +34,7 @@ func newHideout(t *testing.T, policy string) *hideout {
 	t.Helper()
 	l := lab.NewT(t)
 	h := &hideout{lab: l, client: l.Host("client"), server: l.Host("server"), home: t.TempDir()}
-	_, h.at = l.Connect(h.client, h.server, "192.0.2.0/24")
+	h.from, h.at = l.Connect(h.client, h.server, "192.0.2.0/24")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -51,23 +51,34 @@ func newHideout(t *testing.T, policy string) *hideout {
 
 func (h *hideout) path(name string) string { return filepath.Join(h.home, name) }
 
+// write makes a file.
+func (h *hideout) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // up has the server run another policy.
 func (h *hideout) up(t *testing.T, policy string) {
 	t.Helper()
-	if err := os.WriteFile(h.path("policy.yaml"), []byte(policy), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.write(t, "policy.yaml", policy)
 	h.onServer(t, "up", "-f", h.path("policy.yaml"))
 }
 
 // onServer does a verb on the server.
 func (h *hideout) onServer(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := h.server.Command(within(t, soon), h.path("bin/postern"), args...)
-	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+h.path("state"), "RUNTIME_DIRECTORY="+h.path("run"))
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := h.serverCommand(within(t, soon), args...).CombinedOutput(); err != nil {
 		t.Fatalf("postern %q on the server: %v\n%s", args, err, out)
 	}
+}
+
+// serverCommand is a verb on the server.
+func (h *hideout) serverCommand(ctx context.Context, args ...string) *lab.Cmd {
+	cmd := h.server.Command(ctx, h.path("bin/postern"), args...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+h.path("state"), "RUNTIME_DIRECTORY="+h.path("run"))
+	return cmd
 }
 
 // command is a command of the client's, which is killed if it does not end soon.

@@ -84,13 +84,6 @@ Host *
 	return h
 }
 
-func (h *hideout) write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestSSHVerb logs in by "postern ssh", and by ssh alone once it has been told of the
 // host.
 func TestSSHVerb(t *testing.T) {
