@@ -83,7 +83,7 @@ type State struct {
 }
 
 // Wanted returns what the kernel is to run: what waits for a confirmation, or else
-// what is saved; nil if nothing is known.
+// what is saved; nil if nothing is known. Its Loaded may be false.
 func (s State) Wanted() *Saved {
 	if s.Pending != nil {
 		return &s.Pending.New
@@ -110,8 +110,10 @@ func (p *Place) Read() (State, error) {
 type Change struct {
 	*Place
 	State
-	lock   *os.File
-	resume func() // the watchdog
+	lock    *os.File
+	resume  func() // the watchdog
+	blank   bool // Propose saved that nothing is to be loaded
+	earlier bool // rules waited already when Propose was called
 }
 
 // Begin waits for the lock and takes it. The caller must call End. While another
@@ -157,12 +159,19 @@ func (c *Change) Keep(s Saved) error {
 	if c.missing != nil {
 		return nil // Missing says so
 	}
+	if err := c.save(s); err != nil {
+		return err
+	}
+	return c.settle()
+}
+
+func (c *Change) save(s Saved) error {
 	s.ID = rand.Text()
 	if err := write(c.savedFile(), s); err != nil {
 		return err
 	}
 	c.Saved = &s
-	return c.settle()
+	return nil
 }
 
 // Forget notes that nothing is to be loaded any more. A change that waited is over.
@@ -179,8 +188,14 @@ func (c *Change) Forget() error {
 
 // settle ends the waiting.
 func (c *Change) settle() error {
-	c.Pending = nil
-	return remove(c.pendingFile())
+	if err := remove(c.pendingFile()); err != nil {
+		return err
+	}
+	if p := c.Pending; p != nil {
+		c.Pending = nil
+		p.unschedule()
+	}
+	return nil
 }
 
 // A LockedError says that another process is changing the rules.

@@ -18,6 +18,9 @@ func (p *Place) takeLock(context.Context, func(int)) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
 
+func (p *Pending) schedule([]string) error { return errors.ErrUnsupported }
+func (p *Pending) unschedule()             {}
+
 func clock() (boot string, now time.Duration) { return "", 0 }
 
 func (p *Place) pauseWatchdog() (resume func()) { return func() {} }

@@ -142,6 +142,8 @@ func (s *session) rootCommand() *cobra.Command {
 		inKernel(s.initCommand()),
 		inKernel(s.upCommand()),
 		inKernel(s.downCommand()),
+		inKernel(s.confirmCommand()),
+		inKernel(s.rollbackCommand()),
 		inKernel(s.statusCommand()),
 		inKernel(s.watchdogCommand()),
 		inKernel(s.installCommand()),

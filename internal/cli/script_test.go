@@ -64,12 +64,13 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata",
 		Setup: onServer,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agree":   agree,
-			"exits":   exits,
-			"client":  onClient,
-			"connect": connect,
-			"refused": refused,
-			"sysctl":  sysctl,
+			"agree":      agree,
+			"exits":      exits,
+			"eventually": eventually,
+			"client":     onClient,
+			"connect":    connect,
+			"refused":    refused,
+			"sysctl":     sysctl,
 		},
 		RequireUniqueNames: true,
 	})
@@ -168,6 +169,18 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want := args[0]; strconv.Itoa(got) != want {
 		ts.Fatalf("exits with %d, want %s", got, want)
+	}
+}
+
+// eventually runs a command until it does well: for a minute.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: eventually command args...")
+	}
+	for end := time.Now().Add(time.Minute); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("still fails")
+		}
 	}
 }
 

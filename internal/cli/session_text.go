@@ -10,7 +10,7 @@ import (
 )
 
 func flagBackend(all []string) string {
-	return fmt.Sprintf("the `BACKEND` that runs the policy: %s (default the one that has rules loaded, or %s)",
+	return fmt.Sprintf("the `BACKEND` that runs the policy: %s (default the policy's, or else the one that has rules loaded, or %s)",
 		strings.Join(all, " or "), all[0])
 }
 

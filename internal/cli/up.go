@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,12 +13,14 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/host"
 	"postern/internal/policy"
 	"postern/internal/preflight"
 )
 
 func (s *session) upCommand() *cobra.Command {
-	var yes, boot bool
+	var yes, boot, unconfirmed bool
+	wait := ui.Duration{Value: defaultConfirm, Unit: time.Second, Min: minConfirm, Max: maxConfirm}
 	var backend *string
 	cmd := &cobra.Command{
 		Use:     "up",
@@ -30,24 +33,47 @@ func (s *session) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if boot {
-				return s.up(cmd.Context(), s.bootSource, b, takeRisk)
+			explicit := cmd.Flags().Changed("confirm")
+			switch {
+			case explicit && (boot || unconfirmed):
+				return &ui.UsageError{Err: errors.New(sayEitherConfirm), Cmd: cmd}
+			case boot:
+				return s.up(cmd.Context(), s.bootSource, loading{backend: b, risk: takeRisk})
+			case !explicit && (unconfirmed || len(host.WayIn()) == 0):
+				wait.Value = 0
 			}
-			risk := refuseRisk
+			o := loading{backend: b, wait: wait.Value}
 			if yes {
-				risk = takeRisk
+				o.risk = takeRisk
 			}
 			src, err := s.fileSource() // before the lock: it may be typed
 			if err != nil {
 				return err
 			}
-			return s.up(cmd.Context(), func(*change.Change) (source, error) { return src, nil }, b, risk)
+			return s.up(cmd.Context(), func(*change.Change) (source, error) { return src, nil }, o)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, flagYes)
+	cmd.Flags().Var(&wait, "confirm", flagConfirm)
+	cmd.Flags().BoolVar(&unconfirmed, "no-confirm", false, flagNoConfirm)
 	cmd.Flags().BoolVar(&boot, "boot", false, flagBoot)
 	backend = s.backendFlag(cmd)
 	return cmd
+}
+
+// How long rules may wait for a confirmation: enough to log in once more, and not so
+// long that it is forgotten.
+const (
+	defaultConfirm = time.Minute
+	minConfirm     = time.Second
+	maxConfirm     = time.Hour
+)
+
+// loading is how a policy is to be loaded.
+type loading struct {
+	backend firewall.Backend // nil: the policy's, or else the one in use
+	risk    risk
+	wait    time.Duration // for a confirmation; 0: it needs none
 }
 
 // What up does about findings that are errors.
@@ -67,6 +93,7 @@ type loaded struct {
 	RuleSet  string       `json:"rule_set"`
 	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which another program had modified) or "other"
 	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
+	Pending  *waiting     `json:"pending,omitempty"`   // the rules wait for a confirmation
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []ui.Remark  `json:"warnings"`
 }
@@ -84,18 +111,30 @@ type source struct {
 	backend    firewall.Backend // that it ran by; nil if that is not known
 }
 
-// up loads a policy by a backend; nil is the policy's, or else the one in use.
-func (s *session) up(ctx context.Context, from func(*change.Change) (source, error), b firewall.Backend, risk risk) error {
+// up loads a policy.
+func (s *session) up(ctx context.Context, from func(*change.Change) (source, error), o loading) error {
+	p, err := s.load(ctx, from, o)
+	if p == nil || err != nil || !s.canAsk() {
+		return err
+	}
+	return s.ask(ctx, p)
+}
+
+// load loads a policy, and returns what waits for a confirmation then; nil if nothing
+// does. It holds the lock no longer than it takes to load.
+func (s *session) load(ctx context.Context, from func(*change.Change) (source, error), o loading) (*change.Pending, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.End()
+	s.overdue(c)
 	src, err := from(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	survey := backends.Look(s.backends)
+	b := o.backend
 	switch {
 	case b != nil:
 	case src.Backend == "" && src.backend != nil:
@@ -105,27 +144,43 @@ func (s *session) up(ctx context.Context, from func(*change.Change) (source, err
 	}
 	m, err := b.Machine(src.Policy)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	takeover, err := survey.TakeOver(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if errors := s.report(preflight.Look(m, b, survey), risk); errors > 0 {
-		return notLoaded(errors)
+	if errors := s.report(preflight.Look(m, b, survey), o.risk); errors > 0 {
+		return nil, notLoaded(errors)
 	}
-	digest := b.Digest(m)
-	removed, err := takeover.Apply(m)
-	if err != nil {
-		return err
+	next := change.Saved{
+		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: src.file, Policy: src.text,
 	}
-	if err := s.keep(c, change.Saved{Backend: b.Name(), RuleSet: digest, File: src.file, Policy: src.text}); err != nil {
-		return err
+	answer := loaded{
+		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: next.RuleSet, Replaced: replaces(takeover.Before, next.RuleSet),
 	}
-	return s.answerLoaded(loaded{
-		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: digest,
-		Replaced: replaces(takeover.Before, digest), TakenOut: removed,
-	}, b, m)
+	confirmed := c.Pending == nil && (answer.Replaced == "same" || c.Saved != nil && c.Saved.Same(&next))
+	proposed := o.wait > 0 && !confirmed
+	if proposed {
+		if err := c.Propose(next, survey, o.wait, rollbackAgent); err != nil {
+			return nil, notProposed(err)
+		}
+	}
+	if answer.TakenOut, err = takeover.Apply(m); err != nil {
+		if _, loaded := errors.AsType[*backends.LeftoverError](err); proposed && !loaded {
+			err = errors.Join(err, c.Withdraw())
+		}
+		return nil, err
+	}
+	if proposed {
+		answer.Pending = waits(c.State)
+	} else if err := s.keep(c, next); err != nil {
+		return nil, err
+	}
+	if err := s.answerLoaded(answer, b, m); err != nil || !proposed {
+		return nil, err
+	}
+	return c.Pending, nil
 }
 
 // fileSource is the policy file.
@@ -157,7 +212,6 @@ func (s *session) bootSource(c *change.Change) (source, error) {
 
 // keep saves what the kernel runs.
 func (s *session) keep(c *change.Change, saved change.Saved) error {
-	saved.Loaded, saved.When = true, time.Now()
 	if err := c.Keep(saved); err != nil {
 		return notSaved(err)
 	}
@@ -179,6 +233,9 @@ func (s *session) answerLoaded(answer loaded, b firewall.Backend, m *automaton.M
 		return s.Answer(answer)
 	}
 	s.sayLoaded(answer)
+	if answer.Pending != nil {
+		s.sayWaits(answer.Pending)
+	}
 	return nil
 }
 

@@ -24,13 +24,20 @@ alone there is "backend: iptables" in the policy, or --backend iptables: see
 "postern show --format iptables-save", and docs/limits.md for what it does less
 well.
 
+If you are logged in over the network, or with --confirm, the rules are loaded for
+a time only. Log in once more, and answer the question or run "postern confirm":
+otherwise what was loaded before comes back, even if your connection, the
+terminal and this program are gone. A reboot loads what was loaded before, too.
+
 A copy of the policy is saved. With --boot, which a machine runs when it boots,
 that copy is loaded and not FILE, which may have been edited since; FILE is
 loaded if nothing is saved. Errors that "postern check" finds are warnings then.`
 	exampleUp = `  postern up
   postern up -f examples/guard.yaml --yes`
-	flagBoot = "load the policy that ran last; FILE if there is none"
-	flagYes  = "load the policy in spite of errors that \"postern check\" finds"
+	flagConfirm   = "load the rules for this `TIME` only, unless they are confirmed"
+	flagNoConfirm = "load the rules for good, though you are logged in over the network"
+	flagBoot      = "load the policy that ran last; FILE if there is none"
+	flagYes       = "load the policy in spite of errors that \"postern check\" finds"
 )
 
 // notLoaded refuses a policy because of errors that were said before.
@@ -41,6 +48,8 @@ func notLoaded(errors int) *ui.Failure {
 		Hints:   []string{"to load it anyway, repeat with --yes"},
 	}
 }
+
+const sayEitherConfirm = "--confirm goes with neither --no-confirm nor --boot"
 
 // notSaved says that the kernel runs other rules than those that are saved.
 func notSaved(err error) *ui.Failure {

@@ -162,6 +162,17 @@ func wrap(line string, columns int, indent string) []string {
 	return append(lines, current)
 }
 
+// Prompt asks a question on a terminal; the answer follows on the same line.
+func (v *Voice) Prompt(text string) { fmt.Fprint(v.Err, text) }
+
+// Reprompt writes over a prompt another one of the same width. What has been typed
+// behind it stays.
+func (v *Voice) Reprompt(text string) {
+	if v.ErrTTY { // which understands this
+		fmt.Fprint(v.Err, "\x1b7\r"+text+"\x1b8")
+	}
+}
+
 func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:"), text) }
 
 // Warn writes remarks at once for a person, and with the answer for a program.

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/change"
+	"postern/internal/cli/ui"
+)
+
+func (s *session) rollbackCommand() *cobra.Command {
+	var expired bool
+	cmd := &cobra.Command{
+		Use:   "rollback",
+		Short: shortRollback,
+		Long:  longRollback,
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if expired {
+				return s.rollbackLater(cmd.Context())
+			}
+			return s.rollback(cmd.Context(), nil)
+		},
+	}
+	cmd.Flags().BoolVar(&expired, expiredFlag, false, flagExpired)
+	cmd.Flags().MarkHidden(expiredFlag)
+	ui.WithoutPolicy(cmd) // it is about what was loaded
+	return cmd
+}
+
+const expiredFlag = "expired"
+
+// rollbackAgent is what "up" leaves behind, to bring the former rules back in time.
+var rollbackAgent = []string{"rollback", "--" + expiredFlag}
+
+// rollbackLater waits for the deadline. Whoever ends a log-in, or a terminal, does not
+// end this.
+func (s *session) rollbackLater(ctx context.Context) error {
+	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
+	return change.Here().Await(context.WithoutCancel(ctx), s.backends, func() { fmt.Fprintln(s.Out, change.Ready) })
+}
+
+// rolledBack is the answer of rollback to programs.
+type rolledBack struct {
+	Former formerState `json:"former"` // what runs again
+}
+
+// rollback brings back the rules before those that wait. With a reason that is an
+// error, in its words.
+func (s *session) rollback(ctx context.Context, reason func(former *change.Saved) *ui.Failure) error {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.End()
+	if c.Pending == nil {
+		return notConfirmed(change.ErrNothingPending)
+	}
+	return s.takeBack(c, reason)
+}
+
+// takeBack is rollback for the holder of the lock.
+func (s *session) takeBack(c *change.Change, reason func(former *change.Saved) *ui.Failure) error {
+	former, err := c.Rollback(s.backends)
+	if err != nil {
+		return err
+	}
+	if reason != nil {
+		return reason(former)
+	}
+	var answer rolledBack
+	if former != nil {
+		answer.Former = formerState{true, former.File, former.Backend, former.RuleSet}
+	}
+	if s.JSON {
+		return s.Answer(answer)
+	}
+	s.Say("%s", backText(former))
+	return nil
+}
+
+// overdue brings the former rules back if that should have happened before now: all
+// that were to do it were killed.
+func (s *session) overdue(c *change.Change) {
+	if c.Pending == nil || c.Pending.Left() > 0 {
+		return
+	}
+	former, err := c.Rollback(s.backends)
+	if err != nil {
+		s.Warn(notBack(err))
+		return
+	}
+	s.Warn(lateBack(former))
+}
