@@ -112,8 +112,8 @@ type Change struct {
 	State
 	lock    *os.File
 	resume  func() // the watchdog
-	blank   bool // Propose saved that nothing is to be loaded
-	earlier bool // rules waited already when Propose was called
+	blank   bool   // Propose saved that nothing is to be loaded
+	earlier bool   // rules waited already when Propose was called
 }
 
 // Begin waits for the lock and takes it. The caller must call End. While another
