@@ -3,6 +3,7 @@ package preflight
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
@@ -33,10 +34,9 @@ const run = "run"
 // Postern's rules are absent nothing carries the mark, and the services are shut. If
 // the policy sets no mark, the first section is what to add to it.
 func AcceptMarked(m *automaton.Machine) []Section {
+	a, missing := acceptanceOf(m)
 	var all []Section
-	a := acceptance{machine: m, mark: m.Policy.Admitted.Mark}
-	if a.mark == 0 {
-		a.mark = SuggestedMark
+	if missing {
 		all = append(all, Section{"postern", []Step{{"at the top level of the policy, before \"postern up\"", []string{policyLine}}}})
 	}
 	return append(all,
@@ -50,14 +50,31 @@ func AcceptMarked(m *automaton.Machine) []Section {
 // policyLine is what a policy without a mark needs.
 var policyLine = fmt.Sprintf("admitted: {mark: %s}", SuggestedMark)
 
-// An acceptance writes the sections.
+// An acceptance writes how others accept what carries a mark.
 type acceptance struct {
 	machine *automaton.Machine
 	mark    policy.Mark
 }
 
+// acceptanceOf returns that of a machine, and whether its policy sets no mark yet.
+func acceptanceOf(m *automaton.Machine) (a acceptance, missing bool) {
+	a = acceptance{m, m.Policy.Admitted.Mark}
+	if a.mark == 0 {
+		a.mark, missing = SuggestedMark, true
+	}
+	return a, missing
+}
+
 // A path is how packets reach services.
 type path struct{ is6, forwarded bool }
+
+// hook is where the kernel judges what takes the path.
+func (p path) hook() string {
+	if p.forwarded {
+		return "forward"
+	}
+	return "input"
+}
 
 // has reports whether any service is reached by a path.
 func (a acceptance) has(p path) bool {
@@ -77,18 +94,13 @@ func (a acceptance) connmark() string { return fmt.Sprintf("-m connmark --mark %
 func (a acceptance) ufw() []Step {
 	var steps []Step
 	for _, is6 := range []bool{false, true} {
-		file, chains := "/etc/ufw/before.rules", "ufw"
-		if is6 {
-			file, chains = "/etc/ufw/before6.rules", "ufw6"
-		}
+		var file string
 		var lines []string
 		for _, forwarded := range []bool{false, true} {
-			chain := chains + "-before-input"
-			if forwarded {
-				chain = chains + "-before-forward"
-			}
-			if a.has(path{is6, forwarded}) {
-				lines = append(lines, fmt.Sprintf("-A %s %s -j ACCEPT", chain, a.connmark()))
+			if p := (path{is6, forwarded}); a.has(p) {
+				var rule string
+				file, rule = a.ufwRule(p)
+				lines = append(lines, rule)
 			}
 		}
 		if len(lines) > 0 {
@@ -104,6 +116,15 @@ func (a acceptance) ufw() []Step {
 		steps = append(steps, Step{"take back what accepts the ports from everyone, if you have it", open})
 	}
 	return steps
+}
+
+// ufwRule returns the rule for a path, and the file that it belongs into.
+func (a acceptance) ufwRule(p path) (file, rule string) {
+	file, chain := "/etc/ufw/before.rules", "ufw-before"
+	if p.is6 {
+		file, chain = "/etc/ufw/before6.rules", "ufw6-before"
+	}
+	return file, fmt.Sprintf("-A %s-%s %s -j ACCEPT", chain, p.hook(), a.connmark())
 }
 
 // local returns the hidden ports whose services are on this host.
@@ -122,33 +143,37 @@ func (a acceptance) local() []policy.Port {
 // comes before them, drops what is not marked. Forwarded doors need nothing: firewalld
 // accepts what is sent on by a DNAT rule.
 func (a acceptance) firewalld() []Step {
-	var open, direct []string
-	for _, p := range a.local() {
-		open = append(open, fmt.Sprintf("firewall-cmd --permanent --add-port=%d/%s", p.Number, p.Protocol))
-	}
-	for _, is6 := range []bool{false, true} {
-		ip := "ipv4"
-		if is6 {
-			ip = "ipv6"
-		}
-		rule := "firewall-cmd --permanent --direct --add-rule " + ip + " filter INPUT"
-		// Over both families, and on every interface and address, whatever the door
-		// is limited to: the port is accepted there, too.
-		for _, p := range a.local() {
-			for _, match := range a.allowed(p, is6) {
-				direct = append(direct, fmt.Sprintf("%s 0%s -p %s --dport %d -j ACCEPT", rule, match, p.Protocol, p.Number))
-			}
-			direct = append(direct, fmt.Sprintf("%s 1 -p %s --dport %d -m conntrack --ctstate NEW -m connmark ! --mark %s/%s -j DROP",
-				rule, p.Protocol, p.Number, a.mark, a.mark))
-		}
-	}
-	if len(direct) == 0 {
+	ports := a.local()
+	if len(ports) == 0 {
 		return []Step{{Text: "nothing: it accepts what is sent on to another host"}}
 	}
 	return []Step{
-		{run, append(append(open, direct...), "firewall-cmd --reload")},
+		{run, a.firewalldCommands(ports)},
 		{"in /etc/firewalld/firewalld.conf, so that the ports are shut, too, while firewalld is stopped", []string{"CleanupOnExit=no"}},
 	}
+}
+
+// firewalldCommands are for both families, and every interface and address, whatever
+// the doors are limited to: the ports are accepted there, too.
+func (a acceptance) firewalldCommands(ports []policy.Port) []string {
+	var all []string
+	for _, p := range ports {
+		all = append(all, fmt.Sprintf("firewall-cmd --permanent --add-port=%d/%s", p.Number, p.Protocol))
+	}
+	for _, is6 := range []bool{false, true} {
+		rule := "firewall-cmd --permanent --direct --add-rule ipv4 filter INPUT"
+		if is6 {
+			rule = strings.Replace(rule, "ipv4", "ipv6", 1)
+		}
+		for _, p := range ports {
+			for _, match := range a.allowed(p, is6) {
+				all = append(all, fmt.Sprintf("%s 0%s -p %s --dport %d -j ACCEPT", rule, match, p.Protocol, p.Number))
+			}
+			all = append(all, fmt.Sprintf("%s 1 -p %s --dport %d -m conntrack --ctstate NEW -m connmark ! --mark %s/%s -j DROP",
+				rule, p.Protocol, p.Number, a.mark, a.mark))
+		}
+	}
+	return append(all, "firewall-cmd --reload")
 }
 
 // allowed returns who needs no knock for a hidden port, and so is not marked, as
@@ -179,12 +204,8 @@ func (a acceptance) nftRule() string {
 func (a acceptance) nftables() []Step {
 	var steps []Step
 	for _, forwarded := range []bool{false, true} {
-		if a.has(path{false, forwarded}) || a.has(path{true, forwarded}) {
-			hook := "input"
-			if forwarded {
-				hook = "forward"
-			}
-			steps = append(steps, Step{"in your " + hook + " chain, before what drops", []string{a.nftRule()}})
+		if p := (path{false, forwarded}); a.has(p) || a.has(path{true, forwarded}) {
+			steps = append(steps, Step{"in your " + p.hook() + " chain, before what drops", []string{a.nftRule()}})
 		}
 	}
 	return steps
@@ -193,19 +214,23 @@ func (a acceptance) nftables() []Step {
 func (a acceptance) iptables() []Step {
 	var lines []string
 	for _, is6 := range []bool{false, true} {
-		program := "iptables"
-		if is6 {
-			program = "ip6tables"
-		}
 		for _, forwarded := range []bool{false, true} {
-			chain := "INPUT"
-			if forwarded {
-				chain = "FORWARD"
-			}
-			if a.has(path{is6, forwarded}) {
-				lines = append(lines, fmt.Sprintf("%s -I %s %s -j ACCEPT", program, chain, a.connmark()))
+			if p := (path{is6, forwarded}); a.has(p) {
+				lines = append(lines, a.iptablesCommand(program(is6), strings.ToUpper(p.hook())))
 			}
 		}
 	}
 	return []Step{{"run, and keep it where your rules are kept", lines}}
+}
+
+// iptablesCommand accepts what is marked, first thing in a chain.
+func (a acceptance) iptablesCommand(program, chain string) string {
+	return fmt.Sprintf("%s -I %s %s -j ACCEPT", program, chain, a.connmark())
+}
+
+func program(is6 bool) string {
+	if is6 {
+		return "ip6tables"
+	}
+	return "iptables"
 }

@@ -19,7 +19,7 @@ type legacy struct {
 }
 
 func (l legacy) meets(s *automaton.Service, is6 bool) (o Obstacle, port policy.Port, ok bool) {
-	o = Obstacle{Kind: DropsUnread, Table: l.table(), Chain: "INPUT"}
+	o = Obstacle{Kind: DropsUnread, Table: l.table(), Chain: "INPUT", Marked: true}
 	port = s.Port
 	drops := l.dropsInput
 	if s.Forward.IsValid() {

@@ -20,10 +20,15 @@ type mark struct {
 // unmarked is the mark of a packet that no door has admitted.
 func unmarked(m *automaton.Machine) mark { return mark{known: uint32(m.Policy.Admitted.Mark)} }
 
-// markAt is the mark of an admitted packet in a base chain. Nothing is known of it
-// where the backend has not marked it yet.
-func markAt(m *automaton.Machine, b firewall.Backend, c *chain) mark {
+// admitted is the mark of a packet that a door has admitted.
+func admitted(m *automaton.Machine) mark {
 	bits := uint32(m.Policy.Admitted.Mark)
+	return mark{bits, bits}
+}
+
+// marks reports whether the backend has marked such a packet before it comes to a base
+// chain. Until then nothing is known of its mark.
+func marks(b firewall.Backend, c *chain) bool {
 	hook := firewall.Hook{Table: familyName(c.Table.Family) + " " + c.Table.Name, Priority: priority(c)}
 	switch *c.Hooknum {
 	case *nft.ChainHookPrerouting:
@@ -33,10 +38,8 @@ func markAt(m *automaton.Machine, b firewall.Backend, c *chain) mark {
 	case *nft.ChainHookForward:
 		hook.Name = "forward"
 	}
-	if marker, ok := b.(firewall.Marker); !ok || !marker.Marks(hook) {
-		return mark{}
-	}
-	return mark{bits, bits}
+	marker, ok := b.(firewall.Marker)
+	return ok && marker.Marks(hook)
 }
 
 // load puts the mark into a register.

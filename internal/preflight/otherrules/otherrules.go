@@ -62,6 +62,7 @@ type Obstacle struct {
 	Chain   string
 	Manager string        // the program whose table it is, if that can be told: "ufw", "firewalld", "docker"
 	Ports   []policy.Port // which it is about, as the chain sees them
+	Marked  bool          // packets that doors admit carry the policy's mark there, if it sets one
 	To      netip.Addr    // of packets forwarded to another host; the zero value: to this one
 }
 

@@ -132,7 +132,9 @@ func (r *Rules) meets(c *chain, m *automaton.Machine, b firewall.Backend, s *aut
 	default:
 		return o, port, false
 	}
-	p.mark = markAt(m, b, c)
+	if o.Marked = marks(b, c); o.Marked {
+		p.mark = admitted(m)
+	}
 	all := r.senders(m, s, is6)
 	if len(all) == 0 {
 		return o, port, false
