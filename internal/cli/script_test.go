@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,8 +70,16 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"client":     onClient,
 			"connect":    connect,
+			"receive":    receive,
 			"refused":    refused,
 			"sysctl":     sysctl,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "gre" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			// Adding a tunnel loads the module, where the kernel has it.
+			return exec.Command("ip", "tunnel", "add", "gre9", "mode", "gre", "local", "192.0.2.1", "remote", "192.0.2.9").Run() == nil, nil
 		},
 		RequireUniqueNames: true,
 	})
@@ -92,6 +101,13 @@ func onServer(env *testscript.Env) error {
 		return err
 	}
 	env.Values[networkKey{}] = n
+	open := &[]io.Closer{}
+	env.Values[socketsKey{}] = open
+	env.Defer(func() {
+		for _, s := range *open {
+			s.Close()
+		}
+	})
 	ln, err := n.server.Listen(context.Background(), "tcp", ":22")
 	if err != nil {
 		return err
@@ -252,6 +268,37 @@ func connect(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if neg != (err != nil) {
 		ts.Fatalf("connecting to %s: %v", address, err)
+	}
+}
+
+type socketsKey struct{}
+
+// receive opens sockets on the server, in place of those of the last call: receive
+// ip4:112 ip6:89 udp:0.0.0.0:500 tcp::80.
+func receive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: receive network:address...")
+	}
+	open, _ := ts.Value(socketsKey{}).(*[]io.Closer)
+	for _, s := range *open {
+		ts.Check(s.Close())
+	}
+	*open = nil
+	server := ts.Value(networkKey{}).(network).server
+	for _, arg := range args {
+		kind, address, _ := strings.Cut(arg, ":")
+		var s io.Closer
+		var err error
+		switch kind {
+		case "tcp":
+			s, err = server.Listen(context.Background(), kind, address)
+		case "udp":
+			s, err = server.ListenPacket(context.Background(), kind, address)
+		default: // ip4:112
+			s, err = server.ListenPacket(context.Background(), arg, "")
+		}
+		ts.Check(err)
+		*open = append(*open, s)
 	}
 }
 

@@ -15,8 +15,16 @@ type Setting struct {
 	Value string // what it must be
 }
 
-// A Receiver is a UDP socket that takes packets from any address: a server's, or a
-// tunnel's (WireGuard's are among the sockets that the kernel lists).
+// A Tunnel is a link whose packets travel in others, of an IP protocol without ports.
+type Tunnel struct {
+	Name          string
+	Protocol      policy.Protocol
+	Local, Remote netip.Addr // the zero value: any
+	Interface     string     // on which its packets travel; "" for any
+}
+
+// A Receiver is a socket that takes packets from any address: a server's, or a
+// tunnel's (WireGuard's are among the UDP sockets that the kernel lists).
 type Receiver struct {
 	Local     netip.AddrPort // the unspecified address: any of this host's
 	Interface string         // the only one that it takes packets from; "" for all

@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/host"
 	"postern/internal/lab"
+	"postern/internal/policy"
 )
 
 func TestMain(m *testing.M) { lab.Main(m.Run) }
@@ -93,6 +94,95 @@ func TestReceiving(t *testing.T) {
 	want := map[string]bool{"[::]:53": true, "192.0.2.1:51820": true, "0.0.0.0:4789": true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestAccepting(t *testing.T) {
+	l := lab.NewT(t)
+	server, client := l.Host("server"), l.Host("client")
+	l.Connect(server, client, "192.0.2.0/24", "2001:db8::/64")
+	for _, address := range []string{":80", "192.0.2.1:22", "[2001:db8::1]:23", "127.0.0.1:631", "[::1]:632"} {
+		ln, err := server.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+	}
+	conn, err := client.Dial(t.Context(), "tcp", netip.MustParseAddrPort("192.0.2.1:80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	got := map[string]bool{}
+	if err := server.Do(func() error {
+		all, err := host.Accepting()
+		for _, r := range all {
+			got[strings.TrimSpace(fmt.Sprint(r.Local, " ", r.Interface))] = true
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"[::]:80": true, "192.0.2.1:22": true, "[2001:db8::1]:23": true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestRawProtocols(t *testing.T) {
+	h := lab.NewT(t).Host("host")
+	protocols := func() (all []policy.Protocol) {
+		t.Helper()
+		if err := h.Do(func() (err error) {
+			all, err = host.RawProtocols()
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := protocols(); len(got) > 0 {
+		t.Errorf("nobody has a raw socket: got %v", got)
+	}
+	for _, network := range []string{"ip4:89", "ip6:89", "ip4:112", "ip6:253", "ip4:1", "ip6:58", "ip4:17", "ip4:2", "ip4:255"} {
+		c, err := h.ListenPacket(t.Context(), network, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if diff := cmp.Diff([]policy.Protocol{policy.OSPF, policy.VRRP, 253}, protocols()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestTunnelsAreAsked: the kernel answers, whatever tunnels it can make.
+func TestTunnelsAreAsked(t *testing.T) {
+	h := lab.NewT(t).Host("host")
+	if err := h.Do(func() error {
+		tunnels, err := host.Tunnels()
+		if err == nil && len(tunnels) > 0 {
+			return fmt.Errorf("there is none: got %v", tunnels)
+		}
+		if _, err := host.IPsec(); err != nil {
+			return err
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Command(t.Context(), "ip", "tunnel", "add", "gre1", "mode", "gre", "local", "192.0.2.1", "remote", "198.51.100.7").Run(); err != nil {
+		t.Skip("this kernel has no GRE")
+	}
+	h.Command(t.Context(), "ip", "link", "set", "gre1", "up").Run()
+	if err := h.Do(func() error {
+		tunnels, err := host.Tunnels()
+		if err == nil && (len(tunnels) != 1 || tunnels[0].Protocol != policy.GRE || tunnels[0].Remote != netip.MustParseAddr("198.51.100.7")) {
+			return fmt.Errorf("got %+v", tunnels)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -20,21 +20,46 @@ func Receiving() ([]Receiver, error) {
 			return nil, fmt.Errorf("asking the kernel who receives UDP: %w", err)
 		}
 		for _, s := range sockets {
-			address, ok := netip.AddrFromSlice(s.ID.Source)
-			address = address.Unmap()
-			if !ok || s.ID.SourcePort == 0 || s.ID.DestinationPort != 0 || address.IsLoopback() {
-				continue
+			if r, ok := receiver(s.ID); ok && s.ID.DestinationPort == 0 {
+				all = append(all, r)
 			}
-			r := Receiver{Local: netip.AddrPortFrom(address, s.ID.SourcePort)}
-			if s.ID.Interface != 0 {
-				i, err := net.InterfaceByIndex(int(s.ID.Interface))
-				if err != nil || i.Flags&net.FlagLoopback != 0 {
-					continue
-				}
-				r.Interface = i.Name
-			}
-			all = append(all, r)
 		}
 	}
 	return all, nil
+}
+
+// Accepting returns the TCP sockets of this network namespace that others can
+// connect to.
+func Accepting() ([]Receiver, error) {
+	var all []Receiver
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		sockets, err := netlink.SocketDiagTCP(family)
+		if err != nil {
+			return nil, fmt.Errorf("asking the kernel who listens: %w", err)
+		}
+		for _, s := range sockets {
+			if r, ok := receiver(s.ID); ok && s.State == netlink.TCP_LISTEN {
+				all = append(all, r)
+			}
+		}
+	}
+	return all, nil
+}
+
+// receiver returns where a socket receives; ok is false if others cannot reach it.
+func receiver(id netlink.SocketID) (r Receiver, ok bool) {
+	address, ok := netip.AddrFromSlice(id.Source)
+	address = address.Unmap()
+	if !ok || id.SourcePort == 0 || address.IsLoopback() {
+		return r, false
+	}
+	r.Local = netip.AddrPortFrom(address, id.SourcePort)
+	if id.Interface != 0 {
+		i, err := net.InterfaceByIndex(int(id.Interface))
+		if err != nil || i.Flags&net.FlagLoopback != 0 {
+			return r, false
+		}
+		r.Interface = i.Name
+	}
+	return r, true
 }

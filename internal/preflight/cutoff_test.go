@@ -46,8 +46,11 @@ doors:
 				local, name, _ := strings.Cut(text, " ")
 				receivers = append(receivers, host.Receiver{Local: netip.MustParseAddrPort(local), Interface: name})
 			}
-			got := unnamedReceivers(m, receivers)
-			if got := strings.Join(got, " "); got != test.want {
+			var names []string
+			for _, port := range unnamed(m, policy.UDP, receivers) {
+				names = append(names, port.String())
+			}
+			if got := strings.Join(names, " "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

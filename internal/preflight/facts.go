@@ -25,8 +25,13 @@ type facts struct {
 	masters    map[string]string // see host.Masters
 	noForward  []host.Setting    // for each door in turn; the zero value: nothing is missing
 	listening  []policy.Port
-	receivers  []host.Receiver // each with the interface under which its packets arrive
-	wayIn      []host.Way      // of the caller
+	receivers  []host.Receiver // of UDP, each with the interface under which its packets arrive
+	acceptors  []host.Receiver // of TCP
+	tunnels    []host.Tunnel
+
+	rawProtocols []policy.Protocol // see host.RawProtocols
+	ipsec        []policy.Protocol
+	wayIn        []host.Way // of the caller
 
 	obstacles []otherrules.Obstacle
 	refusals  []otherrules.Refusal

@@ -32,6 +32,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f.listening, err = host.Listening()
 	f.missing("listening programs", err)
 	f.readReceivers()
+	f.readProtocols()
 	f.wayIn = host.WayIn()
 	rules, err := otherrules.Read()
 	f.missing("other firewall rules", err)
@@ -74,13 +75,36 @@ func (f *facts) readInterfaces() {
 }
 
 func (f *facts) readReceivers() {
-	all, err := host.Receiving()
-	f.missing("programs that receive UDP", err)
-	for _, r := range all {
-		if r.Interface == "" && !r.Local.Addr().IsUnspecified() {
-			r.Interface, _ = host.Interface(r.Local.Addr().WithZone(""))
+	placed := func(all []host.Receiver) []host.Receiver {
+		for i := range all {
+			r := &all[i]
+			if r.Interface == "" && !r.Local.Addr().IsUnspecified() {
+				r.Interface, _ = host.Interface(r.Local.Addr().WithZone(""))
+			}
+			r.Interface = f.arrivesAs(r.Interface)
 		}
-		r.Interface = f.arrivesAs(r.Interface)
-		f.receivers = append(f.receivers, r)
+		return all
 	}
+	udp, err := host.Receiving()
+	f.missing("programs that receive UDP", err)
+	tcp, err := host.Accepting()
+	f.missing("programs that accept TCP connections", err)
+	f.receivers, f.acceptors = placed(udp), placed(tcp)
+}
+
+func (f *facts) readProtocols() {
+	var err error
+	f.tunnels, err = host.Tunnels()
+	f.missing("tunnels", err)
+	for i := range f.tunnels {
+		t := &f.tunnels[i]
+		if t.Interface == "" && t.Local.IsValid() {
+			t.Interface, _ = host.Interface(t.Local)
+		}
+		t.Interface = f.arrivesAs(t.Interface)
+	}
+	f.rawProtocols, err = host.RawProtocols()
+	f.missing("raw sockets", err)
+	f.ipsec, err = host.IPsec()
+	f.missing("IPsec", err)
 }

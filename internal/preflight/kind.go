@@ -28,8 +28,12 @@ const (
 	InterfaceMissing Kind = "interface-missing" // the policy names one that is not there
 	KnockPortOpen    Kind = "knock-port-open"   // a program listens on a knock port
 	ServiceUnlisted  Kind = "service-unlisted"  // a guard leaves it open, and it resets knocks
-	UDPCutOff        Kind = "udp-cut-off"       // programs receive what closed blocks
-	NotChecked       Kind = "not-checked"       // part of the host could not be read
+	IPsecCutOff      Kind = "ipsec-cut-off"     // closed blocks what this host receives
+	ProtocolCutOff   Kind = "protocol-cut-off"
+	TCPCutOff        Kind = "tcp-cut-off"
+	TunnelCutOff     Kind = "tunnel-cut-off"
+	UDPCutOff        Kind = "udp-cut-off" // programs receive what closed blocks
+	NotChecked       Kind = "not-checked" // part of the host could not be read
 )
 
 // Of the backend that runs the policy.
