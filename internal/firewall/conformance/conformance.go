@@ -28,7 +28,8 @@
 // A plan is a random policy. Under each one, several dozen scenarios run at
 // once, each from addresses of its own: knocks, deviations from them, repeats,
 // and pauses that end clearly before or clearly after a deadline. Raw sockets
-// behind the rules show what the kernel has let in. Afterwards the reference
+// behind the rules show what the kernel has let in, and another firewall's rules
+// between the two write into each packet how it is marked. Afterwards the reference
 // judges each scenario with the times at which its packets were really sent,
 // and its state is compared with Backend.Inspect at some moments in between.
 //

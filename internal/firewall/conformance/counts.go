@@ -47,6 +47,7 @@ var minimums = []struct {
 	{"let in and opens no connection", 0.002, anyPacket},
 	{"not governed", 0.004, general},
 	{"passed untouched in guard", 0.05, general},
+	{"admitted and marked", 0.03, marking},
 	{what: "not admitted", share: 0.1},
 }
 
@@ -110,6 +111,7 @@ func (v *outcome) met() map[string]bool {
 		"let in and opens no connection":        v.bare && isInput && d.Admitted,
 		"not governed":                          v.kind == ungoverned,
 		"passed untouched in guard":             isInput && v.pass && !d.Admitted,
+		"admitted and marked":                   v.mark == both,
 		"not admitted":                          isInput && !v.pass,
 	}
 }

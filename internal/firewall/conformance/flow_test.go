@@ -76,7 +76,8 @@ func TestFlows(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i := range probes {
-					passed = append(passed, seen[first+uint32(i)])
+					_, in := seen[first+uint32(i)]
+					passed = append(passed, in)
 				}
 				return passed
 			}

@@ -70,6 +70,7 @@ type outcome struct {
 	kind    kind
 	verdict automaton.Verdict // of an input
 	pass    bool
+	mark    markWanted // if it passes
 	tcp     bool
 	bare    bool // it does not open a connection
 	unsure  bool // it came too close to a deadline to tell
@@ -89,6 +90,7 @@ type model struct {
 	ref     *automaton.Reference
 	first   map[policy.Port]bool // the first knocks
 	flows   map[flow]knownFlow
+	marked  map[flow]bool // whether a packet with the same addresses and ports was admitted
 	budgets map[netip.Addr]*budgetBounds
 	noise   time.Duration // the largest noise of any packet so far
 }
@@ -112,6 +114,7 @@ func newModel(m *automaton.Machine) *model {
 		ref:     automaton.NewReference(m),
 		first:   map[policy.Port]bool{},
 		flows:   map[flow]knownFlow{},
+		marked:  map[flow]bool{},
 		budgets: map[netip.Addr]*budgetBounds{},
 	}
 	for _, e := range m.Edges {
@@ -146,6 +149,7 @@ func (o *model) step(at span, s probe) outcome {
 		v = o.input(at, s)
 		v.pass = v.verdict.Admitted || shown
 	}
+	v.mark = o.mark(f, v)
 	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opensConnection()
 	if isKnown || v.pass && o.startsFlow(s) {
 		// Before connection tracking, a packet that was not answered is not

@@ -17,6 +17,7 @@ type trial struct {
 	outcomes []outcome // what must happen to each
 	tags     []uint32
 	admitted []bool // whether it got through
+	marks    []marks
 	unsure   bool   // it ended early: a packet came too close to a deadline
 	wrong    int    // the first packet that was judged differently; -1: none
 	held     string // how the backend's state differed after that packet
@@ -32,6 +33,12 @@ type snapshot struct {
 }
 
 func (t *trial) differs() bool { return t.wrong >= 0 }
+
+// misjudged reports whether the fate of a packet was another than it must be.
+func (t *trial) misjudged(i int) bool {
+	v := &t.outcomes[i]
+	return t.admitted[i] != v.pass || v.pass && !v.mark.allows(t.marks[i])
+}
 
 // group returns the packets that are sent next, at the same time.
 func (t *trial) group() scenario {
@@ -88,8 +95,9 @@ func (w *testbed) play(m, replace *automaton.Machine, scenarios []scenario, insp
 	}
 	for _, t := range trials {
 		for i, tag := range t.tags {
-			t.admitted = append(t.admitted, seen[tag])
-			if seen[tag] != t.outcomes[i].pass && (t.wrong < 0 || i <= t.wrong) {
+			m, arrived := seen[tag]
+			t.admitted, t.marks = append(t.admitted, arrived), append(t.marks, m)
+			if t.misjudged(i) && (t.wrong < 0 || i <= t.wrong) {
 				t.wrong, t.held = i, ""
 				break
 			}

@@ -27,15 +27,18 @@ func (f *failure) String() string {
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "\ttime\tpacket\treference\tkernel\n")
 	for i, v := range t.outcomes[:min(len(t.outcomes), t.wrong+1)] {
-		kernel, mark := "kept out", ""
+		kernel, differs := "kept out", ""
 		if t.admitted[i] {
 			kernel = "let in"
+			if m := t.marks[i]; m != unmarked || v.mark != nothing {
+				kernel += ", " + m.String()
+			}
 		}
-		if t.admitted[i] != v.pass {
-			mark = "  <- differs"
+		if t.misjudged(i) {
+			differs = "  <- differs"
 		}
 		at := (t.sent[i].from - t.sent[0].from).Round(100 * time.Microsecond)
-		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].probe, t.model.describe(v), kernel, mark)
+		fmt.Fprintf(table, "%d\t%v\t%s\t%s\t%s%s\n", i+1, at, t.scenario[i].probe, t.model.describe(v), kernel, differs)
 	}
 	table.Flush()
 	if t.held != "" {

@@ -90,6 +90,9 @@ func (w *testbed) build() error {
 	if err := w.listen(); err != nil {
 		return err
 	}
+	if err := w.showMarks(); err != nil {
+		return err
+	}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(os.Getpid(), &set); err != nil {
 		return err
@@ -273,19 +276,19 @@ func (w *testbed) await(n int) error {
 }
 
 // drain returns the tags of all packets that the rules have let in since the
-// last call.
-func (w *testbed) drain() (map[uint32]bool, error) {
+// last call, and how they were marked.
+func (w *testbed) drain() (map[uint32]marks, error) {
 	if err := w.lab.Settle(); err != nil {
 		return nil, err
 	}
-	seen := map[uint32]bool{}
+	seen := map[uint32]marks{}
 	for _, c := range w.admitted {
 		got, err := c.Drain()
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range got {
-			seen[tagOf(p.Packet)] = true
+			seen[tagOf(p.Packet)] = marksOf(p.Packet)
 		}
 	}
 	return seen, nil
