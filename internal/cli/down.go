@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"postern/internal/firewall/backends"
 )
 
 func (s *session) downCommand() *cobra.Command {
@@ -29,7 +31,7 @@ func (s *session) down(ctx context.Context) error {
 		return err
 	}
 	defer c.End()
-	loaded, err := s.loaded()
+	loaded, err := s.loaded(backends.Look(s.backends))
 	if err != nil {
 		return err
 	}

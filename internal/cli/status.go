@@ -12,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/policy"
+	"postern/internal/preflight"
 )
 
 func (s *session) statusCommand() *cobra.Command {
@@ -48,8 +50,10 @@ type state struct {
 	RuleSet  string          `json:"rule_set,omitempty"`
 	Altered  bool            `json:"altered"` // another program has modified it since
 	File     string          `json:"file"`
-	Current  *bool           `json:"current"` // whether the rules are those of the file; null if there is no such policy
-	Partial  bool            `json:"partial"` // the kernel holds more progress or grants than were read
+	Current  *bool           `json:"current"`  // whether the rules are those of the file; null if there is no such policy
+	Problems []problem       `json:"problems"` // the lowest code is the exit code
+	Pending  *waiting        `json:"pending"`  // null: no rules wait for a confirmation
+	Partial  bool            `json:"partial"`  // the kernel holds more progress or grants than were read
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
 	Counters []stateCounter  `json:"counters"`
@@ -87,8 +91,8 @@ type stateCounter struct {
 
 // loaded returns what the kernel runs for backends that have rules loaded; where
 // none has, one answer that says so. What cannot be read gets a warning.
-func (s *session) loaded() ([]backends.Answer, error) {
-	loaded, unread, err := backends.Look(s.backends).Loaded()
+func (s *session) loaded(survey backends.Survey) ([]backends.Answer, error) {
+	loaded, unread, err := survey.Loaded()
 	if unread != nil {
 		s.Warn(notInspected(unread))
 	}
@@ -96,34 +100,128 @@ func (s *session) loaded() ([]backends.Answer, error) {
 }
 
 func (s *session) status(most int) error {
-	all, err := s.loaded()
+	survey := backends.Look(s.backends)
+	all, err := s.loaded(survey)
 	if err != nil {
 		return err
+	}
+	kept, err := change.Here().Read()
+	if err != nil {
+		s.Warn(keptUnread(err))
 	}
 	backend, status := all[0].Backend, all[0].Status
 	if len(all) > 1 {
 		s.Warn(twoBackends(all))
 	}
-	m, err := s.machine(backend)
-	waiting := !status.Loaded && !errors.Is(err, fs.ErrNotExist) // there is a policy to load
+	file, err := s.machine(backend)
+	m := runs(kept, backend, status, file)
+	noPolicy := errors.Is(err, fs.ErrNotExist)
 	nameless := len(status.Progress)+len(status.Grants) > 0
-	if err != nil && status.Loaded && (nameless || !errors.Is(err, fs.ErrNotExist)) {
+	if m == nil && status.Loaded && (nameless || !noPolicy) {
 		s.Warn(namesUnknown(s.file, err))
 	}
 	answer := describe(backend, status, m)
-	answer.File, answer.Warnings = s.file, s.Remarks
+	answer.File, answer.Pending = s.file, waits(kept)
+	if file != nil && status.Loaded {
+		current := backend.Digest(file) == status.Digest && !status.Altered
+		answer.Current = &current
+	}
+	switch {
+	case !status.Loaded && !noPolicy:
+		answer.problem(notRunning(s.file))
+	case !status.Loaded && kept.Saved != nil && kept.Saved.Loaded:
+		answer.problem(notRunning(kept.Saved.File))
+	case status.Altered:
+		answer.problem(modified())
+	}
+	if status.Loaded {
+		answer.problem(s.otherPolicy(all, kept, file, err, status)...)
+		if m != nil {
+			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
+		}
+	}
+	answer.Warnings = s.Remarks
 	if s.JSON {
 		err = s.Answer(answer)
 	} else {
 		_, err = io.WriteString(s.Out, s.statusText(answer, most))
 	}
-	switch {
-	case err == nil && status.Altered:
-		return altered()
-	case err == nil && waiting:
-		return doesNotRun(s.file)
+	if err != nil || len(answer.Problems) == 0 {
+		return err
 	}
-	return err
+	if !s.JSON {
+		for _, p := range answer.Problems {
+			s.Warn(p.remark())
+		}
+	}
+	first := answer.Problems[0]
+	return &ui.Failure{Code: first.Code, Message: first.Message, Quiet: true, Answered: true}
+}
+
+// A problem is a reason for status to exit with a code of its own.
+type problem struct {
+	Code    int      `json:"code"`
+	Message string   `json:"message"`
+	Hints   []string `json:"hints"`
+}
+
+// problem adds problems, the lowest code first.
+func (st *state) problem(more ...problem) {
+	st.Problems = append(st.Problems, more...)
+	slices.SortStableFunc(st.Problems, func(a, b problem) int { return a.Code - b.Code })
+}
+
+// runs returns the machine that the kernel runs, of the policy file or of what is kept;
+// or else that of the file, which may be nil.
+func runs(kept change.State, backend firewall.Backend, status *firewall.Status, file *automaton.Machine) *automaton.Machine {
+	if file != nil && backend.Digest(file) == status.Digest {
+		return file
+	}
+	loaded := change.Saved{Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest}
+	if w := kept.Wanted(); w != nil && w.Loaded && w.Same(&loaded) {
+		if _, m, err := w.Machine([]firewall.Backend{backend}); err == nil {
+			return m
+		}
+	}
+	return file
+}
+
+// otherPolicy returns why what runs is not what the policy file says. The error is
+// about reading the file.
+func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *automaton.Machine, err error, status *firewall.Status) []problem {
+	var invalid *policy.InvalidError
+	var beyond *firewall.InexpressibleError
+	backend := all[0].Backend
+	switch {
+	case kept.Pending != nil && kept.Pending.Left() <= 0:
+		return []problem{overdueRules()}
+	case len(all) > 1:
+		return []problem{severalBackends()}
+	case errors.As(err, &invalid), errors.As(err, &beyond):
+		return []problem{invalidFile(s.file)}
+	case file == nil:
+		return nil
+	case file.Policy.Backend != "" && string(file.Policy.Backend) != backend.Name():
+		return []problem{otherBackend(s.file, string(file.Policy.Backend), backend.Name())}
+	case backend.Digest(file) != status.Digest:
+		return []problem{otherRules(s.file)}
+	}
+	return nil
+}
+
+// aboutHost returns the findings that mean that hidden services can be reached.
+func aboutHost(found []preflight.Finding) []problem {
+	codes := map[preflight.Kind]int{
+		preflight.Kind("bare-interface"): ui.CodeBareInterface,
+		preflight.OpenedByOthers:         ui.CodeOpenedByOthers,
+	}
+	var problems []problem
+	for _, f := range found {
+		if code := codes[f.Kind]; code != 0 {
+			problems = append(problems, problem{code, f.Message, f.Hints})
+		}
+	}
+	return problems
 }
 
 // describe returns what the kernel runs, with names from m, which is nil if there is
@@ -131,11 +229,7 @@ func (s *session) status(most int) error {
 func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Machine) state {
 	st := state{
 		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
-		Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
-	}
-	if m != nil && status.Loaded {
-		current := backend.Digest(m) == status.Digest && !status.Altered
-		st.Current = &current
+		Problems: []problem{}, Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
 	for _, p := range status.Progress {
@@ -194,6 +288,9 @@ func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 func (s *session) statusText(st state, most int) string {
 	var b strings.Builder
 	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
+	if st.Pending != nil {
+		b.WriteString(st.Pending.text() + "\n")
+	}
 	if !st.Loaded {
 		return b.String()
 	}

@@ -8,15 +8,21 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
+	"postern/internal/preflight"
 )
 
 const (
 	shortStatus = "show what is loaded, knocks in progress and grants"
 	longStatus  = `Shows whether the kernel runs the policy, which sources are knocking, which have
-a grant and for how long, and the packet counters. The exit code is 1 if another
-program modified the loaded rules, or if there is a policy file and no rules are
-loaded, as after a flush or a reboot: the services may be open, and "postern up"
-hides them again.`
+a grant and for how long, and the packet counters. The exit code is for monitors:
+
+  10  there is a policy and no rules are loaded, as after a flush
+  11  another program modified the loaded rules
+  12  the loaded rules are not those of the policy FILE
+  13  packets come in through an interface that has no rules
+  14  rules of others let in what a door hides
+
+If several are true it is the lowest. --json has all of them as "problems".`
 	flagAll = "show every source, not the first 20"
 )
 
@@ -46,26 +52,59 @@ func loadedText(st state) string {
 	return fmt.Sprintf("loaded%s, rule set %s; differs from %s; \"postern up\" would load that", by, st.RuleSet, st.File)
 }
 
-// altered explains that the loaded rules are not those that were applied. It
-// follows the status.
-func altered() *ui.Failure {
-	return &ui.Failure{
-		Code:     ui.CodeFailed,
-		Message:  "another program modified the loaded rules: the services they hide may be open",
-		Hints:    []string{"\"postern up\" repairs them; find out which program flushes or edits rules"},
-		Answered: true,
-	}
+// remark is how a person is told of a problem. It follows the status.
+func (p problem) remark() ui.Remark {
+	return ui.Remark{Severity: preflight.Error.String(), Message: p.Message, Hints: p.Hints}
 }
 
-// doesNotRun explains that a host has a policy, and does not run it. It follows the
-// status.
-func doesNotRun(file string) *ui.Failure {
-	return &ui.Failure{
-		Code:     ui.CodeFailed,
-		Message:  fmt.Sprintf("the policy %q is not loaded: the services it would hide are open", file),
-		Hints:    []string{"\"postern up\" loads it; a flush or a reboot removes rules"},
-		Answered: true,
+func notRunning(file string) problem {
+	return problem{ui.CodeNotLoaded,
+		fmt.Sprintf("the policy %q is not loaded: the services it would hide are open", file),
+		[]string{"\"postern up\" loads it; a flush or a reboot removes rules"}}
+}
+
+func modified() problem {
+	return problem{ui.CodeModified,
+		"another program modified the loaded rules: the services they hide may be open",
+		[]string{"\"postern up\" repairs them; find out which program flushes or edits rules"}}
+}
+
+func otherRules(file string) problem {
+	return problem{ui.CodeOtherPolicy,
+		fmt.Sprintf("the loaded rules are not those of %q", file),
+		[]string{"\"postern up\" loads the file"}}
+}
+
+func otherBackend(file, named, runs string) problem {
+	return problem{ui.CodeOtherPolicy,
+		fmt.Sprintf("the loaded rules are %s rules, and %q names the %s backend", runs, file, named),
+		[]string{"\"postern up\" loads the policy by the backend that it names"}}
+}
+
+func invalidFile(file string) problem {
+	return problem{ui.CodeOtherPolicy,
+		fmt.Sprintf("the loaded rules are not those of %q, which cannot be loaded", file),
+		[]string{fmt.Sprintf("\"postern check -f %s\" shows what is wrong", file)}}
+}
+
+func severalBackends() problem {
+	return problem{ui.CodeOtherPolicy,
+		"the rules of two backends are loaded: each judges every knock, and no door opens",
+		[]string{"\"postern up\" removes all but those of one"}}
+}
+
+func overdueRules() problem {
+	return problem{ui.CodeOtherPolicy,
+		"the loaded rules were not confirmed in time, and those before them are not back",
+		[]string{"\"postern rollback\" loads those; \"postern up\" loads the policy"}}
+}
+
+// text says how long rules wait for a confirmation, and what happens then.
+func (w *waiting) text() string {
+	if w.left <= 0 {
+		return "not confirmed in time"
 	}
+	return fmt.Sprintf("waits for \"postern confirm\": %s left, then %s", leftText(w.left), w.comesBack())
 }
 
 func namesUnknown(file string, err error) ui.Remark {

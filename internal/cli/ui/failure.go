@@ -29,6 +29,14 @@ const (
 	CodePrivilege   = 4 // no privilege
 	CodeUnsupported = 5 // not supported here
 	CodeShut        = 6 // a door stays shut
+
+	// What status finds wrong. Of several the lowest is the exit code.
+	CodeNotLoaded      = 10 // there is a policy, and nothing is loaded
+	CodeModified       = 11 // another program has modified the loaded rules
+	CodeOtherPolicy    = 12 // what is loaded is not the policy
+	CodeBareInterface  = 13 // packets come in through an interface without rules
+	CodeOpenedByOthers = 14 // rules of others open what a door hides
+
 	CodeInterrupted = 130
 )
 
