@@ -52,6 +52,10 @@ systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
 	@./scripts/install-test-tools systemd
 	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian ./internal/booted -systemd
 
+.PHONY: packages
+packages: ## build packages and archives of this commit in ./dist
+	$(GO) run ./packaging -o dist
+
 .PHONY: bench
 bench: tools ## cost per packet, then openings on bad networks: BENCH="packets openings"
 	@for bench in $(BENCH); do $(GO) run ./bench/$$bench || exit; done

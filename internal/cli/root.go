@@ -7,6 +7,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,16 +197,19 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
-// version returns the version that this program was built as: the tag of its
-// commit, or what the go command derives from the last one (v1.2.1-0.DATE-COMMIT,
-// with +dirty if files had been changed). A program that was built outside a
-// checkout has none.
+// release is the version of a program that packaging has built.
+var release string
+
+// version returns the version that this program was built as: a release, or the
+// tag of its commit, or what the go command derives from the last one
+// (v1.2.1-0.DATE-COMMIT, with +dirty if files had been changed). A program that was
+// built outside a checkout has none.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return sayNoVersion
 	}
-	version := info.Main.Version
+	version := cmp.Or(release, info.Main.Version)
 	if version == "" || version == "(devel)" {
 		version = sayNoVersion
 	}
