@@ -13,7 +13,9 @@
 //     retransmits): it is admitted, and nothing changes.
 //  2. The source holds a grant for the service addressed: it is admitted, and
 //     with `admit: one` the grant is used up. (With `admit: any` it admits any
-//     number of connections up to a rate.) Progress stays as it is.
+//     number of connections up to a rate.) Progress stays as it is. Where
+//     several doors open the service, each has grants of its own; the one with
+//     the shortest open_for is used first.
 //  3. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
 //  4. Otherwise its progress is forgotten. If root has an edge for the port and
@@ -32,13 +34,17 @@
 // # Stable names
 //
 // Firewalls keep the progress and the grants of sources while a policy is
-// replaced. So states and services are named by a hash of what they are (see
-// id.go). A running number could mean something else in the next policy.
+// replaced. So states and grants are named by a hash of what they are (see
+// id.go). A running number could mean something else in the next policy. What a
+// grant is called covers all that decides who gets it and what it opens. So a
+// grant that no door gives any more has a name that the new machine does not
+// know: it admits nobody, and nobody has to find and delete it.
 //
 // The package is pure: it opens no socket and reads no clock.
 package automaton
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -114,8 +120,9 @@ type StateID uint32
 // Root is the state of a source with no progress.
 const Root StateID = 0
 
-// A ServiceID identifies a service across policies. It is never 0.
-type ServiceID uint32
+// A GrantID identifies across policies what one door grants for one of its
+// services. It is never 0.
+type GrantID uint32
 
 // A Machine is a compiled policy. The order of its slices depends only on the
 // policy's text.
@@ -126,13 +133,15 @@ type Machine struct {
 	States     []State   // without Root; a state comes after the one it is reached from
 	Edges      []Edge    // without loops; in the order of the states they start from
 	Services   []Service // in the order in which doors first name them
+	Grants     []Grant   // in the order of the doors and of their services
 
 	states  map[StateID]*State
 	edges   map[input]*Edge
 	loops   map[input]bool
 	service map[serviceKey]*Service
+	grants  map[GrantID]*Grant
 
-	forfeited []ServiceID // the services whose grants a stray packet costs
+	forfeited []GrantID // what a stray packet costs
 }
 
 // A State is the progress of a source that has knocked at least once.
@@ -157,12 +166,19 @@ type Edge struct {
 type Door struct {
 	*policy.Door
 	Services []int // indices in Machine.Services
+	Grants   []int // the grant for each of these: indices in Machine.Grants
+}
+
+// A Grant is what the last knock at a door gives for one of its services.
+type Grant struct {
+	ID            GrantID
+	Door, Service int // indices in Machine.Doors and Machine.Services
 }
 
 // A Service is a hidden service that a grant opens. Several doors may lead to
 // it; the policy makes sure that they agree on all fields.
 type Service struct {
-	ID         ServiceID
+	Grants     []int // of the doors that open it, in the order of use: indices in Machine.Grants
 	Port       policy.Port
 	Address    netip.Addr     // the local address; the zero value: any
 	Forward    netip.AddrPort // the host behind this one; the zero value: on this host
@@ -213,11 +229,12 @@ type node struct {
 }
 
 // Compile returns the machine of a policy, with Exact parameters. It fails only
-// if the names of two states or services cannot be told apart, which takes a
+// if the names of two states or grants cannot be told apart, which takes a
 // policy built for that purpose (see id.go).
 func Compile(p *policy.Policy) (*Machine, error) {
 	m := &Machine{Policy: p, Parameters: Exact}
-	if err := m.compileServices(); err != nil {
+	m.compileServices()
+	if err := m.compileGrants(); err != nil {
 		return nil, err
 	}
 	root := &node{door: -1}
@@ -242,9 +259,8 @@ func Compile(p *policy.Policy) (*Machine, error) {
 }
 
 // compileServices fills Services and Doors.
-func (m *Machine) compileServices() error {
+func (m *Machine) compileServices() {
 	seen := map[serviceKey]int{}
-	var names []string
 	for i := range m.Policy.Doors {
 		d := &m.Policy.Doors[i]
 		door := Door{Door: d}
@@ -259,20 +275,48 @@ func (m *Machine) compileServices() error {
 					Masquerade: d.Masquerade, Admit: d.Admit, Forfeit: d.Forfeit,
 				}
 				m.Services = append(m.Services, s)
-				names = append(names, "service "+s.String())
 			}
 			door.Services = append(door.Services, at)
 		}
 		m.Doors = append(m.Doors, door)
 	}
+}
+
+// compileGrants fills Grants.
+func (m *Machine) compileGrants() error {
+	var names []string
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		for _, service := range d.Services {
+			s, at := &m.Services[service], len(m.Grants)
+			m.Grants = append(m.Grants, Grant{Door: i, Service: service})
+			d.Grants, s.Grants = append(d.Grants, at), append(s.Grants, at)
+			names = append(names, m.grantName(d, s))
+		}
+	}
 	ids, err := identify(names)
 	if err != nil {
-		return fmt.Errorf("naming the services: %w", err)
+		return fmt.Errorf("naming the grants: %w", err)
+	}
+	for i := range m.Grants {
+		m.Grants[i].ID = GrantID(ids[i])
 	}
 	for i := range m.Services {
-		m.Services[i].ID = ServiceID(ids[i])
+		// Not in the order of the doors, which means nothing else either.
+		slices.SortFunc(m.Services[i].Grants, func(a, b int) int {
+			ga, gb := &m.Grants[a], &m.Grants[b]
+			return cmp.Or(cmp.Compare(m.Doors[ga.Door].OpenFor, m.Doors[gb.Door].OpenFor), cmp.Compare(ga.ID, gb.ID))
+		})
 	}
 	return nil
+}
+
+// grantName returns everything that a grant depends on, for its hash: what it
+// opens, how it is earned, and what one source is. A door is known by its
+// knocks, as states are, and not by its name.
+func (m *Machine) grantName(d *Door, s *Service) string {
+	return fmt.Sprintf("grant of %s by %v for %v admitting %s forfeit %v from %v source %v",
+		s, d.Knock.Sequence, d.OpenFor, s.Admit, s.Forfeit, d.From, m.Policy.Source)
 }
 
 // add adds one door to the trie.
@@ -383,6 +427,7 @@ func (m *Machine) index() {
 	m.edges = make(map[input]*Edge, len(m.Edges))
 	m.loops = make(map[input]bool)
 	m.service = make(map[serviceKey]*Service, len(m.Services))
+	m.grants = make(map[GrantID]*Grant, len(m.Grants))
 	for i := range m.States {
 		s := &m.States[i]
 		m.states[s.ID] = s
@@ -397,8 +442,12 @@ func (m *Machine) index() {
 	for i := range m.Services {
 		s := &m.Services[i]
 		m.service[serviceKey{s.Port, s.Address}] = s
-		if s.Forfeit {
-			m.forfeited = append(m.forfeited, s.ID)
+	}
+	for i := range m.Grants {
+		g := &m.Grants[i]
+		m.grants[g.ID] = g
+		if m.Services[g.Service].Forfeit {
+			m.forfeited = append(m.forfeited, g.ID)
 		}
 	}
 }
@@ -406,6 +455,9 @@ func (m *Machine) index() {
 // State returns the state with the id, or nil for Root and for ids of other
 // machines.
 func (m *Machine) State(id StateID) *State { return m.states[id] }
+
+// Grant returns the grant with the id, or nil for ids of other machines.
+func (m *Machine) Grant(id GrantID) *Grant { return m.grants[id] }
 
 // ServiceAt returns the service at a local address and port, or nil.
 func (m *Machine) ServiceAt(dest netip.Addr, port policy.Port) *Service {

@@ -41,8 +41,8 @@ type progress struct {
 }
 
 type grantKey struct {
-	source  netip.Addr
-	service ServiceID
+	source netip.Addr
+	id     GrantID
 }
 
 type grant struct {
@@ -80,6 +80,11 @@ func NewReference(m *Machine) *Reference {
 		budgets:  map[netip.Addr]*bucket{},
 	}
 }
+
+// Replace makes the reference run another machine from now on, as `up` does. What
+// sources have earned stays, and counts as far as the machine has its states and
+// grants.
+func (r *Reference) Replace(m *Machine) { r.machine = m }
 
 // Step judges one input. The time counts from any fixed moment and must not go
 // back.
@@ -142,16 +147,21 @@ func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
 // use reports whether the source holds a grant for the service, and removes the
 // grant if it is good for one connection only.
 func (r *Reference) use(source netip.Addr, s *Service, at time.Duration) bool {
-	key := grantKey{source, s.ID}
-	g := r.grants[key]
-	if g == nil || at >= g.until {
-		return false
+	for _, i := range s.Grants {
+		key := grantKey{source, r.machine.Grants[i].ID}
+		g := r.grants[key]
+		if g == nil || at >= g.until {
+			continue
+		}
+		if s.Admit == policy.AdmitOne {
+			delete(r.grants, key)
+			return true
+		}
+		if g.connections.take(r.machine.Parameters.Connections, at) {
+			return true
+		}
 	}
-	if s.Admit == policy.AdmitAny {
-		return g.connections.take(r.machine.Parameters.Connections, at)
-	}
-	delete(r.grants, key)
-	return true
+	return false
 }
 
 // grant adds to the source the door's grants and reports whether it may have
@@ -160,11 +170,11 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 	if !d.HasFamilyOf(sender) || !d.AcceptsFrom(sender) {
 		return false
 	}
-	for _, i := range d.Services {
+	for _, i := range d.Grants {
 		g := &grant{until: at + d.OpenFor}
 		// A grant starts with one connection taken, because kernels count so.
 		g.connections.take(r.machine.Parameters.Connections, at)
-		r.grants[grantKey{source, r.machine.Services[i].ID}] = g
+		r.grants[grantKey{source, r.machine.Grants[i].ID}] = g
 	}
 	return true
 }

@@ -131,6 +131,24 @@ doors:
   a: {service: 22, knock: {sequence: [1, 2]}}
   b: {service: 22, knock: {sequence: [icmp/echo]}}
 `, script{{0, "icmp/echo", false}, {0, "22", true}, {0, "22", false}, {0, "1", false}, {0, "2", false}, {0, "22", true}}},
+		"each of two doors gives a grant of its own": {`
+version: 1
+posture: closed
+doors:
+  a: {service: 22, knock: {sequence: [1]}, open_for: 5s}
+  b: {service: 22, knock: {sequence: [2]}, open_for: 9s}
+`, script{
+			{0, "1", false}, {0, "2", false}, {0, "22", true}, {0, "22", true}, {0, "22", false},
+			{0, "1", false}, {0, "2", false}, {6 * second, "22", true}, {6 * second, "22", false},
+			{6 * second, "1", false}, {6 * second, "1", false}, {6 * second, "22", true}, {6 * second, "22", false},
+		}},
+		"a stray forfeits the grants of both": {`
+version: 1
+posture: closed
+doors:
+  a: {service: 22, knock: {sequence: [1], retransmits: reset}, forfeit: true}
+  b: {service: 22, knock: {sequence: [2], retransmits: reset}, forfeit: true}
+`, script{{0, "1", false}, {0, "80", false}, {0, "22", false}, {0, "2", false}, {0, "80", false}, {0, "22", false}, {0, "2", false}, {0, "22", true}}},
 		"only those who are welcome": {`
 version: 1
 posture: closed
@@ -204,14 +222,14 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestNames: the name of a state or a service depends on nothing but itself.
+// TestNames: the name of a state or a grant depends on nothing but itself.
 func TestNames(t *testing.T) {
 	const a = "  a: {service: 22, knock: {sequence: [1, 2, 3]}}\n"
 	const b = "  b: {service: 80, knock: {sequence: [1, 4]}}\n"
 	const head = "version: 1\nposture: closed\ndoors:\n"
-	ids := func(text string) (states map[string]automaton.StateID, services map[string]automaton.ServiceID) {
+	ids := func(text string) (states map[string]automaton.StateID, grants map[string]automaton.GrantID) {
 		m := compile(t, text)
-		states, services = map[string]automaton.StateID{}, map[string]automaton.ServiceID{}
+		states, grants = map[string]automaton.StateID{}, map[string]automaton.GrantID{}
 		for _, s := range m.States {
 			key := ""
 			for _, p := range s.Path {
@@ -219,22 +237,22 @@ func TestNames(t *testing.T) {
 			}
 			states[key] = s.ID
 		}
-		for _, s := range m.Services {
-			services[s.String()] = s.ID
+		for _, g := range m.Grants {
+			grants[m.Services[g.Service].String()] = g.ID
 		}
-		return states, services
+		return states, grants
 	}
-	states, services := ids(head + a + b)
+	states, grants := ids(head + a + b)
 	for _, other := range []string{head + b + a, head + a} {
-		states2, services2 := ids(other)
+		states2, grants2 := ids(other)
 		for path, id := range states2 {
 			if states[path] != id {
 				t.Errorf("state%s is %x and %x", path, states[path], id)
 			}
 		}
-		for service, id := range services2 {
-			if services[service] != id {
-				t.Errorf("service %s is %x and %x", service, services[service], id)
+		for service, id := range grants2 {
+			if grants[service] != id {
+				t.Errorf("the grant of %s is %x and %x", service, grants[service], id)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type SourceState struct {
 	State  StateID // Root if it has no progress
 	Until  time.Duration
-	Grants map[ServiceID]time.Duration
+	Grants map[GrantID]time.Duration // those that a door of the machine gives
 }
 
 // SourceState returns the state of the source that addr belongs to, for
@@ -20,10 +20,10 @@ type SourceState struct {
 func (r *Reference) SourceState(addr netip.Addr) SourceState {
 	source := r.machine.Policy.Source.Mask(addr)
 	p := r.progress[source]
-	h := SourceState{State: p.state, Until: p.until, Grants: map[ServiceID]time.Duration{}}
+	h := SourceState{State: p.state, Until: p.until, Grants: map[GrantID]time.Duration{}}
 	for key, g := range r.grants {
-		if key.source == source {
-			h.Grants[key.service] = g.until
+		if key.source == source && r.machine.Grant(key.id) != nil {
+			h.Grants[key.id] = g.until
 		}
 	}
 	return h
@@ -35,6 +35,6 @@ func (h SourceState) At(at time.Duration) SourceState {
 		h.State, h.Until = Root, 0
 	}
 	h.Grants = maps.Clone(h.Grants)
-	maps.DeleteFunc(h.Grants, func(_ ServiceID, until time.Duration) bool { return at >= until })
+	maps.DeleteFunc(h.Grants, func(_ GrantID, until time.Duration) bool { return at >= until })
 	return h
 }

@@ -77,7 +77,9 @@ type stateDoor struct {
 
 type stateGrant struct {
 	Source  string  `json:"source"`
-	Service string  `json:"service"`
+	Grant   string  `json:"grant"`
+	Door    string  `json:"door"`    // empty if the grant is not of the file
+	Service string  `json:"service"` // the same
 	Left    float64 `json:"seconds_left"`
 
 	left time.Duration
@@ -231,6 +233,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
 		Problems: []problem{}, Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
+	runs := m != nil && backend.Digest(m) == status.Digest
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
 	for _, p := range status.Progress {
 		row, known := states[p.State]
@@ -241,18 +244,16 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
 		st.Progress = append(st.Progress, row)
 	}
-	names := map[automaton.ServiceID]string{}
-	if m != nil {
-		for i := range m.Services {
-			names[m.Services[i].ID] = m.Services[i].String()
-		}
-	}
 	for _, g := range status.Grants {
-		name, known := names[g.Service]
-		if !known {
-			name = idText(uint32(g.Service))
+		if runs && m.Grant(g.ID) == nil {
+			continue // its door is gone
 		}
-		st.Grants = append(st.Grants, stateGrant{g.Source.String(), name, g.Left.Seconds(), g.Left})
+		row := stateGrant{Source: g.Source.String(), Grant: idText(uint32(g.ID)), Left: g.Left.Seconds(), left: g.Left}
+		if m != nil && m.Grant(g.ID) != nil {
+			grant := m.Grant(g.ID)
+			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
+		}
+		st.Grants = append(st.Grants, row)
 	}
 	for _, c := range status.Counters {
 		st.Counters = append(st.Counters, stateCounter(c))
@@ -317,7 +318,7 @@ func (s *session) statusText(st state, most int) string {
 	if n := len(st.Grants); n > 0 {
 		t := ui.Table{headGrants}
 		for _, g := range st.Grants[:cut(n)] {
-			t = append(t, []string{g.Source, g.Service, leftText(g.left)})
+			t = append(t, []string{g.Source, g.doorText(), g.Service, leftText(g.left)})
 		}
 		section(t, n-cut(n))
 	}
@@ -335,6 +336,14 @@ func (s *session) statusText(st state, most int) string {
 		b.WriteString("\n" + sayNobody + "\n")
 	}
 	return b.String()
+}
+
+// doorText returns the door that made the grant, or the grant's id.
+func (g *stateGrant) doorText() string {
+	if g.Door == "" {
+		return g.Grant
+	}
+	return g.Door
 }
 
 // text returns how far a source is: "ssh 2/3, web 2/4".

@@ -30,7 +30,7 @@ const sayNobody = "no knocks in progress, no grants"
 
 var (
 	headProgress = []string{"KNOCKING", "DOOR", "TIME LEFT"}
-	headGrants   = []string{"GRANTED", "SERVICE", "TIME LEFT"}
+	headGrants   = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT"}
 	headCounters = []string{"COUNTER", "PACKETS"}
 )
 

@@ -175,10 +175,8 @@ func (s *story) status(source netip.Addr) (sourceStatus, error) {
 		}
 	}
 	for _, g := range status.Grants {
-		for i := range s.machine.Services {
-			if service := &s.machine.Services[i]; g.Source == source && g.Service == service.ID {
-				now.port, now.left = service.Port.Number, g.Left
-			}
+		if grant := s.machine.Grant(g.ID); grant != nil && g.Source == source {
+			now.port, now.left = s.machine.Services[grant.Service].Port.Number, g.Left
 		}
 	}
 	return now, nil

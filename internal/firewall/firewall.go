@@ -58,11 +58,12 @@ type Progress struct {
 	Left   time.Duration // until it expires
 }
 
-// A Grant is a service that a source may connect to.
+// A Grant is a service that a source may connect to. Until it expires, there may
+// be one left whose door is gone from the machine; it opens nothing.
 type Grant struct {
-	Source  netip.Addr
-	Service automaton.ServiceID
-	Left    time.Duration // until it expires
+	Source netip.Addr
+	ID     automaton.GrantID
+	Left   time.Duration // until it expires
 }
 
 // A Counter counts packets since its door, or the rule set, was first applied.

@@ -136,7 +136,7 @@ type claims struct {
 }
 
 // claimServices checks that doors on one service have the same settings for its
-// connections: grants are kept by service, not by door.
+// connections, which are the service's and not the door's.
 func (w *walker) claimServices(services map[Port]*claims, door int) {
 	d, at := &w.policy.Doors[door], &w.doors[door]
 	if e, there := at.entries["address"]; there && e.Value.Value != "" && !d.Address.IsValid() {

@@ -14,8 +14,8 @@ func (o *model) compare(l snapshot, s scenario) string {
 	mask := o.machine.Policy.Source.Mask
 	band := guard + 2*o.noise + l.at.late
 	type grant struct {
-		source  netip.Addr
-		service automaton.ServiceID
+		source netip.Addr
+		id     automaton.GrantID
 	}
 	states := map[netip.Addr]automaton.StateID{}
 	left := map[netip.Addr]time.Duration{}
@@ -24,7 +24,7 @@ func (o *model) compare(l snapshot, s scenario) string {
 	}
 	grants := map[grant]time.Duration{}
 	for _, g := range l.status.Grants {
-		grants[grant{g.Source, g.Service}] = g.Left
+		grants[grant{g.Source, g.ID}] = g.Left
 	}
 	// An entry must exist if the reference has it for longer than the
 	// uncertainty. It may exist if the reference had it until just now.
@@ -54,17 +54,18 @@ func (o *model) compare(l snapshot, s scenario) string {
 		case there && off(h.Until, left[source]):
 			return fmt.Sprintf("%s: its progress expires in %v; in the backend in %v", source, h.Until-l.at.from, left[source])
 		}
-		for i := range o.machine.Services {
-			service := &o.machine.Services[i]
-			until, holds := h.Grants[service.ID]
-			left, there := grants[grant{source, service.ID}]
+		for i := range o.machine.Grants {
+			g := &o.machine.Grants[i]
+			until, holds := h.Grants[g.ID]
+			left, there := grants[grant{source, g.ID}]
+			what := fmt.Sprintf("grant of %s by %s", &o.machine.Services[g.Service], o.machine.Doors[g.Door].Name)
 			switch {
 			case !there && holds && certain(until):
-				return fmt.Sprintf("%s: in the reference it has a grant for %s, for %v; in the backend it has none", source, service, until-l.at.from)
+				return fmt.Sprintf("%s: in the reference it has a %s, for %v; in the backend it has none", source, what, until-l.at.from)
 			case there && (!holds || !possible(until)):
-				return fmt.Sprintf("%s: in the reference it has no grant for %s; in the backend it has one, for %v", source, service, left)
+				return fmt.Sprintf("%s: in the reference it has no %s; in the backend it has one, for %v", source, what, left)
 			case there && off(until, left):
-				return fmt.Sprintf("%s: its grant for %s expires in %v; in the backend in %v", source, service, until-l.at.from, left)
+				return fmt.Sprintf("%s: its %s expires in %v; in the backend in %v", source, what, until-l.at.from, left)
 			}
 		}
 	}

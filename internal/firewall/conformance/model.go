@@ -213,9 +213,11 @@ func (o *model) input(at span, s probe) outcome {
 		v.spared = v.verdict.From != v.verdict.To && len(before.Grants) > 0
 	}
 	if service := o.machine.ServiceAt(s.dst, s.port); service != nil && !v.verdict.Admitted {
-		_, had := all.Grants[service.ID]
-		_, has := before.Grants[service.ID]
-		v.late = had && !has
+		for _, i := range service.Grants {
+			_, had := all.Grants[o.machine.Grants[i].ID]
+			_, has := before.Grants[o.machine.Grants[i].ID]
+			v.late = v.late || had && !has
+		}
 	}
 	if budget := o.machine.Parameters.FirstKnocks; budget != (automaton.Budget{}) && v.verdict.Rule == 4 && o.first[s.port] {
 		source := o.machine.Policy.Source.Mask(s.src)
@@ -264,8 +266,8 @@ func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 	if h.State != automaton.Root {
 		all = append(all, h.Until)
 	}
-	for i := range o.machine.Services { // in a fixed order, so that a seed always draws the same
-		if until, ok := h.Grants[o.machine.Services[i].ID]; ok {
+	for i := range o.machine.Grants { // in a fixed order, so that a seed always draws the same
+		if until, ok := h.Grants[o.machine.Grants[i].ID]; ok {
 			all = append(all, until)
 		}
 	}

@@ -205,11 +205,12 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	all := w.model.ref.SourceState(src)
 	h := all.At(w.at)
 	var open, shut []*automaton.Service
-	for i := range m.Services {
-		s := &m.Services[i]
-		if _, ok := h.Grants[s.ID]; ok {
+	for i := range m.Grants {
+		g := &m.Grants[i]
+		s := &m.Services[g.Service]
+		if _, ok := h.Grants[g.ID]; ok {
 			open = append(open, s)
-		} else if _, ok := all.Grants[s.ID]; ok {
+		} else if _, ok := all.Grants[g.ID]; ok {
 			shut = append(shut, s)
 		}
 	}

@@ -20,11 +20,10 @@ func (c *compiler) holders() {
 		if !c.reachable(s) || s.Forward.IsValid() {
 			continue
 		}
-		for i := range c.m.Doors {
-			if d := &c.m.Doors[i]; slices.Contains(d.Services, service) {
-				c.knocking.add(doc, c.admitted, slices.Concat(c.addressed(s), c.holds(d, service))...)
-				doc = ""
-			}
+		for _, g := range s.Grants {
+			d := &c.m.Doors[c.m.Grants[g].Door]
+			c.knocking.add(doc, c.admitted, slices.Concat(c.addressed(s), c.holds(d, service))...)
+			doc = ""
 		}
 	}
 }
@@ -73,18 +72,7 @@ func (c *compiler) lastKnocks() {
 // grantsOnly reports whether a door's last knock does nothing but put the source on one list.
 func (c *compiler) grantsOnly(door int) bool {
 	d := &c.m.Doors[door]
-	return len(d.Services) == 1 && len(c.others(door, d.Services[0])) == 0 && c.opened(door) == nil
-}
-
-// others returns the other doors that open a service.
-func (c *compiler) others(door, service int) []*automaton.Door {
-	var all []*automaton.Door
-	for i := range c.m.Doors {
-		if d := &c.m.Doors[i]; i != door && slices.Contains(d.Services, service) && c.serves(d) {
-			all = append(all, d)
-		}
-	}
-	return all
+	return len(d.Services) == 1 && c.opened(door) == nil
 }
 
 // opened returns the state that a door leaves a source in, or nil.
@@ -113,9 +101,6 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 	prefix := "Knock accepted!: "
 	c.log(ch, prefix+d.Name+" ")
 	for _, service := range d.Services {
-		for _, o := range c.others(i, service) {
-			ch.add("A new grant takes the place of an older one.", nothing, c.remove(c.grantList(o, service)))
-		}
 		s := &c.m.Services[service]
 		may := fmt.Sprintf("For %s, the sender may connect to %s", document.FormatDuration(d.OpenFor), s.Port)
 		if s.Forward.IsValid() {

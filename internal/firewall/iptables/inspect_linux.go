@@ -64,7 +64,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.State, b.State))
 	})
 	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
-		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
 	})
 	return status, nil
 }
@@ -89,8 +89,8 @@ func (c contents) windows() map[string]time.Duration {
 // asked finds in a rule which lists it looks a source up in.
 var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
 
-// idOf takes the names of our lists apart: see sharedName and grantList.
-var idOf = regexp.MustCompile(`^` + prefix + `.*-(?:` + stateMark + `([0-9a-f]{8})|` + grantMark + `([0-9a-f]{8})-[0-9a-f]{8})$`)
+// idOf takes the names of our lists apart: see sharedName.
+var idOf = regexp.MustCompile(`^` + prefix + `.*-(` + stateMark + `|` + grantMark + `)([0-9a-f]{8})$`)
 
 // addList adds a list to a status.
 func addList(status *firewall.Status, name string, window time.Duration, all []listEntry) {
@@ -98,7 +98,7 @@ func addList(status *firewall.Status, name string, window time.Duration, all []l
 	if m == nil {
 		return
 	}
-	id, err := strconv.ParseUint(m[1]+m[2], 16, 32)
+	id, err := strconv.ParseUint(m[2], 16, 32)
 	if err != nil {
 		return
 	}
@@ -106,10 +106,10 @@ func addList(status *firewall.Status, name string, window time.Duration, all []l
 		left := window - r.age
 		switch {
 		case left <= 0:
-		case m[1] != "":
+		case m[1] == stateMark:
 			status.Progress = append(status.Progress, firewall.Progress{Source: r.source, State: automaton.StateID(id), Left: left})
 		default:
-			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, Service: automaton.ServiceID(id), Left: left})
+			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, ID: automaton.GrantID(id), Left: left})
 		}
 	}
 }

@@ -41,13 +41,13 @@ source: {ipv4: 24, ipv6: 64}
 		t.Fatalf("no state after %v", path)
 		return 0
 	}
-	service := func(port uint16) automaton.ServiceID {
-		for _, s := range m.Services {
-			if s.Port.Number == port {
-				return s.ID
+	grant := func(port uint16) automaton.GrantID {
+		for _, g := range m.Grants {
+			if m.Services[g.Service].Port.Number == port {
+				return g.ID
 			}
 		}
-		t.Fatalf("no service %d", port)
+		t.Fatalf("no grant for service %d", port)
 		return 0
 	}
 	opened := map[automaton.StateID]bool{} // what a door leaves behind, which ignores late knocks
@@ -80,10 +80,10 @@ source: {ipv4: 24, ipv6: 64}
 			s.Knock(source(2), labtest.TCP(1), labtest.TCP(3))
 			tell(masked(2), state(1, 3), 40*time.Second)
 			s.Knock(source(3), labtest.TCP(1), labtest.TCP(2))
-			tell(masked(3), service(22), 50*time.Second)
+			tell(masked(3), grant(22), 50*time.Second)
 			s.Knock(source(4), labtest.TCP(1), labtest.TCP(3), labtest.TCP(4))
-			tell(masked(4), service(80), 30*time.Second)
-			tell(masked(4), service(81), 30*time.Second)
+			tell(masked(4), grant(80), 30*time.Second)
+			tell(masked(4), grant(81), 30*time.Second)
 			if i == 0 {
 				s.Knock(source(5), labtest.TCP(1), labtest.TCP(7)) // wrong
 			}
@@ -116,7 +116,7 @@ source: {ipv4: 24, ipv6: 64}
 			}
 		}
 		for _, g := range st.Grants {
-			add(g.Source, g.Service, g.Left)
+			add(g.Source, g.ID, g.Left)
 		}
 		for key := range windows {
 			if !told[key] {

@@ -98,15 +98,16 @@ func (c *compiler) stateList(s *automaton.State) *recentList {
 }
 
 // grantList is the list of the sources that hold a door's grant for one of its
-// services. Its name beside rules of others changes with all that a grant depends on.
+// services. Its name beside rules of others changes with all that a grant depends
+// on, as the grant's id does.
 func (c *compiler) grantList(d *automaton.Door, service int) *recentList {
 	s := &c.m.Services[service]
+	id := c.m.Grants[d.Grants[slices.Index(d.Services, service)]].ID
 	name := c.ofDoor(fmt.Sprintf("OK%d", len(d.Knock.Sequence)), d)
 	if len(d.Services) > 1 {
 		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number)
 	}
-	meaning := sum(fmt.Sprint(d.OpenFor, s.Admit, s.Forfeit, d.From))
-	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN", grantMark, uint32(s.ID)) + fmt.Sprintf("-%08x", meaning)}
+	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN", grantMark, uint32(id))}
 	if service == d.Services[0] {
 		t.door = d.Name
 	}

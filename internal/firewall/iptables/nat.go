@@ -65,8 +65,8 @@ func (c *compiler) divert(ch *chain, service int) {
 	}
 	doc = fmt.Sprintf("Who has knocked right for %s is sent on to %s.", s.Port, s.Forward)
 	there = c.divertMarked(s, there)
-	for i := range c.m.Doors {
-		if d := &c.m.Doors[i]; slices.Contains(d.Services, service) && c.serves(d) {
+	for _, g := range s.Grants {
+		if d := &c.m.Doors[c.m.Grants[g].Door]; c.serves(d) {
 			ch.add(doc, there, slices.Concat(asked, c.holds(d, service))...)
 			doc = ""
 		}

@@ -15,11 +15,12 @@ func TestReplace(t *testing.T) {
 	const (
 		ssh = "  ssh: {service: tcp/22, knock: {sequence: [1, 2, 3], step_timeout: 5m}, open_for: 5m}\n"
 		web = "  web: {service: tcp/80, knock: {sequence: [1, 2, 4], step_timeout: 5m}, open_for: %s, admit: any}\n"
+		top = "  top: {service: tcp/22, knock: {sequence: [6, 8], step_timeout: 5m}, open_for: 5m}\n" // as ssh, but for the knocks
 		db  = "  db: {service: tcp/5432, knock: {sequence: [6, 7], step_timeout: 5m}, open_for: 5m, from: [%s]}\n"
 		all = "0.0.0.0/0, \"::/0\""
 	)
 	policies := []string{
-		labtest.Closed + "doors:\n" + ssh + fmt.Sprintf(web, "5m") + fmt.Sprintf(db, all),
+		labtest.Closed + "doors:\n" + ssh + top + fmt.Sprintf(web, "5m") + fmt.Sprintf(db, all),
 		labtest.Closed + "allow: [{service: tcp/443}]\ndoors:\n  new: {service: tcp/90, knock: {sequence: [8, 9]}}\n" + ssh +
 			fmt.Sprintf(db, "203.0.113.0/24, \"2001:db8:ffff::/48\"") + fmt.Sprintf(web, "4m"),
 		labtest.Closed + "doors:\n" + fmt.Sprintf(web, "5m") + ssh,
@@ -54,11 +55,13 @@ func TestReplace(t *testing.T) {
 		for i := range replacements {
 			f := families[i%2]
 			s.Up(policies[0])
-			granted, knocking, surfer, keeper := s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f)), s.NewAddress(labtest.Family(f))
+			newAddress := func() netip.Addr { return s.NewAddress(labtest.Family(f)) }
+			granted, knocking, surfer, keeper, topped := newAddress(), newAddress(), newAddress(), newAddress(), newAddress()
 			s.Knock(granted, labtest.TCP(1), labtest.TCP(2), labtest.TCP(3))
 			s.Knock(knocking, labtest.TCP(1), labtest.TCP(2))
 			s.Knock(surfer, labtest.TCP(1), labtest.TCP(2), labtest.TCP(4))
 			s.Knock(keeper, labtest.TCP(6), labtest.TCP(7))
+			s.Knock(topped, labtest.TCP(6), labtest.TCP(8))
 			s.Settled()
 			s.Expect(t, surfer, labtest.TCP(80), labtest.SYNACK, "a grant for any number of connections")
 
@@ -67,6 +70,7 @@ func TestReplace(t *testing.T) {
 			s.Expect(t, granted, labtest.TCP(80), labtest.Silence, "a grant of ssh")
 			s.Expect(t, granted, labtest.TCP(22), labtest.SYNACK, "a grant of ssh")
 			s.Expect(t, granted, labtest.TCP(22), labtest.Silence, "a grant of ssh that was used")
+			s.Expect(t, topped, labtest.TCP(22), labtest.Silence, "a grant of a door that is gone, whose service ssh opens")
 			s.Knock(knocking, labtest.TCP(3))
 			s.Expect(t, knocking, labtest.TCP(22), labtest.SYNACK, "two knocks before and one after")
 			if which == 1 {

@@ -3,7 +3,6 @@ package nftables
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -69,16 +68,7 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
-	missed := 0
-	if err := retry(func() error {
-		// A grant that runs out while it is being deleted fails the
-		// transaction; if that goes on, the stale ones are left alone.
-		err := r.replace(b.via, m, before, missed > 2)
-		if errors.Is(err, unix.ENOENT) {
-			missed++
-		}
-		return err
-	}); err != nil {
+	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
 		return err
 	}
 	// Those that came between the two looks were made under the old rules.
@@ -108,8 +98,8 @@ func (b Backend) Remove() error {
 	})
 }
 
-// retry repeats what failed because others changed the firewall at the
-// same moment, or because an element ran out while it was being deleted.
+// retry repeats what failed because others changed the firewall at the same
+// moment.
 func retry(f func() error) error {
 	var err error
 	for wait := time.Millisecond; wait < time.Second; wait *= 4 {
@@ -171,8 +161,10 @@ func ours(conn *nft.Conn) (generation uint32, loaded *nft.Table, err error) {
 	return gen.ID, loaded, nil
 }
 
-// replace puts the rule set in the place of what is loaded.
-func (r *Ruleset) replace(via *netlink.Conn, m *automaton.Machine, live host.Flows, leaveStale bool) error {
+// replace puts the rule set in the place of what is loaded. It reads none of
+// what packets have put into sets: there may be a million elements, which take
+// the kernel minutes to hand out.
+func (r *Ruleset) replace(via *netlink.Conn, live host.Flows) error {
 	conn := &nft.Conn{}
 	generation, loaded, err := ours(conn)
 	if err != nil {
@@ -191,13 +183,6 @@ func (r *Ruleset) replace(via *netlink.Conn, m *automaton.Machine, live host.Flo
 		b.addTable(Table, netlink.Create, uint32(loaded.Flags)&^tableDormant)
 		if kept, err = r.clear(&b, conn); err != nil {
 			return err
-		}
-		for _, s := range r.sets {
-			if kept["set "+s.name] && !leaveStale {
-				if err := r.forget(&b, s, m); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	for _, name := range r.counters {
@@ -322,50 +307,6 @@ func (c *chain) same(loaded *nft.Chain) bool {
 	}
 	return loaded.Hooknum != nil && loaded.Priority != nil &&
 		*loaded.Hooknum == *c.base.hook && int(*loaded.Priority) == c.base.priority && loaded.Type == c.base.kind
-}
-
-// forget deletes the grants in a set that stays which a source would not get today: for
-// a service that is gone or has become of another kind, for longer than any door
-// grants, or to a source that no door accepts. Progress is left to run out, as
-// there may be a million of it; a state's name never comes to mean anything else.
-func (r *Ruleset) forget(b *batch, s *set, m *automaton.Machine) error {
-	for _, f := range families {
-		kind := policy.AdmitOne
-		switch s {
-		case r.live.once[f]:
-		case r.live.many[f]:
-			kind = policy.AdmitAny
-		default:
-			continue
-		}
-		grants, _, err := dumpGrants(s.name, math.MaxInt, f)
-		if err != nil {
-			return err
-		}
-		var stale []entry
-		for _, g := range grants {
-			if !grantable(m, kind, g) {
-				stale = append(stale, entry{element: elementOf(addrPart(g.Source), idPart(uint32(g.Service)))})
-			}
-		}
-		b.delElements(s.name, stale)
-	}
-	return nil
-}
-
-// grantable reports whether any door of the machine could have made the grant.
-func grantable(m *automaton.Machine, kind policy.Admit, g firewall.Grant) bool {
-	for i := range m.Doors {
-		d := &m.Doors[i]
-		welcome := len(d.From) == 0 || slices.ContainsFunc(d.From, m.Policy.Source.Prefix(g.Source).Overlaps)
-		if d.Admit != kind || g.Left > d.OpenFor || !d.HasFamilyOf(g.Source) || !welcome {
-			continue
-		}
-		if slices.ContainsFunc(d.Services, func(i int) bool { return m.Services[i].ID == g.Service }) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *set) keyType() datatype {

@@ -217,20 +217,11 @@ func (b *batch) delSet(name string) {
 const maxEntries = 400
 
 func (b *batch) addElements(set string, entries []entry) {
-	b.elements(set, unix.NFT_MSG_NEWSETELEM, netlink.Create, entries)
-}
-
-// delElements deletes what must be there, or the batch fails with ENOENT.
-func (b *batch) delElements(set string, entries []entry) {
-	b.elements(set, unix.NFT_MSG_DELSETELEM, 0, entries)
-}
-
-func (b *batch) elements(set string, kind uint16, flags netlink.HeaderFlags, entries []entry) {
 	for len(entries) > 0 {
 		n := min(len(entries), maxEntries)
 		part := entries[:n]
 		entries = entries[n:]
-		b.add("elements of "+set, kind, flags, func(ae *netlink.AttributeEncoder) {
+		b.add("elements of "+set, unix.NFT_MSG_NEWSETELEM, netlink.Create, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, Table)
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
 			ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(ae *netlink.AttributeEncoder) error {

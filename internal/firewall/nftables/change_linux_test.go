@@ -42,6 +42,7 @@ func changes(t *testing.T) []*automaton.Machine {
 		{labtest.Guard, "stray inner listed vpn web db ssh"},
 		{labtest.Closed + "allow: [{service: tcp/443}]\n", "ssh vpn db"},
 		{labtest.Closed, "listed vpn inner ssh stray web"},
+		{labtest.Closed, "web2 ssh vpn db"},
 	} {
 		text := c.begin + "doors:\n"
 		for name := range strings.FieldsSeq(c.doors) {
@@ -142,7 +143,7 @@ func TestReplace(t *testing.T) {
 			}
 		}
 	}
-	s.Apply(machines[2]) // with web and db, without guard
+	s.Apply(machines[7]) // without web, whose service web2 opens
 	for _, h := range gone {
 		for _, port := range []policy.Port{labtest.TCP(80), labtest.TCP(5432), labtest.TCP(22)} {
 			s.Expect(t, h.src, port, labtest.Silence, fmt.Sprintf("a grant of a door that went with replacement %d", h.since))

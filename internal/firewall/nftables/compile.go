@@ -36,11 +36,12 @@ type compiler struct {
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	judge, asked, pass, cover         *chain
-	refuse                            *chain   // what cover is behind conntrack
-	late                              *chain   // nil where cover refuses TCP, too
-	move                              *chain   // nil where every door has one knock
-	forfeit                           *chain   // nil where no door has it
-	doors                             []*chain // as the machine's
+	refuse                            *chain            // what cover is behind conntrack
+	late                              *chain            // nil where cover refuses TCP, too
+	move                              *chain            // nil where every door has one knock
+	forfeit                           *chain            // nil where no door has it
+	doors                             []*chain          // as the machine's
+	granting                          map[string]*chain // by name: see grantChain
 }
 
 // Compile returns the rule set that runs a machine. It is pure: the same machine
@@ -68,7 +69,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
 	"syn", "packet", "admitted", "marked", "input", "idle", "divert", "reply",
-	"allow", "judge", "asked", "holder", "admit", "pass",
+	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
 	"guard", "stray", "options", "late", "hidden", "cover",
 }
@@ -108,7 +109,8 @@ func (c *compiler) has(p policy.Protocol) bool {
 	return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Port.Protocol == p })
 }
 
-// onService adds rules for packets to a hidden service, which then carry its id.
+// onService adds rules for packets to a hidden service, which then carry its
+// first grant.
 func (c *compiler) onService(ch *chain, then ...statement) {
 	ch.add(append([]statement{carryFrom(c.service, protocol, port)}, then...)...)
 	for _, f := range families {
@@ -298,11 +300,11 @@ var logRate = rate{n: 10, unit: expr.LimitTimeSecond, burst: 20}
 // kernel counts it down under a lock.
 var oneUse = rate{n: 1, unit: expr.LimitTimeWeek, burst: 2}
 
-// longestForfeit returns the longest time that a grant for a forfeit service may live.
-func (c *compiler) longestForfeit() time.Duration {
+// longestGrant returns the longest time that a grant of these doors may live.
+func (c *compiler) longestGrant(of func(*automaton.Door) bool) time.Duration {
 	var longest time.Duration
 	for i := range c.m.Doors {
-		if d := &c.m.Doors[i]; d.Forfeit {
+		if d := &c.m.Doors[i]; of(d) {
 			longest = max(longest, d.OpenFor)
 		}
 	}

@@ -17,10 +17,12 @@
 //	input   input filter       what is left: only what was admitted gets in
 //
 // The work is done by lookups in tables, never by a rule for each door, so that
-// a packet's cost does not grow with the policy. `meta priority` carries the
-// state or the service from one lookup to the next: it is a number of the packet
-// that nothing uses on the way in, and it is set back before the packet goes on.
-// (`meta mark` would do, but it belongs to the administrator.)
+// a packet's cost does not grow with the policy. (There is one exception: where
+// several doors open a service, a source that has any grant is looked for under
+// the grant of each.) `meta priority` carries the state or the grant from one
+// lookup to the next: it is a number of the packet that nothing uses on the way
+// in, and it is set back before the packet goes on. (`meta mark` would do, but it
+// belongs to the administrator.)
 //
 // # Other systems
 //

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	nft "github.com/google/nftables"
+
 	"postern/internal/automaton"
 	"postern/internal/policy"
 )
@@ -15,13 +17,9 @@ import (
 // doorChains makes a chain for each door: who may have its grants, the log line
 // and the grants themselves.
 func (c *compiler) doorChains() {
+	c.grantChains()
 	c.doors = make([]*chain, len(c.m.Doors))
-	granting := map[string]*chain{} // by what is granted; only where doors share it
-	shared := map[string]int{}
-	shortest := c.shortestGrant()
-	for i := range c.m.Doors {
-		shared[grantKey(&c.m.Doors[i])]++
-	}
+	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
@@ -37,21 +35,9 @@ func (c *compiler) doorChains() {
 				ch.add(insert(c.live.at[f], opened.Timeout, c.source(f)).with(carried))
 			}
 		}
-		key := grantKey(d)
-		if shared[key] == 1 {
-			c.grant(ch, d, shortest)
-			continue
-		}
-		if granting[key] == nil {
-			granting[key] = c.newChain("grant_"+d.Name, "What several doors open.")
-			c.grant(granting[key], d, shortest)
-		}
-		ch.add(goTo(granting[key]))
+		c.grant(ch, d, longestForfeit)
 	}
 }
-
-// grantKey identifies what a door grants: the same for doors that grant the same.
-func grantKey(d *automaton.Door) string { return fmt.Sprint(d.Services, d.OpenFor) }
 
 // opened returns the state that the door leaves a source in, or nil.
 func (c *compiler) opened(door int) *automaton.State {
@@ -81,35 +67,54 @@ func (c *compiler) restrict(ch *chain, d *automaton.Door) {
 	ch.say("A multicast, broadcast or local source is not a sender.", fromNoUnicast, goTo(c.cover))
 }
 
-// grant returns the source the door's grants, none of which lives shorter than
-// shortest, and refuses the packet.
-func (c *compiler) grant(ch *chain, d *automaton.Door, shortest time.Duration) {
-	for _, i := range d.Services {
-		s := &c.m.Services[i]
-		ch.say("Open "+s.String()+".", carryID(uint32(s.ID)))
-		for _, f := range families {
-			if !d.HasFamilyOf(sample[f]) {
-				continue
-			}
-			grants, uses := c.live.once, oneUse
-			if s.Admit == policy.AdmitAny {
-				grants, uses = c.live.many, manyUses
-			}
-			ch.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
-			ch.add(insert(grants[f], d.OpenFor, c.source(f), carried).limited(uses))
-		}
+// grant adds the rules that give the source the door's grants and refuse the
+// packet.
+func (c *compiler) grant(ch *chain, d *automaton.Door, longestForfeit time.Duration) {
+	for _, i := range d.Grants {
+		g := &c.m.Grants[i]
+		s := &c.m.Services[g.Service]
+		ch.say("Open "+s.String()+".", carryID(uint32(g.ID)), jump(c.granting[grantChain(d)]))
 	}
 	if d.Forfeit {
 		for _, f := range families {
-			ch.add(refresh(c.live.held[f], c.longestForfeit(), c.source(f)))
+			ch.add(refresh(c.live.held[f], longestForfeit, c.source(f)))
 		}
 	}
 	ch.add(goTo(c.cover))
 }
 
+// grantChains makes the chains that give the source the grant that the packet
+// carries: one for each way to grant, as doors differ in little else.
+func (c *compiler) grantChains() {
+	c.granting = map[string]*chain{}
+	shortest, longest := c.shortestGrant(), c.longestGrant(func(*automaton.Door) bool { return true })
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		name := grantChain(d)
+		if c.granting[name] != nil {
+			continue
+		}
+		ch := c.newChain(name, "The source gets the grant carried.")
+		c.granting[name] = ch
+		grants, uses := c.live.once, oneUse
+		if d.Admit == policy.AdmitAny {
+			grants, uses = c.live.many, manyUses
+		}
+		for _, f := range families {
+			ch.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
+			ch.add(insert(grants[f], d.OpenFor, c.source(f), carried).limited(uses))
+			ch.add(refresh(c.live.granted[f], longest, c.source(f)))
+		}
+	}
+}
+
+func grantChain(d *automaton.Door) string {
+	return fmt.Sprintf("grant_%s_%s", d.Admit, durationText(d.OpenFor))
+}
+
 // admitting adds rules 1 and 2 of the automaton, and lets in what they admit.
 func (c *compiler) admitting(a *inputKind) {
-	holder := c.newChain("holder", "The packet carries the service that it addresses: does its source hold a grant?")
+	holder := c.newChain("holder", "The packet carries the grant that it needs: does its source hold it?")
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
 	for _, f := range families {
 		if c.live.syns != nil {
@@ -120,21 +125,70 @@ func (c *compiler) admitting(a *inputKind) {
 			c.asked.add(in(c.live.packets[f], tuple(f, policy.UDP)...), goTo(c.pass))
 			admit.add(insert(c.live.packets[f], automaton.AdmittedFor, tuple(f, policy.UDP)...))
 		}
+	}
+	admit.add(goTo(c.pass))
+	c.onService(c.asked, goTo(holder))
+	c.progress(c.asked, a) // the port of a service that is hidden on another address
+	c.shared(holder, a, admit)
+	c.admits(holder, admit)
+	c.progress(holder, a)
+}
+
+// admits adds the rules that admit a packet whose source holds the grant that it
+// carries.
+func (c *compiler) admits(ch, admit *chain) {
+	for _, f := range families {
 		if c.live.many != nil {
-			holder.add(in(c.live.many[f], c.source(f), carried), goTo(admit))
+			ch.add(in(c.live.many[f], c.source(f), carried), goTo(admit))
 		}
 		if c.live.once != nil {
-			holder.add(
+			ch.add(
 				in(c.live.once[f], c.source(f), carried),
 				deleteReliably(remove(c.live.once[f], c.source(f), carried), c.shortestGrant()),
 				goTo(admit),
 			)
 		}
 	}
-	admit.add(goTo(c.pass))
-	c.onService(c.asked, goTo(holder))
-	c.progress(c.asked, a) // the port of a service that is hidden on another address
-	c.progress(holder, a)
+}
+
+// shared makes the chains for services that several doors open, and leads there
+// from holder. Each door has a grant of its own, so that it takes along what it
+// granted when it goes. They are asked for one after the other, but only for
+// sources that have a grant: a scan must cost the same however many doors there
+// are.
+func (c *compiler) shared(holder *chain, a *inputKind, admit *chain) {
+	shared := &set{
+		name: "shared", doc: "The services that several doors open, each by its first grant.",
+		key: []datatype{nft.TypeClassID}, verdict: true,
+	}
+	var try *chain
+	for i := range c.m.Services {
+		s := &c.m.Services[i]
+		if len(s.Grants) == 1 {
+			continue
+		}
+		if try == nil {
+			try = c.newChain("shared", "Does the source hold the grant carried? If not, the next one is tried.")
+			c.admits(try, admit)
+		}
+		first := uint32(c.m.Grants[s.Grants[0]].ID)
+		name := fmt.Sprintf("shared_%08x", first)
+		ch := c.newChain(name, "Several doors open "+s.String()+".")
+		each := c.newChain(name+"_each", "")
+		for _, f := range families {
+			ch.add(in(c.live.granted[f], c.source(f)), goTo(each))
+		}
+		for _, g := range s.Grants {
+			each.add(carryID(uint32(c.m.Grants[g].ID)), jump(try))
+		}
+		c.progress(ch, a)
+		c.progress(each, a)
+		shared.elements = append(shared.elements, elementOf(idPart(first)).goingTo(ch))
+	}
+	if len(shared.elements) > 0 {
+		c.newSet(shared)
+		holder.add(verdict(shared, carried))
+	}
 }
 
 // tuple is a packet's addresses and ports.
@@ -158,8 +212,9 @@ func (c *compiler) forfeiting() {
 	}
 	c.forfeit = c.newChain("forfeit", "A stray packet: the source loses its grants for doors with forfeit.")
 	shortest := c.shortestGrant()
-	for i := range c.m.Services {
-		s := &c.m.Services[i]
+	for i := range c.m.Grants {
+		g := &c.m.Grants[i]
+		s := &c.m.Services[g.Service]
 		if !s.Forfeit {
 			continue
 		}
@@ -167,7 +222,7 @@ func (c *compiler) forfeiting() {
 		if s.Admit == policy.AdmitAny {
 			grants = c.live.many
 		}
-		c.forfeit.add(carryID(uint32(s.ID)))
+		c.forfeit.add(carryID(uint32(g.ID)))
 		for _, f := range families {
 			c.forfeit.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
 		}

@@ -131,15 +131,15 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 }
 
 // dumpGrants reads who holds a grant, from a set of either kind.
-func dumpGrants(set string, most int, f family) (all []firewall.Grant, whole bool, err error) {
+func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
 	at := f.bits() / 8
-	whole, err = dump(set, most, func(e element, left time.Duration) {
+	whole, err = dump(set, maxDump, func(e element, left time.Duration) {
 		if len(e.key) != at+4 {
 			return
 		}
 		source, _ := netip.AddrFromSlice(e.key[:at])
-		id := automaton.ServiceID(binary.NativeEndian.Uint32(e.key[at:]))
-		all = append(all, firewall.Grant{Source: source, Service: id, Left: left})
+		id := automaton.GrantID(binary.NativeEndian.Uint32(e.key[at:]))
+		all = append(all, firewall.Grant{Source: source, ID: id, Left: left})
 	})
 	return all, whole, err
 }

@@ -167,7 +167,7 @@ var (
 		text: "tcp sequence", bytes: 4, proto: policy.TCP, load: payload(expr.PayloadBaseTransportHeader, 4, 4),
 	}
 
-	// carried is the state or the service that the packet carries with it.
+	// carried is the state or the grant that the packet carries with it.
 	carried = field{text: "meta priority", bytes: 4, load: meta(expr.MetaKeyPRIORITY)}
 
 	protocol = field{text: "meta l4proto", bytes: 1, load: meta(expr.MetaKeyL4PROTO)}
@@ -204,7 +204,7 @@ func bucket(f family, bits, n int) field {
 
 func portBytes(n uint16) []byte { return binaryutil.BigEndian.PutUint16(n) }
 
-// idBytes is a state or a service: a number in the host's byte order, as all of
+// idBytes is a state or a grant: a number in the host's byte order, as all of
 // a packet's meta data is.
 func idBytes(id uint32) []byte { return binaryutil.NativeEndian.PutUint32(id) }
 

@@ -50,7 +50,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 				status.Progress = append(status.Progress, all...)
 			case "once" + f.suffix(), "many" + f.suffix():
 				var all []firewall.Grant
-				all, whole, err = dumpGrants(s.Name, maxDump, f)
+				all, whole, err = dumpGrants(s.Name, f)
 				status.Grants = append(status.Grants, all...)
 			}
 			if err != nil {
@@ -71,7 +71,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	status.Altered = !sound || loaded.String() != applied
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
 	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
-		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Service, b.Service))
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
 	})
 
 	objects, err := conn.GetNamedObjects(table)

@@ -102,7 +102,7 @@ func carry(f field) statement {
 	}}
 }
 
-// carryID makes a state or a service what the packet carries; 0 is nothing.
+// carryID makes a state or a grant what the packet carries; 0 is nothing.
 func carryID(id uint32) statement {
 	return made{"meta priority set " + idText(id), func(k *known) {
 		k.append(&expr.Immediate{Register: register(0), Data: idBytes(id)})

@@ -32,6 +32,7 @@ type liveSets struct {
 	at       map[family]*set // progress: source -> state
 	many     map[family]*set // grants for services with `admit: any`
 	once     map[family]*set // grants for services with `admit: one`
+	granted  map[family]*set // sources with any grant
 	held     map[family]*set // sources with a grant that a stray packet loses
 	syns     map[family]*set // admitted TCP connections
 	packets  map[family]*set // admitted UDP flows
@@ -63,13 +64,14 @@ func (c *compiler) liveSets() {
 
 	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
-		c.live.many = perFamily("many", "Grants for any number of connections: source, service. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
+		c.live.many = perFamily("many", "Grants for any number of connections: source, grant. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
 	if admits(policy.AdmitOne) {
-		c.live.once = perFamily("once", "Grants for one connection: source, service. An element holds a limit of two packets:\n"+
+		c.live.once = perFamily("once", "Grants for one connection: source, grant. An element holds a limit of two packets:\n"+
 			"one is used when it is made, the other by the connection, so that two connections at\n"+
 			"the same moment cannot both use it.", maxGrants, nil, grant)
 	}
+	c.live.granted = perFamily("granted", "Sources with a grant. Only these are asked for many grants, where many doors open a\nservice.", maxGrants, nil, address)
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forfeit }) {
 		c.live.held = perFamily("held", "Sources with a grant that a stray packet forfeits.", maxGrants, nil, address)
 	}
@@ -97,7 +99,8 @@ func (c *compiler) liveSets() {
 	})
 }
 
-// services makes the tables of what is hidden.
+// services makes the tables of what is hidden. A service goes by its first grant,
+// which is the only one unless several doors open it.
 func (c *compiler) services() {
 	c.hidden = c.newPorts("hidden", "The ports of what is hidden.", func(yield func(policy.Port) bool) {
 		for i := range c.m.Services {
@@ -107,13 +110,13 @@ func (c *compiler) services() {
 		}
 	})
 	key := []datatype{nft.TypeInetProto, nft.TypeInetService}
-	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> service.", key: key, data: &nft.TypeClassID})
+	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> grant.", key: key, data: &nft.TypeClassID})
 	c.serviceAt = map[family]*set{}
 	for i := range c.m.Services {
 		s := &c.m.Services[i]
-		parts := portParts(s.Port)
+		parts, id := portParts(s.Port), uint32(c.m.Grants[s.Grants[0]].ID)
 		if !s.Address.IsValid() {
-			c.service.elements = append(c.service.elements, elementOf(parts...).to(uint32(s.ID)))
+			c.service.elements = append(c.service.elements, elementOf(parts...).to(id))
 			continue
 		}
 		f := of(s.Address)
@@ -125,7 +128,7 @@ func (c *compiler) services() {
 			})
 			c.serviceAt[f] = at
 		}
-		at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(uint32(s.ID)))
+		at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(id))
 	}
 }
 
