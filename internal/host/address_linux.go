@@ -32,3 +32,20 @@ func Interface(address netip.Addr) (name string, here bool) {
 	routes, err := netlink.RouteGet(address.AsSlice())
 	return "", err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
+
+// towards returns the interface by which this host sends to an address; "" if that is
+// not known.
+func towards(address netip.Addr) string {
+	if !address.IsValid() || address.IsUnspecified() {
+		return ""
+	}
+	routes, err := netlink.RouteGet(address.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return ""
+	}
+	i, err := net.InterfaceByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return ""
+	}
+	return i.Name
+}

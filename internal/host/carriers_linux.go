@@ -18,8 +18,14 @@ func (w *walk) carriers(way Way) []Way {
 		return nil
 	}
 	outer := func(p policy.Protocol, local, remote net.IP, port uint16) []Way {
-		to, _ := netip.AddrFromSlice(local)
 		from, _ := netip.AddrFromSlice(remote)
+		to, ok := netip.AddrFromSlice(local)
+		if !ok {
+			to = netip.IPv6Unspecified()
+			if from.Unmap().Is4() {
+				to = netip.IPv4Unspecified()
+			}
+		}
 		return []Way{{
 			By: way.Through, Protocol: p,
 			Remote: netip.AddrPortFrom(from.Unmap(), 0), Local: netip.AddrPortFrom(to.Unmap(), port),

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,11 +16,6 @@ func original(way Way) netip.AddrPort {
 	if way.Remote.Port() == 0 || way.Local.Port() == 0 {
 		return way.Local
 	}
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return way.Local
-	}
-	defer conn.Close()
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
 	ae.Nested(ctTupleReply, func(ae *netlink.AttributeEncoder) error {
@@ -49,14 +45,15 @@ func original(way Way) netip.AddrPort {
 		family = unix.AF_INET6
 	}
 	const get = 1 // IPCTNL_MSG_CT_GET
-	answers, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | get, Flags: netlink.Request},
-		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...),
-	})
-	if err != nil || len(answers) != 1 || len(answers[0].Data) < 4 {
+	// The kernel marks its one answer as one of many, and sends no end of them: package
+	// mdlayher/netlink would wait for it. Here the acknowledgement ends them.
+	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|get, unix.NLM_F_ACK)
+	request.AddRawData(append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...))
+	answers, err := request.Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil || len(answers) == 0 || len(answers[0]) < 4 {
 		return way.Local
 	}
-	if to := originalDestination(answers[0].Data[4:]); to.IsValid() {
+	if to := originalDestination(answers[0][4:]); to.IsValid() {
 		return to
 	}
 	return way.Local

@@ -34,7 +34,7 @@ func WayIn() []Way {
 	ways := w.from(pid)
 	for i := 0; i < len(ways) && len(ways) < maxWays; i++ { // more are added meanwhile
 		ways[i].Original = original(ways[i])
-		ways[i].Through = w.through(ways[i].Local.Addr())
+		ways[i].Through = through(ways[i])
 		for _, outer := range w.carriers(ways[i]) {
 			if !slices.ContainsFunc(ways, outer.same) {
 				ways = append(ways, outer)
@@ -180,11 +180,11 @@ func own(address netip.Addr) bool {
 	return here
 }
 
-// through returns the interface under which packets to an address arrive.
-func (w *walk) through(address netip.Addr) string {
-	name, here := Interface(address)
-	if !here {
-		return ""
+// through returns the interface under which the packets of a way arrive.
+func through(way Way) string {
+	name, here := Interface(way.Local.Addr())
+	if !here || way.Local.Addr().IsUnspecified() {
+		name = towards(way.Remote.Addr())
 	}
 	if all, err := Masters(); err == nil && all[name] != "" {
 		return all[name]
