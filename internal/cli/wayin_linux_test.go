@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/lab"
 	"postern/internal/lab/openssh"
@@ -23,6 +26,7 @@ type wayInTest struct {
 	blocked               string // what up says is blocked; "" for nothing
 	judge                 uint16 // the port that is shut then
 	knock                 string // what opens it; "" for nothing
+	opens                 uint16 // if not the port that is shut
 }
 
 const doorAt = "version: 1\nposture: closed\nlog: {target: none}\n" +
@@ -36,25 +40,31 @@ func TestWayInIsShut(t *testing.T) {
 	}
 	redirect := `nft 'table inet nat { chain in { type nat hook prerouting priority dstnat; tcp dport 2022 redirect to :22; }; }'`
 	closed22, guard22 := strings.Replace(doorAt, "PORT", "tcp/22", 1), strings.NewReplacer("PORT", "tcp/22", "closed", "guard").Replace(doorAt)
-	const from = "you are logged in over SSH from 192.0.2.1"
+	const from, sentOn = "you are logged in over SSH from 192.0.2.1", " at tcp/2022, which a NAT rule sends on to port 22; "
+	const allow22, allow2022 = "allow: [{service: tcp/22}]\n", "allow: [{service: tcp/2022}]\n"
 	for _, test := range []wayInTest{
 		{name: "at another port", backend: "nftables", policy: strings.Replace(doorAt, "PORT", "tcp/2222", 1), port: 2222,
 			blocked: from + "; ", judge: 2222, knock: "1234 2345 3456"},
 		{name: "by ssh localhost", backend: "nftables", policy: closed22, port: 22, inside: "ssh -F $CONFIG self ",
 			blocked: from + "; ", judge: 22, knock: "1234 2345 3456"},
 		{name: "redirected, and no door is for that port", backend: "nftables", policy: closed22, port: 22, ssh: "-p 2022", setup: redirect,
-			blocked: from + " at tcp/2022, which a NAT rule sends on to port 22; ", judge: 2022},
+			blocked: from + sentOn, judge: 2022},
 		{name: "redirected", backend: "nftables", policy: strings.Replace(doorAt, "PORT", "tcp/2022", 1), port: 22, ssh: "-p 2022", setup: redirect,
-			blocked: from + " at tcp/2022, which a NAT rule sends on to port 22; ", judge: 2022, knock: "1234 2345 3456"},
-		{name: "redirected to a hidden port", backend: "nftables", policy: guard22, port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
+			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456"},
+		{name: "redirected to a hidden port", backend: "nftables", policy: guard22, port: 22, ssh: "-p 2022", setup: redirect,
+			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456", opens: 22},
+		{name: "redirected from an allowed port to a hidden one", backend: "nftables", policy: guard22 + allow2022, port: 22,
+			ssh: "-p 2022", setup: redirect, judge: 2022},
+		{name: "redirected from an allowed port", backend: "nftables", policy: closed22 + allow2022, port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
+		{name: "redirected to an allowed port", backend: "nftables", policy: closed22 + allow22, port: 22, ssh: "-p 2022", setup: redirect,
+			blocked: from + sentOn, judge: 2022},
 		{name: "redirected, before iptables", backend: "iptables", policy: closed22, port: 22, ssh: "-p 2022", setup: redirect,
-			blocked: from + "; ", judge: 2022, knock: "1234 2345 3456"},
+			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456"},
 		{name: "redirected to a hidden port, before iptables", backend: "iptables", policy: guard22, port: 22, ssh: "-p 2022", setup: redirect,
-			blocked: from + "; ", judge: 2022, knock: "1234 2345 3456"},
-		{name: "redirected from an allowed port", backend: "nftables", policy: closed22 + "allow: [{service: tcp/2022}]\n", port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
-		{name: "redirected to an allowed port", backend: "nftables", policy: closed22 + "allow: [{service: tcp/22}]\n", port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
-		{name: "redirected from an allowed port, iptables", backend: "iptables", policy: closed22 + "allow: [{service: tcp/2022}]\n", port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
-		{name: "redirected to an allowed port, iptables", backend: "iptables", policy: closed22 + "allow: [{service: tcp/22}]\n", port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
+			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456"},
+		{name: "redirected from an allowed port, before iptables", backend: "iptables", policy: closed22 + allow2022, port: 22, ssh: "-p 2022", setup: redirect,
+			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456"},
+		{name: "redirected to an allowed port, before iptables", backend: "iptables", policy: closed22 + allow22, port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t) })
 	}
@@ -105,24 +115,74 @@ func (test *wayInTest) run(t *testing.T) {
 		t.Errorf("it says %q, want %q", said, want)
 	}
 	h.onServer(t, "up", "-f", h.path("policy.yaml"), "--backend", test.backend)
-	open := func() bool {
+	open := func(port uint16) bool {
 		patience := 500 * time.Millisecond
-		conn, err := h.client.Dial(within(t, patience), "tcp", netip.AddrPortFrom(h.at.Addr4(), test.judge))
+		conn, err := h.client.Dial(within(t, patience), "tcp", netip.AddrPortFrom(h.at.Addr4(), port))
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	}
-	if blocked := !open(); blocked != (test.blocked != "") {
+	if blocked := !open(test.judge); blocked != (test.blocked != "") {
 		t.Errorf("port %d is shut: %v", test.judge, blocked)
 	}
 	if test.knock == "" {
 		return
 	}
 	h.run(t, append([]string{"postern", "knock", h.at.Addr4().String()}, strings.Fields(test.knock)...)...)
-	if !open() {
-		t.Errorf("port %d is shut after the knocks", test.judge)
+	at := test.judge
+	if test.opens != 0 {
+		at = test.opens
 	}
+	if !open(at) {
+		t.Errorf("port %d is shut after the knocks", at)
+	}
+}
+
+// TestWayInThroughVPN: the port of the VPN that a log-in comes through is part of its
+// way in, and so is what up says that it blocks.
+func TestWayInThroughVPN(t *testing.T) {
+	s := newVPNScene(t, "udp/1194")
+	s.serve()
+	client := s.join()
+	client.await(vpnUp)
+	keys := t.TempDir()
+	sshd, err := openssh.Start(t.Context(), s.server, 22, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"ssh_config":  "Host server\n" + sshd.Client(netip.MustParseAddr("10.8.0.1")),
+		"policy.yaml": strings.Replace(doorAt, "PORT", "tcp/22", 1) + "allow: [{interface: tun0}]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(keys, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	postern, err := exec.LookPath("postern")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := filepath.Join(keys, "policy.yaml")
+	out, err := s.client.Command(within(t, soon), "ssh", "-F", filepath.Join(keys, "ssh_config"), "server",
+		postern+" check --json -f "+policy+"; true").Output()
+	var checked checked
+	if err != nil || json.Unmarshal(out, &checked) != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var said []string
+	for _, w := range checked.Warnings {
+		if w.Kind == "caller-blocked" {
+			said = append(said, w.Message)
+		}
+	}
+	want := []string{"your log-in comes through a tunnel of this host; this policy would block new packets of openvpn to udp/1194"}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	client.end()
+	s.postern(s.server, "up", "-f", policy)
+	s.staysOut(s.unknocked)
 }
 
 // install puts this binary in the folder of programs, and makes one for keys.

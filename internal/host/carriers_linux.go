@@ -56,12 +56,14 @@ func (w *walk) carriers(way Way) []Way {
 	return nil
 }
 
-// ofProgram returns the ports of the program that has a tunnel's device open.
+// ofProgram returns the ports of the program that has a tunnel's device open, without
+// UDP ports that the kernel picked: from there the program itself begins.
 func (w *walk) ofProgram(device string) []Way {
+	first, last := Ephemeral()
 	var ways []Way
 	for _, pid := range w.holders("/dev/net/tun", "iff: "+device) {
 		for _, inode := range w.inodes(pid) {
-			if local, ok := w.datagrams(inode); ok {
+			if local, ok := w.datagrams(inode); ok && (local.Port() < first || local.Port() > last) {
 				ways = append(ways, Way{By: w.name(pid), Protocol: policy.UDP, Local: local})
 			}
 			if c := w.connection(inode); c != nil && w.listens(c.local) && !c.remote.Addr().IsLoopback() {

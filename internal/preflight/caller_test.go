@@ -53,10 +53,10 @@ doors:
 				Remote: netip.AddrPortFrom(netip.MustParseAddr(test.from), 50022),
 			}
 			got := ""
-			if out := blocks(m, way); out != nil {
-				got = out.Port().String() + " by no door"
+			if out := blocks(m, way, to); out != nil {
+				got = out.port.String() + " by no door"
 				if out.door != nil {
-					got = out.Port().String() + " by door " + out.door.Name
+					got = out.port.String() + " by door " + out.door.Name
 				}
 			}
 			if got != test.want {
