@@ -16,6 +16,9 @@ type Place struct {
 	missing        error // why there are no such directories
 }
 
+// At returns the place with these directories, whatever the network namespace.
+func At(state, runtime string) *Place { return &Place{state: state, runtime: runtime} }
+
 // Missing returns why nothing is kept here: the directories could not be made, as
 // for an ordinary user in a user namespace. Rules can be loaded all the same.
 func (p *Place) Missing() error { return p.missing }

@@ -22,7 +22,7 @@ func Here() *Place {
 		state = fmt.Sprintf("%s/netns-%d", runtimeDir, namespaceID())
 		runtime = state
 	}
-	return &Place{state: fromSystemd("STATE_DIRECTORY", state), runtime: fromSystemd("RUNTIME_DIRECTORY", runtime)}
+	return At(fromSystemd("STATE_DIRECTORY", state), fromSystemd("RUNTIME_DIRECTORY", runtime))
 }
 
 // inFirstNamespace reports whether this is the network namespace of process 1. In a
