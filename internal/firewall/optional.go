@@ -114,3 +114,11 @@ type Notice struct {
 	Set    string // whose elements changed; else ""
 	Gone   bool   // the table itself was deleted
 }
+
+// A Bounded backend has room for so many senders with knocks in progress. (Others
+// forget the one that knocked longest ago.)
+type Bounded interface {
+	// Places returns how many may be knocking at once, in each family. While all
+	// places are taken nobody else's first knock counts.
+	Places() int
+}

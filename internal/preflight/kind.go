@@ -40,6 +40,7 @@ const (
 const (
 	BackendUnusable    Kind = "backend-unusable"     // it cannot load anything here
 	BackendLimits      Kind = "backend-limits"       // a setting of this host weakens it
+	StepTimeoutLong    Kind = "step-timeout-long"    // few forged knocks fill its table
 	OtherBackendUnread Kind = "other-backend-unread" // it may have rules loaded
 	BackendUnnamed     Kind = "backend-unnamed"      // the policy does not name it, or names another
 )

@@ -93,6 +93,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 		(*facts).otherRules,
 		(*facts).conspicuous,
 		(*facts).backendAdvice,
+		(*facts).longStep,
 		(*facts).blockedCaller,
 		(*facts).notChecked,
 	} {

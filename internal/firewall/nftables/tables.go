@@ -26,6 +26,9 @@ const (
 	maxAdmitted = 1 << 20
 )
 
+// Places returns how many sources may be knocking at once, in each family.
+func (Backend) Places() int { return MaxProgress }
+
 // liveSets are the sets that the packet path changes, and which therefore stay
 // when rules are replaced. What a policy has no use for is nil.
 type liveSets struct {
