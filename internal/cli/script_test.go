@@ -119,6 +119,15 @@ func onServer(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("EXAMPLES", examples)
+	shared, err := os.MkdirTemp("", "shared") // into which other users get
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { os.RemoveAll(shared) })
+	if err := os.Chmod(shared, 0o755); err != nil {
+		return err
+	}
+	env.Setenv("SHARED", shared)
 	env.Setenv("NO_COLOR", "1")
 	env.Setenv("STATE_DIRECTORY", filepath.Join(env.WorkDir, ".state"))
 	env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, ".run"))

@@ -30,6 +30,12 @@ type Receiver struct {
 	Interface string         // the only one that it takes packets from; "" for all
 }
 
+// An Other is somebody who may do something to a file; the zero value is nobody.
+type Other struct {
+	Who  string
+	Path string // the file, or a directory above it
+}
+
 // DHCPClient reports whether a port receives nothing but answers, from servers that
 // were asked.
 func DHCPClient(p policy.Port) bool {

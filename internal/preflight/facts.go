@@ -21,6 +21,9 @@ type facts struct {
 	unread  error // another backend may have rules loaded, and cannot be read
 	advice  []firewall.Advice
 
+	policyPath        string // "" if it is no file
+	readers, changers host.Other
+
 	interfaces []string          // of this host
 	masters    map[string]string // see host.Masters
 	noForward  []host.Setting    // for each door in turn; the zero value: nothing is missing

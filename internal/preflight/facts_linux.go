@@ -5,6 +5,7 @@ package preflight
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 
 	"postern/internal/automaton"
@@ -18,6 +19,7 @@ import (
 func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *facts {
 	f := &facts{machine: m, backend: b}
 	f.readBackend(survey)
+	f.readPolicyFile()
 	f.readInterfaces()
 	for i := range m.Doors {
 		var missing host.Setting
@@ -60,6 +62,16 @@ func (f *facts) readBackend(survey backends.Survey) {
 		f.advice, err = a.Advise()
 		f.missing("the limits of the "+f.backend.Name()+" backend", err)
 	}
+}
+
+func (f *facts) readPolicyFile() {
+	name := f.machine.Policy.Diagnose(f.machine.Doors[0].Pos, "", "").File
+	readers, changers, err := host.OthersMay(name)
+	if errors.Is(err, fs.ErrNotExist) { // standard input, say
+		return
+	}
+	f.missing("who may change the policy", err)
+	f.policyPath, f.readers, f.changers = name, readers, changers
 }
 
 func (f *facts) readInterfaces() {

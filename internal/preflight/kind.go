@@ -29,6 +29,8 @@ const (
 	KnockPortOpen    Kind = "knock-port-open"   // a program listens on a knock port
 	ServiceUnlisted  Kind = "service-unlisted"  // a guard leaves it open, and it resets knocks
 	IPsecCutOff      Kind = "ipsec-cut-off"     // closed blocks what this host receives
+	PolicyReadable   Kind = "policy-readable"   // by others
+	PolicyWritable   Kind = "policy-writable"
 	ProtocolCutOff   Kind = "protocol-cut-off"
 	TCPCutOff        Kind = "tcp-cut-off"
 	TunnelCutOff     Kind = "tunnel-cut-off"

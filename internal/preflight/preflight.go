@@ -80,6 +80,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 		(*facts).backendRefusal,
 		(*facts).otherBackend,
 		(*facts).unnamedBackend,
+		(*facts).policyFile,
 		(*facts).knockPorts,
 		(*facts).absentInterfaces,
 		(*facts).bridgePorts,
