@@ -138,7 +138,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 
 // at returns the state that a source is in.
 func (r *Reference) at(source netip.Addr, at time.Duration) StateID {
-	if p, ok := r.progress[source]; ok && at < p.until {
+	if p, ok := r.progress[source]; ok && at < p.until && r.machine.State(p.state) != nil {
 		return p.state
 	}
 	return Root

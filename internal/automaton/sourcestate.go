@@ -10,7 +10,7 @@ import (
 // time at which it expires. Expired entries are included until something
 // replaces them.
 type SourceState struct {
-	State  StateID // Root if it has no progress
+	State  StateID // Root if it has no progress in a state of the machine
 	Until  time.Duration
 	Grants map[GrantID]time.Duration // those that a door of the machine gives
 }
@@ -20,6 +20,9 @@ type SourceState struct {
 func (r *Reference) SourceState(addr netip.Addr) SourceState {
 	source := r.machine.Policy.Source.Mask(addr)
 	p := r.progress[source]
+	if r.machine.State(p.state) == nil {
+		p = progress{}
+	}
 	h := SourceState{State: p.state, Until: p.until, Grants: map[GrantID]time.Duration{}}
 	for key, g := range r.grants {
 		if key.source == source && r.machine.Grant(key.id) != nil {

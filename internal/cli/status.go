@@ -233,7 +233,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
 		Problems: []problem{}, Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 	}
-	runs := m != nil && backend.Digest(m) == status.Digest
+	whole := m != nil && backend.Digest(m) == status.Digest
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
 	for _, p := range status.Progress {
 		row, known := states[p.State]
@@ -245,7 +245,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		st.Progress = append(st.Progress, row)
 	}
 	for _, g := range status.Grants {
-		if runs && m.Grant(g.ID) == nil {
+		if whole && m.Grant(g.ID) == nil {
 			continue // its door is gone
 		}
 		row := stateGrant{Source: g.Source.String(), Grant: idText(uint32(g.ID)), Left: g.Left.Seconds(), left: g.Left}

@@ -20,7 +20,9 @@ func (o *model) compare(l snapshot, s scenario) string {
 	states := map[netip.Addr]automaton.StateID{}
 	left := map[netip.Addr]time.Duration{}
 	for _, p := range l.status.Progress {
-		states[p.Source], left[p.Source] = p.State, p.Left
+		if o.machine.State(p.State) != nil { // others are left to expire
+			states[p.Source], left[p.Source] = p.State, p.Left
+		}
 	}
 	grants := map[grant]time.Duration{}
 	for _, g := range l.status.Grants {
@@ -78,6 +80,9 @@ func (o *model) state(id automaton.StateID) string {
 		return "root"
 	}
 	s := o.machine.State(id)
+	if s == nil && o.former != nil {
+		s = o.former.State(id)
+	}
 	if s == nil {
 		return fmt.Sprintf("unknown state %x", uint32(id))
 	}

@@ -35,6 +35,7 @@ var minimums = []struct {
 	{what: "restarted from a later state", share: 0.002},
 	{what: "too late for the next knock", share: 0.01},
 	{what: "too late for the grant", share: 0.002},
+	{"kept out as the grant's door has changed", 0.0005, changed},
 	{what: "lost a grant", share: 0.002},
 	{"kept a grant when restarting", 0.0005, general},
 	{"refused by the budget of first knocks", 0.001, bounded},
@@ -51,6 +52,7 @@ var minimums = []struct {
 	{what: "not admitted", share: 0.1},
 }
 
+func changed(p *plan, _ automaton.Parameters) bool { return p.change.door != "" }
 func general(p *plan, _ automaton.Parameters) bool { return !p.classic }
 func sameSYN(_ *plan, p automaton.Parameters) bool { return p.Known == automaton.SameSYN }
 func tracked(_ *plan, p automaton.Parameters) bool { return p.Known != automaton.SameSYN }
@@ -90,29 +92,30 @@ func (v *outcome) met() map[string]bool {
 	isInput := v.kind == input
 	atRoot := d.From == 0
 	return map[string]bool{
-		"granted by a last knock":               d.Granted,
-		"admitted by a grant":                   d.Rule == 2,
-		"admitted again as the same packet":     d.Rule == 1,
-		"moved on by a knock":                   d.Rule == 3 && d.To != 0 && d.To != d.From,
-		"left where it was by a loop":           d.Rule == 3 && d.To == d.From,
-		"set back to the root":                  d.Rule == 4 && !atRoot && d.To == 0,
-		"restarted from a later state":          d.Rule == 4 && !atRoot && d.To != 0,
-		"too late for the next knock":           isInput && v.expired,
-		"too late for the grant":                v.late,
-		"lost a grant":                          v.forfeits,
-		"kept a grant when restarting":          v.spared,
-		"refused by the budget of first knocks": v.refused,
-		"refused by from":                       d.Door != nil && !d.Granted,
-		"taken by an allow entry":               v.kind == allowed,
-		"part of a known flow":                  v.kind == known,
-		"part of a known TCP flow":              v.kind == known && v.tcp,
-		"no input":                              v.kind == stray,
-		"a knock that opens no connection":      v.bare && isInput && (d.Granted || d.From != d.To && d.To != 0),
-		"let in and opens no connection":        v.bare && isInput && d.Admitted,
-		"not governed":                          v.kind == ungoverned,
-		"passed untouched in guard":             isInput && v.pass && !d.Admitted,
-		"admitted and marked":                   v.mark == both,
-		"not admitted":                          isInput && !v.pass,
+		"granted by a last knock":                  d.Granted,
+		"admitted by a grant":                      d.Rule == 2,
+		"admitted again as the same packet":        d.Rule == 1,
+		"moved on by a knock":                      d.Rule == 3 && d.To != 0 && d.To != d.From,
+		"left where it was by a loop":              d.Rule == 3 && d.To == d.From,
+		"set back to the root":                     d.Rule == 4 && !atRoot && d.To == 0,
+		"restarted from a later state":             d.Rule == 4 && !atRoot && d.To != 0,
+		"too late for the next knock":              isInput && v.expired,
+		"too late for the grant":                   v.late,
+		"kept out as the grant's door has changed": v.ended,
+		"lost a grant":                             v.forfeits,
+		"kept a grant when restarting":             v.spared,
+		"refused by the budget of first knocks":    v.refused,
+		"refused by from":                          d.Door != nil && !d.Granted,
+		"taken by an allow entry":                  v.kind == allowed,
+		"part of a known flow":                     v.kind == known,
+		"part of a known TCP flow":                 v.kind == known && v.tcp,
+		"no input":                                 v.kind == stray,
+		"a knock that opens no connection":         v.bare && isInput && (d.Granted || d.From != d.To && d.To != 0),
+		"let in and opens no connection":           v.bare && isInput && d.Admitted,
+		"not governed":                             v.kind == ungoverned,
+		"passed untouched in guard":                isInput && v.pass && !d.Admitted,
+		"admitted and marked":                      v.mark == both,
+		"not admitted":                             isInput && !v.pass,
 	}
 }
 

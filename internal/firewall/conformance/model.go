@@ -78,6 +78,7 @@ type outcome struct {
 	// The events that are counted.
 	expired  bool // its source had made progress, which has expired
 	late     bool // its source had held the grant, which has expired
+	ended    bool // its source had got the grant at a door that has changed since
 	refused  bool // its source has made too many first knocks
 	forfeits bool // it cost its source a grant
 	spared   bool // it was a first knock right after the last one, which costs no grant
@@ -93,6 +94,16 @@ type model struct {
 	marked  map[flow]bool // whether a packet with the same addresses and ports was admitted
 	budgets map[netip.Addr]*budgetBounds
 	noise   time.Duration // the largest noise of any packet so far
+
+	sources map[netip.Addr]bool        // that have sent an input
+	former  *automaton.Machine         // that the machine has replaced, or nil
+	ended   map[endedKey]time.Duration // grants whose door has changed since, and until when they would have lasted
+}
+
+// endedKey is a source and the service that it had a grant for.
+type endedKey struct {
+	source  netip.Addr
+	service string
 }
 
 // A knownFlow is a flow that connection tracking knows.
@@ -116,13 +127,42 @@ func newModel(m *automaton.Machine) *model {
 		flows:   map[flow]knownFlow{},
 		marked:  map[flow]bool{},
 		budgets: map[netip.Addr]*budgetBounds{},
+		sources: map[netip.Addr]bool{},
+		ended:   map[endedKey]time.Duration{},
 	}
-	for _, e := range m.Edges {
+	o.findFirst()
+	return o
+}
+
+// findFirst finds the first knocks.
+func (o *model) findFirst() {
+	clear(o.first)
+	for _, e := range o.machine.Edges {
 		if e.From == automaton.Root {
 			o.first[e.On] = true
 		}
 	}
-	return o
+}
+
+// replace makes another machine judge from now on, and reports whether it was
+// another one.
+func (o *model) replace(m *automaton.Machine) bool {
+	if m == o.machine {
+		return false
+	}
+	for source := range o.sources {
+		for id, until := range o.ref.SourceState(source).Grants {
+			if m.Grant(id) == nil {
+				service := &o.machine.Services[o.machine.Grant(id).Service]
+				key := endedKey{o.machine.Policy.Source.Mask(source), service.String()}
+				o.ended[key] = max(o.ended[key], until)
+			}
+		}
+	}
+	o.former, o.machine = o.machine, m
+	o.ref.Replace(m)
+	o.findFirst()
+	return true
 }
 
 // step judges the next packet.
@@ -197,6 +237,7 @@ func (o *model) allows(s probe) bool {
 // input lets the reference judge, and finds out whether a kernel could differ.
 func (o *model) input(at span, s probe) outcome {
 	v := outcome{kind: input, unsure: o.nearDeadline(at.from, s.src, guard+2*o.noise)}
+	o.sources[s.src] = true
 	all := o.ref.SourceState(s.src)
 	before := all.At(at.from)
 	v.expired = all.State != before.State
@@ -218,6 +259,7 @@ func (o *model) input(at span, s probe) outcome {
 			_, has := before.Grants[o.machine.Grants[i].ID]
 			v.late = v.late || had && !has
 		}
+		v.ended = at.from < o.ended[endedKey{o.machine.Policy.Source.Mask(s.src), service.String()}]
 	}
 	if budget := o.machine.Parameters.FirstKnocks; budget != (automaton.Budget{}) && v.verdict.Rule == 4 && o.first[s.port] {
 		source := o.machine.Policy.Source.Mask(s.src)

@@ -22,6 +22,7 @@ type plan struct {
 	marked     bool // what a door admits is marked
 	ipv4, ipv6 int
 	log        string
+	change     change // what is changed when its rules are replaced
 }
 
 // A doorPlan is a door of a plan.
@@ -187,15 +188,6 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 		}
 	}
 	return d
-}
-
-// reversed returns the same policy with its doors in the opposite order. It has
-// the same machine, but a backend may number and arrange it differently.
-func (p *plan) reversed() *plan {
-	other := *p
-	other.doors = slices.Clone(p.doors)
-	slices.Reverse(other.doors)
-	return &other
 }
 
 // text returns the policy as YAML.

@@ -23,7 +23,15 @@ type trial struct {
 	held     string // how the backend's state differed after that packet
 
 	model *model
+	kept  int           // how many packets were sent before the rules were replaced
 	due   time.Duration // when the next packet is to be sent
+}
+
+// A replacement is the machine that replaces another, once so many packets have
+// been sent. The zero value is none.
+type replacement struct {
+	machine *automaton.Machine
+	after   int
 }
 
 // A snapshot is the backend's state between two packets.
@@ -80,13 +88,12 @@ func (t *trial) done() bool { return t.unsure || t.held != "" || len(t.sent) == 
 
 // play sends the packets of scenarios under a machine that has been applied. It
 // compares the backend's state with the reference that many times in between,
-// and at the end. If replace is not nil, it is applied after each comparison;
-// no packet may be able to tell it from the machine.
-func (w *testbed) play(m, replace *automaton.Machine, scenarios []scenario, inspections int) (trials []*trial, err error) {
+// and at the end. The rules may be replaced after each comparison.
+func (w *testbed) play(m *automaton.Machine, next replacement, scenarios []scenario, inspections int) (trials []*trial, err error) {
 	for _, s := range scenarios {
 		trials = append(trials, &trial{scenario: s, wrong: -1, model: newModel(m), due: s[0].at})
 	}
-	if err := w.onCPU(func() error { return w.playAll(replace, trials, inspections) }); err != nil {
+	if err := w.onCPU(func() error { return w.playAll(next, trials, inspections) }); err != nil {
 		return nil, err
 	}
 	seen, err := w.drain()
@@ -106,7 +113,7 @@ func (w *testbed) play(m, replace *automaton.Machine, scenarios []scenario, insp
 	return trials, nil
 }
 
-func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspections int) error {
+func (w *testbed) playAll(next replacement, trials []*trial, inspections int) error {
 	total, sent, looked := 0, 0, 0
 	for _, t := range trials {
 		total += len(t.scenario)
@@ -116,7 +123,7 @@ func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspectio
 		now := time.Since(begin)
 		var going []*trial
 		var groups []scenario
-		next := time.Duration(-1)
+		soonest := time.Duration(-1)
 		for _, t := range trials {
 			if t.done() {
 				continue
@@ -129,15 +136,15 @@ func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspectio
 				}
 				t.due = now + tick/2
 			}
-			if next < 0 || t.due < next {
-				next = t.due
+			if soonest < 0 || t.due < soonest {
+				soonest = t.due
 			}
 		}
-		if len(going) == 0 && next < 0 {
+		if len(going) == 0 && soonest < 0 {
 			return w.inspectAll(begin, trials)
 		}
 		if len(going) == 0 {
-			sleep(next - now)
+			sleep(soonest - now)
 			continue
 		}
 		n, err := w.sendGroups(begin, going, groups)
@@ -149,11 +156,16 @@ func (w *testbed) playAll(replace *automaton.Machine, trials []*trial, inspectio
 			if err := w.inspectAll(begin, trials); err != nil {
 				return err
 			}
-			if replace == nil {
+			if next.machine == nil || sent < next.after {
 				continue
 			}
-			if err := w.apply(replace); err != nil {
+			if err := w.apply(next.machine); err != nil {
 				return err
+			}
+			for _, t := range trials {
+				if t.model.replace(next.machine) {
+					t.kept = len(t.sent)
+				}
 			}
 		}
 	}

@@ -21,7 +21,7 @@ func (f *failure) String() string {
 		b.WriteString("(it did not recur)\n")
 	}
 	if f.replace {
-		b.WriteString("(meanwhile the rules were replaced by those of the same doors in the opposite order)\n")
+		fmt.Fprintf(&b, "(meanwhile the rules were replaced by those of %s, in the opposite order)\n", f.plan.change)
 	}
 	b.WriteString("\n" + f.plan.text() + "\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

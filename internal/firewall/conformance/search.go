@@ -24,6 +24,7 @@ type search struct {
 	seed    uint64
 	testbed *testbed
 	rounds  int
+	still   bool // it replaces no rules
 	counts  counts
 }
 
@@ -71,10 +72,11 @@ func (s *search) round() (*failure, error) {
 		scenarios = append(scenarios, write(r, &s.subject.pace, m, b))
 	}
 	// Under every other policy the rules are replaced while clients knock, by
-	// those of the same policy with its doors in the opposite order.
+	// those of another one, in which a door has changed or is gone.
 	var other *automaton.Machine
-	if i%2 == 1 {
-		if other, err = s.subject.machine(p.reversed()); err != nil {
+	if i%2 == 1 && !s.still {
+		p.change = p.drawChange(r, s.subject.timeouts, blocks)
+		if other, err = s.subject.successor(p, m); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +104,7 @@ func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenari
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
 	}
 	before := s.testbed.inspections
-	trials, err := s.testbed.play(m, replace, scenarios, inspections)
+	trials, err := s.testbed.play(m, replacement{machine: replace}, scenarios, inspections)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +128,7 @@ func (s *search) confirm(f *failure) (*failure, error) {
 	}
 	// From the round before, in a new testbed: what that round left behind may
 	// matter.
-	again := &search{subject: s.subject, seed: s.seed, rounds: max(0, f.round-1)}
+	again := &search{subject: s.subject, seed: s.seed, rounds: max(0, f.round-1), still: s.still}
 	for range 2 {
 		found, err := again.round()
 		if found != nil || err != nil {

@@ -3,8 +3,6 @@ package conformance
 import (
 	"slices"
 	"time"
-
-	"postern/internal/automaton"
 )
 
 // Limits on reducing a failure.
@@ -26,12 +24,12 @@ type shrinker struct {
 func shrink(b *subject, f *failure) (*failure, error) {
 	s := &shrinker{subject: b, best: f, deadline: time.Now().Add(maxShrinking)}
 	whole := scenario(f.trial.scenario[:f.trial.wrong+1])
-	if !s.fails(f.plan, withSentTimes(whole, f.trial.sent)) && !s.fails(f.plan, f.trial.scenario) {
+	if !s.fails(f.plan, withSentTimes(whole, f.trial.sent), f.trial.kept) && !s.fails(f.plan, f.trial.scenario, f.trial.kept) {
 		return f, s.err
 	}
 	if f.replace {
 		s.best.replace = false
-		s.best.replace = !s.fails(s.best.plan, s.best.trial.scenario)
+		s.best.replace = !s.fails(s.best.plan, s.best.trial.scenario, 0)
 	}
 	s.events()
 	s.policy()
@@ -49,9 +47,9 @@ func withSentTimes(s scenario, sent []span) scenario {
 	return s
 }
 
-// fails plays a scenario and reports whether it fails; if so, it is the best so
-// far.
-func (s *shrinker) fails(p *plan, sc scenario) bool {
+// fails plays a scenario, whose rules are replaced after so many packets if they
+// are at all, and reports whether it fails; if so, it is the best so far.
+func (s *shrinker) fails(p *plan, sc scenario, kept int) bool {
 	if _, err := s.subject.machine(p); err != nil || len(sc) == 0 {
 		return false // without that part it is not a valid policy, or not one for this backend
 	}
@@ -61,7 +59,7 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 		}
 		s.best.tries++
 		var t *trial
-		t, s.err = alone(s.subject, p, s.best.replace, sc)
+		t, s.err = alone(s.subject, p, s.best.replace, sc, kept)
 		if s.err != nil {
 			return false
 		}
@@ -78,14 +76,14 @@ func (s *shrinker) fails(p *plan, sc scenario) bool {
 }
 
 // alone plays one scenario in a testbed of its own.
-func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error) {
+func alone(b *subject, p *plan, replace bool, sc scenario, kept int) (t *trial, err error) {
 	m, err := b.machine(p)
 	if err != nil {
 		return nil, err
 	}
-	var other *automaton.Machine
+	next := replacement{after: kept}
 	if replace {
-		if other, err = b.machine(p.reversed()); err != nil {
+		if next.machine, err = b.successor(p, m); err != nil {
 			return nil, err
 		}
 	}
@@ -101,7 +99,7 @@ func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error)
 	if err := w.apply(m); err != nil {
 		return nil, err
 	}
-	trials, err := w.play(m, other, []scenario{sc}, len(sc))
+	trials, err := w.play(m, next, []scenario{sc}, len(sc))
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +110,9 @@ func alone(b *subject, p *plan, replace bool, sc scenario) (t *trial, err error)
 func (s *shrinker) events() {
 	for size := len(s.best.trial.scenario) / 2; size >= 1; size /= 2 {
 		for at := 0; at < len(s.best.trial.scenario); {
-			sc := s.best.trial.scenario
-			if !s.fails(s.best.plan, slices.Delete(slices.Clone(sc), at, min(at+size, len(sc)))) {
+			sc, kept := s.best.trial.scenario, s.best.trial.kept
+			end := min(at+size, len(sc))
+			if !s.fails(s.best.plan, slices.Delete(slices.Clone(sc), at, end), kept-max(0, min(kept, end)-at)) {
 				at += size
 			}
 		}
@@ -126,7 +125,7 @@ func (s *shrinker) policy() {
 		p := *s.best.plan
 		p.doors, p.allow = slices.Clone(p.doors), slices.Clone(p.allow)
 		change(&p)
-		return s.fails(&p, s.best.trial.scenario)
+		return s.fails(&p, s.best.trial.scenario, s.best.trial.kept)
 	}
 	for i := 0; i < len(s.best.plan.doors); {
 		if !try(func(p *plan) { p.doors = slices.Delete(p.doors, i, i+1) }) {
@@ -170,6 +169,6 @@ func (s *shrinker) gaps() {
 		for k := i; k < len(sc); k++ {
 			sc[k].at -= gap
 		}
-		s.fails(s.best.plan, sc)
+		s.fails(s.best.plan, sc, s.best.trial.kept)
 	}
 }

@@ -87,7 +87,7 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, longestForfeit time.Durat
 // carries: one for each way to grant, as doors differ in little else.
 func (c *compiler) grantChains() {
 	c.granting = map[string]*chain{}
-	shortest, longest := c.shortestGrant(), c.longestGrant(func(*automaton.Door) bool { return true })
+	longest := c.longestGrant(func(*automaton.Door) bool { return true })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		name := grantChain(d)
@@ -101,7 +101,7 @@ func (c *compiler) grantChains() {
 			grants, uses = c.live.many, manyUses
 		}
 		for _, f := range families {
-			ch.add(deleteReliably(remove(grants[f], c.source(f), carried), shortest))
+			ch.add(deleteReliably(remove(grants[f], c.source(f), carried), d.OpenFor))
 			ch.add(insert(grants[f], d.OpenFor, c.source(f), carried).limited(uses))
 			ch.add(refresh(c.live.granted[f], longest, c.source(f)))
 		}
