@@ -12,6 +12,7 @@ GO ?= go
 # How long each fuzz target runs, and how much the long suites do.
 FUZZTIME ?= 30s
 PACKETS ?= 1000000
+KILLS ?= 200
 
 # Which benches to run. The openings take half an hour on an idle machine.
 BENCH ?= packets openings
@@ -55,6 +56,10 @@ systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
 .PHONY: packages
 packages: ## build packages and archives of this commit in ./dist
 	$(GO) run ./packaging -o dist
+
+.PHONY: rollback
+rollback: tools ## kill what can be killed while rules wait for a confirmation: KILLS=200, over ssh too (as root)
+	$(GO) test -count=1 -timeout 120m -v -run 'TestRollback|TestUpTogether' ./internal/cli -kills $(KILLS) -rounds $(KILLS)
 
 .PHONY: bench
 bench: tools ## cost per packet, then openings on bad networks: BENCH="packets openings"

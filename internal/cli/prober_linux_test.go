@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -8,7 +9,11 @@ import (
 	"postern/internal/packet"
 )
 
-// A prober asks for a hidden port a thousand times a second, as the client.
+// proberAddress is an address of the client's that nobody knocks from: probes would
+// spoil the knocks, and take what they earn.
+var proberAddress = netip.MustParseAddr("192.0.2.99")
+
+// A prober asks for a hidden port a thousand times a second, from the client's host.
 type prober struct {
 	h       *hideout
 	port    uint16
@@ -23,12 +28,13 @@ type prober struct {
 func (h *hideout) probe(t *testing.T, port uint16) *prober {
 	t.Helper()
 	p := &prober{h: h, port: port, stop: make(chan struct{}), ended: make(chan error, 1)}
+	h.onClient(t, "ip", "address", "add", proberAddress.String()+"/24", "dev", h.from.Name)
 	var err error
 	if p.sender, err = h.from.Sender(); err != nil {
 		t.Fatal(err)
 	}
 	if p.answers, err = h.from.Capture(func(c *packet.Packet) bool {
-		return c.Src == h.at.Addr4() && c.TCP != nil && c.TCP.SrcPort == port && c.TCP.Flags == packet.SYN|packet.ACK
+		return c.Src == h.at.Addr4() && c.Dst == proberAddress && c.TCP != nil && c.TCP.SrcPort == port && c.TCP.Flags == packet.SYN|packet.ACK
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +51,7 @@ func (p *prober) run() error {
 			return nil
 		case <-tick.C:
 		}
-		syn := packet.Packet{Src: p.h.from.Addr4(), Dst: p.h.at.Addr4(), TCP: &packet.TCP{
+		syn := packet.Packet{Src: proberAddress, Dst: p.h.at.Addr4(), TCP: &packet.TCP{
 			SrcPort: uint16(20000 + p.sent%40000), DstPort: p.port, Seq: uint32(p.sent) * 1000, Flags: packet.SYN, Window: 64240,
 		}}
 		raw, err := syn.Append(nil)
@@ -77,4 +83,12 @@ func (p *prober) shut(t *testing.T) {
 		t.Errorf("%d of %d probes found the hidden port open, the first at %v", len(open), p.sent, open[0].Time)
 	}
 	t.Logf("%d probes", p.sent)
+}
+
+// onClient runs a program on the client.
+func (h *hideout) onClient(t *testing.T, words ...string) {
+	t.Helper()
+	if out, err := h.client.Command(within(t, soon), words[0], words[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%q on the client: %v\n%s", words, err, out)
+	}
 }

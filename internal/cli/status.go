@@ -195,7 +195,7 @@ func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *au
 	var beyond *firewall.InexpressibleError
 	backend := all[0].Backend
 	switch {
-	case kept.Pending != nil && kept.Pending.Left() <= 0:
+	case kept.Pending != nil && kept.Pending.Left() <= 0 && kept.Pending.New.RuleSet == status.Digest:
 		return []problem{overdueRules()}
 	case len(all) > 1:
 		return []problem{severalBackends()}
