@@ -80,13 +80,19 @@ type Keepable interface {
 type Keeper interface {
 	Backend
 
-	// Hears returns what notices mean to the backend.
-	Hears() Hearing
+	// Notified reports whether the kernel gives notice of changes by others.
+	// Otherwise only Inspect shows them.
+	Notified() bool
 
 	// Concerns reports whether a notice is about the backend's rules, and not of
 	// a change that the Keeper itself has made. It must be cheap: it is asked
 	// about every change of any rule of the host.
 	Concerns(n Notice) bool
+
+	// Restore loads the machine's rules, which were loaded before, after a notice
+	// that concerns them, and reports whether others had changed them. It is as
+	// quick as it can be.
+	Restore(m *automaton.Machine) (changed bool, err error)
 
 	// Hold keeps others from changing the rules, until LetGo or until this
 	// process ends, and reports whether that is possible. The rules stay in any
@@ -96,15 +102,6 @@ type Keeper interface {
 
 	Close() error
 }
-
-// Hearing is what a Keeper learns from the kernel's notices.
-type Hearing int
-
-const (
-	Nothing Hearing = iota // only Inspect shows what others have changed
-	Hints                  // after a notice that concerns it, Inspect must say
-	Changes                // such a notice always means that others have changed its rules
-)
 
 // A Notice is one change that the kernel has made to rules of nf_tables.
 type Notice struct {

@@ -22,7 +22,7 @@ type notices struct {
 // receiveBuffer is how much may wait while rules are being loaded. The kernel counts
 // twice what it holds. When it is full notices are lost, and the rules are read
 // instead.
-const receiveBuffer = 8 << 20
+var receiveBuffer = 8 << 20
 
 // listen begins to hear of changes.
 func listen() (*notices, error) {

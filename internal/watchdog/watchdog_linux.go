@@ -32,9 +32,13 @@ type Config struct {
 }
 
 const (
-	// again is how long after a failure the next attempt is, and how often the
-	// rules of a backend that hears nothing are looked at.
-	again = time.Second
+	// firstRetry is how long after a failure the next attempt is. It is twice as
+	// long after each one that fails, up to longestRetry.
+	firstRetry   = 10 * time.Millisecond
+	longestRetry = time.Second
+
+	// interval is how often the rules of a backend that hears nothing are looked at.
+	interval = time.Second
 
 	// longestPause is longer than any change of rules takes.
 	longestPause = 2 * time.Minute
@@ -49,17 +53,18 @@ type watchdog struct {
 	over     chan struct{}
 	begun    chan begun
 	retry    <-chan time.Time
+	wait     time.Duration    // until the next attempt after a failure
 	deadline <-chan time.Time // of a change that waits for its confirmation
 
 	look     bool      // the rules are to be looked at
 	starting bool      // and the lock is asked for already
-	changed  bool      // they have changed for certain
-	gone     bool      // and are not there
+	told     bool      // a notice said that others have changed them, or may have
+	gone     bool      // and taken them out
 	by       string    // whose change it was
 	since    time.Time // when it was heard of
 
 	restored, failed limiter
-	told             bool // whether the rules are held
+	saidHeld         bool // or that they are not
 }
 
 // A kept rule set is one that is to be loaded.
@@ -127,11 +132,11 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 	if every := heartbeat(); every > 0 {
 		alive = time.NewTicker(every).C
 	}
-	ticker := time.NewTicker(again)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for first := true; ; {
 		tick = nil
-		if w.kept != nil && w.kept.keeper.Hears() == firewall.Nothing || w.restored.count > 0 || w.failed.count > 0 {
+		if w.kept != nil && !w.kept.keeper.Notified() || w.restored.count > 0 || w.failed.count > 0 {
 			tick = ticker.C
 		}
 		if w.look && w.pauses == 0 && !w.starting {
@@ -145,7 +150,9 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 		case <-ctx.Done():
 			return
 		case <-alive:
-			notify("WATCHDOG=1")
+			if !first { // systemd counts from READY
+				notify("WATCHDOG=1")
+			}
 		case <-w.heard.readable:
 			w.hear()
 		case r := <-listener.Requests():
@@ -162,6 +169,8 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			default:
 				if err := w.lookAt(b.change, b.err); err != nil {
 					w.fail(err)
+				} else {
+					w.wait = 0
 				}
 				b.change.End()
 				if first {
@@ -175,7 +184,7 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			w.look, w.deadline = true, nil
 		case now := <-tick:
 			w.sayRest(now)
-			w.look = w.look || w.kept != nil && w.kept.keeper.Hears() == firewall.Nothing
+			w.look = w.look || w.kept != nil && !w.kept.keeper.Notified()
 		}
 	}
 }
@@ -191,7 +200,7 @@ func (w *watchdog) hear() {
 	}
 	w.look = true
 	if h.hit {
-		w.changed, w.gone, w.by = w.kept.keeper.Hears() == firewall.Changes, h.gone, h.by
+		w.told, w.gone, w.by = true, h.gone, h.by
 	}
 }
 
@@ -212,14 +221,22 @@ func (w *watchdog) resume() {
 		return
 	}
 	w.heard.read(func(firewall.Notice) bool { return false })
-	w.look, w.changed, w.since = true, false, time.Now()
+	w.look, w.told, w.since = true, false, time.Now()
 }
 
 // lookAt does what is needed for the wanted rules to be loaded. An error of what is
 // kept on disk does not keep it from loading what it knows.
 func (w *watchdog) lookAt(c *change.Change, unread error) error {
-	changed, by := w.changed, w.by
-	w.look, w.changed, w.by, w.deadline = false, false, "", nil
+	told := w.told
+	w.look, w.told, w.deadline = false, false, nil
+	if c.Pending != nil && c.Pending.Left() <= 0 {
+		// Those that were to do this are dead.
+		w.keep(nil)
+		if _, err := c.Rollback(w.Backends); err != nil {
+			return err
+		}
+		w.Journal.say(warning, "watchdog: nobody confirmed the rules in time, and the former ones are back")
+	}
 	wanted := c.Wanted()
 	if wanted == nil && unread != nil && w.kept != nil {
 		wanted = &w.kept.saved // which is what it said before
@@ -229,7 +246,7 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		return unread
 	}
 	if w.kept == nil || !w.kept.saved.Same(wanted) {
-		changed = false
+		told = false // of what ran before
 		k, err := w.prepare(wanted)
 		if err != nil {
 			return errors.Join(unread, err)
@@ -239,8 +256,8 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 	if c.Pending != nil {
 		w.deadline = time.After(c.Pending.Left())
 	}
-	if err := w.restore(changed, by); err != nil {
-		w.changed = changed
+	if err := w.restore(told); err != nil {
+		w.told = told
 		return errors.Join(unread, err)
 	}
 	return errors.Join(unread, w.hold())
@@ -269,29 +286,29 @@ func (w *watchdog) keep(k *kept) {
 		w.kept.keeper.Close()
 	}
 	if w.kept = k; k != nil {
-		w.told = false
+		w.saidHeld = false
 	}
 }
 
-// restore loads the rules if they are not as they should be, which changed says for
-// certain.
-func (w *watchdog) restore(changed bool, by string) error {
+// restore loads the rules if they are not as they should be. It looks, unless it was
+// told by a notice.
+func (w *watchdog) restore(told bool) error {
 	k := w.kept
-	gone := w.gone
-	if !changed {
-		s, err := k.keeper.Inspect()
-		if err != nil {
-			return err
+	if told {
+		changed, err := k.keeper.Restore(k.machine)
+		if err == nil && changed {
+			w.sayRestored(w.gone, w.by)
 		}
-		if s.Loaded && !s.Altered && s.Digest == k.keeper.Digest(k.machine) {
-			return nil
-		}
-		gone = !s.Loaded
+		return err
+	}
+	s, err := k.keeper.Inspect()
+	if err != nil || s.Loaded && !s.Altered && s.Digest == k.keeper.Digest(k.machine) {
+		return err
 	}
 	if err := k.keeper.Apply(k.machine); err != nil {
 		return err
 	}
-	w.sayRestored(gone, by)
+	w.sayRestored(!s.Loaded, "")
 	return nil
 }
 
@@ -301,8 +318,8 @@ func (w *watchdog) hold() error {
 		return nil
 	}
 	held, err := w.kept.keeper.Hold()
-	if err == nil && !w.told {
-		w.told = true
+	if err == nil && !w.saidHeld {
+		w.saidHeld = true
 		if held {
 			w.Journal.say(info, "watchdog: the rule set is held: others cannot remove or modify it")
 		} else {
@@ -317,8 +334,9 @@ func (w *watchdog) fail(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	w.retry = time.After(again)
+	w.wait = min(max(2*w.wait, firstRetry), longestRetry)
+	w.retry = time.After(w.wait)
 	if say, before := w.failed.happened(time.Now()); say {
-		w.Journal.say(failure, "watchdog: %v%s; tries again each second", err, times(before))
+		w.Journal.say(failure, "watchdog: %v%s; it is tried again", err, times(before))
 	}
 }

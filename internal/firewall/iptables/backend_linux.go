@@ -18,6 +18,8 @@ import (
 // machine's own.
 type Backend struct {
 	Variant string // "nft" or "legacy"; "" for the one that the machine has made its own
+
+	tested bool // what is to be loaded was loaded here before
 }
 
 var _ interface {
@@ -67,11 +69,27 @@ func (Backend) Digest(m *automaton.Machine) string { return Compile(m).Digest() 
 // A TCP connection that is older than the rules, and that conntrack may know nothing
 // of, goes on: conntrack is told of it.
 func (b Backend) Apply(m *automaton.Machine) error {
+	_, err := b.apply(m)
+	return err
+}
+
+// apply also reports whether anything of the machine's rules was not there already.
+func (b Backend) apply(m *automaton.Machine) (changed bool, err error) {
 	r := Compile(m)
 	trackSessions() // what it cannot tell now it may below
-	if err := retry(func() error { return b.replace(r) }); err != nil {
+	err = retry(func() error {
+		edited, err := b.replace(r)
+		changed = changed || edited
 		return err
+	})
+	if err != nil {
+		return changed, err
 	}
+	return changed, b.afterwards()
+}
+
+// afterwards does what is left when the rules are loaded.
+func (b Backend) afterwards() error {
 	// Those that came between the two looks were made under the old rules.
 	untracked := trackSessions()
 	if o, found, err := b.otherVariant(); err != nil {
@@ -191,22 +209,23 @@ func (s snapshot) contents() contents {
 	return all
 }
 
-// replace puts a rule set in the place of what is loaded.
-func (b Backend) replace(r *Ruleset) error {
+// replace puts a rule set in the place of what is loaded, and reports whether it had
+// to load anything.
+func (b Backend) replace(r *Ruleset) (edited bool, err error) {
 	before, err := b.read()
 	if err != nil {
-		return err
+		return false, err
 	}
 	missing, err := b.missing()
 	if err != nil {
-		return err
+		return false, err
 	}
 	want := r.contents()
 	maps.DeleteFunc(want, func(at place, _ content) bool { return !slices.Contains(availableFamilies(), at.family) })
 	shape := want.shape()
 	for at, c := range want {
 		if t := before[at]; t != nil && t.hidden {
-			return hidden(at)
+			return false, hidden(at)
 		}
 		had := before[at].content()
 		old, _ := had.label()
@@ -214,24 +233,28 @@ func (b Backend) replace(r *Ruleset) error {
 	}
 	for _, at := range places {
 		if text := before[at].edit(at.table, want[at]); text != "" {
+			edited = true
+			if b.tested {
+				continue
+			}
 			if err := b.command(at.family).test(text); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
 	for i, at := range places {
 		if err := b.load(before, at, want[at]); err != nil {
-			return b.revert(before, places[:i], err)
+			return true, b.revert(before, places[:i], err)
 		}
 	}
 	after, err := b.read()
 	switch {
 	case err != nil:
-		return leaving(leftUnseen, err)
+		return edited, leaving(leftUnseen, err)
 	case !after.contents().sound(r.digest):
-		return leaving(leftMixed, errChanged)
+		return edited, leaving(leftMixed, errChanged)
 	}
-	return leaving(leftUnused, b.removeCreated(before, want))
+	return edited, leaving(leftUnused, b.removeCreated(before, want))
 }
 
 // load brings a table from what it held before to what is wanted. If it fails and

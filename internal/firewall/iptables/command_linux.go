@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 )
 
 // A Version is which iptables a machine has.
@@ -60,7 +63,37 @@ func (p command) version() (v Version, err error) {
 // old that it cannot tell.
 func (p command) restoreVersion() (Version, error) { return p.versionOf("restore") }
 
+// versions are what programs have said. Starting one takes milliseconds, and a change
+// of rules wants to know several times.
+var versions sync.Map // fileID -> Version
+
+// A fileID is a program, as long as nobody replaces its file or makes its name lead to
+// another.
+type fileID struct {
+	path          string
+	device, inode uint64
+	modified      time.Time
+}
+
 func (p command) versionOf(verb string) (Version, error) {
+	var id fileID
+	if path, err := find(p.name(verb)); err == nil {
+		if info, err := os.Stat(path); err == nil {
+			st := info.Sys().(*syscall.Stat_t)
+			id = fileID{path, uint64(st.Dev), st.Ino, info.ModTime()}
+			if v, known := versions.Load(id); known {
+				return v.(Version), nil
+			}
+		}
+	}
+	v, err := p.askVersion(verb)
+	if err == nil && id.path != "" {
+		versions.Store(id, v)
+	}
+	return v, err
+}
+
+func (p command) askVersion(verb string) (Version, error) {
 	out, err := p.run(verb, "", "--version")
 	if err != nil {
 		return Version{}, err

@@ -3,6 +3,7 @@ package iptables
 import (
 	"slices"
 
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 )
 
@@ -21,13 +22,15 @@ func (b Backend) Keep() (firewall.Keeper, error) {
 	return keeper{b, v.Variant}, err
 }
 
-// Hears returns Hints from the nft variant: what iptables-restore does to others'
-// rules and to ours looks the same. The legacy variant's kernel gives no notice.
-func (k keeper) Hears() firewall.Hearing {
-	if k.variant == "nft" {
-		return firewall.Hints
-	}
-	return firewall.Nothing
+// Notified reports whether the kernel gives notice: of the nft variant's rules alone.
+func (k keeper) Notified() bool { return k.variant == "nft" }
+
+// Restore loads what is not there. What others do to their own rules and to ours
+// looks the same in notices.
+func (k keeper) Restore(m *automaton.Machine) (bool, error) {
+	b := k.Backend
+	b.tested = true // each program that is started takes milliseconds
+	return b.apply(m)
 }
 
 // Concerns reports whether a notice is about a table of ours as a whole, about a chain of

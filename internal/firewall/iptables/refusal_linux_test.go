@@ -43,7 +43,7 @@ func TestRefused(t *testing.T) {
 					r := Compile(machine(t, "testdata/everything.yaml"))
 					last := r.tables[IPv6][1]
 					last.chains[0].rules = append(last.chains[0].rules, rule{target: target{verdict: bad.verdict}})
-					err := h.Do(func() error { return retry(func() error { return b.replace(r) }) })
+					err := h.Do(func() error { return retry(func() error { _, err := b.replace(r); return err }) })
 					if err == nil || !strings.Contains(err.Error(), bad.says) {
 						t.Errorf("it is refused with %q, want %q", err, bad.says)
 					}

@@ -38,7 +38,7 @@ func TestOtherVariant(t *testing.T) {
 			t.Errorf("there are older rules: %v, and newer ones: %v", has(h, first), has(h, b))
 		}
 		m := machine(t, file)
-		if err := h.Do(func() error { return first.replace(Compile(m)) }); err != nil { // as a kill would leave it
+		if err := h.Do(func() error { _, err := first.replace(Compile(m)); return err }); err != nil { // as a kill would leave it
 			t.Fatal(err)
 		}
 		if s := labtest.Inspect(t, h, b); !s.Altered || !s.Loaded {

@@ -71,7 +71,12 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
 		return err
 	}
-	// Those that came between the two looks were made under the old rules.
+	return b.rememberSessions(r, before)
+}
+
+// rememberSessions lets connections go on that are not among those before: they were
+// made under the old rules, or under none, at the very moment of the change.
+func (b Backend) rememberSessions(r *Ruleset, before host.Flows) error {
 	after, err := host.Connections()
 	if err == nil {
 		err = retry(func() error { return r.remember(b.via, after.Without(before)) })
@@ -185,6 +190,13 @@ func (r *Ruleset) replace(via *netlink.Conn, live host.Flows) error {
 			return err
 		}
 	}
+	r.fill(&b, kept)
+	r.addSessions(&b, live)
+	return b.commit(via, generation)
+}
+
+// fill adds all that is to be loaded, but what is kept of a table that is loaded.
+func (r *Ruleset) fill(b *batch, kept map[string]bool) {
 	for _, name := range r.counters {
 		if !kept["counter "+name] {
 			b.addCounter(name)
@@ -206,8 +218,6 @@ func (r *Ruleset) replace(via *netlink.Conn, live host.Flows) error {
 			b.addRule(c, &c.rules[i])
 		}
 	}
-	r.addSessions(&b, live)
-	return b.commit(via, generation)
 }
 
 // clear deletes, in the transaction, all that is loaded but what stays, and returns

@@ -12,6 +12,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 )
 
@@ -83,6 +84,11 @@ func nftPersists() bool {
 type Keeper struct {
 	Backend
 	last uint32 // the port of the connection before this one
+
+	// What loads a machine where no table is, ready to be sent.
+	machine *automaton.Machine
+	rules   *Ruleset
+	ready   *batch
 }
 
 var _ firewall.Keeper = &Keeper{}
@@ -93,11 +99,27 @@ func (Backend) Keep() (firewall.Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
+	newTableFlags() // while there is time to ask
 	return &Keeper{Backend: Backend{via}}, nil
 }
 
-// Hears returns Changes: the kernel gives notice of each, and of nothing else.
-func (k *Keeper) Hears() firewall.Hearing { return firewall.Changes }
+// Notified reports that the kernel gives notice.
+func (k *Keeper) Notified() bool { return true }
+
+// Restore loads the machine: a notice that concerns the table always means that others
+// have changed it. Most often it is gone, and what is ready goes to the kernel before
+// anything is asked.
+func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
+	if k.machine != m {
+		k.machine, k.rules, k.ready = m, Compile(m), &batch{}
+		k.ready.addTable(Table, netlink.Create|netlink.Excl, newTableFlags())
+		k.rules.fill(k.ready, nil)
+	}
+	if err := k.ready.commit(k.via, 0); err != nil {
+		return true, k.Apply(m) // which knows what to do about the error
+	}
+	return true, k.rememberSessions(k.rules, nil)
+}
 
 // Concerns reports whether the notice is about our table, from another, and no
 // element that comes and goes as packets do.
@@ -108,7 +130,7 @@ func (k *Keeper) Concerns(n firewall.Notice) bool {
 // isLive reports whether a set is one of liveSets, by its name.
 func isLive(set string) bool {
 	name := strings.TrimRight(set, "46")
-	return slices.Contains([]string{"at", "many", "once", "held", "syns", "packets", "sessions", "budget"}, name)
+	return slices.Contains([]string{"at", "many", "once", "granted", "held", "syns", "packets", "sessions", "budget"}, name)
 }
 
 // Hold makes the connection the owner of the table, which must have been made to
