@@ -41,3 +41,12 @@ type Other struct {
 func DHCPClient(p policy.Port) bool {
 	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
 }
+
+// A Link is an interface that is up.
+type Link struct {
+	Name         string
+	Master       string // the bridge, bond or VRF that it is a port of
+	Parent       string // the interface below it: of a VLAN or macvlan, say
+	DefaultRoute bool
+	Global       bool // it has an address that others may reach beyond the link
+}

@@ -25,6 +25,7 @@ type facts struct {
 	readers, changers host.Other
 
 	interfaces []string          // of this host
+	links      []host.Link       // of these, those that are up
 	masters    map[string]string // see host.Masters
 	noForward  []host.Setting    // for each door in turn; the zero value: nothing is missing
 	listening  []policy.Port

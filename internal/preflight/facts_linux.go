@@ -82,6 +82,8 @@ func (f *facts) readInterfaces() {
 	for _, i := range all {
 		f.interfaces = append(f.interfaces, i.Name)
 	}
+	f.links, err = host.Links()
+	f.missing("links and routes", err)
 	f.masters, err = host.Masters()
 	f.missing("bridges", err)
 }

@@ -22,6 +22,7 @@ const SequenceKnown Kind = "sequence-known"
 
 // Of what this host is.
 const (
+	BareInterface    Kind = "bare-interface"    // the policy leaves one out that it was meant for
 	CallerBlocked    Kind = "caller-blocked"    // you could not log in again
 	ForwardingOff    Kind = "forwarding-off"    // a forwarded door cannot work
 	InterfaceIsPort  Kind = "interface-is-port" // packets arrive under another name

@@ -84,6 +84,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 		(*facts).knockPorts,
 		(*facts).absentInterfaces,
 		(*facts).bridgePorts,
+		(*facts).bareInterfaces,
 		(*facts).forwarding,
 		(*facts).listeners,
 		(*facts).tcpCutOff,
