@@ -104,8 +104,8 @@ func TestVoid(t *testing.T) {
 	if err := c.Keep(Saved{Loaded: true, RuleSet: "1"}); err != nil {
 		t.Fatal(err)
 	}
-	boot, now := clock()
-	pending := Pending{Former: c.Saved.ID, New: Saved{RuleSet: "2"}, Boot: boot, Deadline: now + time.Minute}
+	now := clock()
+	pending := Pending{Former: c.Saved.ID, New: Saved{RuleSet: "2"}, Begun: now, Deadline: now + time.Minute}
 	if err := write(p.pendingFile(), pending); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestVoid(t *testing.T) {
 	if s, err = p.Read(); err != nil || s.Pending != nil || s.Wanted().RuleSet != "3" {
 		t.Errorf("beside another state: %+v, %v", s, err)
 	}
-	if pending.Boot = "another"; pending.Left() > 0 {
+	if pending.Begun += time.Hour; pending.Left() > 0 {
 		t.Error("there is time left after a reboot")
 	}
 }

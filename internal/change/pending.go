@@ -18,18 +18,21 @@ type Pending struct {
 	Former   string        `json:"former"`  // the ID of the Saved
 	Nothing  bool          `json:"nothing"` // no rules were loaded before, though there may be a Saved
 	New      Saved         `json:"new"`
-	Boot     string        `json:"boot"`     // in which boot of the machine
-	Deadline time.Duration `json:"deadline"` // by CLOCK_BOOTTIME, which nobody sets
-	Until    time.Time     `json:"until"`    // the same moment, for people
+	Begun    time.Duration `json:"begun"`    // by CLOCK_BOOTTIME, which nobody sets
+	Deadline time.Duration `json:"deadline"` // the same clock
+	Until    time.Time     `json:"until"`    // the deadline, for people
 }
 
 // Left returns how much time is left for a confirmation; zero or less if there is
-// none. A change that was not confirmed before a reboot has none left.
+// none. The directory of a Pending is empty after a reboot on most machines. On others
+// the clock has begun anew, and there is no time left. (The kernel's boot_id would say
+// it for certain, but within a container or a sandbox it is another one, or hidden.)
 func (p *Pending) Left() time.Duration {
-	if boot, now := clock(); boot == p.Boot {
-		return p.Deadline - now
+	now := clock()
+	if now < p.Begun {
+		return 0
 	}
-	return 0
+	return p.Deadline - now
 }
 
 // Propose notes rules that the kernel is to run next, and that wait for a
@@ -54,10 +57,10 @@ func (c *Change) Propose(next Saved, survey backends.Survey, wait time.Duration,
 		}
 		c.blank = true
 	}
-	boot, now := clock()
+	now := clock()
 	p := &Pending{
 		ID: rand.Text(), Former: c.Saved.ID, Nothing: nothing, New: next,
-		Boot: boot, Deadline: now + wait, Until: time.Now().Add(wait),
+		Begun: now, Deadline: now + wait, Until: time.Now().Add(wait),
 	}
 	if err := write(c.pendingFile(), p); err != nil {
 		return errors.Join(err, c.Withdraw())
