@@ -57,6 +57,11 @@ systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
 packages: ## build packages and archives of this commit in ./dist
 	$(GO) run ./packaging -o dist
 
+.PHONY: package-test
+package-test: ## build this commit's packages twice, compare, lintian, install the rpm
+	@./scripts/install-test-tools packages
+	$(GO) test -count=1 -timeout 60m -v ./packaging -packages
+
 .PHONY: rollback
 rollback: tools ## kill what can be killed while rules wait for a confirmation: KILLS=200, over ssh too (as root)
 	$(GO) test -count=1 -timeout 120m -v -run 'TestRollback|TestUpTogether' ./internal/cli -kills $(KILLS) -rounds $(KILLS)

@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -161,26 +160,17 @@ func TestContents(t *testing.T) {
 // TestNfpm: nfpm.yaml says what the changelog says.
 func TestNfpm(t *testing.T) {
 	r := &release{module: ".."}
-	config := string(mustRead(t, "nfpm.yaml"))
+	config := string(read(t, ".", "nfpm.yaml"))
 	for _, line := range []string{"maintainer: " + maintainer, `release: "` + revision + `"`} {
 		if !strings.Contains(config, "\n"+line+"\n") {
 			t.Errorf("nfpm.yaml has no line %q", line)
 		}
 	}
 	// The licence of the packages is the project's.
-	text := strings.ReplaceAll(string(mustRead(t, "copyright")), "\n ", "\n")
+	text := strings.ReplaceAll(string(read(t, ".", "copyright")), "\n ", "\n")
 	text = strings.ReplaceAll(text, "\n.\n", "\n\n")
 	_, rest, _ := strings.Cut(r.document("LICENSE"), "Permission is")
 	if !strings.Contains(text, "Permission is"+rest) {
 		t.Error("copyright has not the text of LICENSE")
 	}
-}
-
-func mustRead(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }

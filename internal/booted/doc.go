@@ -7,6 +7,7 @@
 //	event_test.go      while they do
 //	mark_test.go       another firewall that lets in what Postern has marked only
 //	rollback_test.go   up --confirm over ssh, and everything that can die meanwhile
+//	package_test.go    the package: installed, upgraded, removed, purged
 //	scene_test.go      what these have in common
 //
 // They run with -systemd only: make systemd. See package lab/debian.
