@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"strings"
 
 	"postern/internal/firewall"
 	"postern/internal/paragraph"
@@ -59,13 +60,27 @@ func (f *facts) aboutObstacle(o otherrules.Obstacle) Finding {
 		found.Message = fmt.Sprintf("%s drops by default, and may drop %s even after a knock", where, what)
 		found.Hints = f.howToAccept(o)
 	case otherrules.AcceptsSome:
-		found.Message = fmt.Sprintf("%s accepts %s from some sources or interfaces only: what a knock lets in from elsewhere is dropped", where, what)
+		found.Message = fmt.Sprintf("%s accepts %s only %s: what a knock lets in from elsewhere is dropped", where, what, whom(o.Senders))
 		found.Hints = append([]string{"if that is meant, let only those knock: write the networks in the door's from"}, f.howToAccept(o)...)
 	default:
 		found.Message = fmt.Sprintf("%s drops %s, even after a knock", where, what)
 		found.Hints = f.howToAccept(o)
 	}
 	return found
+}
+
+// mostSenders is how many a finding names.
+const mostSenders = 4
+
+// whom lists the senders from whom a rule set accepts a port.
+func whom(senders []string) string {
+	switch n := len(senders) - mostSenders; {
+	case len(senders) == 0:
+		return "from some sources or interfaces"
+	case n > 0:
+		return strings.Join(senders[:mostSenders], ", ") + fmt.Sprintf(", and %d more", n)
+	}
+	return paragraph.List(senders)
 }
 
 // aboutEscape warns of a rule set that takes packets for hidden ports away before

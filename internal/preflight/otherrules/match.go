@@ -112,6 +112,7 @@ func (r *registers) mask(e *expr.Bitwise) {
 		return
 	}
 	result, certain := make([]byte, len(value)), slices.Clone(known)
+	field := r.field[place(e.SourceRegister)]
 	sender := slices.Clone(r.sender[place(e.SourceRegister):][:len(value)])
 	for i := range value {
 		result[i] = value[i]&e.Mask[i] ^ e.Xor[i]
@@ -120,6 +121,15 @@ func (r *registers) mask(e *expr.Bitwise) {
 	r.put(e.DestRegister, result)
 	copy(r.known[place(e.DestRegister):], certain)
 	copy(r.sender[place(e.DestRegister):], sender)
+	if field != notSender {
+		for i := range sender {
+			r.field[place(e.DestRegister)+i] = field
+		}
+		if r.masks == nil {
+			r.masks = map[int][]byte{}
+		}
+		r.masks[place(e.DestRegister)] = e.Mask
+	}
 }
 
 // all returns the elements, as far as they could be read.

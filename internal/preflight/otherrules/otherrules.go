@@ -63,6 +63,7 @@ type Obstacle struct {
 	Manager string        // the program whose table it is, if that can be told: "ufw", "firewalld", "docker"
 	Ports   []policy.Port // which it is about, as the chain sees them
 	Marked  bool          // packets that doors admit carry the policy's mark there, if it sets one
+	Senders []string      // of AcceptsSome: from whom, where a rule says so: "from 198.51.100.0/24", "on eth1"
 	To      netip.Addr    // of packets forwarded to another host; the zero value: to this one
 }
 

@@ -231,30 +231,42 @@ func TestAcceptsSome(t *testing.T) {
 		some, drops = "accepts some ip filter INPUT: tcp/22", "drops ip filter INPUT: tcp/22"
 	)
 	for _, test := range []struct{ name, policy, rules, want string }{
-		{"a network", anyone, drop + `iptables-nft -A INPUT -s 192.168.50.0/24 -p tcp --dport 22 -j ACCEPT`, some},
-		{"a network that no byte ends", anyone, drop + `iptables-nft -A INPUT -s 172.16.0.0/12 -p tcp --dport 22 -j ACCEPT`, some},
-		{"an interface", anyone, drop + `iptables-nft -A INPUT -i wg0 -p tcp --dport 22 -j ACCEPT`, some},
-		{"interfaces that begin alike", anyone, drop + `iptables-nft -A INPUT -i wg+ -p tcp --dport 22 -j ACCEPT`, some},
+		{"a network", anyone, drop + `iptables-nft -A INPUT -s 192.168.50.0/24 -p tcp --dport 22 -j ACCEPT`, some + " from 192.168.50.0/24"},
+		{"a network that no byte ends", anyone, drop + `iptables-nft -A INPUT -s 172.16.0.0/12 -p tcp --dport 22 -j ACCEPT`, some + " from 172.16.0.0/12"},
+		{"an interface", anyone, drop + `iptables-nft -A INPUT -i wg0 -p tcp --dport 22 -j ACCEPT`, some + " on wg0"},
+		{"interfaces that begin alike", anyone, drop + `iptables-nft -A INPUT -i wg+ -p tcp --dport 22 -j ACCEPT`, some + " on wg*"},
 		{"in a chain", anyone, drop + `iptables-nft -N LAN
 			iptables-nft -A INPUT -s 192.168.50.0/24 -j LAN
-			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some},
+			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some + " from 192.168.50.0/24"},
 		{"a chain that others leave", anyone, drop + `iptables-nft -N LAN
 			iptables-nft -A INPUT -j LAN
 			iptables-nft -A LAN ! -s 192.168.50.0/24 -j RETURN
-			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some},
-		{"all others are dropped", anyone, `iptables-nft -A INPUT ! -s 192.168.50.0/24 -p tcp --dport 22 -j DROP`, some},
-		{"all others are rejected", anyone, `iptables-nft -A INPUT ! -i wg0 -p tcp --dport 22 -j REJECT`, some},
-		{"a range of addresses", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m iprange --src-range 10.0.0.5-10.0.0.9 -j ACCEPT`, some},
+			iptables-nft -A LAN -p tcp --dport 22 -j ACCEPT`, some + " from 192.168.50.0/24"},
+		{"all others are dropped", anyone, `iptables-nft -A INPUT ! -s 192.168.50.0/24 -p tcp --dport 22 -j DROP`, some + " from 192.168.50.0/24"},
+		{"all others are rejected", anyone, `iptables-nft -A INPUT ! -i wg0 -p tcp --dport 22 -j REJECT`, some + " on wg0"},
+		{"a range of addresses", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m iprange --src-range 10.0.0.5-10.0.0.9 -j ACCEPT`, some + " from 10.0.0.5-10.0.0.9"},
 		{"all but a range", anyone, drop + `iptables-nft -A INPUT -p tcp --dport 22 -m iprange ! --src-range 10.0.0.5-10.0.0.9 -j ACCEPT`, ""},
-		{"nft, an interface", anyone, nft + `nft add rule inet x in iifname wg0 tcp dport 22 accept`, "accepts some inet x in: tcp/22"},
+		{"nft, an interface", anyone, nft + `nft add rule inet x in iifname wg0 tcp dport 22 accept`, "accepts some inet x in: tcp/22 on wg0"},
 		{"nft, a set of networks", anyone, nft + `nft add rule inet x in ip saddr '{10.0.0.0/8, 192.168.0.0/16}' tcp dport 22 accept`,
-			"accepts some inet x in: tcp/22"},
+			"accepts some inet x in: tcp/22 from 10.0.0.0/8, 192.168.0.0/16"},
 		{"nft, all other interfaces are dropped", anyone, nftOpen + `nft add rule inet x in iifname != '{wg0, wg1}' tcp dport 22 drop`,
-			"accepts some inet x in: tcp/22"},
+			"accepts some inet x in: tcp/22 on wg0, wg1"},
 		{"nft, a map of networks", anyone, nft + `nft add rule inet x sub tcp dport 22 accept
-			nft add rule inet x in ip saddr vmap '{10.0.0.1: jump sub}'`, "accepts some inet x in: tcp/22"},
+			nft add rule inet x in ip saddr vmap '{10.0.0.1: jump sub}'`, "accepts some inet x in: tcp/22 from 10.0.0.1"},
 		{"nft, IPv6 as it likes", anyone, nft + `nft add rule inet x in ip6 saddr fd00::/8 tcp dport 22 accept
-			nft add rule inet x in meta nfproto ipv4 tcp dport 22 accept`, "accepts some inet x in: tcp/22"},
+			nft add rule inet x in meta nfproto ipv4 tcp dport 22 accept`, "accepts some inet x in: tcp/22 from fd00::/8"},
+		{"both", anyone, drop + `iptables-nft -N LAN
+			iptables-nft -A INPUT -s 192.168.50.0/24 -j LAN
+			iptables-nft -A LAN -i lan0 -p tcp --dport 22 -j ACCEPT
+			iptables-nft -A INPUT -s 10.0.0.7 -p tcp --dport 22 -j ACCEPT`, some + " from 192.168.50.0/24 on lan0; from 10.0.0.7"},
+		{"a hardware address", anyone, drop + `iptables-nft -A INPUT -m mac --mac-source 02:00:00:00:00:07 -p tcp --dport 22 -j ACCEPT`,
+			some + " from 02:00:00:00:00:07"},
+		{"nft, a named set", anyone, nft + `nft add set inet x office '{ type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 11.0.0.0/8, 13.0.0.0/8, 15.0.0.5-15.0.0.9 }; }'
+			nft add rule inet x in ip saddr @office tcp dport 22 accept`, "accepts some inet x in: tcp/22 from those in set office"},
+		{"nft, a range in a set", anyone, nft + `nft add rule inet x in ip saddr '{10.0.0.5-10.0.0.9, 10.1.0.1}' tcp dport 22 accept`,
+			"accepts some inet x in: tcp/22 from 10.0.0.5-10.0.0.9, 10.1.0.1"},
+		{"nft, a map of interfaces", anyone, nft + `nft add rule inet x sub tcp dport 22 accept
+			nft add rule inet x in iifname vmap '{lan0: jump sub}'`, "accepts some inet x in: tcp/22 on lan0"},
 
 		// It is the wanted firewall, or none of this kind.
 		{"everyone but some", anyone, drop + `iptables-nft -A INPUT ! -s 192.0.2.66 -p tcp --dport 22 -j ACCEPT`, ""},
@@ -286,7 +298,7 @@ func TestAcceptsSome(t *testing.T) {
 					return err
 				}
 				for _, o := range rules.Obstacles(machine(t, test.policy), nftables.Backend{}) {
-					got = append(got, text(o))
+					got = append(got, strings.TrimSpace(text(o)+" "+strings.Join(o.Senders, "; ")))
 				}
 				return nil
 			}); err != nil {
@@ -303,13 +315,19 @@ func TestAcceptsSome(t *testing.T) {
 func ruled(t *testing.T, rules string) *lab.Host {
 	t.Helper()
 	host := lab.NewT(t).Host("server")
+	rule(t, host, rules)
+	return host
+}
+
+// rule makes rules on a host by commands of the shell.
+func rule(t *testing.T, host *lab.Host, rules string) {
+	t.Helper()
 	sh := host.Command(t.Context(), "sh", "-ec", rules)
 	sh.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin",
 		"XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock")) // the usual one is root's
 	if out, err := sh.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return host
 }
 
 func machine(t *testing.T, text string) *automaton.Machine {

@@ -156,8 +156,15 @@ func (p *packet) loadHeader(r *registers, e *expr.Payload) {
 	if p.is6 {
 		sourceEnd = source + 16
 	}
-	if e.Base == expr.PayloadBaseNetworkHeader && source <= from && to <= sourceEnd || e.Base == expr.PayloadBaseLLHeader {
-		defer r.dependsOnSender(e.DestRegister, int(e.Len))
+	switch {
+	case e.Base == expr.PayloadBaseNetworkHeader && source <= from && to <= sourceEnd:
+		field := sourceAddress
+		if p.is6 {
+			field = sourceAddress6
+		}
+		defer r.dependsOnSender(e.DestRegister, int(e.Len), field)
+	case e.Base == expr.PayloadBaseLLHeader:
+		defer r.dependsOnSender(e.DestRegister, int(e.Len), linkLayer)
 	}
 	r.put(e.DestRegister, h.bytes[from:to])
 	at := place(e.DestRegister)
@@ -171,8 +178,10 @@ type registers struct {
 	bytes       [64]byte
 	known       [64]byte // the bits that are
 	sender      [64]bool // what is unknown depends on the sender alone
-	notLoopback bool     // an interface was loaded, and it is not "lo"
-	named       bool     // the packet's port was asked for
+	field       [64]senderField
+	masks       map[int][]byte // of registers that hold some bits of the sender's address
+	notLoopback bool           // an interface was loaded, and it is not "lo"
+	named       bool           // the packet's port was asked for
 }
 
 // whole is a byte all of whose bits are known.
@@ -195,6 +204,7 @@ func (r *registers) put(register uint32, value []byte) {
 			return
 		}
 		r.bytes[at+i], r.known[at+i], r.sender[at+i] = 0, whole, false
+		r.field[at+i] = notSender
 		if i < len(value) {
 			r.bytes[at+i] = value[i]
 		}
@@ -204,7 +214,7 @@ func (r *registers) put(register uint32, value []byte) {
 func (r *registers) unknown(register uint32, length int) {
 	at := place(register)
 	for i := at; i < min(at+length, len(r.known)); i++ {
-		r.known[i], r.sender[i] = 0, false
+		r.known[i], r.sender[i], r.field[i] = 0, false, notSender
 	}
 }
 

@@ -55,6 +55,11 @@ func (r *Rules) Obstacles(m *automaton.Machine, b firewall.Backend) []Obstacle {
 			found = append(found, o)
 			i = len(found) - 1
 		}
+		for _, s := range o.Senders {
+			if !slices.Contains(found[i].Senders, s) {
+				found[i].Senders = append(found[i].Senders, s)
+			}
+		}
 		if !slices.Contains(found[i].Ports, port) {
 			found[i].Ports = append(found[i].Ports, port)
 		}
@@ -143,6 +148,11 @@ func (r *Rules) meets(c *chain, m *automaton.Machine, b firewall.Backend, s *aut
 	const nothing Kind = -1
 	for _, from := range all {
 		v := r.walk(c, p.from(from))
+		for _, who := range v.acceptsFrom {
+			if !slices.Contains(o.Senders, who) {
+				o.Senders = append(o.Senders, who)
+			}
+		}
 		drops := v.end == dropped && !v.excepted
 		switch {
 		case v.untracked:
@@ -159,19 +169,23 @@ func (r *Rules) meets(c *chain, m *automaton.Machine, b firewall.Backend, s *aut
 			met[nothing]++
 		}
 	}
+	o.Kind = AcceptsSome // where it depends on the sender
 	for kind, n := range met {
 		if n == len(all) {
 			o.Kind = kind
-			return o, port, kind != nothing
 		}
 	}
-	switch { // it depends on the sender
+	switch {
+	case met[nothing] == len(all):
+		return o, port, false
+	case o.Kind != AcceptsSome: // it is the same for all
 	case met[Untracks] > 0:
 		o.Kind = Untracks
 	case met[Diverts]+met[MayDivert] > 0:
 		o.Kind = MayDivert
-	default:
-		o.Kind = AcceptsSome
+	}
+	if o.Kind != AcceptsSome {
+		o.Senders = nil
 	}
 	return o, port, true
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
@@ -98,15 +99,24 @@ func (p *packet) loadInterface(r *registers, e *expr.Meta) {
 	}
 	r.unknown(e.Register, nameSize)
 	r.notLoopback = e.Key == expr.MetaKeyIIFNAME || e.Key == expr.MetaKeyIIF
-	r.dependsOnSender(e.Register, nameSize)
+	field := interfaceOther
+	switch e.Key {
+	case expr.MetaKeyIIFNAME:
+		field = interfaceName
+	case expr.MetaKeyIIF:
+		field = interfaceIndex
+	}
+	r.dependsOnSender(e.Register, nameSize, field)
 }
 
-// dependsOnSender notes that unknown bytes depend on nothing but the sender.
-func (r *registers) dependsOnSender(register uint32, length int) {
+// dependsOnSender notes that unknown bytes depend on nothing but the sender, and on
+// what of it.
+func (r *registers) dependsOnSender(register uint32, length int, field senderField) {
 	at := place(register)
 	for i := at; i < min(at+length, len(r.sender)); i++ {
-		r.sender[i] = true
+		r.sender[i], r.field[i] = true, field
 	}
+	delete(r.masks, at)
 }
 
 // A condition is what led to a rule, or to its verdict: whether it is about the
@@ -117,6 +127,8 @@ type condition struct {
 	some  bool // something that holds for some senders
 	most  bool // something that holds for all senders but some
 	other bool // something that depends on more than the sender
+
+	who string // the senders that some and most are about: "from 198.51.100.7 on eth1"
 }
 
 // maybe reports whether anything is unknown.
@@ -127,11 +139,14 @@ func (c condition) onlyMost() bool { return c.most && !c.some && !c.other }
 
 // and returns the condition that both hold.
 func (c condition) and(d condition) condition {
-	return condition{c.named || d.named, c.some || d.some, c.most || d.most, c.other || d.other}
+	return condition{c.named || d.named, c.some || d.some, c.most || d.most, c.other || d.other,
+		strings.TrimSpace(c.who + " " + d.who)}
 }
 
-// doubt adds a comparison of a register that is unknown.
-func (c *condition) doubt(r *registers, register uint32, negated bool) {
+// doubt adds a comparison of a register that is unknown, with what certain senders
+// have.
+func (c *condition) doubt(r *registers, register uint32, negated bool, who string) {
+	c.who = who
 	switch sender := r.sender[place(register)]; {
 	case sender && negated:
 		c.most = true
@@ -145,13 +160,24 @@ func (c *condition) doubt(r *registers, register uint32, negated bool) {
 // doubtMatch adds a match of iptables' own that is unknown.
 func (c *condition) doubtMatch(e *expr.Match) {
 	info, ok := e.Info.(*xt.Unknown)
+	c.who = whoMatch(e)
 	const flagsAt, source, sourceInverted = 64, 1, 0x10 // struct xt_iprange_mtinfo
+	// struct xt_set_info: of what its dimensions are, and bit 0 for "not". An ipset
+	// of which any dimension is the sender's holds senders.
+	const setFlagsAt, setSource, setInverted = 3, 2 | 4 | 8, 1
+	const geoSource, geoInverted = 1, 4 // struct xt_geoip_match_info, of xtables-addons
 	switch {
 	case ok && e.Name == "mac":
 		c.some = true
 	case ok && e.Name == "iprange" && len(*info) > flagsAt && (*info)[flagsAt]&source != 0:
 		c.most = c.most || (*info)[flagsAt]&sourceInverted != 0
 		c.some = c.some || (*info)[flagsAt]&sourceInverted == 0
+	case ok && e.Name == "set" && len(*info) > setFlagsAt && (*info)[setFlagsAt]&setSource != 0:
+		c.most = c.most || (*info)[setFlagsAt]&setInverted != 0
+		c.some = c.some || (*info)[setFlagsAt]&setInverted == 0
+	case ok && e.Name == "geoip" && len(*info) > 1 && (*info)[0]&geoSource != 0:
+		c.most = c.most || (*info)[0]&geoInverted != 0
+		c.some = c.some || (*info)[0]&geoInverted == 0
 	default:
 		c.other = true
 	}

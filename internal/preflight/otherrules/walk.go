@@ -3,6 +3,9 @@
 package otherrules
 
 import (
+	"slices"
+	"strings"
+
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -31,6 +34,8 @@ type verdict struct {
 	dropsMost   bool          // a rule drops it from all senders but some
 	diverts     bool          // a rule that names the port may divert it
 	untracked   bool
+
+	acceptsFrom []string // whom a rule that names the port accepts it from, if it says that of some
 }
 
 // maxDepth and maxRules bound the walk: other people's rules may be many, and
@@ -44,7 +49,8 @@ type walker struct {
 	*Rules
 	packet packet
 	verdict
-	rules int
+	rules      int
+	narrowedTo string // the senders for whom the rest of a chain is
 }
 
 // walk sends the packet through a base chain.
@@ -70,7 +76,7 @@ func (w *walker) chain(c *chain, under condition, depth int) end {
 		switch end := w.rule(c, rule, under, depth); end {
 		case goesOn:
 		case narrowed:
-			under.some = true
+			under.some, under.who = true, strings.TrimSpace(under.who+" "+w.narrowedTo)
 		case returned:
 			return goesOn
 		default:
@@ -93,10 +99,10 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 		switch one := one.(type) {
 		case *expr.Cmp:
 			a = r.compare(one)
-			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq)
+			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq, w.who(&r, one.Register, one.Data))
 		case *expr.Range:
 			a = r.within(one)
-			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq)
+			why.doubt(&r, one.Register, one.Op == expr.CmpOpNeq, w.whoWithin(&r, one))
 		case *expr.Bitwise:
 			r.mask(one)
 		case *expr.Match:
@@ -110,7 +116,7 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 			if a = found; one.Invert {
 				a = a.not()
 			}
-			why.doubt(&r, one.SourceRegister, one.Invert)
+			why.doubt(&r, one.SourceRegister, one.Invert, w.whoAmong(&r, one.SourceRegister, set, one.SetName))
 			switch {
 			case !one.IsDestRegSet:
 			case one.DestRegister != unix.NFT_REG_VERDICT: // a map to values
@@ -118,13 +124,14 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 			case a == yes && element.VerdictData != nil:
 				return w.follow(c, element.VerdictData, here(), depth)
 			case a == unknown:
-				w.any(c, set, here().and(why), depth)
+				w.any(c, set, here(), why, func(e *nft.SetElement) string { return w.who(&r, one.SourceRegister, e.Key) }, depth)
 				return goesOn
 			}
 		case *expr.Immediate:
 			r.put(one.Register, one.Data)
 		case *expr.Verdict:
 			if one.Kind == expr.VerdictReturn && own.onlyMost() {
+				w.narrowedTo = own.who
 				return narrowed
 			}
 			return w.follow(c, one, here(), depth)
@@ -163,11 +170,12 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 
 // any follows every verdict of a map of which it is unknown which one is meant: by
 // the interface, say.
-func (w *walker) any(c *chain, s *set, how condition, depth int) {
+func (w *walker) any(c *chain, s *set, under, why condition, who func(*nft.SetElement) string, depth int) {
 	for i := range s.all() {
 		if v := s.elements[i].VerdictData; v != nil && w.rules < maxRules {
 			w.rules++
-			w.follow(c, v, how, depth)
+			why.who = who(&s.elements[i])
+			w.follow(c, v, under.and(why), depth)
 		}
 	}
 }
@@ -179,14 +187,23 @@ func (w *walker) ends(e end, how condition) end {
 		return e
 	case e == accepted && how.named && how.some:
 		w.acceptsSome = true
+		w.accepts(how.who)
 	case e == accepted && how.named:
 		w.excepted = true
 	case e == dropped && how.onlyMost() && !w.excepted:
 		w.dropsMost = true
+		w.accepts(how.who)
 	case e == diverted && how.named:
 		w.diverts = true
 	}
 	return goesOn
+}
+
+// accepts notes senders from whom the packet is accepted.
+func (w *walker) accepts(who string) {
+	if who != "" && !slices.Contains(w.acceptsFrom, who) {
+		w.acceptsFrom = append(w.acceptsFrom, who)
+	}
 }
 
 // refuses ends the packet with an answer.
