@@ -80,9 +80,11 @@ type Keepable interface {
 type Keeper interface {
 	Backend
 
-	// Notified reports whether the kernel gives notice of changes by others.
-	// Otherwise only Inspect shows them.
+	// Notified reports whether the kernel gives notice of changes by others. Where
+	// it does not, Changed reports whether there may have been one since it was
+	// called last. It must be cheap: it is called many times a second.
 	Notified() bool
+	Changed() bool
 
 	// Concerns reports whether a notice is about the backend's rules, and not of
 	// a change that the Keeper itself has made. It must be cheap: it is asked

@@ -37,8 +37,8 @@ const (
 	firstRetry   = 10 * time.Millisecond
 	longestRetry = time.Second
 
-	// interval is how often the rules of a backend that hears nothing are looked at.
-	interval = time.Second
+	// poll is how often a backend is asked that hears nothing of changes.
+	poll = 20 * time.Millisecond
 
 	// longestPause is longer than any change of rules takes.
 	longestPause = 2 * time.Minute
@@ -128,15 +128,18 @@ func Once(ctx context.Context, config Config) error {
 
 // run does what is asked, until the context ends. It begins with a look.
 func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
-	var alive, tick <-chan time.Time
+	var alive, ask, tick <-chan time.Time
 	if every := heartbeat(); every > 0 {
 		alive = time.NewTicker(every).C
 	}
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for first := true; ; {
-		tick = nil
-		if w.kept != nil && !w.kept.keeper.Notified() || w.restored.count > 0 || w.failed.count > 0 {
+		ask, tick = nil, nil
+		if w.kept != nil && !w.kept.keeper.Notified() {
+			ask = time.After(poll)
+		}
+		if w.restored.count > 0 || w.failed.count > 0 {
 			tick = ticker.C
 		}
 		if w.look && w.pauses == 0 && !w.starting {
@@ -184,7 +187,10 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			w.look, w.deadline = true, nil
 		case now := <-tick:
 			w.sayRest(now)
-			w.look = w.look || w.kept != nil && !w.kept.keeper.Notified()
+		case <-ask:
+			if !w.look && w.kept.keeper.Changed() {
+				w.look, w.told, w.by, w.since = true, true, "", time.Now()
+			}
 		}
 	}
 }

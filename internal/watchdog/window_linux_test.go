@@ -31,8 +31,9 @@ func TestWindow(t *testing.T) {
 		backend firewall.Backend
 		flush   func(s *scene)
 	}{
-		"nftables": {nftables.Backend{}, flushRuleset},
-		"iptables": {iptables.Backend{Variant: "nft"}, func(s *scene) { s.run("iptables-nft", "-F") }},
+		"nftables":        {nftables.Backend{}, flushRuleset},
+		"iptables-nft":    {iptables.Backend{Variant: "nft"}, func(s *scene) { s.run("iptables-nft", "-F") }},
+		"iptables-legacy": {iptables.Backend{Variant: "legacy"}, func(s *scene) { s.run("iptables-legacy", "-F") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, test.backend)

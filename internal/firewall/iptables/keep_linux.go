@@ -12,22 +12,31 @@ import (
 type keeper struct {
 	Backend
 	variant string
+	sizes   string // of the legacy variant's tables, when they were looked at
 }
 
-var _ firewall.Keeper = keeper{}
+var _ firewall.Keeper = &keeper{}
 
 // Keep returns a keeper for the variant that the machine uses now.
 func (b Backend) Keep() (firewall.Keeper, error) {
 	v, err := b.Version()
-	return keeper{b, v.Variant}, err
+	return &keeper{Backend: b, variant: v.Variant}, err
 }
 
 // Notified reports whether the kernel gives notice: of the nft variant's rules alone.
-func (k keeper) Notified() bool { return k.variant == "nft" }
+func (k *keeper) Notified() bool { return k.variant == "nft" }
+
+// Changed reports whether tables of the legacy variant have other sizes than when it
+// was called last.
+func (k *keeper) Changed() bool {
+	before := k.sizes
+	k.sizes = legacySizes()
+	return k.sizes != before
+}
 
 // Restore loads what is not there. What others do to their own rules and to ours
 // looks the same in notices.
-func (k keeper) Restore(m *automaton.Machine) (bool, error) {
+func (k *keeper) Restore(m *automaton.Machine) (bool, error) {
 	b := k.Backend
 	b.tested = true // each program that is started takes milliseconds
 	return b.apply(m)
@@ -35,7 +44,7 @@ func (k keeper) Restore(m *automaton.Machine) (bool, error) {
 
 // Concerns reports whether a notice is about a table of ours as a whole, about a chain of
 // ours or about one from which ours are called.
-func (k keeper) Concerns(n firewall.Notice) bool {
+func (k *keeper) Concerns(n firewall.Notice) bool {
 	if n.Set != "" || !slices.Contains(kernelTables, n.Table) {
 		return false
 	}
@@ -48,6 +57,6 @@ var kernelTables = []string{"ip filter", "ip6 filter", "ip nat", "ip6 nat"}
 // callers are the chains that have a jump to ours.
 var callers = []string{"INPUT", "PREROUTING"}
 
-func (keeper) Hold() (bool, error) { return false, nil }
-func (keeper) LetGo() error        { return nil }
-func (keeper) Close() error        { return nil }
+func (*keeper) Hold() (bool, error) { return false, nil }
+func (*keeper) LetGo() error        { return nil }
+func (*keeper) Close() error        { return nil }

@@ -105,6 +105,7 @@ func (Backend) Keep() (firewall.Keeper, error) {
 
 // Notified reports that the kernel gives notice.
 func (k *Keeper) Notified() bool { return true }
+func (k *Keeper) Changed() bool  { return false }
 
 // Restore loads the machine: a notice that concerns the table always means that others
 // have changed it. Most often it is gone, and what is ready goes to the kernel before
