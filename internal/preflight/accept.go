@@ -18,7 +18,7 @@ func (f *facts) howToAccept(o otherrules.Obstacle) []string {
 		hints = append(hints, fmt.Sprintf("let doors mark what they admit: add %q to the policy, at the top level", policyLine))
 	}
 	hints = append(hints, a.accept(o)...)
-	return append(hints, fmt.Sprintf("nothing carries the mark while postern's rules are absent: %s is shut then", portList(o)))
+	return append(hints, fmt.Sprintf("nothing carries the mark while postern's rules are absent: nobody reaches %s then", portList(o)))
 }
 
 // accept says how a rule set accepts what is marked, in the words of the program that
@@ -43,7 +43,10 @@ func (a acceptance) accept(o otherrules.Obstacle) []string {
 	case o.Manager == "docker":
 		return []string{fmt.Sprintf("%q", a.iptablesCommand(program(is6), "DOCKER-USER"))}
 	case o.Table == "ip filter", o.Table == "ip6 filter":
-		return []string{fmt.Sprintf("%q, and keep it where your rules are kept", a.iptablesCommand(program(is6), o.Chain))}
+		return []string{
+			fmt.Sprintf("%q, and keep it where your rules are kept", a.iptablesCommand(program(is6), o.Chain)),
+			"then \"postern up\": with the iptables backend its rules must come before that one",
+		}
 	}
 	return []string{fmt.Sprintf("\"nft insert rule %s %s %s\", and the same in the file that you load", o.Table, o.Chain, a.nftRule())}
 }

@@ -220,7 +220,10 @@ func (a acceptance) iptables() []Step {
 			}
 		}
 	}
-	return []Step{{"run, and keep it where your rules are kept", lines}}
+	return []Step{
+		{"run, and keep it where your rules are kept", lines},
+		{"run again: with the iptables backend its rules must come before these", []string{"postern up"}},
+	}
 }
 
 // iptablesCommand accepts what is marked, first thing in a chain.

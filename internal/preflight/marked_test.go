@@ -74,6 +74,8 @@ nftables: in your input chain, before what drops
 iptables: run, and keep it where your rules are kept
     iptables -I INPUT -m connmark --mark 0x20/0x20 -j ACCEPT
     ip6tables -I INPUT -m connmark --mark 0x20/0x20 -j ACCEPT
+iptables: run again: with the iptables backend its rules must come before these
+    postern up
 `
 	if d := cmp.Diff(want, acceptMarked(t, plain)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
@@ -95,6 +97,8 @@ nftables: in your forward chain, before what drops
     ct mark and 0x1000 == 0x1000 accept
 iptables: run, and keep it where your rules are kept
     ip6tables -I FORWARD -m connmark --mark 0x1000/0x1000 -j ACCEPT
+iptables: run again: with the iptables backend its rules must come before these
+    postern up
 `
 	if d := cmp.Diff(want, acceptMarked(t, doors)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
@@ -107,7 +111,7 @@ func TestHowToAccept(t *testing.T) {
 	const (
 		doors = `doors: {ssh: {service: tcp/22, knock: {sequence: [7, 9, 8]}}}`
 		first = `let doors mark what they admit: add "admitted: {mark: 0x1000}" to the policy, at the top level`
-		last  = `nothing carries the mark while postern's rules are absent: tcp/22 is shut then`
+		last  = `nothing carries the mark while postern's rules are absent: nobody reaches tcp/22 then`
 	)
 	to4, to6 := netip.MustParseAddr("192.168.1.50"), netip.MustParseAddr("2001:db8::5")
 	for _, test := range []struct {
@@ -119,7 +123,8 @@ func TestHowToAccept(t *testing.T) {
 		{otherrules.Obstacle{Table: "inet filter", Chain: "input"},
 			[]string{`it judges packets before they are marked: hook that chain at input, with a priority above 0`}},
 		{otherrules.Obstacle{Table: "ip6 filter", Chain: "INPUT", Marked: true},
-			[]string{`"ip6tables -I INPUT -m connmark --mark 0x1000/0x1000 -j ACCEPT", and keep it where your rules are kept`}},
+			[]string{`"ip6tables -I INPUT -m connmark --mark 0x1000/0x1000 -j ACCEPT", and keep it where your rules are kept`,
+				`then "postern up": with the iptables backend its rules must come before that one`}},
 		{otherrules.Obstacle{Table: "ip6tables-legacy filter", Chain: "INPUT", Kind: otherrules.DropsUnread, Marked: true},
 			[]string{`check that its rules accept what is marked, as by "ip6tables-legacy -I INPUT -m connmark --mark 0x1000/0x1000 -j ACCEPT"`}},
 		{otherrules.Obstacle{Table: "ip filter", Chain: "INPUT", Manager: "ufw", Marked: true},

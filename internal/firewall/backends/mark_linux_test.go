@@ -120,6 +120,40 @@ doors:
 	}
 }
 
+// TestBesideIptables: the same beside iptables rules that accept what is marked first of
+// all. The next Apply of the iptables backend puts its own before them.
+func TestBesideIptables(t *testing.T) {
+	for _, b := range backends.All() {
+		t.Run(b.Name(), func(t *testing.T) {
+			s := labtest.NewScene(t, b)
+			labtest.Greet(t, s.Gateway, 22, "here")
+			const policy = labtest.Guard + "cover: drop\nadmitted: {mark: 0x1000}\ndoors: {here: {service: tcp/22, knock: {sequence: [7001, 7002]}}}\n"
+			s.Up(policy)
+			run(t, s.Gateway, `for p in iptables ip6tables; do
+				$p -P INPUT DROP
+				$p -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+				$p -I INPUT -m connmark --mark 0x1000/0x1000 -j ACCEPT
+			done
+			ip6tables -A INPUT -p ipv6-icmp -j ACCEPT`)
+			s.Up(policy)
+			labtest.Each(t, func(t *testing.T, f labtest.Family) {
+				src := s.NewAddress(f)
+				s.Expect(t, src, labtest.TCP(22), labtest.Silence, "without knocks")
+				s.Knock(src, labtest.TCP(7001), labtest.TCP(7002))
+				s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "after the knocks")
+			})
+			if err := s.Gateway.Do(b.Remove); err != nil {
+				t.Fatal(err)
+			}
+			labtest.Each(t, func(t *testing.T, f labtest.Family) {
+				src := s.NewAddress(f)
+				s.Knock(src, labtest.TCP(7001), labtest.TCP(7002))
+				s.Expect(t, src, labtest.TCP(22), labtest.Silence, "without Postern")
+			})
+		})
+	}
+}
+
 // TestMarkedAgain: a SYN that a door has admitted, and that is lost behind all rules,
 // is marked when the client's system sends it again.
 func TestMarkedAgain(t *testing.T) {

@@ -1,13 +1,9 @@
 package iptables
 
-import (
-	"strconv"
-	"strings"
-)
-
 // An entry judges only what comes to it. Rules of others may stand before it, and
 // most should stay there: what drops packets, or logs them, takes nothing from it. But
-// what may let one in, or send it elsewhere, opens what it hides.
+// what may let one in, or send it elsewhere, opens what it hides. A rule that accepts what
+// ours have marked opens nothing there, but no packet is marked yet where it stands.
 
 // endName is the one chain of ours that stands behind the rules of others.
 const endName = prefix + "IDLE"
@@ -33,7 +29,7 @@ func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bo
 		target := r.leadsTo()
 		c := l.chain(target)
 		switch {
-		case target == "" || Ours(target) || l.forMarked(r.text):
+		case target == "" || Ours(target):
 		case c != nil && policy == "ACCEPT" && option(r.text, "-g") == target: // from its end there is no way back
 			return true
 		case c != nil && !seen[target]:
@@ -50,36 +46,6 @@ func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bo
 		}
 	}
 	return false
-}
-
-// forMarked reports whether a rule is only for packets that ours have marked: they
-// have been let in already. Nobody else sets those bits.
-func (l *loadedTable) forMarked(rule string) bool {
-	all := arguments(rule)
-	for i, a := range all {
-		if a == "--mark" && all[i-1] != "!" {
-			value, _, _ := strings.Cut(option(rule, "--mark"), "/")
-			bits, err := strconv.ParseUint(value, 0, 32)
-			return err == nil && uint32(bits)&l.ownMark() != 0
-		}
-	}
-	return false
-}
-
-// ownMark returns the bits that our rules set; 0 if they set none.
-func (l *loadedTable) ownMark() uint32 {
-	for _, c := range l.chains {
-		if !Ours(c.name) {
-			continue
-		}
-		for i := range c.rules {
-			value, _, _ := strings.Cut(option(c.rules[i].text, "--set-xmark"), "/")
-			if bits, err := strconv.ParseUint(value, 0, 32); err == nil {
-				return uint32(bits)
-			}
-		}
-	}
-	return 0
 }
 
 // harmless are the targets after which a packet goes on, or ends. All others, those
