@@ -32,7 +32,7 @@ func knownSequence(p *policy.Policy) []Finding {
 		if slices.Contains(ownSequences, text) || slices.Contains(othersSequences, text) {
 			found = append(found, aboutLine(SequenceKnown, p.Diagnose(knock.SequencePos[0],
 				fmt.Sprintf("the sequence of door %s stands in an example that everyone can read", p.Doors[i].Name),
-				"draw one of your own: shuf -i 1024-65535 -n 3")))
+				"draw one of your own: \"postern init --dry-run\" prints one")))
 		}
 	}
 	return found
