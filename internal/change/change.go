@@ -149,6 +149,7 @@ func (p *Place) BeginAsWatchdog(ctx context.Context) (*Change, error) {
 
 // End gives the lock back.
 func (c *Change) End() {
+	c.lock.Truncate(0) // nobody holds it
 	c.lock.Close()
 	c.resume()
 }

@@ -201,12 +201,14 @@ func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *au
 		return []problem{severalBackends()}
 	case errors.As(err, &invalid), errors.As(err, &beyond):
 		return []problem{invalidFile(s.file)}
-	case file == nil:
-		return nil
-	case file.Policy.Backend != "" && string(file.Policy.Backend) != backend.Name():
+	case file != nil && file.Policy.Backend != "" && string(file.Policy.Backend) != backend.Name():
 		return []problem{otherBackend(s.file, string(file.Policy.Backend), backend.Name())}
-	case backend.Digest(file) != status.Digest:
+	case file != nil && backend.Digest(file) != status.Digest:
 		return []problem{otherRules(s.file)}
+	}
+	loaded := change.Saved{Loaded: true, Backend: backend.Name(), RuleSet: status.Digest}
+	if w := kept.Wanted(); w != nil && !w.Same(&loaded) {
+		return []problem{notSavedRules()}
 	}
 	return nil
 }

@@ -93,6 +93,13 @@ func severalBackends() problem {
 		[]string{"\"postern up\" removes all but those of one"}}
 }
 
+// notSavedRules is what an up leaves that is killed before it saves.
+func notSavedRules() problem {
+	return problem{ui.CodeOtherPolicy,
+		"the loaded rules are not those of the saved policy, which a reboot loads",
+		[]string{"\"postern up\" loads the file and saves it"}}
+}
+
 func overdueRules() problem {
 	return problem{ui.CodeOtherPolicy,
 		"the loaded rules were not confirmed in time, and those before them are not back",
