@@ -7,6 +7,9 @@ import (
 	"postern/internal/preflight/otherrules"
 )
 
+// addMark comes first where the policy sets no mark.
+var addMark = fmt.Sprintf("let doors mark what they admit: add %q to the policy, at the top level", policyLine)
+
 // howToAccept says how another rule set accepts what a door admits and nothing else:
 // by its mark. Nobody is told to accept the port itself. No rule of another firewall
 // can ask whether Postern's are there, so it would be open to everyone whenever they
@@ -15,7 +18,7 @@ func (f *facts) howToAccept(o otherrules.Obstacle) []string {
 	a, missing := acceptanceOf(f.machine)
 	var hints []string
 	if missing {
-		hints = append(hints, fmt.Sprintf("let doors mark what they admit: add %q to the policy, at the top level", policyLine))
+		hints = append(hints, addMark)
 	}
 	hints = append(hints, a.accept(o)...)
 	return append(hints, fmt.Sprintf("nothing carries the mark while postern's rules are absent: nobody reaches %s then", portList(o)))

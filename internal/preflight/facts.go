@@ -39,6 +39,7 @@ type facts struct {
 
 	obstacles []otherrules.Obstacle
 	refusals  []otherrules.Refusal
+	openings  []otherrules.Opening
 
 	denied []string // what only root can read
 	failed []error  // what could not be read for another reason

@@ -40,6 +40,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f.missing("other firewall rules", err)
 	if err == nil {
 		f.obstacles, f.refusals = rules.Obstacles(m, b), rules.Refusals(m)
+		f.openings = rules.Openings(m)
 	}
 	return f
 }

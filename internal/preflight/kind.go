@@ -55,6 +55,7 @@ const (
 	DivertedByOthers Kind = "diverted-by-others" // a knock leads elsewhere
 	DroppedByOthers  Kind = "dropped-by-others"  // they drop what a door lets in
 	MaybeDropped     Kind = "maybe-dropped"      // they drop by default, and were not read
+	OpenWhenAbsent   Kind = "open-when-absent"   // they accept a hidden port from everyone
 	OpenedByOthers   Kind = "opened-by-others"   // they take a hidden port past Postern's rules
 	PublishedPort    Kind = "published-port"     // a container's
 	Untracked        Kind = "untracked"          // a door needs connection tracking

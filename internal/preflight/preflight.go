@@ -93,6 +93,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 		(*facts).protocolCutOff,
 		(*facts).ipsecCutOff,
 		(*facts).otherRules,
+		(*facts).openWhenAbsent,
 		(*facts).conspicuous,
 		(*facts).backendAdvice,
 		(*facts).longStep,

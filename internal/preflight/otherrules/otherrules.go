@@ -67,6 +67,14 @@ type Obstacle struct {
 	To      netip.Addr    // of packets forwarded to another host; the zero value: to this one
 }
 
+// An Opening is a rule set that accepts hidden ports from everyone.
+type Opening struct {
+	Table   string // which refuses what it does not list
+	Chain   string
+	Manager string // as an Obstacle's
+	Ports   []policy.Port
+}
+
 // A Refusal is the answer to most ports with nothing behind them, of one protocol
 // in one family.
 type Refusal struct {
