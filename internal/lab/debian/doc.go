@@ -44,7 +44,7 @@
 //
 // Root of the whole machine, and systemd-nspawn and debootstrap, which
 // `scripts/install-test-tools systemd` installs. The system is made once, from Debian's archive,
-// in the user's cache directory (postern/debian-12-…, 600 MB); later runs need no
+// in the user's cache directory (postern/debian-…, 1 GB); later runs need no
 // network. Nothing is installed or started outside, and when the test process ends, however it ends,
 // the kernel ends the machine with it. (A killed run leaves its disk in the directory for temporary files,
 // as any test does, and empty cgroups, which the next run removes.)

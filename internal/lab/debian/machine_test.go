@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { lab.Main(m.Run) }
 // Every variant boots, has its firewall, which is off, and users can log in. Its disk
 // outlives going off and a power cut, its network does not, and nothing is left.
 func TestMachine(t *testing.T) {
-	for _, v := range []debian.Variant{debian.Plain, debian.UFW, debian.Firewalld, debian.IptablesPersistent} {
+	for _, v := range []debian.Variant{debian.Plain, debian.UFW, debian.Firewalld, debian.IptablesPersistent, debian.Trixie} {
 		t.Run(string(v), func(t *testing.T) {
 			l := lab.NewT(t)
 			outside := l.Host("outside")

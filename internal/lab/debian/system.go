@@ -25,6 +25,9 @@ const (
 	UFW                Variant = "ufw"
 	Firewalld          Variant = "firewalld"
 	IptablesPersistent Variant = "iptables-persistent" // with netfilter-persistent.service
+
+	// Debian 13, as it is installed.
+	Trixie Variant = "trixie"
 )
 
 // base.sh makes the system that all variants share, variant.sh adds packages to it.
@@ -44,7 +47,7 @@ func (v Variant) layers() ([]string, error) {
 	}
 	// Systems made by other scripts are other systems.
 	digest := sha256.Sum256([]byte(baseScript + variantScript))
-	dir := filepath.Join(cache, "postern", fmt.Sprintf("debian-12-%x", digest[:4]))
+	dir := filepath.Join(cache, "postern", fmt.Sprintf("debian-%x", digest[:4]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -56,8 +59,12 @@ func (v Variant) layers() ([]string, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return nil, err
 	}
-	base := filepath.Join(dir, "base")
-	if err := build(base, baseScript); err != nil || v == Plain {
+	suite := "bookworm"
+	if v == Trixie {
+		suite = "trixie"
+	}
+	base := filepath.Join(dir, suite)
+	if err := build(base, baseScript, suite); err != nil || v == Plain || v == Trixie {
 		return []string{base}, err
 	}
 	top := filepath.Join(dir, string(v))

@@ -68,8 +68,15 @@ type Report struct {
 	Begin, End   time.Time
 	LongestPause time.Duration // between two batches of probes
 	First, Last  time.Time     // SYN-ACK, if Open is not 0
+	Longest      time.Duration // for which the port was open without a break
+
+	since time.Time     // the present opening
+	took  time.Duration // of those that were added
 
 }
+
+// shut is how long no probe was answered when the port has been shut in between.
+const shut = 5 * time.Millisecond
 
 // Rate is how many probes a millisecond a prober sends, if its machine lets it.
 const Rate = 20
@@ -123,6 +130,7 @@ func (p *Prober) run() error {
 	const most = 512 // in a batch
 	var batch [most][]byte
 	syn := packet.Packet{TCP: &packet.TCP{Flags: packet.SYN, Window: 64240}}
+	first := probes.Load()
 	pause := unix.NsecToTimespec(int64(500 * time.Microsecond))
 	last := time.Now()
 	for !p.stop.Load() {
@@ -137,7 +145,7 @@ func (p *Prober) run() error {
 		}
 		for i := range due {
 			n := p.report.Probes + i
-			fill(&syn, uint32(n), p.targets[n%len(p.targets)])
+			fill(&syn, first+uint32(n), p.targets[n%len(p.targets)])
 			raw, err := syn.Append(batch[i][:0])
 			if err != nil {
 				return err
@@ -146,6 +154,7 @@ func (p *Prober) run() error {
 		}
 		n, err := p.sender.Send(batch[:due]...)
 		p.report.Probes += n
+		probes.Add(uint32(n))
 		if err := errors.Join(err, p.ring.Read(p.answer)); err != nil {
 			return err
 		}
@@ -157,6 +166,10 @@ func (p *Prober) run() error {
 	time.Sleep(linger)
 	return p.ring.Read(p.answer)
 }
+
+// probes is how many have been sent by all probers, one after the other. None has the
+// source of an earlier one, whose connection a host may still know.
+var probes atomic.Uint32
 
 // fill makes a packet the probe number n: sources and ports come again after two
 // thousand million.
@@ -202,8 +215,12 @@ func (p *Prober) answer(raw []byte, at time.Time, out bool) {
 			if r.Open == 0 {
 				r.First = at
 			}
+			if at.Sub(r.Last) > shut {
+				r.since = at
+			}
 			r.Open++
 			r.Last = at
+			r.Longest = max(r.Longest, at.Sub(r.since))
 		}
 	case protocol == packet.ProtocolICMP && len(body) > 0 && body[0] == packet.Unreachable,
 		protocol == packet.ProtocolICMPv6 && len(body) > 0 && body[0] == packet.UnreachableV6:
@@ -211,14 +228,27 @@ func (p *Prober) answer(raw []byte, at time.Time, out bool) {
 	}
 }
 
+// Add adds what another prober has seen, later.
+func (r *Report) Add(later Report) {
+	r.Probes += later.Probes
+	r.Open += later.Open
+	r.Refused += later.Refused
+	r.LongestPause = max(r.LongestPause, later.LongestPause)
+	r.Longest = max(r.Longest, later.Longest)
+	r.took += later.End.Sub(later.Begin)
+	if r.First.IsZero() {
+		r.First = later.First
+	}
+}
+
 func (r Report) String() string {
-	took := r.End.Sub(r.Begin)
+	took := r.took + r.End.Sub(r.Begin)
 	s := fmt.Sprintf("%d probes in %s (%.1f a millisecond, longest pause %s): open %d, refused %d",
 		r.Probes, took.Round(time.Millisecond), float64(r.Probes)/float64(max(1, took.Milliseconds())),
 		r.LongestPause.Round(100*time.Microsecond), r.Open, r.Refused)
 	if r.Open > 0 {
-		s += fmt.Sprintf(", from %s (%s) to %s", r.First.Sub(r.Begin).Round(10*time.Microsecond),
-			r.First.Format("15:04:05.000"), r.Last.Sub(r.Begin).Round(10*time.Microsecond))
+		s += fmt.Sprintf(" (longest %s, first %s after the start at %s)", r.Longest.Round(10*time.Microsecond),
+			r.First.Sub(r.Begin).Round(10*time.Microsecond), r.Begin.Format("15:04:05.000"))
 	}
 	return s
 }
