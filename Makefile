@@ -48,10 +48,13 @@ conformance: tools ## compare kernel and reference at length: PACKETS=1000000, a
 stealth: tools ## all nmap scan types over all 65,535 ports, with each cover
 	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/stealth -all-ports
 
+RUNS ?= 6
+
 .PHONY: systemd
-systemd: ## boot Debian machines: boots, other firewalls, logins (as root)
+systemd: ## boot Debian machines: boots, other firewalls, rollback RUNS=6, packages (as root)
 	@./scripts/install-test-tools systemd
-	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian ./internal/booted -systemd
+	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian -systemd
+	$(GO) test -count=1 -timeout 120m -v ./internal/booted -systemd -runs $(RUNS)
 
 .PHONY: packages
 packages: ## build packages and archives of this commit in ./dist

@@ -14,6 +14,7 @@ func TestBoot(t *testing.T) {
 		for _, backend := range []string{"nftables", "iptables"} {
 			t.Run(f.name+"/"+backend, func(t *testing.T) {
 				s := newScene(t, f.variant, backend)
+				s.put(s.policy())
 				s.m.On()
 				s.m.Run(f.enable)
 				if backend == "nftables" {

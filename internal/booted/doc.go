@@ -6,8 +6,9 @@
 //	firewall_test.go   the other firewalls, and what reloads, restarts and flushes them
 //	event_test.go      while they do
 //	mark_test.go       another firewall that lets in what Postern has marked only
-//	rollback_test.go   up --confirm over ssh, and everything that can die meanwhile
 //	package_test.go    the package: installed, upgraded, removed, purged
+//	rollback_test.go   up --confirm over ssh, and who takes the rules back
+//	kills_test.go      the same, and everything that can die meanwhile
 //	scene_test.go      what these have in common
 //
 // They run with -systemd only: make systemd. See package lab/debian.

@@ -24,24 +24,23 @@ var firewalls = []firewall{
 		"systemctl stop postern; systemctl start postern",
 		"systemctl kill --signal=KILL postern-watchdog",
 		"systemctl restart postern-watchdog",
-		"postern up --yes --no-confirm",
-		"sysctl --system",
+		"postern up --no-confirm",
 	}},
 	// Something listens before any service has started.
 	{name: "none, and ssh.socket", variant: debian.Plain, enable: "systemctl disable --now ssh && systemctl enable --now ssh.socket"},
 	// As in a container: nothing on the machine brings the network up.
 	{name: "none, and no network service", variant: debian.Plain, enable: "systemctl mask networking"},
-	{name: "nftables.service", variant: debian.Plain, enable: `cat >/etc/nftables.conf <<-END
-	#!/usr/sbin/nft -f
-	flush ruleset
-	table inet filter {
-		chain input { type filter hook input priority filter; policy accept; }
-	}
-	END
-	systemctl enable --now nftables`, events: []string{
+	{name: "nftables.service", variant: debian.Plain, enable: nftablesService, events: []string{
 		"systemctl reload nftables",
 		"systemctl restart nftables",
 		"nft -f /etc/nftables.conf",
+		"nft flush ruleset",
+		"systemctl stop nftables",
+		"systemctl start nftables",
+	}},
+	{name: "nftables.service of Debian 13", variant: debian.Trixie, enable: nftablesService, events: []string{
+		"systemctl reload nftables",
+		"systemctl restart nftables",
 		"nft flush ruleset",
 		"systemctl stop nftables",
 		"systemctl start nftables",
@@ -54,7 +53,7 @@ var firewalls = []firewall{
 		"systemctl stop ufw",
 		"systemctl start ufw",
 		"ufw allow 80/tcp",
-		flushIptables,
+		flushIptables + "\nufw reload", // ufw's policy is to drop
 		"nft flush ruleset",
 	}},
 	{name: "firewalld", variant: debian.Firewalld, enable: "systemctl enable --now firewalld", events: []string{
@@ -84,3 +83,12 @@ var firewalls = []firewall{
 
 // flushIptables removes every rule and chain, as many scripts do.
 const flushIptables = `for i in iptables ip6tables; do for t in raw mangle nat filter; do $i -t $t -F; $i -t $t -X; done; done`
+
+const nftablesService = `cat >/etc/nftables.conf <<-END
+	#!/usr/sbin/nft -f
+	flush ruleset
+	table inet filter {
+		chain input { type filter hook input priority filter; policy accept; }
+	}
+	END
+	systemctl enable --now nftables`

@@ -5,7 +5,6 @@ package booted
 import (
 	"context"
 	"fmt"
-
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -54,7 +53,6 @@ func TestPackage(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", command, got, want)
 		}
 	}
-	run("rmdir /etc/postern") // which the machine's maker has made
 
 	// Installing changes nothing.
 	open := func(when string, want bool) {
@@ -104,6 +102,13 @@ func TestPackage(t *testing.T) {
 	link := line("postern share ssh --host " + s.link.Addr4().String() + " 2>/dev/null")
 	run("postern install && postern up --yes")
 	s.byLink(link, "after up")
+	s.m.Off()
+	r = s.boot()
+	t.Logf("reboot: %s", r)
+	if r.Open > 0 {
+		t.Error("open while the machine boots")
+	}
+	s.byLink(link, "after a reboot")
 
 	// An upgrade, and a second one, leave the rules, and what has been enabled.
 	// Its handle says that it is the same table, and not the same rules loaded again.

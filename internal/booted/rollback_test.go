@@ -15,13 +15,14 @@ import (
 // What is confirmed stays, and leaves no timer.
 func TestRollback(t *testing.T) {
 	s := newScene(t, debian.Plain, "nftables")
+	s.put(s.policy())
 	s.m.Write("/etc/postern/bad.yaml", strings.Replace(s.policy(), "41830", "1830", 1), 0o600)
 	s.m.On()
 	s.install()
 	s.hides("at first")
 	load := func(more string) {
 		t.Helper()
-		out, err := s.ssh("postern up --yes -f /etc/postern/bad.yaml" + more)
+		out, err := s.ssh(s.home.Addr4(), "postern up --yes -f /etc/postern/bad.yaml"+more)
 		if err != nil || !strings.Contains(out, "unless they are confirmed") {
 			t.Fatalf("%v: %s", err, out)
 		}
