@@ -73,11 +73,15 @@ type heard struct {
 	lost bool   // notices were lost, and what they said with them
 }
 
-// most is how many datagrams are read before what they said is looked at.
-const most = 256
+// How many datagrams are read before what they said is looked at. All that one change
+// of rules can leave in the buffer is less than allNotices.
+const (
+	someNotices = 256
+	allNotices  = 1 << 16
+)
 
 // read reads what there is, and asks the filter what of it concerns us.
-func (n *notices) read(filter func(firewall.Notice) bool) (all heard) {
+func (n *notices) read(most int, filter func(firewall.Notice) bool) (all heard) {
 	raw, err := n.file.SyscallConn()
 	if err != nil {
 		return heard{lost: true}

@@ -166,6 +166,7 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			w.starting = false
 			switch {
 			case b.change == nil:
+				w.look = false // until the next attempt
 				w.fail(b.err)
 			case w.pauses > 0: // it has been asked to wait
 				b.change.End()
@@ -197,7 +198,7 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 
 // hear reads notices.
 func (w *watchdog) hear() {
-	h := w.heard.read(func(n firewall.Notice) bool { return w.kept != nil && w.kept.keeper.Concerns(n) })
+	h := w.heard.read(someNotices, func(n firewall.Notice) bool { return w.kept != nil && w.kept.keeper.Concerns(n) })
 	if !h.hit && !h.lost {
 		return
 	}
@@ -226,7 +227,7 @@ func (w *watchdog) resume() {
 	if w.pauses--; w.pauses > 0 {
 		return
 	}
-	w.heard.read(func(firewall.Notice) bool { return false })
+	w.heard.read(allNotices, func(firewall.Notice) bool { return false })
 	w.look, w.told, w.since = true, false, time.Now()
 }
 

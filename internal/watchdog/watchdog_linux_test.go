@@ -113,7 +113,7 @@ func TestLostNotices(t *testing.T) {
 	}
 	defer n.close()
 	s.churn(40)
-	if h := n.read(func(firewall.Notice) bool { return false }); !h.lost {
+	if h := n.read(someNotices, func(firewall.Notice) bool { return false }); !h.lost {
 		t.Error("notices were lost, and that is not noticed")
 	}
 }
