@@ -177,6 +177,16 @@ func TestWayInAtAnotherPort(t *testing.T) {
 	s.expect("at 2222", s.run(s.client, s.ssh()+"-p 2222 server "+s.path("wayin")), "SSH tcp/2222 from 192.0.2.1 to 192.0.2.2:2222 on client")
 }
 
+// TestWayInBeforeTracking: where connection tracking begins in the middle of a
+// session, it may see an answer first.
+func TestWayInBeforeTracking(t *testing.T) {
+	s := newLogin(t, 22)
+	s.write("track", "nft 'table inet t { chain c { type filter hook output priority 0; ct state new counter; }; }'\n"+
+		"echo tracked\nsleep 1\n"+s.path("wayin")+"\n")
+	got := s.run(s.client, s.ssh()+"server sh "+s.path("track"))
+	s.expect("tracked since", strings.TrimPrefix(got, "tracked\n"), bySSH)
+}
+
 // TestWayInMultiplexed: who is attached to a terminal came in by their own log-in,
 // and not by that of who started its server, which the environment still has.
 func TestWayInMultiplexed(t *testing.T) {

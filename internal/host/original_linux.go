@@ -53,10 +53,13 @@ func original(way Way) netip.AddrPort {
 	if err != nil || len(answers) == 0 || len(answers[0]) < 4 {
 		return way.Local
 	}
-	if to := originalDestination(answers[0][4:]); to.IsValid() {
-		return to
+	to := originalDestination(answers[0][4:])
+	// A connection that is older than connection tracking has the direction of the
+	// first packet that was seen, which may be an answer.
+	if !to.IsValid() || to == way.Remote {
+		return way.Local
 	}
-	return way.Local
+	return to
 }
 
 // What linux/netfilter/nfnetlink_conntrack.h calls these.
