@@ -5,6 +5,7 @@
 //	boot_test.go       from power-on to login, and after a power cut
 //	firewall_test.go   the other firewalls, and what reloads, restarts and flushes them
 //	event_test.go      while they do
+//	init_test.go       a first policy, over ssh, beside ufw
 //	mark_test.go       another firewall that lets in what Postern has marked only
 //	package_test.go    the package: installed, upgraded, removed, purged
 //	rollback_test.go   up --confirm over ssh, and who takes the rules back

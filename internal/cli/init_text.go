@@ -106,8 +106,14 @@ func (s *session) sayDrafted(d *draft.Draft, at netip.Addr, risky bool) {
 		{"  postern up" + flag + yes, "hide " + ui.List(portNames(d.Services))},
 		{"  postern install", "load the policy at each boot"},
 	}
+	if d.Beside != "" {
+		steps = append(steps, []string{"  postern doctor" + flag, "what other firewalls need to accept what the door admits"})
+	}
 	for i := range steps {
 		steps[i][1] = "# " + steps[i][1]
 	}
 	s.Say("next, with a second session open to fall back on:\n%s", strings.Join(paragraph.Columns(steps), "\n"))
+	if d.Beside != "" {
+		s.Say("another firewall is there (%s): once the door works, it should no longer accept %s itself", d.Beside, ui.List(portNames(d.Services)))
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"postern/internal/document"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
+	"postern/internal/preflight"
 	"postern/internal/preflight/otherrules"
 )
 
@@ -33,10 +34,6 @@ type Listener struct {
 	Port    policy.Port
 	Program string // "" if it is not known
 }
-
-// Mark is what a door's packets carry where another firewall must know them. It is
-// none of those that WireGuard, Tailscale, Kubernetes and Docker use.
-const Mark policy.Mark = 0x1000
 
 // Allowed returns the ports that need no knock.
 func (d *Draft) Allowed() []policy.Port {
@@ -101,9 +98,9 @@ func (d *Draft) Text() string {
 	}
 	if d.Beside != "" {
 		w.say(fmt.Sprintf("What the door admits carries this mark, by which another firewall (%s) can accept it and nothing else. "+
-			"Without Postern's rules the service is then shut. \"postern check\" prints the lines for that firewall.", d.Beside))
+			"Without Postern's rules the service is then shut. \"postern doctor\" prints the lines for that firewall.", d.Beside))
 		w.line("admitted:")
-		w.line("  mark: %s", Mark)
+		w.line("  mark: %s", preflight.SuggestedMark)
 		w.line("")
 	}
 	d.writeAllow(w)

