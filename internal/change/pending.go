@@ -37,9 +37,9 @@ func (p *Pending) Left() time.Duration {
 
 // Propose notes rules that the kernel is to run next, and that wait for a
 // confirmation. It returns when the state before comes back in time whatever happens
-// to this process: see schedule. The caller applies the rules afterwards, and calls
-// Withdraw if it fails to. If rules wait already, the state that comes back stays the
-// one before those.
+// to this process: see schedule. The caller applies the rules afterwards, and then
+// calls Applied, or Withdraw if it failed to. If rules wait already, the state that
+// comes back stays the one before those.
 //
 // The survey says what the kernel runs. If that is nothing that could come back, the
 // error is an *UnknownError; if nothing can be kept here, it is Missing's.
@@ -75,6 +75,19 @@ func (c *Change) Propose(next Saved, survey backends.Survey, wait time.Duration,
 	if old != nil {
 		old.unschedule()
 	}
+	return nil
+}
+
+// Applied begins the time for the confirmation anew: the rules that wait are loaded
+// only now, which may have taken long.
+func (c *Change) Applied() error {
+	p := *c.Pending
+	now, wait := clock(), p.Deadline-p.Begun
+	p.Begun, p.Deadline, p.Until = now, now+wait, time.Now().Add(wait)
+	if err := write(c.pendingFile(), p); err != nil {
+		return err
+	}
+	c.Pending = &p
 	return nil
 }
 

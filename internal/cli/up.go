@@ -173,6 +173,9 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		return nil, err
 	}
 	if proposed {
+		if err := c.Applied(); err != nil {
+			return nil, err
+		}
 		answer.Pending = waits(c.State)
 	} else if err := s.keep(c, next); err != nil {
 		return nil, err
