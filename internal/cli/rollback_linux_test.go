@@ -21,7 +21,7 @@ import (
 	"postern/internal/firewall/backends"
 )
 
-var kills = flag.Int("kills", 8, "how often TestRollbackKilled and TestRollbackOverSSH kill something")
+var kills = flag.Int("kills", 9, "how often TestRollbackKilled and TestRollbackOverSSH kill something")
 
 // The policies of these tests: other knocks hide the same port, also from those who
 // know the first ones.

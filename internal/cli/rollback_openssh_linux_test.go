@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // TestRollbackOverSSH loads a policy that locks its caller out, over a real ssh through
 // a door, and kills something at a random moment: the terminal, the link, up, what it
-// leaves behind, or the machine. Afterwards the caller logs in as before, and at no
+// leaves behind, the watchdog, or the machine. Afterwards the caller logs in as before, and at no
 // moment is the port open. "make rollback" does it 200 times.
 func TestRollbackOverSSH(t *testing.T) {
 	t.Parallel()
@@ -51,7 +52,12 @@ func TestRollbackOverSSH(t *testing.T) {
 	}
 	count := map[string]int{}
 	for i := range *kills {
-		what := []string{"terminal", "link", "up", "agent", "nothing", "machine", "confirm", "all but up"}[i%8]
+		what := []string{"terminal", "link", "up", "agent", "nothing", "machine", "confirm", "all but up", "watchdog"}[i%9]
+		var watchdog *exec.Cmd // in every second round
+		if what == "watchdog" || random.IntN(2) == 0 {
+			watchdog = h.lasting("watchdog")
+			h.start(t, watchdog)
+		}
 		before := h.settled(t)
 		file := "bad.yaml"
 		if what == "confirm" {
@@ -90,10 +96,16 @@ func TestRollbackOverSSH(t *testing.T) {
 			kill(h.processes(t, "--confirm"))
 			kill(h.agents(t))
 			up.Process.Kill()
+			if watchdog != nil {
+				watchdog.Process.Kill()
+				watchdog.Wait()
+			}
 			if err := os.RemoveAll(h.path("run")); err != nil { // a tmpfs
 				t.Fatal(err)
 			}
 			h.verb(t, "up", "--boot")
+		case "watchdog":
+			watchdog.Process.Kill()
 		case "confirm":
 			h.eventually(t, "the rules that can be confirmed are not loaded", func() bool { return h.kept(t).Pending != nil })
 			h.run(t, h.ssh("ssh", "home", postern+"confirm")...)
@@ -110,6 +122,10 @@ func TestRollbackOverSSH(t *testing.T) {
 		in.Close()
 		up.Process.Kill()
 		up.Wait()
+		if watchdog != nil {
+			watchdog.Process.Kill()
+			watchdog.Wait()
+		}
 		if after.Same(&before) == (what == "confirm") {
 			t.Errorf("round %d, %s after %v: runs %+v, and it was %+v before\n%s", i, what, moment, after, before, &said)
 		}
