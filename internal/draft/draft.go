@@ -13,7 +13,6 @@ import (
 	"postern/internal/document"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
-	"postern/internal/preflight"
 	"postern/internal/preflight/otherrules"
 )
 
@@ -100,7 +99,7 @@ func (d *Draft) Text() string {
 		w.say(fmt.Sprintf("What the door admits carries this mark, by which another firewall (%s) can accept it and nothing else. "+
 			"Without Postern's rules the service is then shut. \"postern doctor\" prints the lines for that firewall.", d.Beside))
 		w.line("admitted:")
-		w.line("  mark: %s", preflight.SuggestedMark)
+		w.line("  mark: %s", policy.SuggestedMark)
 		w.line("")
 	}
 	d.writeAllow(w)

@@ -9,7 +9,6 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
-	"postern/internal/preflight"
 	"postern/internal/preflight/otherrules"
 )
 
@@ -64,7 +63,7 @@ func checkText(t *testing.T, d *Draft, beside bool) {
 	}
 	want := policy.New(d.Posture)
 	if beside {
-		want.Admitted.Mark, want.Cover = preflight.SuggestedMark, policy.CoverDrop
+		want.Admitted.Mark, want.Cover = policy.SuggestedMark, policy.CoverDrop
 	}
 	if p.Admitted != want.Admitted || p.Cover != want.Cover {
 		t.Errorf("mark %v, cover %v", p.Admitted, p.Cover)

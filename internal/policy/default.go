@@ -17,6 +17,11 @@ const (
 	DefaultLogTarget = LogKernel
 )
 
+// SuggestedMark is the mark that a new policy is given, and that one without a mark is
+// advised to set. It is none of the bits that WireGuard's tools, Tailscale, Kubernetes,
+// Calico's default and Docker's usual plugins use on packets that come in.
+const SuggestedMark Mark = 0x1000
+
 // The limits of the times in a policy.
 const (
 	MinTime        = 100 * time.Millisecond

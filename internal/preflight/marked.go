@@ -9,11 +9,6 @@ import (
 	"postern/internal/policy"
 )
 
-// SuggestedMark is the mark that a policy without one is advised to set. It is none
-// of the bits that WireGuard's tools, Tailscale, Kubernetes, Calico's default and
-// Docker's usual plugins use on packets that come in.
-const SuggestedMark policy.Mark = 0x1000
-
 // A Section is how one program's rules accept what doors admit, and nothing else.
 type Section struct {
 	Program string // "postern" (the policy), "ufw", "firewalld", "nftables" or "iptables"
@@ -48,7 +43,7 @@ func AcceptMarked(m *automaton.Machine) []Section {
 }
 
 // policyLine is what a policy without a mark needs.
-var policyLine = fmt.Sprintf("admitted: {mark: %s}", SuggestedMark)
+var policyLine = fmt.Sprintf("admitted: {mark: %s}", policy.SuggestedMark)
 
 // An acceptance writes how others accept what carries a mark.
 type acceptance struct {
@@ -60,7 +55,7 @@ type acceptance struct {
 func acceptanceOf(m *automaton.Machine) (a acceptance, missing bool) {
 	a = acceptance{m, m.Policy.Admitted.Mark}
 	if a.mark == 0 {
-		a.mark, missing = SuggestedMark, true
+		a.mark, missing = policy.SuggestedMark, true
 	}
 	return a, missing
 }
