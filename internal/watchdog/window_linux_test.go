@@ -39,12 +39,12 @@ func TestWindow(t *testing.T) {
 			s := newScene(t, test.backend)
 			s.up(hidden22)
 			s.watch(true)
-			var windows []time.Duration
+			var open, after []time.Duration
 			answered := 0
 			for range *flushes {
-				w, n := s.window(func() { test.flush(s) })
-				windows = append(windows, w)
-				answered += n
+				w := s.window(func() { test.flush(s) })
+				open, after = append(open, w.open), append(after, w.after)
+				answered += w.answered
 			}
 			if s.said.count("tried again") > 0 {
 				t.Error("it failed:\n" + s.said.String())
@@ -52,12 +52,19 @@ func TestWindow(t *testing.T) {
 			if answered == 0 {
 				t.Error("no flush opened anything: nothing was measured")
 			}
-			slices.Sort(windows)
-			at := func(share float64) time.Duration { return windows[int(share*float64(len(windows)-1))] }
-			t.Logf("%s: %d flushes, %d probes a ms: open for %v (median), %v (99 %%), %v (max); %d probes answered, and then none",
-				name, len(windows), *rate, at(0.5), at(0.99), at(1), answered)
+			t.Logf("%s: %d flushes, %d probes a ms: open for %s; once the flush was over for %s; %d probes answered, and then none",
+				name, *flushes, *rate, spread(open), spread(after), answered)
 		})
 	}
+}
+
+// spread says how long something takes.
+func spread(all []time.Duration) string {
+	slices.Sort(all)
+	at := func(share float64) time.Duration {
+		return all[int(share*float64(len(all)-1))].Round(100 * time.Microsecond)
+	}
+	return fmt.Sprintf("%v (median), %v (99 %%), %v (longest)", at(0.5), at(0.99), at(1))
 }
 
 // flushRuleset is "nft flush ruleset", from this process.
@@ -73,9 +80,16 @@ func flushRuleset(s *scene) {
 	}
 }
 
+// A window is the time in which probes were answered.
+type window struct {
+	open     time.Duration
+	after    time.Duration // of that, once what opened it had ended
+	answered int
+}
+
 // window probes the hidden port while something opens it, until it has been shut for
-// a while, and returns for how long it was open, and how many probes were answered.
-func (s *scene) window(open func()) (time.Duration, int) {
+// a while.
+func (s *scene) window(open func()) window {
 	s.T.Helper()
 	const (
 		before = 2 * time.Millisecond
@@ -160,7 +174,8 @@ func (s *scene) window(open func()) (time.Duration, int) {
 	s.Settled()
 	look()
 	if answered == 0 {
-		return 0, 0
+		return window{}
 	}
-	return last.Sub(first) + time.Millisecond/time.Duration(*rate), answered
+	between := time.Millisecond / time.Duration(*rate)
+	return window{last.Sub(first) + between, max(0, last.Sub(since)+between), answered}
 }
