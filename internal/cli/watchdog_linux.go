@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"os/signal"
 
 	"golang.org/x/sys/unix"
 
 	"postern/internal/change"
+	"postern/internal/firewall"
 	"postern/internal/watchdog"
 )
 
@@ -21,8 +24,13 @@ func watchRules(ctx context.Context, s *session, w watch) error {
 		Place: change.Here(), Backends: s.backends, OnlyLook: w.onlyLook,
 		Journal: &watchdog.Journal{To: s.Err, Priority: watchdog.InJournal(os.Stderr)},
 	}
+	run := watchdog.Run
 	if w.once {
-		return watchdog.Once(ctx, config)
+		run = watchdog.Once
 	}
-	return watchdog.Run(ctx, config)
+	err := run(ctx, config)
+	if errors.Is(err, fs.ErrPermission) {
+		return &firewall.PermissionError{Err: err}
+	}
+	return err
 }
