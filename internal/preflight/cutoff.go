@@ -45,8 +45,8 @@ func (f *facts) tcpCutOff() []Finding {
 	}
 	m := f.machine
 	ports := slices.DeleteFunc(unnamed(m, policy.TCP, f.acceptors), func(p policy.Port) bool {
-		return slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, p) })
-	}) // knocks have a finding of their own; see knockPorts
+		return f.isPublished(p) || slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, p) })
+	}) // these have findings of their own; see publishedPorts and knockPorts
 	if len(ports) == 0 {
 		return nil
 	}

@@ -38,6 +38,7 @@ type facts struct {
 	wayIn        []host.Way // of the caller
 
 	obstacles []otherrules.Obstacle
+	published []otherrules.Published
 	refusals  []otherrules.Refusal
 	openings  []otherrules.Opening
 

@@ -41,6 +41,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	if err == nil {
 		f.obstacles, f.refusals = rules.Obstacles(m, b), rules.Refusals(m)
 		f.openings = rules.Openings(m)
+		f.published = rules.Published()
 	}
 	return f
 }

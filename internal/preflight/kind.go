@@ -57,6 +57,7 @@ const (
 	MaybeDropped     Kind = "maybe-dropped"      // they drop by default, and were not read
 	OpenWhenAbsent   Kind = "open-when-absent"   // they accept a hidden port from everyone
 	OpenedByOthers   Kind = "opened-by-others"   // they take a hidden port past Postern's rules
+	PublishedCutOff  Kind = "published-cut-off"  // closed blocks it
 	PublishedPort    Kind = "published-port"     // a container's
 	Untracked        Kind = "untracked"          // a door needs connection tracking
 )

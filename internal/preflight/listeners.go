@@ -1,10 +1,12 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/host"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
@@ -18,7 +20,18 @@ func (f *facts) listeners() []Finding {
 		return nil
 	}
 	var unlisted []string
-	for _, port := range f.listening {
+	ports := slices.Clone(f.listening)
+	if _, ok := f.backend.(firewall.Diverted); !ok { // it judges a published port before it is sent on
+		for _, p := range f.published {
+			if !slices.Contains(ports, p.Port) {
+				ports = append(ports, p.Port)
+			}
+		}
+	}
+	slices.SortFunc(ports, func(a, b policy.Port) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
+	})
+	for _, port := range ports {
 		switch {
 		case host.DHCPClient(port):
 		case slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool { return a.Service == policy.Service{} || a.Service.Covers(port) }):

@@ -42,9 +42,9 @@ func (f *facts) aboutObstacle(o otherrules.Obstacle) Finding {
 	found := Finding{Kind: obstacleKinds[o.Kind], Severity: Warning, Where: Place{Table: o.Table, Chain: o.Chain}}
 	switch o.Kind {
 	case otherrules.Diverts, otherrules.MayDivert:
-		if o.Manager == "docker" {
+		if publishers[o.Manager] {
 			found.Kind, found.Severity = PublishedPort, Note
-			found.Message = fmt.Sprintf("docker publishes %s (%s): a knock leads to the container", what, where)
+			found.Message = fmt.Sprintf("%s publishes %s (%s): a knock leads to the container", o.Manager, what, where)
 			break
 		}
 		sends := "sends"

@@ -94,6 +94,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 		(*facts).ipsecCutOff,
 		(*facts).otherRules,
 		(*facts).openWhenAbsent,
+		(*facts).publishedPorts,
 		(*facts).conspicuous,
 		(*facts).backendAdvice,
 		(*facts).longStep,

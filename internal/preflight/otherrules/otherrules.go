@@ -75,6 +75,15 @@ type Opening struct {
 	Ports   []policy.Port
 }
 
+// A Published port of this host is sent on by a rule that names it: to a container, say.
+type Published struct {
+	Port    policy.Port
+	To      netip.AddrPort // without a port: to the same; the zero value: not known
+	Table   string         // as an Obstacle's
+	Chain   string
+	Manager string
+}
+
 // A Refusal is the answer to most ports with nothing behind them, of one protocol
 // in one family.
 type Refusal struct {

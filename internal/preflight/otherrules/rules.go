@@ -5,6 +5,7 @@ package otherrules
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -208,6 +209,10 @@ func (r *Rules) manager(of *chain) string {
 		return "firewalld"
 	case "docker-bridges":
 		return "docker"
+	case "netavark":
+		return "podman"
+	case "kube-proxy":
+		return "kubernetes"
 	}
 	found := ""
 	for _, c := range r.chains {
@@ -219,6 +224,10 @@ func (r *Rules) manager(of *chain) string {
 			return "ufw" // which may well live beside Docker, and has the say on input
 		case c.Name == "DOCKER-USER", c.Name == "DOCKER":
 			found = "docker"
+		case strings.HasPrefix(c.Name, "NETAVARK"), strings.HasPrefix(c.Name, "CNI-HOSTPORT"):
+			found = "podman"
+		case strings.HasPrefix(c.Name, "KUBE-"):
+			found = "kubernetes"
 		}
 	}
 	return found

@@ -3,6 +3,7 @@
 package otherrules
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,11 +29,12 @@ const (
 // A verdict is what a base chain does to the packet.
 type verdict struct {
 	end         end
-	answer      policy.Answer // to what is dropped
-	excepted    bool          // a rule that names the port may accept it after all
-	acceptsSome bool          // a rule that names the port accepts it from some senders
-	dropsMost   bool          // a rule drops it from all senders but some
-	diverts     bool          // a rule that names the port may divert it
+	answer      policy.Answer  // to what is dropped
+	excepted    bool           // a rule that names the port may accept it after all
+	acceptsSome bool           // a rule that names the port accepts it from some senders
+	dropsMost   bool           // a rule drops it from all senders but some
+	diverts     bool           // a rule that names the port may divert it
+	to          netip.AddrPort // where, as far as that is known
 	untracked   bool
 
 	acceptsFrom []string // whom a rule that names the port accepts it from, if it says that of some
@@ -143,6 +145,9 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 			w.untracked = w.untracked || !here().maybe()
 		case *expr.NAT:
 			if one.Type == expr.NATTypeDestNAT {
+				if here().named && !w.to.IsValid() {
+					w.to = r.divertedTo(one)
+				}
 				return w.ends(diverted, here())
 			}
 			return w.ends(accepted, here())
@@ -153,6 +158,9 @@ func (w *walker) rule(c *chain, rule []expr.Any, under condition, depth int) end
 			case isReject(one.Name):
 				return w.refuses(rejectsLegacy(one, w.packet.is6), here())
 			case isDivert(one.Name):
+				if here().named && !w.to.IsValid() {
+					w.to = divertedToLegacy(one)
+				}
 				return w.ends(diverted, here())
 			case one.Name == "CT" || one.Name == "NOTRACK":
 				w.untracked = w.untracked || !here().maybe() && one.Name == "NOTRACK"
@@ -182,6 +190,9 @@ func (w *walker) any(c *chain, s *set, under, why condition, who func(*nft.SetEl
 
 // ends returns an end, unless it is unknown whether the packet gets there.
 func (w *walker) ends(e end, how condition) end {
+	if e == diverted && how.named {
+		w.diverts = true
+	}
 	switch {
 	case !how.maybe():
 		return e
@@ -193,8 +204,6 @@ func (w *walker) ends(e end, how condition) end {
 	case e == dropped && how.onlyMost() && !w.excepted:
 		w.dropsMost = true
 		w.accepts(how.who)
-	case e == diverted && how.named:
-		w.diverts = true
 	}
 	return goesOn
 }
