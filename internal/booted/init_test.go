@@ -16,13 +16,14 @@ import (
 // port; and without Postern's rules the port is shut.
 func TestInit(t *testing.T) {
 	s := newScene(t, debian.UFW, "nftables")
+	s.m.Install(program, "/usr/bin/postern", 0o755)
 	s.m.On()
 	s.m.Run("ufw allow 22/tcp && ufw --force enable")
 
 	// Enter takes what it suggests.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := s.m.SSH(ctx, s.outside, s.link.Addr4(), "postern init --force", "-tt")
+	cmd := s.m.SSH(ctx, s.outside, s.link.Addr4(), "postern init", "-tt")
 	cmd.Stdin = strings.NewReader("\n\n")
 	out, err := cmd.CombinedOutput()
 	said := strings.ReplaceAll(string(out), "\r", "")

@@ -8,12 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"postern/internal/lab"
 	"postern/internal/lab/debian"
-	"postern/internal/lab/prober"
 )
 
 // packages builds the packages of this machine's processor, and returns the one with
@@ -37,14 +36,19 @@ func packages(t *testing.T, suffix string) string {
 // never seen Postern: installs it, writes a policy with init, hides sshd, upgrades,
 // removes, purges. None of it opens or shuts anything by itself.
 func TestPackage(t *testing.T) {
-	s := &scene{T: t, lab: lab.NewT(t)}
-	s.outside = s.lab.Host("outside")
-	s.m = debian.New(t, s.lab, debian.Plain, func(gw *lab.Host) {
-		s.uplink, s.link = s.lab.Connect(s.outside, gw, "192.0.2.0/24", "2001:db8::/64")
-		prober.Routes(gw, s.uplink)
-	})
-	s.m.Install(packages(t, ".deb"), "/root/postern.deb", 0o644)
-	debian.Postern(t, program) // the client's
+	deb := sync.OnceValue(func() string { return packages(t, ".deb") })
+	for _, v := range []debian.Variant{debian.Plain, debian.Trixie} {
+		t.Run(string(v), func(t *testing.T) {
+			s := newScene(t, v, "nftables")
+			s.m.Install(deb(), "/root/postern.deb", 0o644)
+			tryPackage(s)
+		})
+	}
+}
+
+// tryPackage has the package in /root/postern.deb of a machine that is off.
+func tryPackage(s *scene) {
+	t := s.T
 	s.m.On()
 	run, line := s.m.Run, func(command string) string { return strings.TrimSpace(s.m.Run(command)) }
 	is := func(command, want string) {
