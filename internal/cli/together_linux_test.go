@@ -12,7 +12,10 @@ import (
 	"time"
 )
 
-var rounds = flag.Int("rounds", 20, "how often TestUpTogether has several \"up\" run at once")
+var (
+	rounds   = flag.Int("rounds", 20, "how often TestUpTogether has several \"up\" run at once")
+	together = flag.Int("together", 4, "how many run at once")
+)
 
 // TestUpTogether runs several "up" at once, of both backends and with two policies.
 // At the end there is one rule set, of one backend; and never was there none: a client
@@ -20,18 +23,17 @@ var rounds = flag.Int("rounds", 20, "how often TestUpTogether has several \"up\"
 // nothing loaded.
 func TestUpTogether(t *testing.T) {
 	t.Parallel()
-	const together = 4
 	h := newHideout(t, hiddenSSH)
 	h.listen(t, 22, func(*net.TCPConn) {})
 	h.write(t, "other.yaml", strings.Replace(hiddenSSH, "1234", "4321", 1))
 	p := h.probe(t, 22)
 	for round := range *rounds {
 		var up sync.WaitGroup
-		for i := range together {
+		for i := range *together {
 			up.Go(func() {
 				args := []string{"up", "-f", h.path([]string{"policy.yaml", "other.yaml"}[i%2]), "--backend", []string{"nftables", "iptables"}[i/2%2]}
 				var talk bytes.Buffer
-				cmd := h.serverCommand(within(t, 5*time.Minute), args...)
+				cmd := h.serverCommand(within(t, 20*time.Minute), args...)
 				cmd.Stderr = &talk
 				if err := cmd.Run(); err != nil {
 					t.Errorf("round %d: %q: %v\n%s", round, args, err, &talk)
