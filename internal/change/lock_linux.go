@@ -3,9 +3,8 @@ package change
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,8 @@ func (p *Place) takeLock(ctx context.Context, waiting func(holder int)) (*os.Fil
 	go func() { got <- flock(f) }()
 	ticker := time.NewTicker(sayWaiting)
 	defer ticker.Stop()
-	holder, since, said := 0, time.Now(), false
+	var holder note
+	since, said := time.Now(), false
 	for {
 		select {
 		case err := <-got:
@@ -41,20 +41,20 @@ func (p *Place) takeLock(ctx context.Context, waiting func(holder int)) (*os.Fil
 				return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 			}
 			f.Truncate(0) // what is in it is for people alone
-			f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+			f.WriteAt(fmt.Appendf(nil, "%d %d\n", os.Getpid(), time.Now().UnixNano()), 0)
 			return f, nil
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-ticker.C:
-			if now := readHolder(f); now != holder {
+			if now := readNote(f); now != holder {
 				holder, since = now, time.Now()
 			}
 			if !said {
-				waiting(holder)
+				waiting(holder.pid)
 				said = true
 			}
 			if time.Since(since) > maxHold {
-				err = &LockedError{holder}
+				err = &LockedError{holder.pid}
 			}
 		}
 		if err != nil {
@@ -94,10 +94,15 @@ func flock(f *os.File) error {
 	}
 }
 
-// readHolder returns the process that the file names; 0 if it names none.
-func readHolder(f *os.File) int {
-	text := make([]byte, 20)
-	n, _ := f.ReadAt(text, 0)
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	return pid
+// A note is what the holder of the lock writes into the file.
+type note struct {
+	pid  int   // 0 if it is not known; in a container it may be anybody's
+	when int64 // tells two holders with one number apart
+}
+
+func readNote(f *os.File) (n note) {
+	text := make([]byte, 64)
+	length, _ := f.ReadAt(text, 0)
+	fmt.Sscan(string(text[:length]), &n.pid, &n.when) // as far as it goes
+	return n
 }
