@@ -24,14 +24,14 @@ picks none of them for clients, and /etc/services names none. Where another fire
 blocks what it does not list, the policy sets a mark by which that firewall can
 accept what the door admits.
 
-It changes nothing else: "postern up" loads the policy. Then it says what
+It changes nothing else: "postern up" loads the policy. At the end it says what
 "postern check" says, and what to do next.`
 	exampleInit = `  postern init
   postern init --yes
   postern init --yes --service tcp/22,udp/51820 --posture closed --allow 443
   postern init -f - | less`
-	flagInitService = "the `PORTS` to hide, as in tcp/22 or udp/1194; not to be asked"
-	flagInitPosture = "`guard`, which leaves other ports as they are, or closed"
+	flagInitService = "the `PORTS` to hide, as in tcp/22 or udp/1194, instead of the SSH server's"
+	flagInitPosture = "the `POSTURE`: guard, which leaves other ports as they are, or closed"
 	flagInitAllow   = "the `PORTS` that need no knock, as in tcp/80,tcp/443; or all that programs listen on, or none"
 	flagInitKnocks  = "draw `N` knocks"
 	flagInitYes     = "do not ask: take what the flags do not say from this host"

@@ -33,6 +33,13 @@ func (s *Source) program(exits string) Page {
 		w.tagged(reference(pageOf(verb)), text(verb.Short))
 	}
 	w.options(s.Root)
+	w.heading("Examples")
+	w.paragraph(text("On a server, hide SSH, and print a link for the client:"))
+	w.verbatim([]string{"postern init", "postern share ssh --host server.example", "postern up --yes"})
+	w.paragraph(text("On the client, save the link, and log in through the door:"))
+	w.verbatim([]string{"postern add server 'postern://...'", "postern ssh ann@server"})
+	w.paragraph(text("Back on the server, keep the rules, also after a reboot:"))
+	w.verbatim([]string{"postern confirm", "postern install"})
 	w.heading("Exit status")
 	if err := w.markdown(exits); err != nil {
 		panic("manual: README.md, section Exit codes: " + err.Error())
@@ -54,6 +61,7 @@ func (s *Source) program(exits string) Page {
 
 var files = [][2]string{
 	{"/etc/postern/policy.yaml", "the policy of this host, on a server"},
+	{"/var/lib/postern", "the policy that ran last, which a reboot loads again"},
 	{"~/.config/postern/hosts.yaml", "the saved hosts, on a client; elsewhere than on Linux in the user's folder for settings"},
 }
 

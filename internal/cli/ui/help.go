@@ -89,7 +89,7 @@ func Flags(cmd *cobra.Command) []Flag {
 			flag.Value = " " + value
 		}
 		switch f.DefValue {
-		case "", "false":
+		case "", "false", "[]":
 		case "true":
 			flag.Value = "=false"
 			flag.Text += " (on unless turned off)"
