@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/cli/ui"},
 	{"internal/client"},
 	{"internal/client/knocker"},
-	{"internal/draft"},
+	{"internal/draft", "internal/doctor"},
 	{"internal/preflight", "internal/demo", "internal/firewall/conformance"},
 	{"internal/preflight/otherrules", "internal/lab/labtest"},
 	{"internal/migrate", "internal/handout", "internal/hosts", "internal/sshconfig", "examples"},

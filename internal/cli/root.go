@@ -151,6 +151,7 @@ func (s *session) rootCommand() *cobra.Command {
 		inKernel(s.uninstallCommand()),
 		s.showCommand(),
 		s.checkCommand(),
+		inKernel(s.doctorCommand()),
 		s.knockCommand(),
 		s.connectCommand(),
 		s.sshCommand(),

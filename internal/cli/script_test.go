@@ -209,16 +209,16 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// agree runs check and up with the same arguments, and expects the same findings
-// from both: agree short-sequence 'warning: two knocks' -f policy.yaml expects one of
-// that kind and like that among them, and that both verbs fail if one is an error.
+// agree runs check, doctor and up with the same arguments, and expects the same findings
+// from all: agree short-sequence 'warning: two knocks' -f policy.yaml expects one of
+// that kind and like that among them, and that all fail if one is an error.
 func agree(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: agree kind 'severity: regexp' args...")
 	}
 	kind, text, args := args[0], args[1], args[2:]
-	findings := func(verb string) (all []ui.Remark, failed bool) {
-		failed = ts.Exec("postern", slices.Concat([]string{verb, "--json"}, args)...) != nil
+	findings := func(verb ...string) (all []ui.Remark, failed bool) {
+		failed = ts.Exec("postern", slices.Concat(verb, []string{"--json"}, args)...) != nil
 		var answer struct{ Warnings []ui.Remark }
 		if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &answer); err != nil {
 			ts.Fatalf("%s: %v", verb, err)
@@ -226,6 +226,10 @@ func agree(ts *testscript.TestScript, neg bool, args []string) {
 		return answer.Warnings, failed
 	}
 	checked, failed := findings("check")
+	examined, unwell := findings("doctor", "--scan=false")
+	if !reflect.DeepEqual(checked, examined) {
+		ts.Fatalf("check and doctor disagree:\n%+v\n%+v", checked, examined)
+	}
 	loaded, refused := findings("up")
 	if !reflect.DeepEqual(checked, loaded) {
 		ts.Fatalf("check and up disagree:\n%+v\n%+v", checked, loaded)
@@ -239,8 +243,8 @@ func agree(ts *testscript.TestScript, neg bool, args []string) {
 	if !found {
 		ts.Fatalf("no %s like %q in %+v", kind, want, checked)
 	}
-	if failed != isError || refused != isError {
-		ts.Fatalf("check failed: %v; up failed: %v; an error among the findings: %v", failed, refused, isError)
+	if failed != isError || refused != isError || unwell != isError {
+		ts.Fatalf("check failed: %v; doctor failed: %v; up failed: %v; an error among the findings: %v", failed, unwell, refused, isError)
 	}
 }
 

@@ -33,9 +33,9 @@ func Interface(address netip.Addr) (name string, here bool) {
 	return "", err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
 
-// towards returns the interface by which this host sends to an address; "" if that is
+// Towards returns the interface by which this host sends to an address; "" if that is
 // not known.
-func towards(address netip.Addr) string {
+func Towards(address netip.Addr) string {
 	if !address.IsValid() || address.IsUnspecified() {
 		return ""
 	}

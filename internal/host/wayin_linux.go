@@ -184,7 +184,7 @@ func own(address netip.Addr) bool {
 func through(way Way) string {
 	name, here := Interface(way.Local.Addr())
 	if !here || way.Local.Addr().IsUnspecified() {
-		name = towards(way.Remote.Addr())
+		name = Towards(way.Remote.Addr())
 	}
 	if all, err := Masters(); err == nil && all[name] != "" {
 		return all[name]

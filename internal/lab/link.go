@@ -55,13 +55,18 @@ func (k *Link) addr(is func(netip.Addr) bool) netip.Addr {
 // addresses can be used at once. Both ends compute every checksum, so that a
 // capture shows what a real cable would carry.
 func (l *Lab) Connect(a, b *Host, prefixes ...string) (atA, atB *Link) {
+	return l.ConnectAs(a, b, b.Name, a.Name, prefixes...)
+}
+
+// ConnectAs is Connect with names for the two ends: the interface at a, and that at b.
+func (l *Lab) ConnectAs(a, b *Host, nameAtA, nameAtB string, prefixes ...string) (atA, atB *Link) {
 	atA, atB = &Link{Host: a}, &Link{Host: b}
 	atA.Peer, atB.Peer = atB, atA
 	l.Step(fmt.Sprintf("connect %q and %q", a.Name, b.Name), func() error {
 		if a == b || a.lab != l || b.lab != l {
 			return errors.New("a cable needs two hosts of this lab")
 		}
-		if err := lay(atA, atB, b.Name, a.Name); err != nil {
+		if err := lay(atA, atB, nameAtA, nameAtB); err != nil {
 			return err
 		}
 		if err := address(atA, atB, prefixes); err != nil {

@@ -42,13 +42,17 @@ type facts struct {
 	refusals  []otherrules.Refusal
 	openings  []otherrules.Opening
 
-	denied []string // what only root can read
+	unseen []string // what could not be read
+	denied []string // of that, what only root can read
 	failed []error  // what could not be read for another reason
 }
 
 // missing notes that something could not be read.
 func (f *facts) missing(what string, err error) {
 	var permission *firewall.PermissionError
+	if err != nil {
+		f.unseen = append(f.unseen, what)
+	}
 	switch {
 	case err == nil:
 	case errors.As(err, &permission), errors.Is(err, fs.ErrPermission):

@@ -10,6 +10,8 @@
 package preflight
 
 import (
+	"slices"
+
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
@@ -67,41 +69,65 @@ func aboutLine(kind Kind, d policy.Diagnostic) Finding {
 	return f
 }
 
+// A Topic is one thing that was looked at.
+type Topic struct {
+	Name     string
+	Well     string    // what there is to say without a finding
+	Findings []Finding // none: all is well, or
+	Unseen   bool      // what it takes could not be read
+}
+
+// looks are the things that are looked at on a host.
+var looks = []struct {
+	topic, well string
+	needs       string // of what must have been read: see facts.missing
+	look        func(*facts) []Finding
+}{
+	{"backend", "the backend can load the policy", "", (*facts).backendRefusal},
+	{"other backends", "no other backend has rules that cannot be read", "the rules that are loaded", (*facts).otherBackend},
+	{"backend in the policy", "a reboot loads by the same backend", "", (*facts).unnamedBackend},
+	{"policy file", "others can neither read nor change it", "", (*facts).policyFile},
+	{"knock ports", "nothing listens on a knock port", "listening programs", (*facts).knockPorts},
+	{"interfaces", "all that the policy names are there", "interfaces", (*facts).absentInterfaces},
+	{"ports of bridges", "no interface of the policy is a port of another", "bridges", (*facts).bridgePorts},
+	{"bare interfaces", "none is left out that the policy is meant for", "links and routes", (*facts).bareInterfaces},
+	{"forwarding", "on where a door needs it", "", (*facts).forwarding},
+	{"listening programs", "allow lists what clients use", "listening programs", (*facts).listeners},
+	{"TCP that closed cuts off", "nothing that the policy does not name", "programs that accept TCP connections", (*facts).tcpCutOff},
+	{"UDP that closed cuts off", "nothing that the policy does not name", "programs that receive UDP", (*facts).udpCutOff},
+	{"tunnels", "none is cut off", "tunnels", (*facts).tunnelCutOff},
+	{"other protocols", "nothing is cut off", "raw sockets", (*facts).protocolCutOff},
+	{"IPsec", "not cut off", "IPsec", (*facts).ipsecCutOff},
+	{"other rules and doors", "nobody stands in the way of a door", "other firewall rules", (*facts).otherRules},
+	{"without postern's rules", "other rules keep the services shut, or are not asked to", "other firewall rules", (*facts).openWhenAbsent},
+	{"published ports", "none is in the way, or there are none", "other firewall rules", (*facts).publishedPorts},
+	{"other rules and answers", "nobody answers in another way", "other firewall rules", (*facts).conspicuous},
+	{"limits of the backend", "no setting of this host weakens it", "", (*facts).backendAdvice},
+	{"forged knocks", "few of them do not shut a door", "", (*facts).longStep},
+	{"your way in", "you can log in again", "", (*facts).blockedCaller},
+	{"access", "all could be read", "", (*facts).notChecked},
+}
+
 // Look returns all findings about a machine of the backend, on this host and in
 // the network namespace of the calling thread. The survey must be of the same
 // host. The order depends on nothing but the findings.
 func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Finding {
-	found := Policy(m)
-	if !backends.Load {
-		return append(found, hostLeftOut())
-	}
-	f := read(m, b, survey)
-	for _, look := range []func(*facts) []Finding{
-		(*facts).backendRefusal,
-		(*facts).otherBackend,
-		(*facts).unnamedBackend,
-		(*facts).policyFile,
-		(*facts).knockPorts,
-		(*facts).absentInterfaces,
-		(*facts).bridgePorts,
-		(*facts).bareInterfaces,
-		(*facts).forwarding,
-		(*facts).listeners,
-		(*facts).tcpCutOff,
-		(*facts).udpCutOff,
-		(*facts).tunnelCutOff,
-		(*facts).protocolCutOff,
-		(*facts).ipsecCutOff,
-		(*facts).otherRules,
-		(*facts).openWhenAbsent,
-		(*facts).publishedPorts,
-		(*facts).conspicuous,
-		(*facts).backendAdvice,
-		(*facts).longStep,
-		(*facts).blockedCaller,
-		(*facts).notChecked,
-	} {
-		found = append(found, look(f)...)
+	var found []Finding
+	for _, t := range Topics(m, b, survey) {
+		found = append(found, t.Findings...)
 	}
 	return found
+}
+
+// Topics returns the same findings, with what was found to be well.
+func Topics(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Topic {
+	all := []Topic{{Name: "policy", Well: "no mistakes", Findings: Policy(m)}}
+	if !backends.Load {
+		return append(all, Topic{Name: "this host", Findings: []Finding{hostLeftOut()}})
+	}
+	f := read(m, b, survey)
+	for _, l := range looks {
+		all = append(all, Topic{l.topic, l.well, l.look(f), slices.Contains(f.unseen, l.needs)})
+	}
+	return all
 }

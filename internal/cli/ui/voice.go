@@ -110,6 +110,12 @@ func Colour(tty bool, how, text string) string {
 	return how + text + plain
 }
 
+// Severity returns text in the colour of a severity, if the terminal shows colours.
+func Severity(tty bool, text, severity string) string {
+	colour := map[string]string{preflight.Note.String(): faint, preflight.Warning.String(): yellow, preflight.Error.String(): red}[severity]
+	return Colour(tty && colour != "", colour, text)
+}
+
 // Say writes a message.
 func (v *Voice) Say(format string, args ...any) {
 	if !v.JSON {
@@ -192,8 +198,7 @@ func (v *Voice) Warn(remarks ...Remark) {
 			v.print(r.text)
 			continue
 		}
-		colour := map[string]string{preflight.Note.String(): faint, preflight.Warning.String(): yellow, preflight.Error.String(): red}[r.Severity]
-		v.Say("%s %s", Colour(v.ErrTTY, colour, r.Severity+":"), r.Message)
+		v.Say("%s %s", Severity(v.ErrTTY, r.Severity+":", r.Severity), r.Message)
 		for _, h := range r.Hints {
 			v.Hint(h)
 		}

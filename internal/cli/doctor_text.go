@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"postern/internal/cli/ui"
+	"postern/internal/paragraph"
+)
+
+const (
+	shortDoctor = "look at all that may go wrong with the policy on this host"
+	longDoctor  = `Says what "postern check" says, also what is well, and looks further: it builds
+a copy of this host out of network namespaces (same interfaces, addresses, rules
+of other firewalls, listening ports), loads the policy there, and scans it from
+outside. Hidden ports must look like unused ones, and each door must open to its
+knocks. It never touches the host's own network, and loads nothing into it.
+
+It also looks at who else judges packets and in which order, at how full
+connection tracking is, at the clock, and whether the rules survive a reboot.
+Where other programs filter packets it prints the lines by which these accept
+what a door admits, and nothing else.
+
+The worst comes first. The exit code is 1 if there is an error, and 0 otherwise.
+Only root can look at all of it.`
+	exampleDoctor = `  postern doctor
+  postern doctor -f policy.yaml --json`
+
+	flagScan = "scan a copy of this host from outside"
+
+	sayOK       = "ok"
+	sayScanning = "scanning a copy of this host from outside; this may take half a minute"
+)
+
+func unwell(errors int) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("found %s", ui.Count(errors, "error")), Answered: true}
+}
+
+// examinedText is the report.
+func (s *session) examinedText(e examined) string {
+	all := bySeverity(e.LookedAt)
+	width := 0
+	for _, l := range all {
+		width = max(width, len(l.Topic))
+	}
+	var b strings.Builder
+	for _, l := range all {
+		line := fmt.Sprintf("%s  %-*s  %s", ui.Severity(s.OutTTY, fmt.Sprintf("%-7s", l.Severity), l.Severity), width, l.Topic, l.Seen)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		for _, f := range l.Findings {
+			at := ""
+			if f.File != "" {
+				at = fmt.Sprintf("%s:%d:%d: ", f.File, f.Line, f.Column)
+			}
+			text := at + f.Message
+			if len(l.Findings) > 1 || f.Severity != l.Severity {
+				text = f.Severity + ": " + text
+			}
+			indented(&b, "  ", text)
+			for _, hint := range f.Hints {
+				b.WriteString("    hint: " + hint + "\n") // whole: it may be a command to copy
+			}
+		}
+		for _, line := range l.Lines {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	if len(e.Accept) > 0 {
+		b.WriteString("\n" + sayAccept + "\n")
+	}
+	for _, a := range e.Accept {
+		fmt.Fprintf(&b, "%s\n", ui.Colour(s.OutTTY, ui.Bold, a.Program))
+		for _, step := range a.Steps {
+			b.WriteString("  " + step.Where + "\n")
+			for _, line := range step.Lines {
+				b.WriteString("    " + line + "\n")
+			}
+		}
+	}
+	return b.String()
+}
+
+const sayAccept = `Other programs filter packets on this host. These lines have them accept what a
+door admits, by its mark, and nothing else:`
+
+// indented writes a paragraph.
+func indented(b *strings.Builder, indent, text string) {
+	for i, line := range paragraph.Wrap(text, ui.Screen-len(indent)-2) {
+		if i > 0 {
+			line = "  " + line
+		}
+		b.WriteString(indent + line + "\n")
+	}
+}
