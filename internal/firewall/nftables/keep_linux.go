@@ -159,15 +159,17 @@ func (k *Keeper) Hold() (held bool, err error) {
 	return held, err
 }
 
-// LetGo closes the connection, and with it what it owns, and opens another one.
+// LetGo closes the connection, and with it what it owns, and opens another one. In
+// this order the new one most likely has the number of this process, by which nft
+// names the owner of a table.
 func (k *Keeper) LetGo() error {
+	k.last = k.via.PID()
+	k.via.Close()
 	via, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return err
+	if err == nil {
+		k.via = via
 	}
-	old := k.via
-	k.via, k.last = via, old.PID()
-	return old.Close()
+	return err
 }
 
 // Close lets go for good.
