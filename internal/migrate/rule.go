@@ -232,7 +232,7 @@ func (r *rule) option(option, value string, values []string, not bool) bool {
 		long := map[string]string{"REDIRECT": "--to-ports", "SNAT": "--to-source"}[r.target]
 		r.options[cmp.Or(long, "--to-destination")] = value
 		return true
-	case "--reject-with", "--log-prefix", "--nflog-group", "--nflog-prefix", "--to-destination", "--to-ports", "--to-source":
+	case "--reject-with", "--log-prefix", "--nflog-group", "--nflog-prefix", "--to-destination", "--to-ports", "--to-source", "--set-xmark":
 		r.options[option] = value
 		return true
 	default:

@@ -62,6 +62,7 @@ func (ld *loader) draft() (*draft, error) {
 	for _, s := range sides {
 		ld.addDoors(d, s)
 	}
+	marks(d, sides)
 	if len(sides) == 2 {
 		mergeDoors(d)
 		d.allow = mergeAllowed(ld.findAllowed(sides[0]), ld.findAllowed(sides[1]))
