@@ -56,6 +56,32 @@ func (f *facts) bridgePorts() []Finding {
 	return []Finding{found}
 }
 
+// allowedNowhere warns of entries of allow for an interface that no packet arrives by:
+// one that is not there, or a port of another one.
+func (f *facts) allowedNowhere() []Finding {
+	p := f.machine.Policy
+	var found []Finding
+	for _, a := range p.Allow {
+		master, isPort := f.masters[a.Interface]
+		switch {
+		case a.Interface == "" || len(f.interfaces) == 0:
+		case isPort && master != "":
+			found = append(found, aboutLine(InterfaceIsPort, p.Diagnose(a.Pos,
+				fmt.Sprintf("%s is a port of %s, and packets arrive under that name: this entry allows nothing", a.Interface, master),
+				"write interface: "+master)))
+		case isPort:
+			found = append(found, aboutLine(InterfaceIsPort, p.Diagnose(a.Pos,
+				fmt.Sprintf("%s is a port of a switch, and packets do not arrive under its name: this entry allows nothing", a.Interface),
+				"write the interface that has the address")))
+		case !slices.Contains(f.interfaces, a.Interface):
+			found = append(found, aboutLine(InterfaceMissing, p.Diagnose(a.Pos,
+				fmt.Sprintf("this host has no interface %s: this entry allows nothing until it exists", a.Interface),
+				"\"ip link\" lists the interfaces; a renamed interface is another one")))
+		}
+	}
+	return found
+}
+
 // A bridgePort is an interface under whose name no packet arrives.
 type bridgePort struct {
 	name, master string   // the master is "" if packets do not arrive under its name either

@@ -90,6 +90,7 @@ var looks = []struct {
 	{"knock ports", "nothing listens on a knock port", "listening programs", (*facts).knockPorts},
 	{"interfaces", "all that the policy names are there", "interfaces", (*facts).absentInterfaces},
 	{"ports of bridges", "no interface of the policy is a port of another", "bridges", (*facts).bridgePorts},
+	{"interfaces of allow", "packets arrive by each", "interfaces", (*facts).allowedNowhere},
 	{"bare interfaces", "none is left out that the policy is meant for", "links and routes", (*facts).bareInterfaces},
 	{"forwarding", "on where a door needs it", "", (*facts).forwarding},
 	{"listening programs", "allow lists what clients use", "listening programs", (*facts).listeners},
