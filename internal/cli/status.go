@@ -216,8 +216,9 @@ func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *au
 // aboutHost returns the findings that mean that hidden services can be reached.
 func aboutHost(found []preflight.Finding) []problem {
 	codes := map[preflight.Kind]int{
-		preflight.BareInterface:  ui.CodeBareInterface,
-		preflight.OpenedByOthers: ui.CodeOpenedByOthers,
+		preflight.BareInterface:   ui.CodeBareInterface,
+		preflight.InterfaceIsPort: ui.CodeBareInterface,
+		preflight.OpenedByOthers:  ui.CodeOpenedByOthers,
 	}
 	var problems []problem
 	for _, f := range found {
