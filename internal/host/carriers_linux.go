@@ -1,11 +1,9 @@
 package host
 
 import (
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"postern/internal/policy"
 )
@@ -17,43 +15,33 @@ func (w *walk) carriers(way Way) []Way {
 	if err != nil {
 		return nil
 	}
-	outer := func(p policy.Protocol, local, remote net.IP, port uint16) []Way {
-		from, _ := netip.AddrFromSlice(remote)
-		to, ok := netip.AddrFromSlice(local)
-		if !ok {
-			to = netip.IPv6Unspecified()
-			if from.Unmap().Is4() {
-				to = netip.IPv4Unspecified()
-			}
-		}
-		return []Way{{
-			By: way.Through, Protocol: p,
-			Remote: netip.AddrPortFrom(from.Unmap(), 0), Local: netip.AddrPortFrom(to.Unmap(), port),
-		}}
+	if all := tunnels([]netlink.Link{link}); len(all) == 1 {
+		return carrier(way.Through, all[0].Protocol, all[0].Local, all[0].Remote, 0)
 	}
 	switch l := link.(type) {
-	case *netlink.Gretun:
-		return outer(policy.GRE, l.Local, l.Remote, 0)
-	case *netlink.Gretap:
-		return outer(policy.GRE, l.Local, l.Remote, 0)
-	case *netlink.Iptun:
-		return outer(unix.IPPROTO_IPIP, l.Local, l.Remote, 0)
-	case *netlink.Sittun:
-		return outer(unix.IPPROTO_IPV6, l.Local, l.Remote, 0)
-	case *netlink.Ip6tnl:
-		return outer(unix.IPPROTO_IPV6, l.Local, l.Remote, 0)
 	case *netlink.Vti:
-		return outer(policy.ESP, l.Local, l.Remote, 0)
+		return carrier(way.Through, policy.ESP, address(l.Local), address(l.Remote), 0)
 	case *netlink.Vxlan:
-		return outer(policy.UDP, l.SrcAddr, l.Group, uint16(l.Port))
+		return carrier(way.Through, policy.UDP, address(l.SrcAddr), address(l.Group), uint16(l.Port))
 	case *netlink.Geneve:
-		return outer(policy.UDP, nil, l.Remote, l.Dport)
+		return carrier(way.Through, policy.UDP, netip.Addr{}, address(l.Remote), l.Dport)
 	case *netlink.Wireguard:
 		return w.ofKernel(way.Through)
 	case *netlink.Tuntap:
 		return w.ofProgram(way.Through)
 	}
 	return nil
+}
+
+// carrier returns the way of a tunnel's own packets. Ends may be unknown.
+func carrier(by string, p policy.Protocol, local, remote netip.Addr, port uint16) []Way {
+	if !local.IsValid() {
+		local = netip.IPv6Unspecified()
+		if remote.Is4() {
+			local = netip.IPv4Unspecified()
+		}
+	}
+	return []Way{{By: by, Protocol: p, Remote: netip.AddrPortFrom(remote, 0), Local: netip.AddrPortFrom(local, port)}}
 }
 
 // ofProgram returns the ports of the program that has a tunnel's device open, without
