@@ -53,7 +53,8 @@ var firewalls = []firewall{
 		"systemctl stop ufw",
 		"systemctl start ufw",
 		"ufw allow 80/tcp",
-		flushIptables + "\nufw reload", // ufw's policy is to drop
+		// ufw's policy is to drop, and reload does not put back all that was flushed.
+		flushIptables + "\nufw disable; ufw --force enable",
 		"nft flush ruleset",
 	}},
 	{name: "firewalld", variant: debian.Firewalld, enable: "systemctl enable --now firewalld", events: []string{

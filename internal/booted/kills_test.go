@@ -100,9 +100,9 @@ func (k *kills) chance(of int) bool { return k.random.IntN(of) == 0 }
 // run loads one policy. The former one is loaded before, and confirmed.
 func (k *kills) run(i int) {
 	k.Helper()
-	file, confirm := "/etc/postern/bad.yaml", false
-	if k.chance(3) {
-		file, confirm = "/etc/postern/good.yaml", k.chance(2)
+	file, confirm := "/etc/postern/bad.yaml", i%4 == 2
+	if confirm || k.chance(4) {
+		file = "/etc/postern/good.yaml"
 	}
 	dying := slices.Clone(victims)
 	k.random.Shuffle(len(dying), func(i, j int) { dying[i], dying[j] = dying[j], dying[i] })
@@ -125,7 +125,11 @@ func (k *kills) run(i int) {
 	if k.chance(2) {
 		options = append(options, "-tt") // then up asks
 	}
-	ssh := k.m.SSH(ctx, k.client, k.home.Addr4(), "postern up --yes --confirm "+wait.String()+" -f "+file, options...)
+	long := wait
+	if confirm {
+		long *= 3 // which is time for another log-in
+	}
+	ssh := k.m.SSH(ctx, k.client, k.home.Addr4(), "postern up --yes --confirm "+long.String()+" -f "+file, options...)
 	var said bytes.Buffer
 	ssh.Stdout, ssh.Stderr = &said, &said
 	in, err := ssh.StdinPipe()
@@ -138,16 +142,14 @@ func (k *kills) run(i int) {
 	defer in.Close()
 	begin := time.Now()
 	confirmed := false
-	if confirm {
-		// As soon as the rules are loaded, unless something dies before.
-		for time.Since(begin) < moments[0] && !confirmed {
-			out, err := k.m.Try("postern status")
-			if err == nil || !strings.Contains(out, "postern confirm") {
-				continue
-			}
-			_, err = k.ssh(k.home.Addr4(), "postern confirm")
-			confirmed = err == nil
-			break
+	if confirm { // and what dies, dies later
+		k.eventually("the rules that can be confirmed are not loaded", func() bool {
+			out, _ := k.m.Try("postern status --json")
+			return strings.Contains(out, `"seconds_left"`)
+		})
+		out, err := k.ssh(k.home.Addr4(), "postern confirm")
+		if confirmed = err == nil; !confirmed && !strings.Contains(out, "no rules wait") && !strings.Contains(out, "too late") {
+			k.Logf("confirm: %v: %s", err, out)
 		}
 	}
 	for i, v := range dying {
@@ -230,7 +232,7 @@ func (k *kills) ip(state string) {
 // machine.
 func (k *kills) eventually(failure string, so func() bool) {
 	k.Helper()
-	for deadline := time.Now().Add(wait + 15*time.Second); !so(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3*wait + 15*time.Second); !so(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			k.Fatalf("%s: %s", failure, k.status())
 		}

@@ -162,6 +162,9 @@ cover: drop
 			if r.Open > 0 && !d.late {
 				t.Error("open at a boot without Postern")
 			}
+			if d.late {
+				s.m.Run("firewall-cmd --state") // which waits for it
+			}
 			if r := s.probe(0, 100*time.Millisecond, func() {}); r.Open > 0 {
 				t.Errorf("open after a boot without Postern: %s", r)
 			}

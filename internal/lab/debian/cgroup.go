@@ -68,12 +68,16 @@ func cgroupMounts() (map[string]string, error) {
 	return found, lines.Err()
 }
 
-// removeStale removes groups that killed runs have left. The kernel keeps those
-// that have processes.
+// removeStale removes groups that killed runs have left. Those of a process that
+// is there may be about to be used.
 func removeStale(parent string) {
 	old, _ := filepath.Glob(filepath.Join(parent, groupName("*", "*")))
 	for _, dir := range old {
-		removeGroup(dir)
+		var pid, n int
+		fmt.Sscanf(filepath.Base(dir), groupName("%d", "%d"), &pid, &n)
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
+			removeGroup(dir)
+		}
 	}
 }
 
