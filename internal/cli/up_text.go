@@ -17,7 +17,8 @@ It says what "postern check" says about the policy and this host. On an error it
 loads nothing until you repeat it with --yes: if you are logged in over SSH and
 the policy would block new logins from your address; if an interface of the
 policy is a port of another one (of a bridge, say), so that nothing would be
-hidden there; if a door leads to another host, and this one does not forward.
+hidden there; if a door leads to another host, and this one does not forward; if
+allow opens a knock port to everyone, so that the door could never open.
 
 The rules are nftables rules. For a kernel or an administrator with iptables
 alone there is "backend: iptables" in the policy, or --backend iptables: see
