@@ -112,6 +112,9 @@ func (s *session) status(most int) error {
 		s.Warn(keptUnread(err))
 	}
 	backend, status := all[0].Backend, all[0].Status
+	if err := firewall.ReadSources(backend, status); err != nil {
+		return err
+	}
 	if len(all) > 1 {
 		s.Warn(twoBackends(all))
 	}

@@ -161,8 +161,10 @@ func (s *story) status(source netip.Addr) (sourceStatus, error) {
 	var now sourceStatus
 	var status *firewall.Status
 	err := s.gateway.Do(func() (err error) {
-		status, err = nftables.Backend{}.Inspect()
-		return err
+		if status, err = (nftables.Backend{}).Inspect(); err != nil {
+			return err
+		}
+		return firewall.ReadSources(nftables.Backend{}, status)
 	})
 	if err != nil {
 		return now, err

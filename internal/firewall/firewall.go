@@ -36,7 +36,8 @@ type Backend interface {
 	// called when there is nothing.
 	Remove() error
 
-	// Inspect reads what the kernel is running.
+	// Inspect reads what the kernel is running. What sources have earned may be
+	// missing: see ReadSources.
 	Inspect() (*Status, error)
 }
 

@@ -31,6 +31,22 @@ type ChainOwner interface {
 	Owns(table, chain string) bool
 }
 
+// A SourceReader leaves what sources have earned out of Inspect: where they are
+// many, the kernel needs minutes to hand it out.
+type SourceReader interface {
+	// ReadSources adds progress and grants to a status, for some seconds at most.
+	ReadSources(*Status) error
+}
+
+// ReadSources completes what a backend's Inspect has returned by what sources
+// have earned.
+func ReadSources(b Backend, status *Status) error {
+	if r, ok := b.(SourceReader); ok && status.Loaded {
+		return r.ReadSources(status)
+	}
+	return nil
+}
+
 // A Delegate has another program load its rules.
 type Delegate interface {
 	// Program returns the name and version of that program.

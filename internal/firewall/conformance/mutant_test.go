@@ -76,7 +76,7 @@ func TestFaults(t *testing.T) {
 // A forgetful backend names a grant by its service and its door's name alone: it
 // does not see that the door has changed.
 type forgetful struct {
-	firewall.Backend
+	nftables.Backend
 	machine *automaton.Machine // the one that was applied, with its own names
 }
 
@@ -85,11 +85,10 @@ func (b *forgetful) Apply(m *automaton.Machine) error {
 	return b.Backend.Apply(renamed(m))
 }
 
-// Inspect returns the grants as the suite knows them.
-func (b *forgetful) Inspect() (*firewall.Status, error) {
-	status, err := b.Backend.Inspect()
-	if err != nil {
-		return nil, err
+// ReadSources returns the grants as the suite knows them.
+func (b *forgetful) ReadSources(status *firewall.Status) error {
+	if err := b.Backend.ReadSources(status); err != nil {
+		return err
 	}
 	names := map[automaton.GrantID]automaton.GrantID{}
 	for i, g := range renamed(b.machine).Grants {
@@ -98,7 +97,7 @@ func (b *forgetful) Inspect() (*firewall.Status, error) {
 	for i := range status.Grants {
 		status.Grants[i].ID = names[status.Grants[i].ID]
 	}
-	return status, nil
+	return nil
 }
 
 // renamed returns a machine whose grants last as long as their doors' names do.
@@ -116,7 +115,7 @@ func renamed(m *automaton.Machine) *automaton.Machine {
 
 // TestForgetful proves that the suite changes doors whose grants are held.
 func TestForgetful(t *testing.T) {
-	if f, _ := find(t, &forgetful{Backend: nftables.Backend{}}); f == nil {
+	if f, _ := find(t, &forgetful{}); f == nil {
 		t.Error("the suite has not noticed that a grant outlives a change of its door")
 	} else {
 		t.Log(f)

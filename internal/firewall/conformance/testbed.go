@@ -160,8 +160,10 @@ func (w *testbed) remove() error { return w.server.Do(w.backend.Remove) }
 func (w *testbed) inspect() (*firewall.Status, error) {
 	var s *firewall.Status
 	err := w.server.Do(func() (err error) {
-		s, err = w.backend.Inspect()
-		return err
+		if s, err = w.backend.Inspect(); err != nil {
+			return err
+		}
+		return firewall.ReadSources(w.backend, s)
 	})
 	return s, err
 }

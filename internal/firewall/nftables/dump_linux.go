@@ -12,15 +12,18 @@ import (
 	"postern/internal/firewall"
 )
 
-// maxDump is how many elements of one set are read. The kernel hands them out a
-// few hundred at a time and walks over all the earlier ones each time, so that a
-// table full of forged first knocks, a million of them, would take minutes.
-const maxDump = 10000
+// maxDump and maxDumpTime are how many elements of one set are read, and for how
+// long. The kernel hands out fewer than a hundred at a time, and walks over all
+// the earlier ones each time: a million take minutes.
+const (
+	maxDump     = 10000
+	maxDumpTime = 2 * time.Second
+)
 
 // dump calls f for the elements of a set of ours, until there are no more or too
 // many.
 func dump(set string, most int, f func(element, time.Duration)) (whole bool, err error) {
-	n := 0
+	n, begin := 0, time.Now()
 	return dumpTable(unix.NFT_MSG_GETSETELEM, netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
 		func(ad *netlink.AttributeDecoder) bool {
 			for ad.Next() {
@@ -39,7 +42,7 @@ func dump(set string, most int, f func(element, time.Duration)) (whole bool, err
 					return ad.Err()
 				})
 			}
-			return n < most
+			return n < most && (most > maxDump || time.Since(begin) < maxDumpTime)
 		})
 }
 
@@ -85,7 +88,8 @@ func dumpTable(kind uint16, what netlink.Attribute, f func(*netlink.AttributeDec
 			return false, err
 		}
 		if !more {
-			return false, nil // closing the socket ends the dump
+			// This ends the dump. The iterator would read the rest of it.
+			return false, conn.Close()
 		}
 	}
 	return true, nil

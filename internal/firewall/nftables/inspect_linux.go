@@ -14,7 +14,7 @@ import (
 	"postern/internal/firewall"
 )
 
-// Inspect reads our table. Of a very full one it reads a part, and says so.
+// Inspect reads our table, but for what sources have earned.
 func (Backend) Inspect() (*firewall.Status, error) {
 	var status *firewall.Status
 	err := retry(func() error {
@@ -41,23 +41,6 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		if s.Name == "rule_set" {
 			status.Digest, applied = readComment(s.Comment)
 		}
-		for _, f := range families {
-			whole := true
-			switch s.Name {
-			case "at" + f.suffix():
-				var all []firewall.Progress
-				all, whole, err = dumpProgress(f)
-				status.Progress = append(status.Progress, all...)
-			case "once" + f.suffix(), "many" + f.suffix():
-				var all []firewall.Grant
-				all, whole, err = dumpGrants(s.Name, f)
-				status.Grants = append(status.Grants, all...)
-			}
-			if err != nil {
-				return nil, err
-			}
-			status.Partial = status.Partial || !whole
-		}
 	}
 	loaded, sound, err := inspectShape(conn, sets)
 	if err != nil {
@@ -69,10 +52,6 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
-	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
-	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
-		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
-	})
 
 	objects, err := conn.GetNamedObjects(table)
 	if err != nil {
@@ -89,6 +68,41 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	}
 	slices.SortFunc(status.Counters, func(a, b firewall.Counter) int { return strings.Compare(a.Name, b.Name) })
 	return status, nil
+}
+
+// ReadSources reads what sources have earned: of very many a part, and says so.
+func (Backend) ReadSources(status *firewall.Status) error {
+	return retry(func() error {
+		status.Progress, status.Grants, status.Partial = nil, nil, false
+		sets, err := (&nft.Conn{}).GetSets(table)
+		if err != nil {
+			return err
+		}
+		for _, s := range sets {
+			for _, f := range families {
+				whole := true
+				switch s.Name {
+				case "at" + f.suffix():
+					var all []firewall.Progress
+					all, whole, err = dumpProgress(f)
+					status.Progress = append(status.Progress, all...)
+				case "once" + f.suffix(), "many" + f.suffix():
+					var all []firewall.Grant
+					all, whole, err = dumpGrants(s.Name, f)
+					status.Grants = append(status.Grants, all...)
+				}
+				if err != nil {
+					return err
+				}
+				status.Partial = status.Partial || !whole
+			}
+		}
+		slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
+		slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
+			return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
+		})
+		return nil
+	})
 }
 
 // inspectShape counts what is loaded, and reports whether the kernel calls it as it

@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"postern/internal/firewall"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
-// TestPartial: of more sources than Inspect reads it returns a part, and says so.
+// TestPartial: of more sources than ReadSources reads it returns a part, and says so.
 func TestPartial(t *testing.T) {
 	m := machine(t, "everything")
 	for _, test := range []struct {
@@ -36,10 +36,7 @@ func TestPartial(t *testing.T) {
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("nft: %v\n%s", err, out)
 			}
-			var s *firewall.Status
-			if err := h.Do(func() (err error) { s, err = Backend{}.Inspect(); return err }); err != nil {
-				t.Fatal(err)
-			}
+			s := labtest.Inspect(t, h, Backend{})
 			read := len(s.Progress) + len(s.Grants)
 			if s.Partial != test.partial || (read < test.sources) != test.partial || test.partial && read < maxDump {
 				t.Errorf("%d of %d sources were read; partial: %v", read, test.sources, s.Partial)

@@ -119,7 +119,12 @@ func Apply(t testing.TB, h *lab.Host, b firewall.Backend, m *automaton.Machine) 
 // Inspect returns what a host runs for a backend.
 func Inspect(t testing.TB, h *lab.Host, b firewall.Backend) (status *firewall.Status) {
 	t.Helper()
-	if err := h.Do(func() (err error) { status, err = b.Inspect(); return err }); err != nil {
+	if err := h.Do(func() (err error) {
+		if status, err = b.Inspect(); err != nil {
+			return err
+		}
+		return firewall.ReadSources(b, status)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return status
