@@ -49,13 +49,11 @@ type copiedLink struct {
 	wire      *lab.Capture
 }
 
-// newCopy builds the copy of the host that the calling thread's network namespace is.
-// The caller must close its Lab.
-func newCopy(ctx context.Context, m *automaton.Machine, b firewall.Backend) (*replica, error) {
-	c := &replica{Lab: lab.New()}
+// build makes the copy of the host that the calling thread's network namespace is.
+func (c *replica) build(ctx context.Context, m *automaton.Machine, b firewall.Backend) error {
 	links, err := netlink.LinkList()
 	if err != nil {
-		return c, fmt.Errorf("listing the interfaces: %w", err)
+		return fmt.Errorf("listing the interfaces: %w", err)
 	}
 	c.host, c.outside = c.Host("copy"), c.Host("outside")
 	// Nobody finishes a connection to the copy.
@@ -74,17 +72,17 @@ func newCopy(ctx context.Context, m *automaton.Machine, b firewall.Backend) (*re
 		c.addLink(l)
 	}
 	if err := c.Err(); err != nil {
-		return c, err
+		return err
 	}
 	forwards := c.forwards(m)
 	for i := range c.links {
 		if err := c.plug(&c.links[i]); err != nil {
-			return c, err
+			return err
 		}
 	}
 	for to, l := range forwards {
 		if err := c.route(l, to); err != nil {
-			return c, err
+			return err
 		}
 	}
 	for _, setting := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
@@ -93,14 +91,14 @@ func newCopy(ctx context.Context, m *automaton.Machine, b firewall.Backend) (*re
 		}
 	}
 	if c.in, err = c.host.Admitted(packet.ProtocolUDP, nil); err != nil {
-		return c, err
+		return err
 	}
 	c.replay(ctx)
 	c.listen(ctx, m)
 	if err := c.host.Do(func() error { return b.Apply(m) }); err != nil {
-		return c, fmt.Errorf("loading the policy: %w", err)
+		return fmt.Errorf("loading the policy: %w", err)
 	}
-	return c, c.Err()
+	return c.Err()
 }
 
 // forwards returns the hosts that doors are forwarded to, and the links to them.

@@ -26,15 +26,15 @@ import (
 func outside(ctx context.Context, m *automaton.Machine, b firewall.Backend) []Entry {
 	scan := Entry{Topic: preflight.Topic{Name: "a scan from outside"}}
 	doors := Entry{Topic: preflight.Topic{Name: "doors, after the knocks"}}
-	c, err := newCopy(ctx, m, b)
+	c := &replica{Lab: lab.New()}
 	defer c.Close()
-	targets := c.targets(m.Policy)
-	switch {
-	case err != nil:
-	case len(targets) == 0:
-		err = errors.New("no interface that the policy is for has an address that others could reach")
-	default:
-		err = c.scan(m, targets, &scan, &doors)
+	err := c.build(ctx, m, b)
+	if err == nil {
+		if targets := c.targets(m.Policy); len(targets) > 0 {
+			err = c.scan(m, targets, &scan, &doors)
+		} else {
+			err = errors.New("no interface that the policy is for has an address that others could reach")
+		}
 	}
 	if err != nil {
 		scan.Seen = "not made"
