@@ -55,7 +55,11 @@ func Files(at string) []File {
 		all = append(all, File{name, text(name)})
 	}
 	for _, name := range others {
-		all = append(all, File{path.Join(name+".d", "postern.conf"), text("drop-in.conf")})
+		from := "drop-in.conf"
+		if name == "firewalld.service" {
+			from = "firewalld.conf"
+		}
+		all = append(all, File{path.Join(name+".d", "postern.conf"), text(from)})
 	}
 	return all
 }
