@@ -47,7 +47,11 @@ func (s *session) checkCommand() *cobra.Command {
 	}
 	cmd.Flags().Float64Var(&scan.Rate, "rate", 10_000, flagRate)
 	cmd.Flags().IntVar(&scan.CPUs, "cpus", runtime.NumCPU(), flagCPUs)
-	cmd.Flags().BoolVar(&here, "here", backends.Load, flagHere)
+	aboutHere := flagHere
+	if backends.Load {
+		aboutHere = flagNotHere
+	}
+	cmd.Flags().BoolVar(&here, "here", backends.Load, aboutHere)
 	backend = s.backendFlag(cmd)
 	return cmd
 }

@@ -18,9 +18,10 @@ average. Then what may go wrong with the policy, and with this host: on an error
 mistake, and a note is good to know. Only root can read all of it.`
 	exampleCheck = `  postern check -f policy.yaml
   postern check --rate 100000 --here=false`
-	flagRate = "assume that a scan sends `N` probes a second"
-	flagCPUs = "assume `N` CPUs, which judge packets at the same moment"
-	flagHere = "look at this host as well: who listens, other rules, interfaces"
+	flagRate    = "assume that a scan sends `N` probes a second"
+	flagCPUs    = "assume `N` CPUs, which judge packets at the same moment"
+	flagHere    = "look at this host as well: who listens, other rules, interfaces"
+	flagNotHere = "do not look at this host: who listens, other rules, interfaces"
 )
 
 var headCheck = []string{"DOOR", "KNOCKS", "ASCENDING SCAN", "DESCENDING SCAN", "RANDOM PROBES, ON AVERAGE"}

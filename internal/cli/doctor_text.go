@@ -26,7 +26,7 @@ Only root can look at all of it.`
 	exampleDoctor = `  postern doctor
   postern doctor -f policy.yaml --json`
 
-	flagScan = "scan a copy of this host from outside"
+	flagScan = "do not scan a copy of this host from outside"
 
 	sayOK       = "ok"
 	sayScanning = "scanning a copy of this host from outside; this may take half a minute"

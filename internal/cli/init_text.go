@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"postern/internal/cli/ui"
 	"postern/internal/document"
@@ -100,20 +101,41 @@ func (s *session) sayDrafted(d *draft.Draft, at netip.Addr, risky bool) {
 	if risky {
 		yes = " --yes"
 	}
-	steps := [][]string{
-		{"  postern check" + flag, "find mistakes, after each change"},
-		{"  postern share " + d.Door + " --host " + reachableAt(at) + flag, "a link for your client: do this before up"},
-		{"  postern up" + flag + yes, "hide " + ui.List(portNames(d.Services))},
-		{"  postern install", "load the policy at each boot"},
-	}
+	hidden := ui.List(portNames(d.Services))
+	steps := [][]string{{"postern check" + flag, "find mistakes, after each change"}}
 	if d.Beside != "" {
-		steps = append(steps, []string{"  postern doctor" + flag, "what other firewalls need to accept what the door admits"})
+		steps = append(steps, []string{"postern doctor" + flag, "what the other firewall needs"})
 	}
-	for i := range steps {
-		steps[i][1] = "# " + steps[i][1]
+	steps = append(steps,
+		[]string{"postern share " + d.Door + " --host " + reachableAt(at) + flag, "do this before up: a link"},
+		[]string{"postern add NAME LINK", "on the client: save the link"})
+	up := "postern up" + flag + yes
+	if at.IsValid() {
+		steps = append(steps, []string{up, "hide " + hidden + " for a minute"}, []string{"postern confirm", "keep it so: log in anew first"})
+	} else {
+		steps = append(steps, []string{up, "hide " + hidden})
 	}
-	s.Say("next, with a second session open to fall back on:\n%s", strings.Join(paragraph.Columns(steps), "\n"))
+	steps = append(steps, []string{"postern install", "load the policy at each boot"})
+	s.Say("next, with a second session open to fall back on:\n%s", strings.Join(explained(steps), "\n"))
 	if d.Beside != "" {
-		s.Say("another firewall is there (%s): once the door works, it should no longer accept %s itself", d.Beside, ui.List(portNames(d.Services)))
+		s.Say("another firewall is there (%s): if it accepts %s itself, it should no longer do so once the door works", d.Beside, hidden)
 	}
+}
+
+// explained returns commands as lines with a comment on each: beside it or, where not
+// all of them fit on a screen so, above it.
+func explained(steps [][]string) []string {
+	var beside [][]string
+	var above []string
+	for _, step := range steps {
+		beside = append(beside, []string{"  " + step[0], "# " + step[1]})
+		above = append(above, "  # "+step[1], "  "+step[0])
+	}
+	lines := paragraph.Columns(beside)
+	for _, line := range lines {
+		if utf8.RuneCountInString(line) > ui.Screen+1 {
+			return above
+		}
+	}
+	return lines
 }

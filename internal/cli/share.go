@@ -127,7 +127,7 @@ func (s *session) share(what sharing) error {
 	}
 	s.sayShared(&h)
 	if out, ok := s.Out.(*os.File); ok && ui.IsTerminal(out) { // and nobody pipes it on
-		s.sayFiled(&h)
+		s.sayFiled(h)
 	}
 	switch what.qr {
 	case drawQR:
@@ -255,8 +255,8 @@ func drawing(text string, quiet int) []string {
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-// fitting returns the drawing with the widest quiet zone that fits on a screen with a
-// prompt below it; nil if none fits.
+// fitting returns the drawing with the widest quiet zone that fits in that many columns
+// and rows, with a prompt below it; nil if none fits.
 func fitting(text string, columns, rows int) []string {
 	for quiet := usualQuiet; quiet >= leastQuiet; quiet-- {
 		lines := drawing(text, quiet)
@@ -267,19 +267,21 @@ func fitting(text string, columns, rows int) []string {
 	return nil
 }
 
-// drawOnScreen draws a link if all of it fits on the terminal.
+// drawOnScreen draws a link if all of it fits on the terminal, below the link itself and
+// what was said of it.
 func (s *session) drawOnScreen(link string) {
 	columns, rows := s.Screen()
 	if columns == 0 || rows == 0 {
 		s.sayQR(drawing(link, usualQuiet))
 		return
 	}
-	if lines := fitting(link, columns, rows); lines != nil {
+	above := (len(link)+columns-1)/columns + s.Lines()
+	if lines := fitting(link, columns, rows-above); lines != nil {
 		s.sayQR(lines)
 		return
 	}
 	least := drawing(link, leastQuiet)
-	s.sayNoQR(utf8.RuneCountInString(least[0]), len(least)+1)
+	s.sayNoQR(utf8.RuneCountInString(least[0]), above+len(least)+1)
 }
 
 // aboutArgument says how share names a door.

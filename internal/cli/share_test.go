@@ -127,7 +127,7 @@ func TestQRAtTerminal(t *testing.T) {
 			t.Errorf("piped %v: the terminal shows %s", test.piped, seen.String())
 		}
 		// Where another program files the link, to say how is to say it twice.
-		if strings.Contains(seen.String(), "import it on a client") == test.piped {
+		if strings.Contains(seen.String(), "save it on the client") == test.piped {
 			t.Errorf("piped %v: the hints are %s", test.piped, seen.String())
 		}
 	}

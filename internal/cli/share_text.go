@@ -42,10 +42,11 @@ func (s *session) sayShared(h *hosts.Host) {
 	s.Say("it opens the door, and does not replace the service's authentication")
 }
 
-// sayFiled says what the client does with it.
-func (s *session) sayFiled(h *hosts.Host) {
-	s.Hint("import it on a client with \"postern add -\" or \"postern add LINK\"")
-	s.Hint("then connect with " + wayIn(h))
+// sayFiled says what the client does with it, which names the host itself.
+func (s *session) sayFiled(h hosts.Host) {
+	h.Name = "NAME"
+	s.Hint("save it on the client: \"postern add NAME LINK\", with any name")
+	s.Hint("then connect with " + wayIn(&h))
 }
 
 // sayQR draws a QR code. Phones read dark on light, so the terminal's own colours

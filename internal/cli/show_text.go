@@ -27,7 +27,7 @@ every host.
   postern show --comments=false > postern.nft
   postern show --format iptables-save > rules.v4
   postern show --format client-sh --door ssh > knock.sh`
-	flagComments = "explain the rules in comments"
+	flagComments = "do not explain the rules in comments"
 	flagDoor     = "the `DOOR` that a client script opens; needed where the policy has several"
 )
 

@@ -91,8 +91,7 @@ func Flags(cmd *cobra.Command) []Flag {
 		switch f.DefValue {
 		case "", "false", "[]":
 		case "true":
-			flag.Value = "=false"
-			flag.Text += " (on unless turned off)"
+			flag.Value = "=false" // the text says what that does
 		default:
 			flag.Text += " (default " + f.DefValue + ")"
 		}

@@ -37,6 +37,7 @@ type Voice struct {
 	JSON     bool     // a program reads the answer
 	Remarks  []Remark // the warnings and notes so far
 	columns  int      // of the terminal that Err is; 0 if it is none
+	lines    int      // that were said
 }
 
 // A Remark is a warning or a note.
@@ -131,13 +132,18 @@ func (v *Voice) print(text string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		if v.columns == 0 || strings.HasPrefix(line, " ") {
 			fmt.Fprintln(v.Err, line)
+			v.lines++
 			continue
 		}
 		for _, part := range wrap(line, v.columns, continued) {
 			fmt.Fprintln(v.Err, part)
+			v.lines++
 		}
 	}
 }
+
+// Lines returns how many lines have been said.
+func (v *Voice) Lines() int { return v.lines }
 
 // continued begins the rest of a line.
 const continued = "         " // as wide as "postern: "
