@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"postern/internal/cli/ui"
 	"postern/internal/paragraph"
@@ -46,7 +48,7 @@ func (s *session) examinedText(e examined) string {
 	var b strings.Builder
 	for _, l := range all {
 		line := fmt.Sprintf("%s  %-*s  %s", ui.Severity(s.OutTTY, fmt.Sprintf("%-7s", l.Severity), l.Severity), width, l.Topic, l.Seen)
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		folded(&b, strings.TrimRight(line, " "), "    ")
 		for _, f := range l.Findings {
 			at := ""
 			if f.File != "" {
@@ -58,11 +60,15 @@ func (s *session) examinedText(e examined) string {
 			}
 			indented(&b, "  ", text)
 			for _, hint := range f.Hints {
-				b.WriteString("    hint: " + hint + "\n") // whole: it may be a command to copy
+				if command.MatchString(hint) {
+					b.WriteString("    hint: " + hint + "\n") // whole, to be copied
+					continue
+				}
+				folded(&b, "    hint: "+hint, "      ")
 			}
 		}
 		for _, line := range l.Lines {
-			b.WriteString("  " + line + "\n")
+			folded(&b, "  "+line, "    ")
 		}
 	}
 	if len(e.Accept) > 0 {
@@ -81,7 +87,41 @@ func (s *session) examinedText(e examined) string {
 }
 
 const sayAccept = `Other programs filter packets on this host. These lines have them accept what a
-door admits, by its mark, and nothing else:`
+door admits, by its mark, and nothing else. Use those of the program that you
+run:`
+
+// command matches a hint that is a command or a rule, or has one outside of quotes.
+var command = regexp.MustCompile(`^(chmod|chown|nft|ip6?tables|sysctl) |^[^"]* --?[A-Za-z]|ct mark|: \{`)
+
+// quoted matches what is to be copied out of prose.
+var quoted = regexp.MustCompile(`"[^"]*"|\{[^}]*\}`)
+
+// folded writes a line, and what does not fit on the screen below it. It is broken
+// only between words, and neither in a quotation nor in the columns of a table.
+func folded(b *strings.Builder, line, indent string) {
+	const kept = "\x00" // a blank that stays
+	keep := func(text string) string { return strings.ReplaceAll(text, " ", kept) }
+	if utf8.RuneCountInString(escapes.ReplaceAllString(line, "")) <= ui.Screen+1 {
+		b.WriteString(line + "\n")
+		return
+	}
+	text := quoted.ReplaceAllStringFunc(line, keep)
+	begin := 0
+	if i := strings.LastIndex(text, "  "); i >= 0 {
+		begin = i + 2
+	}
+	first := true
+	for part := range strings.SplitSeq(strings.Join(paragraph.Wrap(keep(text[:begin])+text[begin:], ui.Screen-len(indent)), "\n"), "\n") {
+		if !first {
+			b.WriteString(indent)
+		}
+		first = false
+		b.WriteString(strings.ReplaceAll(part, kept, " ") + "\n")
+	}
+}
+
+// escapes are what a terminal does not show.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // indented writes a paragraph.
 func indented(b *strings.Builder, indent, text string) {

@@ -31,7 +31,8 @@ const hookInput, hookForward = 1, 2
 var hookNames = []string{"prerouting", "input", "forward", "output", "postrouting"}
 
 // hooks looks at who judges a packet, in the kernel's order. Others is true if a
-// program other than Postern filters what comes in or passes through.
+// program other than Postern filters what comes in or passes through: one that has
+// rules there, or drops by default.
 func hooks() (e Entry, others bool) {
 	e.Name = "hooks"
 	conn := &nft.Conn{}
@@ -40,7 +41,7 @@ func hooks() (e Entry, others bool) {
 		e.Seen = "not read"
 		e.Findings = []preflight.Finding{{
 			Kind: HooksUnread, Severity: preflight.Note,
-			Message: fmt.Sprintf("who else judges packets is not known: %v", err),
+			Message: "who else judges packets is not known: " + reason(err),
 			Hints:   []string{"repeat as root for the whole answer"},
 		}}
 		return e, false
@@ -60,7 +61,7 @@ func hooks() (e Entry, others bool) {
 		}
 		h.own = backends.Own(h.table, h.chain)
 		filters := c.Type == nft.ChainTypeFilter && (h.where == hookInput || h.where == hookForward)
-		others = others || !h.own && filters
+		others = others || !h.own && filters && (h.policy == "drop" || hasRules(conn, c))
 		all = append(all, h)
 	}
 	// The sort is stable: those of one priority are called in the order of their tables.
@@ -68,7 +69,7 @@ func hooks() (e Entry, others bool) {
 		return cmp.Or(cmp.Compare(a.where, b.where), cmp.Compare(a.priority, b.priority))
 	})
 	legacy := legacyTables()
-	others = others || len(legacy) > 0
+	others = others || slices.ContainsFunc(legacy, func(table string) bool { return strings.HasSuffix(table, " filter") })
 	e.Seen = "nobody but the kernel itself"
 	var rows [][]string
 	for _, h := range all {
@@ -92,6 +93,12 @@ func hooks() (e Entry, others bool) {
 		e.Seen = "only postern judges packets"
 	}
 	return e, others
+}
+
+// hasRules reports whether a chain has rules. One that cannot be read may have some.
+func hasRules(conn *nft.Conn, c *nft.Chain) bool {
+	rules, err := conn.GetRules(c.Table, c)
+	return err != nil || len(rules) > 0
 }
 
 // legacyTables returns the tables of iptables-legacy that are in use.

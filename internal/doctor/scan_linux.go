@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -40,8 +41,8 @@ func outside(ctx context.Context, m *automaton.Machine, b firewall.Backend) []En
 		scan.Seen = "not made"
 		scan.Findings = append(scan.Findings, preflight.Finding{
 			Kind: ScanIncomplete, Severity: preflight.Note,
-			Message: fmt.Sprintf("a copy of this host was not scanned from outside: %v", err),
-			Hints:   []string{"root can make one, in network namespaces; the host's own network is left alone"},
+			Message: "a copy of this host was not scanned from outside: " + reason(err),
+			Hints:   []string{"the copy is made of network namespaces; the host's own network is left alone"},
 		})
 		return []Entry{scan}
 	}
@@ -53,6 +54,14 @@ func outside(ctx context.Context, m *automaton.Machine, b firewall.Backend) []En
 		})
 	}
 	return []Entry{scan, doors}
+}
+
+// reason says why something could not be looked at.
+func reason(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "that needs root"
+	}
+	return err.Error()
 }
 
 // targets returns the addresses that are scanned: of each interface that the policy is
@@ -307,7 +316,7 @@ func (t *target) open(m *automaton.Machine, door int) ([]preflight.Finding, erro
 		found = append(found, preflight.Finding{
 			Kind: DoorStaysShut, Severity: preflight.Error,
 			Message: fmt.Sprintf("door %s does not open %s to %s, who has knocked at %s: %s", d.Name, s.Port, from, t.to, got),
-			Hints:   []string{"another rule set drops it, as a warning says, or sends it elsewhere; \"postern doctor\" lists their hooks"},
+			Hints:   []string{"another rule set drops it, as a warning says, or sends it elsewhere: see hooks"},
 			Where:   preflight.Place{Interface: t.link.name},
 		})
 	}
