@@ -218,6 +218,8 @@ func (s *session) settlePosture(d *draft.Draft, _ *draft.Host, want *wishes) err
 // settleAllow decides what needs no knock.
 func (s *session) settleAllow(d *draft.Draft, here *draft.Host, want *wishes) error {
 	others := here.Others(d.Services)
+	unclear := slices.DeleteFunc(slices.Clone(here.Unclear), func(p policy.Port) bool { return slices.Contains(d.Services, p) })
+	d.Unclear = unclear
 	take := func(words []string) error {
 		switch {
 		case slices.Equal(words, []string{allowAll}):
@@ -230,13 +232,15 @@ func (s *session) settleAllow(d *draft.Draft, here *draft.Host, want *wishes) er
 		if err != nil {
 			return err
 		}
-		d.Allow = nil
+		d.Allow, d.Idle = nil, false
 		for _, p := range chosen {
 			if slices.Contains(d.Services, p) {
 				return &badWish{fmt.Errorf(sayHiddenAllowed, p)}
 			}
 			d.Allow = append(d.Allow, here.At(p))
+			d.Idle = d.Idle || !here.Listens(p) && !slices.Contains(unclear, p)
 		}
+		d.Unclear = slices.DeleteFunc(slices.Clone(unclear), func(p policy.Port) bool { return slices.Contains(chosen, p) })
 		return nil
 	}
 	switch {
@@ -244,6 +248,9 @@ func (s *session) settleAllow(d *draft.Draft, here *draft.Host, want *wishes) er
 		return take(want.allow)
 	case want.ask && d.Posture == policy.Closed && len(others) > 0:
 		s.sayListeners(others)
+		if len(unclear) > 0 {
+			s.sayUnclear(unclear)
+		}
 		return s.Ask(s.stdin, askAllow, allowAll, func(answer string) error { return take(words(answer)) })
 	}
 	return take([]string{allowAll})

@@ -79,6 +79,10 @@ func (s *session) sayListeners(others []draft.Listener) {
 	s.Say("programs also listen on %s", ui.List(names))
 }
 
+func (s *session) sayUnclear(ports []policy.Port) {
+	s.Say("in use as well, by a service or for a moment by a client: %s; \"all\" leaves that out", ui.List(portNames(ports)))
+}
+
 func policyExists(file string) *ui.Failure {
 	return &ui.Failure{
 		Code:    ui.CodeFailed,

@@ -24,6 +24,8 @@ type Draft struct {
 	Services []policy.Port // what the door hides
 	Sequence []policy.Port // its knocks
 	Allow    []Listener    // what needs no knock
+	Idle     bool          // no program listens on some of these
+	Unclear  []policy.Port // may be in use by a service as well; see Host
 	Cover    policy.Cover  // "" is the posture's default
 	Beside   string        // another firewall, which blocks what it does not list; "" is none
 }
@@ -136,6 +138,14 @@ func (d *Draft) Text() string {
 
 // writeAllow writes what needs no knock.
 func (d *Draft) writeAllow(w *writer) {
+	if len(d.Unclear) > 0 {
+		var names []string
+		for _, p := range d.Unclear {
+			names = append(names, p.String())
+		}
+		w.say(fmt.Sprintf("In use here as well: %s. Whether by a service, or for a moment by a client of this host, is not known. List under allow what others connect to.", paragraph.List(names)))
+		w.line("")
+	}
 	switch {
 	case len(d.Allow) == 0 && d.Posture == policy.Guard:
 		w.say("List here what clients use besides the door, as in \"allow: [{service: tcp/443}]\": a new connection to any other port resets its sender's knocks.")
@@ -145,6 +155,10 @@ func (d *Draft) writeAllow(w *writer) {
 		w.say("List here what needs no knock, as in \"allow: [{service: tcp/443}]\". Nothing does now.")
 		w.line("")
 		return
+	case d.Posture == policy.Guard && d.Idle:
+		w.say("What clients use besides the door. It is open without being listed; but a new connection to a port that is not listed resets its sender's knocks.")
+	case d.Idle:
+		w.say("What needs no knock. Delete what nobody outside needs.")
 	case d.Posture == policy.Guard:
 		w.say("The ports that programs listen on here. They are open without being listed; but a new connection to a port that is not listed resets its sender's knocks.")
 	default:

@@ -74,6 +74,23 @@ func checkText(t *testing.T, d *Draft, beside bool) {
 	}
 }
 
+// TestAllowComments: what the comments say of the ports is so.
+func TestAllowComments(t *testing.T) {
+	const found, unclear = "programs listen on here", "In use here as well: udp/51820."
+	for _, posture := range []policy.Posture{policy.Guard, policy.Closed} {
+		d := Draft{Posture: posture, Backend: policy.BackendNftables, Door: "ssh", Services: []policy.Port{tcp(22)},
+			Sequence: []policy.Port{tcp(2000), tcp(9000), tcp(5000)}, Allow: []Listener{{tcp(443), ""}}}
+		if text := d.Text(); !strings.Contains(text, found) || strings.Contains(text, "In use here") {
+			t.Errorf("%s: of what was found it says:\n%s", posture, text)
+		}
+		d.Idle, d.Unclear = true, []policy.Port{udp(51820)}
+		if text := d.Text(); strings.Contains(text, found) || !strings.Contains(text, unclear) {
+			t.Errorf("%s: of what was named it says:\n%s", posture, text)
+		}
+		checkText(t, &d, false)
+	}
+}
+
 // TestBesides: the cover is what all others answer, if there is such a one.
 func TestBesides(t *testing.T) {
 	kernel := func(p policy.Protocol) otherrules.Refusal {

@@ -13,8 +13,9 @@ import (
 
 // A Host is what matters to a first policy of the host that Look has asked.
 type Host struct {
-	Listening []Listener // for others than this host
-	Address   netip.Addr // at which the caller reaches it; the zero value if that is not known
+	Listening []Listener    // for others than this host
+	Unclear   []policy.Port // in use, too: by a service, or by a client that the kernel picked it for
+	Address   netip.Addr    // at which the caller reaches it; the zero value if that is not known
 
 	loggedInAt  []policy.Port // the ports of the caller's SSH session, as sent and as served
 	first, last uint16        // the ports that the kernel picks for clients
@@ -31,7 +32,7 @@ func (h *Host) SSH() []policy.Port {
 			ports = append(ports, l.Port)
 		}
 	}
-	if len(ports) == 0 && h.listens(usualSSH) {
+	if len(ports) == 0 && h.Listens(usualSSH) {
 		ports = []policy.Port{usualSSH}
 	}
 	return ports
@@ -52,7 +53,8 @@ func (h *Host) Door(services []policy.Port) string {
 // servers are the names of SSH servers.
 var servers = []string{"sshd", "dropbear"}
 
-func (h *Host) listens(p policy.Port) bool {
+// Listens reports whether a program listens on a port.
+func (h *Host) Listens(p policy.Port) bool {
 	return slices.ContainsFunc(h.Listening, func(l Listener) bool { return l.Port == p })
 }
 
@@ -61,7 +63,7 @@ func (h *Host) listens(p policy.Port) bool {
 // well-known services.
 func (h *Host) Avoid(p policy.Port) bool {
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
-		if p := (policy.Port{Protocol: protocol, Number: p.Number}); h.wellKnown[p] || h.listens(p) {
+		if p := (policy.Port{Protocol: protocol, Number: p.Number}); h.wellKnown[p] || h.Listens(p) {
 			return true
 		}
 	}

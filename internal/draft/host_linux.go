@@ -26,6 +26,7 @@ func Look() (*Host, error) {
 	for _, port := range listening {
 		h.Listening = append(h.Listening, Listener{port, programs[port]})
 	}
+	h.Unclear = host.Unclear()
 	for _, way := range host.WayIn() {
 		if way.By != "SSH" {
 			continue
