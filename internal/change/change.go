@@ -111,9 +111,9 @@ type Change struct {
 	*Place
 	State
 	lock    *os.File
-	resume  func() // the watchdog
-	blank   bool   // Propose saved that nothing is to be loaded
-	earlier bool   // rules waited already when Propose was called
+	resume  func()   // the watchdog
+	blank   bool     // Propose saved that nothing is to be loaded
+	earlier *Pending // what waited when Propose was called
 }
 
 // Begin waits for the lock and takes it. The caller must call End. While another
@@ -185,6 +185,17 @@ func (c *Change) Forget() error {
 	}
 	c.Saved = nil
 	return c.settle()
+}
+
+// Renew notes that the saved policy runs by another digest than the one it was saved
+// with: a later version of this program makes other rules of it.
+func (c *Change) Renew(digest string) error {
+	if c.missing != nil || c.Pending != nil || c.Saved.RuleSet == digest {
+		return nil
+	}
+	s := *c.Saved
+	s.RuleSet = digest
+	return c.save(s)
 }
 
 // settle ends the waiting.

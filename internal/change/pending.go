@@ -35,6 +35,9 @@ func (p *Pending) Left() time.Duration {
 	return p.Deadline - now
 }
 
+// Waits reports whether it is what waits in a state.
+func (p *Pending) Waits(s State) bool { return s.Pending != nil && s.Pending.ID == p.ID }
+
 // Propose notes rules that the kernel is to run next, and that wait for a
 // confirmation. It returns when the state before comes back in time whatever happens
 // to this process: see schedule. The caller applies the rules afterwards, and then
@@ -56,24 +59,30 @@ func (c *Change) Propose(next Saved, survey backends.Survey, wait time.Duration,
 			return err
 		}
 		c.blank = true
+	} else if c.Pending == nil { // what cannot be saved now cannot be confirmed later
+		if err := c.save(*c.Saved); err != nil {
+			return err
+		}
 	}
 	now := clock()
 	p := &Pending{
 		ID: rand.Text(), Former: c.Saved.ID, Nothing: nothing, New: next,
 		Begun: now, Deadline: now + wait, Until: time.Now().Add(wait),
 	}
+	c.earlier = c.Pending
 	if err := write(c.pendingFile(), p); err != nil {
-		return errors.Join(err, c.Withdraw())
+		if c.earlier == nil {
+			err = errors.Join(err, c.Withdraw())
+		}
+		return err // what waited before is on disk as it was
 	}
-	c.earlier = c.Pending != nil
 	// Until the new agents are there, those of an earlier change follow this one.
-	old := c.Pending
 	c.Pending = p
 	if err := p.schedule(agent); err != nil {
 		return errors.Join(fmt.Errorf("the former rules could not be brought back later: %w", err), c.Withdraw())
 	}
-	if old != nil {
-		old.unschedule()
+	if c.earlier != nil {
+		c.earlier.unschedule()
 	}
 	return nil
 }
@@ -111,10 +120,12 @@ func (c *Change) former(survey backends.Survey) (nothing bool, err error) {
 }
 
 // Withdraw notes that the kernel does not run what was proposed. If it runs what was
-// proposed earlier, the state before that still comes back.
+// proposed earlier, that waits again, until its own deadline; the agents of either
+// look for whatever waits.
 func (c *Change) Withdraw() error {
-	if c.earlier {
-		return nil
+	if c.earlier != nil {
+		c.Pending = c.earlier
+		return write(c.pendingFile(), c.Pending)
 	}
 	if c.blank {
 		c.blank = false
@@ -177,7 +188,10 @@ func (c *Change) Rollback(all []firewall.Backend) (*Saved, error) {
 	if _, err := takeover.Apply(m); err != nil {
 		return nil, err
 	}
-	return c.Saved, c.settle()
+	if err := c.settle(); err != nil {
+		return nil, err
+	}
+	return c.Saved, c.Renew(b.Digest(m))
 }
 
 // Await waits until no rules wait for a confirmation any more, and rolls them back if

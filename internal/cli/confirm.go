@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ func (s *session) confirmCommand() *cobra.Command {
 		Short: shortConfirm,
 		Long:  longConfirm,
 		Args:  exactly(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return s.confirm(cmd.Context()) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return s.confirm(cmd.Context(), nil) },
 	}
 	ui.WithoutPolicy(cmd) // it is about what is loaded
 	return cmd
@@ -34,19 +33,26 @@ type confirmed struct {
 	RuleSet string `json:"rule_set"`
 }
 
-// confirm keeps the rules that wait.
-func (s *session) confirm(ctx context.Context) error {
+// confirm keeps the rules that wait; with p, only these.
+func (s *session) confirm(ctx context.Context, p *change.Pending) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.End()
-	if c.Pending != nil && c.Pending.Left() <= 0 {
+	switch {
+	case p != nil && !p.Waits(c.State):
+		c.End()
+		return s.settledElsewhere(c.State, p)
+	case c.Pending == nil:
+		return nothingWaits(c)
+	case c.Pending.Left() <= 0:
 		return s.takeBack(c, tooLate)
 	}
 	if err := c.Confirm(backends.Look(s.backends)); err != nil {
 		return notConfirmed(err)
 	}
+	c.End()
 	answer := confirmed{c.Saved.File, c.Saved.Backend, c.Saved.RuleSet}
 	if s.JSON {
 		return s.Answer(answer)
@@ -110,29 +116,25 @@ func (s *session) ask(ctx context.Context, p *change.Pending) error {
 		select {
 		case <-ctx.Done():
 			s.Prompt("\n")
-			return s.rollback(context.WithoutCancel(ctx), interruptedUp)
+			return s.rollback(context.WithoutCancel(ctx), p, interruptedUp)
 		case line := <-lines:
 			switch line {
 			case "y", "yes":
-				return s.confirm(ctx)
+				return s.confirm(ctx, p)
 			case "n", "no":
-				return s.rollback(ctx, refusedRules)
+				return s.rollback(ctx, p, refusedRules)
 			}
 			s.Prompt(askText(p.Left()))
 		case <-tick.C:
 			st, err := change.Here().Read()
 			switch {
 			case err != nil:
-			case st.Pending == nil || st.Pending.ID != p.ID:
+			case !p.Waits(st):
 				s.Prompt("\n")
 				return s.settledElsewhere(st, p)
 			case p.Left() <= 0:
 				s.Prompt("\n")
-				err := s.rollback(ctx, tooLate)
-				if errors.Is(err, change.ErrNothingPending) { // somebody else was faster
-					continue
-				}
-				return err
+				return s.rollback(ctx, p, tooLate)
 			}
 			s.Reprompt(askText(p.Left()))
 		}
@@ -145,6 +147,9 @@ const askInterval = 500 * time.Millisecond
 // settledElsewhere says what became of rules that wait no longer.
 func (s *session) settledElsewhere(st change.State, p *change.Pending) error {
 	switch {
+	case st.Pending != nil && st.Pending.New.Same(&p.New):
+		s.Say("another \"postern up\" has loaded the same rules, which wait for an answer there")
+		return nil
 	case st.Pending != nil:
 		s.Say("another \"postern up\" has loaded other rules, which wait now")
 		return nil

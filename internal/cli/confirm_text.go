@@ -3,11 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/document"
+	"postern/internal/firewall"
 )
 
 const (
@@ -21,7 +23,7 @@ the network. Run this from a new log-in, which shows that the rules let you in.`
 // sayWaits follows what up has loaded.
 func (s *session) sayWaits(w *waiting) {
 	s.Say("these rules are for %s only: then %s, unless they are confirmed", document.FormatDuration(w.left.Round(time.Second)), w.comesBack())
-	s.Hint("log in once more from another terminal, and run \"postern confirm\" there")
+	s.Hint("log in once more from another terminal, and run \"postern confirm\" there, as root")
 }
 
 // comesBack says what happens to rules that are not confirmed.
@@ -52,6 +54,19 @@ func notProposed(err error) *ui.Failure {
 	f.Message = fmt.Sprintf("nothing has changed: rules cannot be loaded until they are confirmed: %v", err)
 	f.Hints = []string{"to load the policy for good, use --no-confirm"}
 	return f
+}
+
+// notProlonged says that the time runs from before the rules were loaded.
+func notProlonged(err error) ui.Remark {
+	return ui.Remark{Message: fmt.Sprintf("the time for a confirmation began before the rules were loaded: %v", err)}
+}
+
+// nothingWaits says that no rules wait, or that this user cannot know.
+func nothingWaits(c *change.Change) error {
+	if err := c.Missing(); errors.Is(err, fs.ErrPermission) {
+		return &firewall.PermissionError{Err: err}
+	}
+	return notConfirmed(change.ErrNothingPending)
 }
 
 func notConfirmed(err error) *ui.Failure {

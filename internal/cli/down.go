@@ -52,7 +52,9 @@ func (s *session) down(ctx context.Context) error {
 			}
 		}
 	}
-	if err := c.Forget(); err != nil {
+	err = c.Forget()
+	c.End()
+	if err != nil {
 		return notForgotten(err)
 	}
 	if s.JSON {

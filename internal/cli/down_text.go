@@ -18,6 +18,7 @@ func notForgotten(err error) *ui.Failure {
 	return &ui.Failure{
 		Code:    ui.CodeFailed,
 		Message: fmt.Sprintf("the rules are removed, but the saved policy is not, so a reboot would load it: %v", err),
+		Hints:   []string{hintWatchdog},
 		Err:     err,
 	}
 }

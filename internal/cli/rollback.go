@@ -24,7 +24,7 @@ func (s *session) rollbackCommand() *cobra.Command {
 			if expired {
 				return s.rollbackLater(cmd.Context())
 			}
-			return s.rollback(cmd.Context(), nil)
+			return s.rollback(cmd.Context(), nil, nil)
 		},
 	}
 	cmd.Flags().BoolVar(&expired, expiredFlag, false, flagExpired)
@@ -50,16 +50,20 @@ type rolledBack struct {
 	Former formerState `json:"former"` // what runs again
 }
 
-// rollback brings back the rules before those that wait. With a reason that is an
-// error, in its words.
-func (s *session) rollback(ctx context.Context, reason func(former *change.Saved) *ui.Failure) error {
+// rollback brings back the rules before those that wait; with p, only before these.
+// With a reason that is an error, in its words.
+func (s *session) rollback(ctx context.Context, p *change.Pending, reason func(former *change.Saved) *ui.Failure) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.End()
-	if c.Pending == nil {
-		return notConfirmed(change.ErrNothingPending)
+	switch {
+	case p != nil && !p.Waits(c.State):
+		c.End()
+		return s.settledElsewhere(c.State, p)
+	case c.Pending == nil:
+		return nothingWaits(c)
 	}
 	return s.takeBack(c, reason)
 }
@@ -67,6 +71,7 @@ func (s *session) rollback(ctx context.Context, reason func(former *change.Saved
 // takeBack is rollback for the holder of the lock.
 func (s *session) takeBack(c *change.Change, reason func(former *change.Saved) *ui.Failure) error {
 	former, err := c.Rollback(s.backends)
+	c.End()
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,18 @@ func lateBack(former *change.Saved) ui.Remark {
 	return ui.Remark{Message: "rules were not confirmed in time, and are rolled back only now: " + backText(former)}
 }
 
+// failedBack follows rules that did not load as they should.
+func failedBack(former *change.Saved) ui.Remark {
+	return ui.Remark{Message: "the new rules did not load as they should, and are rolled back: " + backText(former)}
+}
+
+func failedNotBack(err error) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("the new rules did not load as they should, and the former ones are not back: %v", err),
+		Hints:   []string{"they are loaded again when the time for a confirmation is over; \"postern rollback\" does it now"},
+	}
+}
+
 func notBack(err error) ui.Remark {
 	return ui.Remark{
 		Message: fmt.Sprintf("rules were not confirmed in time, and cannot be rolled back: %v", err),

@@ -75,7 +75,7 @@ func (s *session) begin(ctx context.Context) (*change.Change, error) {
 	if c == nil {
 		return nil, err
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // which Missing says
 		s.Warn(keptUnread(err))
 	}
 	return c, nil

@@ -107,9 +107,9 @@ func (s *session) status(most int) error {
 	if err != nil {
 		return err
 	}
-	kept, err := change.Here().Read()
-	if err != nil {
-		s.Warn(keptUnread(err))
+	kept, unkept := change.Here().Read()
+	if unkept != nil {
+		s.Warn(keptUnread(unkept))
 	}
 	backend, status := all[0].Backend, all[0].Status
 	if err := firewall.ReadSources(backend, status); err != nil {
@@ -134,13 +134,19 @@ func (s *session) status(most int) error {
 	switch {
 	case !status.Loaded && !noPolicy:
 		answer.problem(notRunning(s.file))
-	case !status.Loaded && kept.Saved != nil && kept.Saved.Loaded:
-		answer.problem(notRunning(kept.Saved.File))
+	case !status.Loaded && kept.Wanted() != nil && kept.Wanted().Loaded:
+		answer.problem(notRunning(kept.Wanted().File))
 	case status.Altered:
 		answer.problem(modified())
 	}
 	if status.Loaded {
 		answer.problem(s.otherPolicy(all, kept, file, err, status)...)
+		if noPolicy && s.file != defaultFile { // a mistyped -f must not look well
+			answer.problem(missingFile(s.file))
+		}
+		if unkept != nil && !errors.Is(unkept, fs.ErrPermission) {
+			answer.problem(unknownSaved())
+		}
 		if m != nil {
 			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
 		}
@@ -194,15 +200,13 @@ func runs(kept change.State, backend firewall.Backend, status *firewall.Status, 
 // otherPolicy returns why what runs is not what the policy file says. The error is
 // about reading the file.
 func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *automaton.Machine, err error, status *firewall.Status) []problem {
-	var invalid *policy.InvalidError
-	var beyond *firewall.InexpressibleError
 	backend := all[0].Backend
 	switch {
 	case kept.Pending != nil && kept.Pending.Left() <= 0 && kept.Pending.New.RuleSet == status.Digest:
 		return []problem{overdueRules()}
 	case len(all) > 1:
 		return []problem{severalBackends()}
-	case errors.As(err, &invalid), errors.As(err, &beyond):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return []problem{invalidFile(s.file)}
 	case file != nil && file.Policy.Backend != "" && string(file.Policy.Backend) != backend.Name():
 		return []problem{otherBackend(s.file, string(file.Policy.Backend), backend.Name())}

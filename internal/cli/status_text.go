@@ -60,7 +60,7 @@ func (p problem) remark() ui.Remark {
 func notRunning(file string) problem {
 	return problem{ui.CodeNotLoaded,
 		fmt.Sprintf("the policy %q is not loaded: the services it would hide are open", file),
-		[]string{"\"postern up\" loads it; a flush or a reboot removes rules"}}
+		[]string{"\"postern up\" loads it, if it is valid; a flush or a reboot removes rules"}}
 }
 
 func modified() problem {
@@ -97,6 +97,19 @@ func severalBackends() problem {
 func notSavedRules() problem {
 	return problem{ui.CodeOtherPolicy,
 		"the loaded rules are not those of the saved policy, which a reboot loads",
+		[]string{"\"postern up\" loads the file and saves it"}}
+}
+
+func missingFile(file string) problem {
+	return problem{ui.CodeOtherPolicy,
+		fmt.Sprintf("the policy file %q does not exist", file),
+		[]string{"name another file with -f, or none for that in /etc/postern"}}
+}
+
+// unknownSaved is about a saved policy that was cut short, say.
+func unknownSaved() problem {
+	return problem{ui.CodeOtherPolicy,
+		"the saved policy cannot be read: a reboot loads the policy file",
 		[]string{"\"postern up\" loads the file and saves it"}}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"postern/internal/cli/ui"
 )
 
 var (
@@ -53,7 +55,8 @@ func (h *hideout) oneRuleSet(t *testing.T, when string) {
 	var out, talk bytes.Buffer
 	cmd := h.serverCommand(within(t, soon), "status", "-f", h.path("nosuch.yaml"), "--json")
 	cmd.Stdout, cmd.Stderr = &out, &talk
-	if err := cmd.Run(); err != nil {
+	// That the file is not there is all that may be wrong.
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != ui.CodeOtherPolicy {
 		t.Errorf("%s: status: %v\n%s%s", when, err, &out, &talk)
 		return
 	}
@@ -61,7 +64,7 @@ func (h *hideout) oneRuleSet(t *testing.T, when string) {
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if !got.Loaded || got.Altered || len(got.Warnings) > 0 {
-		t.Errorf("%s: loaded: %v, altered: %v, %v", when, got.Loaded, got.Altered, got.Warnings)
+	if !got.Loaded || got.Altered || len(got.Warnings) > 0 || len(got.Problems) != 1 {
+		t.Errorf("%s: loaded: %v, altered: %v, %v, %v", when, got.Loaded, got.Altered, got.Warnings, got.Problems)
 	}
 }

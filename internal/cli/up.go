@@ -150,8 +150,15 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	if err != nil {
 		return nil, err
 	}
-	if errors := s.report(preflight.Look(m, b, survey), o.risk); errors > 0 {
-		return nil, notLoaded(errors)
+	found := preflight.Look(m, b, survey)
+	// A terminal that stands still must not keep others from the rules: what there is
+	// to say is said without the lock.
+	report := func() int {
+		c.End()
+		return s.report(found, o.risk)
+	}
+	if o.risk == refuseRisk && slices.ContainsFunc(found, func(f preflight.Finding) bool { return f.Severity == preflight.Error }) {
+		return nil, notLoaded(report())
 	}
 	next := change.Saved{
 		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: src.file, Policy: src.text,
@@ -159,7 +166,9 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	answer := loaded{
 		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: next.RuleSet, Replaced: replaces(takeover.Before, next.RuleSet),
 	}
-	confirmed := c.Pending == nil && (answer.Replaced == "same" || c.Saved != nil && c.Saved.Same(&next))
+	// Rules that run already are confirmed only if they are the saved ones: they may
+	// have come without anybody's confirmation.
+	confirmed := c.Pending == nil && (c.Saved == nil && answer.Replaced == "same" || c.Saved != nil && c.Saved.Same(&next))
 	proposed := o.wait > 0 && !confirmed
 	if proposed {
 		if err := c.Propose(next, survey, o.wait, rollbackAgent); err != nil {
@@ -167,23 +176,42 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		}
 	}
 	if answer.TakenOut, err = takeover.Apply(m); err != nil {
-		if _, loaded := errors.AsType[*backends.LeftoverError](err); proposed && !loaded {
-			err = errors.Join(err, c.Withdraw())
+		if proposed {
+			err = s.undo(c, survey, err)
 		}
+		report()
 		return nil, err
 	}
 	if proposed {
 		if err := c.Applied(); err != nil {
-			return nil, err
+			s.Warn(notProlonged(err))
 		}
 		answer.Pending = waits(c.State)
 	} else if err := s.keep(c, next); err != nil {
 		return nil, err
 	}
+	pending := c.Pending
+	report()
 	if err := s.answerLoaded(answer, b, m); err != nil || !proposed {
 		return nil, err
 	}
-	return c.Pending, nil
+	return pending, nil
+}
+
+// undo takes back a proposal whose rules failed to load. It asks the kernel what
+// runs: an error may come after the rules were loaded.
+func (s *session) undo(c *change.Change, before backends.Survey, failure error) error {
+	if before.Same(backends.Look(s.backends)) {
+		return errors.Join(failure, c.Withdraw())
+	}
+	former, err := c.Rollback(s.backends)
+	c.End()
+	if err != nil {
+		s.Warn(failedNotBack(err))
+	} else {
+		s.Warn(failedBack(former))
+	}
+	return failure
 }
 
 // fileSource is the policy file.

@@ -52,12 +52,14 @@ func notLoaded(errors int) *ui.Failure {
 
 const sayEitherConfirm = "--confirm goes with neither --no-confirm nor --boot"
 
+const hintWatchdog = "the watchdog, if it runs, loads the saved policy again: \"systemctl stop postern-watchdog\" stops it"
+
 // notSaved says that the kernel runs other rules than those that are saved.
 func notSaved(err error) *ui.Failure {
 	return &ui.Failure{
 		Code:    ui.CodeFailed,
 		Message: fmt.Sprintf("the rules are loaded, but the policy is not saved, so a reboot would load the one before: %v", err),
-		Hints:   []string{"repeat it when that is repaired"},
+		Hints:   []string{"repeat it when that is repaired", hintWatchdog},
 		Err:     err,
 	}
 }

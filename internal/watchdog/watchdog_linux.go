@@ -245,7 +245,7 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		w.Journal.say(warning, "watchdog: nobody confirmed the rules in time, and the former ones are back")
 	}
 	wanted := c.Wanted()
-	if wanted == nil && unread != nil && w.kept != nil {
+	if unread != nil && w.kept != nil {
 		wanted = &w.kept.saved // which is what it said before
 	}
 	if wanted == nil || !wanted.Loaded {
@@ -266,6 +266,12 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 	if err := w.restore(told); err != nil {
 		w.told = told
 		return errors.Join(unread, err)
+	}
+	if c.Pending == nil && c.Saved != nil {
+		if err := c.Renew(w.kept.keeper.Digest(w.kept.machine)); err != nil {
+			return errors.Join(unread, err)
+		}
+		w.kept.saved = *c.Saved
 	}
 	return errors.Join(unread, w.hold())
 }

@@ -37,6 +37,18 @@ func (s Survey) Of(b firewall.Backend) (*firewall.Status, error) {
 	return s[i].Status, s[i].Err
 }
 
+// Same reports whether every backend says the same in another survey: that it has the
+// same rules loaded, or none, or that it cannot be used here.
+func (s Survey) Same(other Survey) bool {
+	return slices.EqualFunc(s, other, func(a, b Answer) bool {
+		if a.Status == nil || b.Status == nil {
+			var x, y *firewall.UnsupportedError
+			return a.Status == b.Status && errors.As(a.Err, &x) && errors.As(b.Err, &y)
+		}
+		return a.Status.Loaded == b.Status.Loaded && a.Status.Altered == b.Status.Altered && a.Status.Digest == b.Status.Digest
+	})
+}
+
 // readable returns the answers of the backends that work here. One that is not
 // supported has nothing loaded. What another than the default one cannot tell may
 // be rules, and is unread; the default one's error is an error.
