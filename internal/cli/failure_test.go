@@ -124,13 +124,17 @@ type occupied struct {
 }
 
 func (o occupied) Inspect() (*firewall.Status, error) {
-	st := &firewall.Status{Loaded: true, Digest: "0123456789abcdef", Partial: o.partial}
+	return &firewall.Status{Loaded: true, Digest: "0123456789abcdef"}, nil
+}
+
+func (o occupied) ReadSources(st *firewall.Status) error {
+	st.Partial = o.partial
 	for i := range byte(100) {
 		st.Progress = append(st.Progress, firewall.Progress{
 			Source: netip.AddrFrom4([4]byte{10, 0, 0, i}), State: 0x00010002, Left: time.Second,
 		})
 	}
-	return st, nil
+	return nil
 }
 
 // Programs get everything, however much it is.
