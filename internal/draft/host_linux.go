@@ -3,6 +3,7 @@
 package draft
 
 import (
+	"cmp"
 	"os"
 	"slices"
 
@@ -26,7 +27,6 @@ func Look() (*Host, error) {
 	for _, port := range listening {
 		h.Listening = append(h.Listening, Listener{port, programs[port]})
 	}
-	h.Unclear = host.Unclear()
 	for _, way := range host.WayIn() {
 		if way.By != "SSH" {
 			continue
@@ -41,6 +41,17 @@ func Look() (*Host, error) {
 		break
 	}
 	h.first, h.last = host.Ephemeral()
+	receiving, err := host.Receiving()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range receiving {
+		p := policy.Port{Protocol: policy.UDP, Number: r.Local.Port()}
+		if p.Number >= h.first && p.Number <= h.last && !slices.Contains(h.Unclear, p) {
+			h.Unclear = append(h.Unclear, p)
+		}
+	}
+	slices.SortFunc(h.Unclear, func(a, b policy.Port) int { return cmp.Compare(a.Number, b.Number) })
 	if f, err := os.Open("/etc/services"); err == nil {
 		defer f.Close()
 		h.wellKnown = readServices(f)

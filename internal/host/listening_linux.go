@@ -55,26 +55,6 @@ func Listening() ([]policy.Port, error) {
 	return ports, nil
 }
 
-// Unclear returns the UDP ports on which a socket without a peer is bound for others,
-// sorted, and which the kernel may have picked for a client: a service may have chosen
-// one of them as well, as WireGuard mostly does.
-func Unclear() []policy.Port {
-	var ports []policy.Port
-	first, last := Ephemeral()
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		udp, _ := netlink.SocketDiagUDP(family)
-		for _, s := range udp {
-			address, ok := netip.AddrFromSlice(s.ID.Source)
-			p := policy.Port{Protocol: policy.UDP, Number: s.ID.SourcePort}
-			if ok && !address.Unmap().IsLoopback() && s.ID.DestinationPort == 0 && p.Number >= first && p.Number <= last && !slices.Contains(ports, p) {
-				ports = append(ports, p)
-			}
-		}
-	}
-	slices.SortFunc(ports, func(a, b policy.Port) int { return cmp.Compare(a.Number, b.Number) })
-	return ports
-}
-
 // Ephemeral returns the range of ports that the kernel picks for clients.
 func Ephemeral() (first, last uint16) {
 	first, last = 32768, 60999 // as Linux has them

@@ -38,7 +38,7 @@ func (s *Source) program(exits string) Page {
 	w.verbatim([]string{"postern init", "postern share ssh --host server.example", "postern up --yes"})
 	w.paragraph(text("On the client, save the link, and log in through the door:"))
 	w.verbatim([]string{"postern add server 'postern://...'", "postern ssh ann@server"})
-	w.paragraph(text("Back on the server, keep the rules, also after a reboot:"))
+	w.paragraph(text("Back on the server, as root, keep the rules, also after a reboot:"))
 	w.verbatim([]string{"postern confirm", "postern install"})
 	w.heading("Exit status")
 	if err := w.markdown(exits); err != nil {
