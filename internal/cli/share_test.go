@@ -94,15 +94,24 @@ func TestQRAtTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	for _, test := range []struct {
 		piped bool
+		rows  uint16 // of the screen; 0 is not known
 		args  []string
 		drawn bool
 	}{
-		{false, nil, true},
-		{false, []string{"--qr=false"}, false},
-		{true, nil, false},
-		{true, []string{"--qr"}, true},
+		{false, 0, nil, true},
+		{false, 0, []string{"--qr=false"}, false},
+		{true, 0, nil, false},
+		{true, 0, []string{"--qr"}, true},
+		{false, 24, nil, true},
+		{false, 20, nil, false}, // the code alone would fit
+		{false, 20, []string{"--qr"}, true},
 	} {
 		screen, terminal := newTerminal(t)
+		if test.rows != 0 {
+			if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: test.rows, Col: 80}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		out := terminal
 		if test.piped {
 			out, _ = os.Create(filepath.Join(t.TempDir(), "out"))
@@ -120,7 +129,7 @@ func TestQRAtTerminal(t *testing.T) {
 			}
 			seen.Write(b[:n])
 		}
-		if drawn := strings.Contains(seen.String(), ui.WhiteOnBlack+"█████"); drawn != test.drawn {
+		if drawn := strings.Contains(seen.String(), ui.WhiteOnBlack); drawn != test.drawn {
 			t.Errorf("piped %v, %q: drawn %v\n%s", test.piped, test.args, drawn, seen.String())
 		}
 		if strings.Contains(seen.String(), "postern://home.example") == test.piped {
