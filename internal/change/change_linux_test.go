@@ -127,6 +127,53 @@ func TestVoid(t *testing.T) {
 	}
 }
 
+// TestWithdraw: rules that wait go on waiting, with their own deadline, if the way
+// back of newer ones cannot be prepared.
+func TestWithdraw(t *testing.T) {
+	p := place(t)
+	c := begin(t, p)
+	defer c.End()
+	if err := c.Keep(Saved{Loaded: true, RuleSet: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	now := clock()
+	earlier := Pending{ID: "earlier", Former: c.Saved.ID, New: Saved{RuleSet: "2"}, Begun: now, Deadline: now + time.Minute}
+	if err := write(p.pendingFile(), earlier); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if c.State, err = p.Read(); err != nil {
+		t.Fatal(err)
+	}
+	noAgent := []string{"-test.run=^$"} // this program, which ends without being ready
+	if err := c.Propose(Saved{RuleSet: "3"}, nil, time.Hour, noAgent); err == nil {
+		t.Fatal("proposed without an agent")
+	}
+	s, err := p.Read()
+	if err != nil || s.Pending == nil || *s.Pending != earlier || !earlier.Waits(c.State) {
+		t.Errorf("afterwards waits %+v, %v", s.Pending, err)
+	}
+}
+
+// TestRenew: the digest of the saved policy follows the rules that this version makes
+// of it, but not while rules wait beside it.
+func TestRenew(t *testing.T) {
+	p := place(t)
+	c := begin(t, p)
+	defer c.End()
+	if err := errors.Join(c.Keep(Saved{Loaded: true, RuleSet: "old", Policy: "p"}), c.Renew("new")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.Read()
+	if err != nil || s.Saved.RuleSet != "new" || s.Saved.Policy != "p" {
+		t.Errorf("renewed: %+v, %v", s.Saved, err)
+	}
+	c.Pending = &Pending{}
+	if err := c.Renew("newer"); err != nil || c.Saved.RuleSet != "new" {
+		t.Errorf("renewed beside rules that wait: %+v, %v", c.Saved, err)
+	}
+}
+
 // TestLock: the second waits for the first, says so, and gives up when told to.
 func TestLock(t *testing.T) {
 	p := place(t)

@@ -188,6 +188,15 @@ func (c *Change) Rollback(all []firewall.Backend) (*Saved, error) {
 	if _, err := takeover.Apply(m); err != nil {
 		return nil, err
 	}
+	// What the takeover could not read it has not removed. The rules of two backends
+	// let nobody in.
+	for _, other := range all {
+		if other.Name() == c.Pending.New.Backend && other.Name() != b.Name() {
+			if err := other.Remove(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if err := c.settle(); err != nil {
 		return nil, err
 	}
