@@ -253,7 +253,9 @@ func (w *writer) followUp(s probe) probe {
 	case x < 0.3:
 		w.sport++
 		s.sport = w.sport
-	case x < 0.5 && s.port.Protocol == policy.TCP && w.model.machine.Parameters.Known != automaton.SameSYN:
+	case x < 0.5 && s.port.Protocol == policy.TCP && w.model.machine.Parameters.Known == automaton.SameSYN:
+		s.seq++ // another connection, though of the same ports
+	case x < 0.5 && s.port.Protocol == policy.TCP:
 		s.seq, s.flags = w.Uint32(), pick(w.Rand, []packet.TCPFlags{packet.SYN, packet.ACK, packet.PSH | packet.ACK})
 	}
 	return s
