@@ -26,6 +26,13 @@ func (b Backend) Keep() (firewall.Keeper, error) {
 // Notified reports whether the kernel gives notice: of the nft variant's rules alone.
 func (k *keeper) Notified() bool { return k.variant == "nft" }
 
+// Apply has Changed report true next: rules that were flushed again before that would
+// have the sizes from before Apply.
+func (k *keeper) Apply(m *automaton.Machine) error {
+	k.sizes = ""
+	return k.Backend.Apply(m)
+}
+
 // Changed reports whether tables of the legacy variant have other sizes than when it
 // was called last.
 func (k *keeper) Changed() bool {
@@ -39,7 +46,11 @@ func (k *keeper) Changed() bool {
 func (k *keeper) Restore(m *automaton.Machine) (bool, error) {
 	b := k.Backend
 	b.tested = true // each program that is started takes milliseconds
-	return b.apply(m)
+	changed, err := b.apply(m)
+	if changed {
+		k.sizes = "" // as in Apply
+	}
+	return changed, err
 }
 
 // Concerns reports whether a notice is about a table of ours as a whole, about a chain of
