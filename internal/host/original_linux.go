@@ -18,24 +18,7 @@ func original(way Way) netip.AddrPort {
 	}
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
-	ae.Nested(ctTupleReply, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(ctTupleIP, func(ae *netlink.AttributeEncoder) error {
-			source := uint16(ctIPv4Src)
-			if way.Local.Addr().Is6() {
-				source = ctIPv6Src
-			}
-			ae.Bytes(source, way.Local.Addr().AsSlice())
-			ae.Bytes(source+1, way.Remote.Addr().AsSlice())
-			return nil
-		})
-		ae.Nested(ctTupleProto, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint8(ctProtoNum, uint8(way.Protocol))
-			ae.Uint16(ctProtoSrc, way.Local.Port())
-			ae.Uint16(ctProtoDst, way.Remote.Port())
-			return nil
-		})
-		return nil
-	})
+	ae.Nested(TupleReply, Tuple(uint8(way.Protocol), way.Local, way.Remote))
 	attributes, err := ae.Encode()
 	if err != nil {
 		return way.Local
@@ -62,10 +45,36 @@ func original(way Way) netip.AddrPort {
 	return to
 }
 
+// The directions of a connection in messages of connection tracking.
+const (
+	TupleOrig  = 1 // CTA_TUPLE_ORIG
+	TupleReply = 2
+)
+
+// Tuple encodes one direction of a connection for connection tracking.
+func Tuple(protocol uint8, from, to netip.AddrPort) func(*netlink.AttributeEncoder) error {
+	return func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(ctTupleIP, func(ae *netlink.AttributeEncoder) error {
+			source := uint16(ctIPv4Src)
+			if from.Addr().Is6() {
+				source = ctIPv6Src
+			}
+			ae.Bytes(source, from.Addr().AsSlice())
+			ae.Bytes(source+1, to.Addr().AsSlice())
+			return nil
+		})
+		ae.Nested(ctTupleProto, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(ctProtoNum, protocol)
+			ae.Uint16(ctProtoSrc, from.Port())
+			ae.Uint16(ctProtoDst, to.Port())
+			return nil
+		})
+		return nil
+	}
+}
+
 // What linux/netfilter/nfnetlink_conntrack.h calls these.
 const (
-	ctTupleOrig  = 1 // CTA_TUPLE_ORIG
-	ctTupleReply = 2
 	ctTupleIP    = 1 // CTA_TUPLE_IP
 	ctTupleProto = 2
 	ctIPv4Src    = 1 // CTA_IP_V4_SRC; the destination is the next one
@@ -85,7 +94,7 @@ func originalDestination(attributes []byte) netip.AddrPort {
 	}
 	ad.ByteOrder = binary.BigEndian
 	for ad.Next() {
-		if ad.Type() != ctTupleOrig {
+		if ad.Type() != TupleOrig {
 			continue
 		}
 		ad.Nested(func(ad *netlink.AttributeDecoder) error {

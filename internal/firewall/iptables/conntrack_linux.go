@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -66,18 +65,9 @@ func track(flows host.Flows) error {
 // What linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h and
 // nf_conntrack_tcp.h call these.
 const (
-	ctTupleOrig   = 1 // CTA_TUPLE_ORIG
-	ctTupleReply  = 2
-	ctStatus      = 3
+	ctStatus      = 3 // CTA_STATUS
 	ctProtoInfo   = 4
 	ctTimeout     = 7
-	ctTupleIP     = 1 // CTA_TUPLE_IP
-	ctTupleProto  = 2
-	ctIPv4Src     = 1 // CTA_IP_V4_SRC; the destination is the next one
-	ctIPv6Src     = 3
-	ctProtoNum    = 1 // CTA_PROTO_NUM
-	ctProtoSrc    = 2
-	ctProtoDst    = 3
 	ctTCP         = 1 // CTA_PROTOINFO_TCP
 	ctTCPState    = 1
 	ctTCPOriginal = 4 // CTA_PROTOINFO_TCP_FLAGS_ORIGINAL
@@ -98,8 +88,8 @@ func trackMessage(flow host.Flow, stage host.Stage) (netlink.Message, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
 	// Whichever side began it, each may send.
-	ae.Nested(ctTupleOrig, tuple(flow.Remote, flow.Local))
-	ae.Nested(ctTupleReply, tuple(flow.Local, flow.Remote))
+	ae.Nested(host.TupleOrig, host.Tuple(unix.IPPROTO_TCP, flow.Remote, flow.Local))
+	ae.Nested(host.TupleReply, host.Tuple(unix.IPPROTO_TCP, flow.Local, flow.Remote))
 	ae.Uint32(ctStatus, seenReply|assured|confirmed)
 	ae.Uint32(ctTimeout, uint32(timeout/time.Second))
 	ae.Nested(ctProtoInfo, func(ae *netlink.AttributeEncoder) error {
@@ -127,26 +117,4 @@ func trackMessage(flow host.Flow, stage host.Stage) (netlink.Message, error) {
 		},
 		Data: append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...),
 	}, nil
-}
-
-// tuple is one direction of a flow.
-func tuple(from, to netip.AddrPort) func(*netlink.AttributeEncoder) error {
-	return func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(ctTupleIP, func(ae *netlink.AttributeEncoder) error {
-			source := uint16(ctIPv4Src)
-			if from.Addr().Is6() {
-				source = ctIPv6Src
-			}
-			ae.Bytes(source, from.Addr().AsSlice())
-			ae.Bytes(source+1, to.Addr().AsSlice())
-			return nil
-		})
-		ae.Nested(ctTupleProto, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint8(ctProtoNum, unix.IPPROTO_TCP)
-			ae.Uint16(ctProtoSrc, from.Port())
-			ae.Uint16(ctProtoDst, to.Port())
-			return nil
-		})
-		return nil
-	}
 }
