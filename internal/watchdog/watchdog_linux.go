@@ -71,6 +71,7 @@ type watchdog struct {
 type kept struct {
 	saved   change.Saved
 	machine *automaton.Machine
+	digest  string // of the machine's rules; it takes long to make for very many doors
 	keeper  firewall.Keeper
 }
 
@@ -268,7 +269,7 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		return errors.Join(unread, err)
 	}
 	if c.Pending == nil && c.Saved != nil {
-		if err := c.Renew(w.kept.keeper.Digest(w.kept.machine)); err != nil {
+		if err := c.Renew(w.kept.digest); err != nil {
 			return errors.Join(unread, err)
 		}
 		w.kept.saved = *c.Saved
@@ -282,7 +283,7 @@ func (w *watchdog) prepare(wanted *change.Saved) (*kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kept{saved: *wanted, machine: machine}
+	k := &kept{saved: *wanted, machine: machine, digest: backend.Digest(machine)}
 	keepable, ok := backend.(firewall.Keepable)
 	if !ok {
 		return nil, fmt.Errorf("rules of the %s backend cannot be kept loaded", backend.Name())
@@ -315,7 +316,7 @@ func (w *watchdog) restore(told bool) error {
 		return err
 	}
 	s, err := k.keeper.Inspect()
-	if err != nil || s.Loaded && !s.Altered && s.Digest == k.keeper.Digest(k.machine) {
+	if err != nil || s.Loaded && !s.Altered && s.Digest == k.digest {
 		return err
 	}
 	if err := k.keeper.Apply(k.machine); err != nil {
