@@ -91,14 +91,7 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	if at == lookHere || b == nil {
 		survey = backends.Look(s.backends)
 	}
-	p, err := s.policy()
-	if err != nil {
-		return err
-	}
-	if b == nil {
-		b = survey.For(p)
-	}
-	m, err := b.Machine(p)
+	m, b, err := s.machineFor(b, survey)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,26 @@ type confirmed struct {
 
 // confirm keeps the rules that wait; with p, only these.
 func (s *session) confirm(ctx context.Context, p *change.Pending) error {
+	return s.settle(ctx, p, func(c *change.Change) error {
+		if c.Pending.Left() <= 0 {
+			return s.takeBack(c, tooLate)
+		}
+		if err := c.Confirm(backends.Look(s.backends)); err != nil {
+			return notConfirmed(err)
+		}
+		c.End()
+		answer := confirmed{c.Saved.File, c.Saved.Backend, c.Saved.RuleSet}
+		if s.JSON {
+			return s.Answer(answer)
+		}
+		s.sayConfirmed(answer)
+		return nil
+	})
+}
+
+// settle takes the lock, and decides about the rules that wait; with p, only about
+// these.
+func (s *session) settle(ctx context.Context, p *change.Pending, decide func(*change.Change) error) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -46,19 +66,8 @@ func (s *session) confirm(ctx context.Context, p *change.Pending) error {
 		return s.settledElsewhere(c.State, p)
 	case c.Pending == nil:
 		return nothingWaits(c)
-	case c.Pending.Left() <= 0:
-		return s.takeBack(c, tooLate)
 	}
-	if err := c.Confirm(backends.Look(s.backends)); err != nil {
-		return notConfirmed(err)
-	}
-	c.End()
-	answer := confirmed{c.Saved.File, c.Saved.Backend, c.Saved.RuleSet}
-	if s.JSON {
-		return s.Answer(answer)
-	}
-	s.sayConfirmed(answer)
-	return nil
+	return decide(c)
 }
 
 // waiting is what programs are told of rules that wait for a confirmation.

@@ -71,14 +71,7 @@ type acceptStep struct {
 // doctor looks at all that may go wrong; a nil backend is the one that "up" would use.
 func (s *session) doctor(ctx context.Context, b firewall.Backend, scan bool) error {
 	survey := backends.Look(s.backends)
-	p, err := s.policy()
-	if err != nil {
-		return err
-	}
-	if b == nil {
-		b = survey.For(p)
-	}
-	m, err := b.Machine(p)
+	m, b, err := s.machineFor(b, survey)
 	if err != nil {
 		return err
 	}

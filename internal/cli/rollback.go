@@ -53,19 +53,7 @@ type rolledBack struct {
 // rollback brings back the rules before those that wait; with p, only before these.
 // With a reason that is an error, in its words.
 func (s *session) rollback(ctx context.Context, p *change.Pending, reason func(former *change.Saved) *ui.Failure) error {
-	c, err := s.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.End()
-	switch {
-	case p != nil && !p.Waits(c.State):
-		c.End()
-		return s.settledElsewhere(c.State, p)
-	case c.Pending == nil:
-		return nothingWaits(c)
-	}
-	return s.takeBack(c, reason)
+	return s.settle(ctx, p, func(c *change.Change) error { return s.takeBack(c, reason) })
 }
 
 // takeBack is rollback for the holder of the lock.

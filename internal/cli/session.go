@@ -40,6 +40,20 @@ func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
 	return b.Machine(p)
 }
 
+// machineFor is machine for a backend, or, where that is nil, for the one that "up"
+// would use, which it returns as well.
+func (s *session) machineFor(b firewall.Backend, survey backends.Survey) (*automaton.Machine, firewall.Backend, error) {
+	p, err := s.policy()
+	if err != nil {
+		return nil, nil, err
+	}
+	if b == nil {
+		b = survey.For(p)
+	}
+	m, err := b.Machine(p)
+	return m, b, err
+}
+
 // policy reads the policy.
 func (s *session) policy() (*policy.Policy, error) {
 	p, _, err := s.policyFile()
