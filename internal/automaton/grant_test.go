@@ -42,7 +42,7 @@ var grantChanges = []struct {
 }
 
 // TestGrantNames: a grant has the same name in another policy if and only if its
-// door gives the same there, to the same sources, for the same knocks.
+// door grants the same there, to the same sources, for the same knocks.
 func TestGrantNames(t *testing.T) {
 	id := compile(t, grantPolicy(grantDoor, "")).Grants[0].ID
 	for _, test := range grantChanges {
@@ -53,7 +53,7 @@ func TestGrantNames(t *testing.T) {
 }
 
 // TestReplace: when the policy is replaced, a grant counts as long as its door
-// gives the same. It takes nothing but that: where the policy comes back, so do
+// grants the same. It takes nothing but that: where the policy comes back, so do
 // grants whose time is not over.
 func TestReplace(t *testing.T) {
 	first := compile(t, grantPolicy(grantDoor, ""))

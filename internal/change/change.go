@@ -147,7 +147,7 @@ func (p *Place) BeginAsWatchdog(ctx context.Context) (*Change, error) {
 	return c, err
 }
 
-// End gives the lock back.
+// End releases the lock.
 func (c *Change) End() {
 	c.lock.Truncate(0) // nobody holds it
 	c.lock.Close()

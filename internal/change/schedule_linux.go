@@ -19,7 +19,7 @@ const (
 
 // schedule has two processes that outlive this one wait for the deadline, and roll
 // back then. Either is enough. One is started now; it is nobody's child and in no
-// terminal's session, but whoever ends the log-in may kill it with all the rest
+// terminal's session, but ending the log-in may kill it with all the rest
 // (systemd's KillUserProcesses). So systemd is asked as well to start one in time.
 // The agent is the arguments with which this program calls Await.
 func (p *Pending) schedule(agent []string) error {

@@ -95,8 +95,8 @@ func New(t testing.TB, l *lab.Lab, v Variant, plug func(*lab.Host)) *Machine {
 // Host returns the host that the machine runs on, or nil while it is off.
 func (m *Machine) Host() *lab.Host { return m.host }
 
-// Plug gives the machine the host for its next boot, with its cables. Power does it if
-// the test has not, to have something wait on them.
+// Plug connects the machine to the host for its next boot, with its cables. Power does
+// it if the test has not, to have something wait on them.
 func (m *Machine) Plug() {
 	m.t.Helper()
 	if m.host != nil {

@@ -18,7 +18,7 @@ import (
 
 // Try runs a command line in the machine, by sh, as root, and returns what it printed
 // on both outputs. Its parent is nobody in the machine, as if it had been given at the
-// console: it has not come in by the network.
+// console: it is not a network log-in.
 func (m *Machine) Try(line string) (string, error) {
 	out, err := m.Command(line).CombinedOutput()
 	return string(out), err
