@@ -27,10 +27,13 @@ func (b Backend) Keep() (firewall.Keeper, error) {
 func (k *keeper) Notified() bool { return k.variant == "nft" }
 
 // Apply has Changed report true next: rules that were flushed again before that would
-// have the sizes from before Apply.
+// have the sizes from before Apply. Where it failed, whoever asked tries again.
 func (k *keeper) Apply(m *automaton.Machine) error {
-	k.sizes = ""
-	return k.Backend.Apply(m)
+	err := k.Backend.Apply(m)
+	if err == nil {
+		k.sizes = ""
+	}
+	return err
 }
 
 // Changed reports whether tables of the legacy variant have other sizes than when it
@@ -47,7 +50,7 @@ func (k *keeper) Restore(m *automaton.Machine) (bool, error) {
 	b := k.Backend
 	b.tested = true // each program that is started takes milliseconds
 	changed, err := b.apply(m)
-	if changed {
+	if changed && err == nil {
 		k.sizes = "" // as in Apply
 	}
 	return changed, err
