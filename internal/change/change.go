@@ -187,13 +187,14 @@ func (c *Change) Forget() error {
 	return c.settle()
 }
 
-// Renew notes that the saved policy runs by another digest than the one it was saved
-// with: a later version of this program makes other rules of it.
-func (c *Change) Renew(digest string) error {
-	if c.missing != nil || c.Pending != nil || c.Saved.RuleSet == digest {
+// Renew notes that a saved policy runs by another digest than the one it was saved
+// with: a later version of this program makes other rules of it. It changes nothing if
+// something else is saved by now, or waits.
+func (c *Change) Renew(of *Saved, digest string) error {
+	if c.missing != nil || c.Pending != nil || c.Saved == nil || c.Saved.ID != of.ID || of.RuleSet == digest {
 		return nil
 	}
-	s := *c.Saved
+	s := *of
 	s.RuleSet = digest
 	return c.save(s)
 }

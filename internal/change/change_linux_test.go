@@ -161,15 +161,25 @@ func TestRenew(t *testing.T) {
 	p := place(t)
 	c := begin(t, p)
 	defer c.End()
-	if err := errors.Join(c.Keep(Saved{Loaded: true, RuleSet: "old", Policy: "p"}), c.Renew("new")); err != nil {
+	if err := c.Keep(Saved{Loaded: true, RuleSet: "old", Policy: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	old := c.Saved
+	if err := c.Renew(old, "new"); err != nil {
 		t.Fatal(err)
 	}
 	s, err := p.Read()
 	if err != nil || s.Saved.RuleSet != "new" || s.Saved.Policy != "p" {
 		t.Errorf("renewed: %+v, %v", s.Saved, err)
 	}
+	// What waits is not what is saved, nor is what was saved before.
+	for _, other := range []*Saved{{RuleSet: "2"}, old} {
+		if err := c.Renew(other, "2"); err != nil || c.Saved.RuleSet != "new" {
+			t.Errorf("renewed by other rules: %+v, %v", c.Saved, err)
+		}
+	}
 	c.Pending = &Pending{}
-	if err := c.Renew("newer"); err != nil || c.Saved.RuleSet != "new" {
+	if err := c.Renew(c.Saved, "newer"); err != nil || c.Saved.RuleSet != "new" {
 		t.Errorf("renewed beside rules that wait: %+v, %v", c.Saved, err)
 	}
 }

@@ -200,7 +200,8 @@ func (c *Change) Rollback(all []firewall.Backend) (*Saved, error) {
 	if err := c.settle(); err != nil {
 		return nil, err
 	}
-	return c.Saved, c.Renew(b.Digest(m))
+	c.Renew(c.Saved, b.Digest(m)) // an error changes nothing about what runs: the next look repeats it
+	return c.Saved, nil
 }
 
 // Await waits until no rules wait for a confirmation any more, and rolls them back if

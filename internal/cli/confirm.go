@@ -166,5 +166,8 @@ func (s *session) settledElsewhere(st change.State, p *change.Pending) error {
 		s.sayConfirmed(confirmed{st.Saved.File, st.Saved.Backend, st.Saved.RuleSet})
 		return nil
 	}
+	if st.Saved == nil { // by "postern down"
+		return removedMeanwhile()
+	}
 	return tooLate(st.Saved)
 }

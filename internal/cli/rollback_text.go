@@ -25,7 +25,10 @@ func backText(former *change.Saved) string {
 }
 
 // Why rules are rolled back.
-func tooLate(former *change.Saved) *ui.Failure      { return back("not confirmed in time", former) }
+func tooLate(former *change.Saved) *ui.Failure { return back("not confirmed in time", former) }
+func removedMeanwhile() *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: "not kept: the rules were removed meanwhile; what they hid is open"}
+}
 func refusedRules(former *change.Saved) *ui.Failure { return back("not kept", former) }
 func interruptedUp(former *change.Saved) *ui.Failure {
 	f := back(ui.SayInterrupted, former)

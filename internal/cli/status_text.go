@@ -109,7 +109,7 @@ func missingFile(file string) problem {
 // unknownSaved is about a saved policy that was cut short, say.
 func unknownSaved() problem {
 	return problem{ui.CodeOtherPolicy,
-		"the saved policy cannot be read: a reboot loads the policy file",
+		"what is saved cannot be read: a reboot may load the policy file",
 		[]string{"\"postern up\" loads the file and saves it"}}
 }
 

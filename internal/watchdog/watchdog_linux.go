@@ -268,13 +268,11 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		w.told = told
 		return errors.Join(unread, err)
 	}
-	if c.Pending == nil && c.Saved != nil {
-		if err := c.Renew(w.kept.digest); err != nil {
-			return errors.Join(unread, err)
-		}
-		w.kept.saved = *c.Saved
+	renewed := c.Renew(wanted, w.kept.digest)
+	if renewed == nil && c.Pending == nil {
+		w.kept.saved.RuleSet = w.kept.digest
 	}
-	return errors.Join(unread, w.hold())
+	return errors.Join(unread, renewed, w.hold())
 }
 
 // prepare makes what is to be loaded.

@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -138,8 +139,17 @@ func TestPendingRules(t *testing.T) {
 	s.Apply(m)
 	c.End()
 	s.until("it keeps the new ones", func() bool { return s.said.count("other.yaml") > 0 })
+	// A look at which it cannot read what waits changes nothing about that.
+	pending := filepath.Join(c.Runtime(), "pending.json")
+	if err := errors.Join(os.Rename(pending, pending+".away"), os.Mkdir(pending, 0o700)); err != nil {
+		t.Fatal(err)
+	}
 	flushRuleset(s)
 	s.until("the new ones are back", func() bool { return s.sound(other) })
+	s.until("it said so", func() bool { return s.said.count("pending.json") > 0 })
+	if err := errors.Join(os.Remove(pending), os.Rename(pending+".away", pending)); err != nil {
+		t.Fatal(err)
+	}
 	s.until("the former ones are back", func() bool { return s.sound(hidden22) })
 	s.until("it said so", func() bool { return s.said.count("nobody confirmed") > 0 })
 	s.Expect(t, s.NewAddress(labtest.IPv4), labtest.TCP(22), labtest.Silence, "after the rollback")
