@@ -5,7 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"io"
 
 	"postern/internal/lab"
 )
@@ -14,20 +14,20 @@ import (
 // become steady.
 const steadyTurns = 3
 
-// run measures everything and prints the tables.
-func (p *plan) run(ctx context.Context) error {
+// run measures everything and writes the tables to out.
+func (p *plan) run(ctx context.Context, out, progress io.Writer) error {
 	l := lab.New()
 	defer l.Close()
 	var stands []*stand
 	for i, s := range p.subjects {
-		fmt.Fprintf(os.Stderr, "loading %s\n", s)
+		fmt.Fprintf(progress, "loading %s\n", s)
 		stand, err := newStand(ctx, l, fmt.Sprint(i), s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 		stands = append(stands, stand)
 	}
-	watch, err := newStopwatch(stands[0])
+	watch, err := newStopwatch(stands[0], progress)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (p *plan) run(ctx context.Context) error {
 			if w.steady && (round%every != 0 || round/every >= steadyTurns) {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "\rround %d of %d: %s\x1b[K", round+1, p.rounds, w.name)
+			fmt.Fprintf(progress, "\rround %d of %d: %s\x1b[K", round+1, p.rounds, w.name)
 			for i := range stands {
 				// Another order each round, so that no rule set always follows
 				// the same one.
@@ -57,8 +57,8 @@ func (p *plan) run(ctx context.Context) error {
 			}
 		}
 	}
-	fmt.Fprintln(os.Stderr)
-	fmt.Print(costs(watch, p.traffic, stands, results))
-	fmt.Print(floods(p.traffic, stands, results))
+	fmt.Fprintln(progress)
+	io.WriteString(out, costs(watch, p.traffic, stands, results))
+	io.WriteString(out, floods(p.traffic, stands, results))
 	return nil
 }
