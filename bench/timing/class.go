@@ -20,8 +20,8 @@ type class struct {
 
 // The doors of the measured policy, and an idle port.
 var (
-	knocks    = [3]uint16{47011, 5120, 31877}
-	udpKnocks = [2]uint16{7061, 9200}
+	knocks    = syn(47011, 5120, 31877)
+	udpKnocks = datagram(7061, 9200)
 )
 
 const idle = 33333
@@ -47,7 +47,7 @@ func datagram(ports ...uint16) []probe {
 
 // classes returns all classes for a stand.
 func (s *stand) classes() []class {
-	k1, k2, k3 := knocks[0], knocks[1], knocks[2]
+	k1, k2, k3, u1 := knocks[0].port, knocks[1].port, knocks[2].port, udpKnocks[0].port
 	all := []class{}
 	add := func(name string, source sourceKind, before, beforeOther, timed, timedOther []probe) *class {
 		all = append(all, class{name: name, source: source, before: before, beforeOther: beforeOther,
@@ -66,11 +66,13 @@ func (s *stand) classes() []class {
 	add(own+"knock 3 or wrong, after 1 2", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong))
 	add(after+"knock 1 twice, or wrong twice", eachNet, syn(k1, k1), syn(wrong, wrong), syn(idle), syn(idle))
 	add(own+"knock 1 again, or wrong again", eachNet, syn(k1), syn(wrong), syn(k1), syn(wrong))
-	add(after+"UDP knock 1 or a wrong port", eachNet, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
-	add(own+"UDP knock 1 or a wrong port", eachNet, nil, nil, datagram(udpKnocks[0]), datagram(wrong))
-	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
+	add(after+"UDP knock 1 or a wrong port", eachNet, datagram(u1), datagram(wrong), syn(idle), syn(idle))
+	add(own+"UDP knock 1 or a wrong port", eachNet, nil, nil, datagram(u1), datagram(wrong))
+	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(u1), datagram(wrong), syn(idle), syn(idle))
 	add(after+"knock 1 or a wrong port, logged", eachNet, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
 	add(own+"knock 3 or wrong, after 1 2, logged", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
+	add(after+"knock 1, one IPv4, within its budget", ipv4One, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
+	add(own+"knock 1, one IPv4, within its budget", ipv4One, nil, nil, syn(k1), syn(wrong)).rare = true
 	add("one call: knock 1 or wrong, idle", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle))
 	if s.idleAnswers() {
 		add("the same, between the answers", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true
