@@ -36,8 +36,26 @@ func (m match) rank() int {
 // families.
 type recentList struct {
 	alone  string // its name in rules that stand alone
-	shared string // its name in rules beside others'
+	shared string // its name in rules beside others', or if it has an id, how that begins
+	kind   listKind
+	id     uint32 // of the state or grant
 	door   string // whose grant for its first service it is; else ""
+}
+
+// A listKind says what the id of a list is of. Zero: it has none.
+type listKind byte
+
+const (
+	ofState listKind = 's'
+	ofGrant listKind = 'g'
+)
+
+// loaded is the list's name in rules beside others'.
+func (t *recentList) loaded(k *listKey) string {
+	if t.kind == 0 {
+		return t.shared
+	}
+	return t.shared + "-" + k.seal(t.kind, t.id)
 }
 
 func matching(full string, args ...any) match { return match{full: fmt.Sprintf(full, args...)} }
