@@ -60,24 +60,24 @@ func (s *stand) classes() []class {
 		add(after+"knock 1 or a wrong port"+from, kind, syn(k1), syn(wrong), syn(idle), syn(idle))
 		add(own+"knock 1 or a wrong port"+from, kind, nil, nil, syn(k1), syn(wrong))
 	}
-	add(after+"knocks 1 2, or 1 wrong", eachNet, syn(k1, k2), syn(k1, wrong), syn(idle), syn(idle))
-	add(own+"knock 2 or wrong, after 1", eachNet, syn(k1), syn(k1), syn(k2), syn(wrong))
-	add(after+"knocks 1 2 3, or 1 2 wrong", eachNet, syn(k1, k2, k3), syn(k1, k2, wrong), syn(idle), syn(idle))
-	add(own+"knock 3 or wrong, after 1 2", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong))
-	add(after+"knock 1 twice, or wrong twice", eachNet, syn(k1, k1), syn(wrong, wrong), syn(idle), syn(idle))
-	add(own+"knock 1 again, or wrong again", eachNet, syn(k1), syn(wrong), syn(k1), syn(wrong))
-	add(after+"UDP knock 1 or a wrong port", eachNet, datagram(u1), datagram(wrong), syn(idle), syn(idle))
-	add(own+"UDP knock 1 or a wrong port", eachNet, nil, nil, datagram(u1), datagram(wrong))
+	add(after+"knocks 1 2, or 1 wrong", net48, syn(k1, k2), syn(k1, wrong), syn(idle), syn(idle))
+	add(own+"knock 2 or wrong, after 1", net48, syn(k1), syn(k1), syn(k2), syn(wrong))
+	add(after+"knocks 1 2 3, or 1 2 wrong", net48, syn(k1, k2, k3), syn(k1, k2, wrong), syn(idle), syn(idle))
+	add(own+"knock 3 or wrong, after 1 2", net48, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong))
+	add(after+"knock 1 twice, or wrong twice", net48, syn(k1, k1), syn(wrong, wrong), syn(idle), syn(idle))
+	add(own+"knock 1 again, or wrong again", net48, syn(k1), syn(wrong), syn(k1), syn(wrong))
+	add(after+"UDP knock 1 or a wrong port", net48, datagram(u1), datagram(wrong), syn(idle), syn(idle))
+	add(own+"UDP knock 1 or a wrong port", net48, nil, nil, datagram(u1), datagram(wrong))
 	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(u1), datagram(wrong), syn(idle), syn(idle))
-	add(after+"knock 1 or a wrong port, logged", eachNet, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
-	add(own+"knock 3 or wrong, after 1 2, logged", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
+	add(after+"knock 1 or a wrong port, logged", net48, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
+	add(own+"knock 3 or wrong, after 1 2, logged", net48, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
 	add(after+"knock 1, one IPv4, within its budget", ipv4One, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
 	add(own+"knock 1, one IPv4, within its budget", ipv4One, nil, nil, syn(k1), syn(wrong)).rare = true
-	add("one call: knock 1 or wrong, idle", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle))
+	add("one call: knock 1 or wrong, idle", net48, nil, nil, syn(k1, idle), syn(wrong, idle))
 	if s.idleAnswers() {
-		add("the same, between the answers", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true
+		add("the same, between the answers", net48, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true
 	}
-	add(own+"knock 2 or wrong, from nowhere", eachNet, nil, nil, syn(k2), syn(wrong))
-	add(own+"the hidden service or wrong", eachNet, nil, nil, syn(service), syn(wrong)).public = true
+	add(own+"knock 2 or wrong, from nowhere", net48, nil, nil, syn(k2), syn(wrong))
+	add(own+"the hidden service or wrong", net48, nil, nil, syn(service), syn(wrong)).public = true
 	return all
 }

@@ -39,7 +39,7 @@ func main() {
 	runs := flag.Int("runs", 1, "how often to attack each variant")
 	only := flag.String("only", "", "only the variants whose names contain this: backend, posture, cover")
 	classes := flag.String("class", "", "measure only the classes whose names contain this")
-	source := flag.String("source", string(eachNet), "attack from fresh \"/64s\", fresh \"addresses\" of one, \"IPv4\" or \"one IPv4\"")
+	source := flag.String("source", string(net48), "attack from fresh \"/48s\", \"/64s\" of one /48, \"addresses\" of one /64, \"IPv4\" or \"one IPv4\"")
 	clue := flag.String("clue", "", "attack only by the clues whose names contain this")
 	udp := flag.Bool("udp", false, "attack a sequence of UDP knocks")
 	flag.Parse()

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { lab.Main(m.Run) }
 // Every variant is measured for a moment, and its server answers what is timed.
 func TestMeasure(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), options{samples: 20, source: eachNet, pause: time.Millisecond}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), options{samples: 20, source: net48, pause: time.Millisecond}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range variants("") {
@@ -36,7 +36,7 @@ func TestKnockAtDoor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := &attack{stand: s, source: eachNet, candidates: candidates, log: io.Discard, began: time.Now()}
+		a := &attack{stand: s, source: net48, candidates: candidates, log: io.Discard, began: time.Now()}
 		last, err := a.knockAtDoor(t.Context(), knocks[:2])
 		if err != nil || last != knocks[2] {
 			t.Errorf("%s: after two knocks the door opens to %v, %v, want %v", v, last, err, knocks[2])
