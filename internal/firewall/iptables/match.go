@@ -74,6 +74,9 @@ var (
 	isEstablished = matching("-m conntrack --ctstate ESTABLISHED")
 	isRelated     = matching("-m conntrack --ctstate RELATED")
 
+	// isRouted matches IPv6 packets with a routing header.
+	isRouted = match{full: "-m ipv6header --header ipv6-route --soft", brief: "-m ipv6header --soft --header route"}
+
 	isAgain   = matching("-m conntrack --ctstatus CONFIRMED")
 	isInvalid = matching("-m conntrack --ctstate INVALID")
 	isACK     = match{full: "-m tcp --tcp-flags FIN,SYN,RST,ACK ACK", brief: "--tcp-flags FIN,SYN,RST,ACK ACK"}
