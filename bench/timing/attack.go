@@ -24,7 +24,8 @@ type attack struct {
 	clues      []clue
 	log        io.Writer
 
-	began time.Time
+	began   time.Time
+	guessed [][]probe // the first knocks that it took for right on its way
 }
 
 // run walks until the door opens, or the context ends. It returns the sequence,
@@ -48,6 +49,7 @@ const maxKnocks = 3
 // walk returns the sequence that begins with the knocks known, or nil. It makes
 // at most so much effort for each further knock.
 func (a *attack) walk(ctx context.Context, known []probe, most int) ([]probe, error) {
+	a.guessed = append(a.guessed, known)
 	last, err := a.knockAtDoor(ctx, known)
 	if err != nil {
 		return nil, err
@@ -115,11 +117,17 @@ func everyPort(udp bool) []probe {
 	return all
 }
 
-// result says how an attack went.
-func result(v variant, found []probe, took time.Duration, packets int) string {
-	what := "no sequence"
-	if found != nil {
-		what = fmt.Sprintf("found %v", found)
+// result says how an attack on a sequence went.
+func (a *attack) result(found, secret []probe, took time.Duration) string {
+	what := fmt.Sprintf("found %v", found)
+	if found == nil {
+		right := 0
+		for _, g := range a.guessed {
+			if slices.Equal(g, secret[:len(g)]) {
+				right = max(right, len(g))
+			}
+		}
+		what = fmt.Sprintf("no sequence, %d of %d knocks", right, len(secret))
 	}
-	return fmt.Sprintf("%s: %s in %.1f s and %d packets", v, what, took.Seconds(), packets)
+	return fmt.Sprintf("%s: %s in %.1f s and %d packets", a.variant, what, took.Seconds(), a.sent)
 }

@@ -60,6 +60,8 @@ func (s *stand) classes() []class {
 		add(after+"knock 1 or a wrong port"+from, kind, syn(k1), syn(wrong), syn(idle), syn(idle))
 		add(own+"knock 1 or a wrong port"+from, kind, nil, nil, syn(k1), syn(wrong))
 	}
+	add(own+"knock 1 or wrong, after a wrong port", net48, syn(wrong), syn(wrong), syn(k1), syn(wrong))
+	add("second idle port after knock 1 or wrong", net48, syn(k1, idle), syn(wrong, idle), syn(idle), syn(idle))
 	add(after+"knocks 1 2, or 1 wrong", net48, syn(k1, k2), syn(k1, wrong), syn(idle), syn(idle))
 	add(own+"knock 2 or wrong, after 1", net48, syn(k1), syn(k1), syn(k2), syn(wrong))
 	add(after+"knocks 1 2 3, or 1 2 wrong", net48, syn(k1, k2, k3), syn(k1, k2, wrong), syn(idle), syn(idle))

@@ -175,9 +175,10 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	fmt.Fprintf(progress, "the sequence is %v\n", secret)
 	if found != nil && !slices.Equal(found, secret) {
 		return fmt.Errorf("found %v, the sequence is %v", found, secret)
 	}
-	fmt.Fprintln(out, result(v, found, time.Since(began), s.sent))
+	fmt.Fprintln(out, a.result(found, secret, time.Since(began)))
 	return nil
 }

@@ -30,7 +30,13 @@ var clues = []clue{
 	{name: "an answer close behind that", probes: func(s *stand, known []probe, candidate probe) (before, timed []probe) {
 		return append(slices.Clone(known), candidate), []probe{{port: idle}, {port: allowed}}
 	}},
-	{name: "the port itself, less once more", probes: func(s *stand, known []probe, candidate probe) (before, timed []probe) {
+	{name: "the port itself", probes: func(s *stand, known []probe, candidate probe) (before, timed []probe) {
+		return known, s.answered(candidate)
+	}},
+	{name: "the port after an idle one", probes: func(s *stand, known []probe, candidate probe) (before, timed []probe) {
+		return append([]probe{{port: idle}}, known...), s.answered(candidate)
+	}},
+	{name: "its first time less its second", probes: func(s *stand, known []probe, candidate probe) (before, timed []probe) {
 		return known, s.answered(candidate)
 	}, lessAgain: true},
 }
