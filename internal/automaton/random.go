@@ -77,7 +77,7 @@ func (c *randomModel) open(door int) Result {
 		return result
 	}
 	result.Opens, result.Probes = true, probes
-	if budget := c.machine.Parameters.FirstKnocks; budget != (Budget{}) {
+	if budget := c.machine.Parameters.Attempts; budget != (Budget{}) {
 		waiting := (first - float64(budget.Burst)) / float64(budget.Rate) // seconds
 		result.Probes = max(probes, waiting*c.scan.Rate)
 	}
