@@ -310,7 +310,7 @@ func (c *compiler) wrongs() {
 	c.wrong = c.newChain("wrong", "It was no knock. It leaves as much behind as one does.")
 	c.wrong.add(carry(random))
 	for _, f := range families {
-		c.wrong.add(insert(c.live.wrong[f], time.Second, c.source(f), carried))
+		c.wrong.add(insert(c.live.wrong[f], 10*time.Millisecond, c.source(f), carried))
 	}
 	c.wrong.add(goTo(c.cover))
 }

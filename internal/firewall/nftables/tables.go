@@ -5,6 +5,7 @@ package nftables
 import (
 	"iter"
 	"slices"
+	"time"
 
 	nft "github.com/google/nftables"
 
@@ -25,6 +26,9 @@ const (
 	maxGrants   = 1 << 20
 	maxAdmitted = 1 << 20
 )
+
+// maxWrong is enough for a million packets a second.
+const maxWrong = 1 << 16
 
 // Places returns how many sources may be knocking at once, in each family.
 func (Backend) Places() int { return MaxProgress }
@@ -68,7 +72,10 @@ func (c *compiler) liveSets() {
 
 	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
 	c.live.wrong = perFamily("wrong", "Packets that were no knocks: source, random number. Nobody reads it: writing it takes as\n"+
-		"long as writing a source's progress.", MaxProgress, nil, grant)
+		"long as writing a source's progress. It is emptied often, as a large table is slower.", maxWrong, nil, grant)
+	for _, f := range families {
+		c.live.wrong[f].collect = 50 * time.Millisecond
+	}
 	if admits(policy.AdmitAny) {
 		c.live.many = perFamily("many", "Grants for any number of connections: source, grant. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
