@@ -197,23 +197,25 @@ func (c *compiler) spending(within, over *chain) {
 }
 
 // walks makes the chains of rules 3 and 4 of the automaton, and returns the one that
-// the others are reached from.
+// the others are reached from. Where a source may not begin, it has no rules for first
+// knocks.
 //
 // Whoever waits for an answer can time it. So what a packet costs must not tell how
 // far its source has come, nor whether its port is a knock: all take the same way,
 // through lookups that find nothing and deletions of what is not there, and each
-// leaves one element behind: a source's new state, or one that nobody reads. Where
-// ways part, the shorter one asks an unused set as often as the other one asks
-// tables.
+// leaves one element behind: a source's new state, or one that nobody reads. The
+// last knock is no exception that matters: the door that it opens tells as much.
 func (c *compiler) walks(name, doc string, begins bool, ports, echo *inputKind) *chain {
 	first := c.walk(ports, name, doc, begins)
 	if !echo.used() {
 		return first
 	}
 	second := c.walk(echo, name, doc, begins)
+	var toSecond []rule
 	for _, f := range families {
-		first.rules = append([]rule{{statements: []statement{isEcho(f), goTo(second)}}}, first.rules...)
+		toSecond = append(toSecond, rule{statements: []statement{isEcho(f), goTo(second)}})
 	}
+	first.rules = append(toSecond, first.rules...)
 	return first
 }
 
@@ -222,10 +224,35 @@ func (a *inputKind) used() bool {
 	return len(a.step.elements)+len(a.opens.elements)+len(a.stay.elements) > 0
 }
 
+// How often a packet asks the unused set where its way is shorter than that of
+// another one. A lookup that finds something, and a deletion that deletes something,
+// take longer than those that do not; and an element that holds a random number
+// takes longer to add. What this leaves is in docs/measurements.md (bench/timing).
+const (
+	asksStranger = 1 // no element of the source was found, and none deleted
+	asksFirst    = 2 // a first knock, where a wrong port adds a random element
+	asksNext     = 4 // another knock, where a wrong port also asks for first knocks
+	asksStay     = 2 // a loop, where a wrong port asks for all of these
+)
+
 func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
-	ch := c.newChain(name+a.suffix, doc)
+	name += a.suffix
+	begins = begins && a.begins
+	ch := c.newChain(name, doc)
+	part := func(suffix, doc string, rules func(*chain)) *chain {
+		part := c.newChain(name+suffix, doc)
+		rules(part)
+		return part
+	}
 	here := append([]field{carried}, a.lookup...)
-	edges := func(to *chain, onward *chain) {
+	ask := func(to *chain, times int, when ...statement) {
+		for range times {
+			if len(a.lookup) > 0 { // an echo request has no other to be told from
+				to.add(append(when, in(c.unused, here...))...)
+			}
+		}
+	}
+	edges := func(to, onward *chain) {
 		if len(a.opens.elements) > 0 {
 			to.add(verdict(a.opens, here...))
 		}
@@ -233,19 +260,6 @@ func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
 			to.add(carryFrom(a.step, here...), goTo(onward))
 		}
 	}
-	// asks makes up for the lookups of edges on a way that has none.
-	asks := func(to *chain) {
-		if len(a.lookup) == 0 {
-			return // there is one kind of echo request, and no other to tell it from
-		}
-		if len(a.opens.elements) > 0 {
-			to.add(in(c.unused, here...))
-		}
-		if len(a.step.elements) > 0 {
-			to.add(in(c.unused, here...))
-		}
-	}
-	begins = begins && a.begins
 	shortest := c.shortestStay()
 	forget := func(to *chain) {
 		doc := "Deleted more than once: an expired element may come first, and count as deleted."
@@ -254,58 +268,60 @@ func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
 			doc = ""
 		}
 	}
-	end := c.cover
+	end, first, next := c.cover, c.move, c.move
 	if begins {
 		end = c.wrong
+		if c.move != nil {
+			first = part("_first", "The source's first knock.", func(ch *chain) {
+				ask(ch, asksFirst)
+				ch.add(goTo(c.move))
+			})
+			next = part("_next", "The source's next knock.", func(ch *chain) {
+				ask(ch, asksNext)
+				ch.add(goTo(c.move))
+			})
+		}
 	}
 
 	ch.add(carryID(stranger))
 	for _, f := range families {
 		ch.add(carryFrom(c.live.at[f], c.source(f)))
 	}
+	ask(ch, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
 	}
 	if len(a.stay.elements) > 0 {
-		again := c.newChain(name+a.suffix+"_stay", "The source stays in its state.")
-		for _, f := range families {
-			again.add(deleteReliably(remove(c.live.wrong[f], c.source(f), carried), shortest))
-		}
-		asks(again)
-		if begins {
-			asks(again)
-		}
-		again.add(goTo(end))
-		ch.add(in(a.stay, here...), goTo(again))
+		ch.add(in(a.stay, here...), goTo(part("_stay", "The source stays in its state.", func(ch *chain) {
+			for _, f := range families {
+				ch.add(deleteReliably(remove(c.live.wrong[f], c.source(f), carried), shortest))
+			}
+			ask(ch, asksStay)
+			ch.add(goTo(end))
+		})))
 	}
 	if c.forfeit != nil {
 		if len(a.spared.elements) > 0 {
-			again := c.newChain(name+a.suffix+"_again", "The source begins again, and keeps its grants.")
-			forget(again)
-			edges(again, c.move)
-			ch.add(in(a.spared, here...), goTo(again))
+			ch.add(in(a.spared, here...), goTo(part("_again", "The source begins again, and keeps its grants.", func(ch *chain) {
+				forget(ch)
+				edges(ch, c.move)
+			})))
 		}
 		for _, f := range families {
 			ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 		}
 	}
 	forget(ch)
-	onward := c.move
-	if begins && c.move != nil {
-		onward = c.newChain(name+a.suffix+"_onward", "The source's next knock.")
-		asks(onward)
-		onward.add(goTo(c.move))
-	}
-	edges(ch, onward)
+	edges(ch, next)
 	if begins {
 		ch.add(carryID(uint32(automaton.Root)))
-		edges(ch, c.move)
+		edges(ch, first)
 	}
 	ch.add(goTo(end))
 	return ch
 }
 
-// wrongs makes the chain of packets that move no source.
+// wrongs makes the chain of packets that move no source, although it may begin.
 func (c *compiler) wrongs() {
 	c.wrong = c.newChain("wrong", "It was no knock. It leaves as much behind as one does.")
 	c.wrong.add(carry(random))
