@@ -105,6 +105,8 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 		return v
 	}
 
+	every := r.machine.Parameters.Counted == EveryInput
+	left := !every || r.spend(source, at)
 	v.Rule = 3
 	if r.machine.loops[input{from, in.Port}] {
 		return v
@@ -118,7 +120,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	if from == Root || edge == nil {
 		v.Rule = 4
 		edge = r.machine.edges[input{Root, in.Port}]
-		if edge == nil || !r.spend(source, at) {
+		if edge == nil || !left || !every && !r.spend(source, at) {
 			return v
 		}
 	}
@@ -186,13 +188,15 @@ func (r *Reference) forfeit(source netip.Addr) {
 	}
 }
 
-// spend takes a first knock from the source's budget and reports whether there
+// spend takes one from the source's budget of attempts and reports whether there
 // was one left.
 func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
-	b := r.budgets[source]
+	budget := r.machine.Parameters.Attempts
+	owner := AttemptPrefix(r.machine.Policy.Source, source).Addr()
+	b := r.budgets[owner]
 	if b == nil {
 		b = &bucket{}
-		r.budgets[source] = b
+		r.budgets[owner] = b
 	}
-	return b.take(r.machine.Parameters.FirstKnocks, at)
+	return b.take(budget, at)
 }

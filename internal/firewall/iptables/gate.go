@@ -115,7 +115,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 
 // first fills the chain of senders with no progress: rule 4 of the automaton.
 func (c *compiler) first(gate *chain) {
-	budget := c.m.Parameters.FirstKnocks
+	budget := c.m.Parameters.Attempts
 	full := fmt.Sprintf("-m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %%s",
 		budget.Rate, budget.Burst)
 	if bits := c.sourceBits(); bits != c.f.bits() {

@@ -189,7 +189,7 @@ func (c *compiler) moving() {
 // each rule hashes with a seed of its own, so two would be two budgets.
 func (c *compiler) spending() *chain {
 	spend := c.newChain("spend", "Each source may make a few first knocks a second.")
-	budget := automaton.FirstKnocks
+	budget := automaton.Attempts
 	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
 		spend.add(

@@ -98,7 +98,7 @@ func (c *compiler) liveSets() {
 	c.live.budget = c.newSet(&set{
 		name: "budget", doc: "How many first knocks each source has left. Sources share buckets by a hash with a\n" +
 			"secret seed: a set of addresses could be filled with forged ones.",
-		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.FirstKnocks.Buckets),
+		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.Attempts.Buckets),
 	})
 }
 
