@@ -41,9 +41,9 @@ type Result struct {
 	Door *Door
 	// Opens reports whether the scan opens the door at all.
 	Opens bool
-	// Probes is how many probes it takes, including the last knock: exact for a
-	// scan in order, the average for a random one. It is 0 if the door does not
-	// open.
+	// Probes is how many probes it takes, including the last knock: the average
+	// for a random scan; exact for one in order, apart from the budget of attempts,
+	// which does not count there. It is 0 if the door does not open.
 	Probes float64
 }
 
@@ -129,6 +129,9 @@ func protocols(sequence []policy.Port) map[policy.Protocol]bool {
 // orderedScan runs the reference over the targets, twice. It adds the doors
 // whose knocks are so close in this order that packets judged at the same
 // moment may open them.
+//
+// There is no budget of attempts: a sender that has none left need only pause
+// anywhere before a door's first knock, and opens what it would have opened.
 func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	results := make([]Result, len(m.Doors))
 	index := make(map[*Door]int, len(m.Doors))
@@ -142,7 +145,9 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 			r.Opens, r.Probes = true, float64(probes)
 		}
 	}
-	ref := NewReference(m)
+	unbounded := *m
+	unbounded.Parameters.Attempts = Budget{}
+	ref := NewReference(&unbounded)
 	in := Input{Source: source, Dest: dest}
 	for round := range 2 {
 		for i, port := range t.ports {

@@ -38,7 +38,8 @@ var minimums = []struct {
 	{"kept out as the grant's door has changed", 0.0005, changed},
 	{what: "lost a grant", share: 0.002},
 	{"kept a grant when restarting", 0.0005, general},
-	{"refused by the budget of first knocks", 0.001, bounded},
+	{"refused by the budget of attempts", 0.001, bounded},
+	{"moved on with no attempt left", 0.0005, bounded},
 	{"refused by from", 0.003, general},
 	{what: "taken by an allow entry", share: 0.006},
 	{what: "part of a known flow", share: 0.002},
@@ -60,7 +61,7 @@ func newConnections(_ *plan, p automaton.Parameters) bool {
 	return p.Inputs == automaton.NewConnections
 }
 func anyPacket(_ *plan, p automaton.Parameters) bool { return p.Inputs == automaton.AnyPacket }
-func bounded(_ *plan, p automaton.Parameters) bool   { return p.FirstKnocks != automaton.Budget{} }
+func bounded(_ *plan, p automaton.Parameters) bool   { return p.Attempts != automaton.Budget{} }
 
 // add counts a scenario that was played under a policy.
 func (c *counts) add(p *plan, t *trial) {
@@ -104,7 +105,8 @@ func (v *outcome) met() map[string]bool {
 		"kept out as the grant's door has changed": v.ended,
 		"lost a grant":                             v.forfeits,
 		"kept a grant when restarting":             v.spared,
-		"refused by the budget of first knocks":    v.refused,
+		"refused by the budget of attempts":        v.refused,
+		"moved on with no attempt left":            v.beyond,
 		"refused by from":                          d.Door != nil && !d.Granted,
 		"taken by an allow entry":                  v.kind == allowed,
 		"part of a known flow":                     v.kind == known,
