@@ -38,7 +38,7 @@ var directions = []struct {
 // oneCopy limits the time of one copy.
 const oneCopy = 5 * time.Minute
 
-func run(ctx context.Context, size int64, rounds, megabits int, program string) error {
+func run(ctx context.Context, size int64, rounds, megabits int, program string, out io.Writer) error {
 	if !lab.RealRoot() {
 		return errors.New("sshd cannot log anyone in within a user namespace: run this as root")
 	}
@@ -88,10 +88,10 @@ func run(ctx context.Context, size int64, rounds, megabits int, program string) 
 	if megabits > 0 {
 		network = fmt.Sprintf("a network of %d Mbit/s", megabits)
 	}
-	fmt.Printf("A copy of %d MB by ssh over %s: medians of %d copies, which\n"+
+	fmt.Fprintf(out, "A copy of %d MB by ssh over %s: medians of %d copies, which\n"+
 		"took turns, and the speed as a share of that of an open server. Every copy had the SHA-256\n"+
 		"of the original.\n\n", size>>20, network, rounds)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "\tserver open")
 	for _, host := range hosts[1:] {
 		fmt.Fprintf(w, "\t%s\tspeed", host)

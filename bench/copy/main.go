@@ -31,7 +31,7 @@ func main() {
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
-		err = run(ctx, *size, *rounds, *megabits, *program)
+		err = run(ctx, *size, *rounds, *megabits, *program, os.Stdout)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)

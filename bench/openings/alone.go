@@ -59,7 +59,7 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 // clean measures openings one at a time, without packet loss.
 func (b *plan) clean(ctx context.Context) error {
 	openings := max(1, b.openings/4)
-	fmt.Printf(`One opening at a time, %d of each, %v round trip, no loss. Beside each a plain connection
+	fmt.Fprintf(b.out, `One opening at a time, %d of each, %v round trip, no loss. Beside each a plain connection
 to an open port, which takes one round trip:
 
                                                      in    median       p99  plain connection's median
@@ -90,7 +90,7 @@ to an open port, which takes one round trip:
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%-47s %7s %9s %9s  %9s%s\n", row.subject.name+row.note,
+			fmt.Fprintf(b.out, "%-47s %7s %9s %9s  %9s%s\n", row.subject.name+row.note,
 				opened.in(), opened.percentile(50), opened.percentile(99), plain.percentile(50), mark(load))
 			return nil
 		}()
@@ -104,7 +104,7 @@ to an open port, which takes one round trip:
 // cpus measures knocks without gaps at a server that receives on several CPUs,
 // and so may judge a packet on one while it judges the next on another.
 func (b *plan) cpus(ctx context.Context) error {
-	fmt.Printf(`Postern connect over a plain cable, one at a time, %d of each: packets received on one CPU, the
+	fmt.Fprintf(b.out, `Postern connect over a plain cable, one at a time, %d of each: packets received on one CPU, the
 sender's, and on all.
 
                                           in  1st try    median       p99
@@ -129,7 +129,7 @@ sender's, and on all.
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%-36s %7s  %7s %9s %9s%s\n", ours.name+steered,
+			fmt.Fprintf(b.out, "%-36s %7s  %7s %9s %9s%s\n", ours.name+steered,
 				opened.in(), opened.atOnce(), opened.percentile(50), opened.percentile(99), mark(load))
 			return nil
 		}()

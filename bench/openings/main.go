@@ -21,6 +21,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,8 +38,10 @@ type plan struct {
 	openings int
 	workers  int
 	networks []network
-	subject  string // only those whose name contains this
+	one      network // the network of the part beside
+	subject  string  // only those whose name contains this
 	kit      *kit
+	out      io.Writer
 }
 
 // The parts, in the order in which they run.
@@ -53,7 +56,7 @@ var parts = []struct {
 }
 
 func main() {
-	b := &plan{}
+	b := &plan{out: os.Stdout}
 	flag.IntVar(&b.openings, "openings", 1000, "openings in each cell of the tables")
 	flag.IntVar(&b.workers, "workers", 32, "how many may be under way at the same time")
 	flag.StringVar(&b.subject, "subject", "", "measure only what has this in its name")
@@ -79,6 +82,10 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 	b.networks = slices.DeleteFunc(networks(), func(n network) bool { return chosen != "" && n.String() != chosen })
 	if len(b.networks) == 0 {
 		return fmt.Errorf("network %q is not in the table: write loss/reorder/duplicates, like %q", chosen, "5/10/0")
+	}
+	b.one = network{loss: 5, reorder: 10}
+	if chosen != "" {
+		b.one = b.networks[0]
 	}
 	names := make([]string, len(parts))
 	for i, p := range parts {
@@ -108,7 +115,7 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 		if err := p.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		fmt.Println()
+		fmt.Fprintln(b.out)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 
 // table measures all networks. It prints each row when it is complete.
 func (b *plan) table(ctx context.Context) error {
-	fmt.Printf(`%d openings each, %v round trip, loss, reordering and duplicates in percent each way.
+	fmt.Fprintf(b.out, `%d openings each, %v round trip, loss, reordering and duplicates in percent each way.
 A time is "-" if too few openings succeeded: half of them for the median, 99 %% for p99.
 
                           postern connect                             ncat loop,                    ncat loop,
@@ -52,15 +52,15 @@ loss reord. dupl.       in    median       p99  1st try        in    median     
 				row += fmt.Sprintf("  %7s", t.atOnce())
 			}
 		}
-		fmt.Println(row + mark(worst))
+		fmt.Fprintln(b.out, row+mark(worst))
 	}
 	return nil
 }
 
-// beside measures other clients and rules over one network, the target's.
+// beside measures other clients and rules over one network.
 func (b *plan) beside(ctx context.Context) error {
-	n := network{loss: 5, reorder: 10}
-	fmt.Printf(`%d openings each, %v round trip, %d %% loss, %d %% reordering
+	n := b.one
+	fmt.Fprintf(b.out, `%d openings each, %v round trip, %d %% loss, %d %% reordering
 
                                           in    median       p99  1st try
 `, b.openings, 2*delay, n.loss, n.reorder)
@@ -85,7 +85,7 @@ func (b *plan) beside(ctx context.Context) error {
 			if s.client != loop {
 				first = t.atOnce()
 			}
-			fmt.Printf("%-36s %7s %9s %9s  %7s%s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first, mark(load))
+			fmt.Fprintf(b.out, "%-36s %7s %9s %9s  %7s%s\n", s.name, t.in(), t.percentile(50), t.percentile(99), first, mark(load))
 			return nil
 		}()
 		if err != nil {

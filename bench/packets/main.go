@@ -4,41 +4,61 @@
 // plain stateful firewall and with the how-to's own iptables rules, in one run.
 //
 // A sender sends packets over a virtual cable as fast as it can. The kernel
-// passes each through the other end's rules on the same CPU before the next. So
-// the time per packet is the sender's share, the same for all, plus that of the
-// rules. Machines differ and are shared: what counts is the ratio to the plain
-// firewall. All rule sets take turns, in many short measurements, and the lower
-// quartile of each is compared: other load on the machine only ever adds time.
+// passes each through the other end's rules on the same CPU before the next,
+// in the time of the sender's thread. So the thread's processor time per packet
+// is the sender's share, the same for all, plus that of the rules, and of
+// building and sending an answer. The other end of the cable throws answers
+// away.
+//
+// Machines differ and are shared: what counts is the ratio to the plain
+// firewall under the same traffic. All rule sets take turns in many short
+// measurements, and the medians are compared.
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"text/tabwriter"
+	"time"
 
+	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
 )
 
+// A plan is what to measure, and how much.
+type plan struct {
+	rounds   int
+	packets  int           // in one measurement
+	warmUp   time.Duration // of a flood of first knocks, until its state is steady
+	lasts    time.Duration // that the steady flood is measured
+	subjects []*subject
+	traffic  []*workload
+}
+
 func main() {
-	rounds := flag.Int("rounds", 100, "how often each measurement is made")
-	packets := flag.Int("packets", 4000, "packets in one measurement")
-	only := flag.String("only", "", "measure only the rule sets whose names contain this, and the plain firewall")
-	noMemory := flag.Bool("no-memory", false, "do not fill the tables to see what they cost")
+	p := &plan{warmUp: 4 * time.Second, lasts: time.Second}
+	flag.IntVar(&p.rounds, "rounds", 60, "how often each measurement is made; floods of first knocks less often")
+	flag.IntVar(&p.packets, "packets", 2000, "packets in one measurement")
+	rules := flag.String("rules", "", "measure only rule sets with one of these in their names, and the plain firewall: \"how-to,guard\"")
+	traffic := flag.String("traffic", "", "send only these kinds of traffic: \"scan,knock,knock6\"")
+	fill := flag.Bool("memory", true, "fill the tables and see what memory they take")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
-		err = run(ctx, *rounds, *packets, *only)
+		p.subjects = subjects(*rules, largeToo, os.Stderr)
+		p.traffic, err = chooseTraffic(*traffic)
 	}
-	if err == nil && !*noMemory {
+	if err == nil {
+		err = p.run(ctx, os.Stdout, os.Stderr)
+	}
+	if err == nil && *fill {
 		fmt.Println()
-		err = memory(ctx)
+		// Twice the size of the table: some sources share a spent budget.
+		err = memory(ctx, 2*nftables.MaxProgress, 500*time.Millisecond, os.Stdout)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)
@@ -48,75 +68,3 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-func run(ctx context.Context, rounds, packets int, only string) error {
-	subjects := subjects(only)
-	l := lab.New()
-	defer l.Close()
-	var stands []*stand
-	for _, s := range subjects {
-		fmt.Fprintf(os.Stderr, "loading %s\n", s.name)
-		stand, err := newStand(ctx, l, s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-		stands = append(stands, stand)
-	}
-	results := make([]*result, len(stands))
-	for i := range stands {
-		results[i] = &result{}
-	}
-	for round := range rounds {
-		fmt.Fprintf(os.Stderr, "\rround %d of %d ", round+1, rounds)
-		for i := range stands {
-			// Another order each round, so that no rule set always follows the
-			// same one.
-			i = (i + round) % len(stands)
-			for _, w := range workloads {
-				if w.flood > 0 && round%4 != 0 {
-					continue // a flood takes long to start
-				}
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				t, err := w.measure(stands[i], packets)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %w", stands[i].name, w.name, err)
-				}
-				results[i].add(w, t)
-			}
-		}
-	}
-	fmt.Fprintln(os.Stderr)
-	fmt.Print(table(stands, results))
-	return nil
-}
-
-// table returns the ratios to the plain firewall's random scan.
-func table(stands []*stand, results []*result) string {
-	var b bytes.Buffer
-	plain := results[0]
-	fmt.Fprintf(&b, "Cost of a packet, the sender's share included, as a ratio to a random scan of a plain\n"+
-		"stateful firewall (%.2f µs here). Lower quartiles of %d measurements.\n\n", plain.quartile(scan).Seconds()*1e6, len(plain.times[scan]))
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "rules")
-	for _, load := range workloads {
-		fmt.Fprint(w, "\t", load.name)
-	}
-	fmt.Fprintln(w)
-	for i, s := range stands {
-		fmt.Fprint(w, s.name)
-		for _, load := range workloads {
-			if len(results[i].times[load]) == 0 {
-				fmt.Fprint(w, "\t-")
-				continue
-			}
-			fmt.Fprintf(w, "\t%.2f", float64(results[i].quartile(load))/float64(plain.quartile(scan)))
-		}
-		fmt.Fprintln(w)
-	}
-	w.Flush()
-	return b.String()
-}
-
-var errShort = errors.New("not all packets were sent")

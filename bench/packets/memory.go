@@ -5,9 +5,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"net/netip"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -16,94 +15,72 @@ import (
 	"postern/internal/firewall/backends"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
-	"postern/internal/packet"
 )
 
-// memory fills the table of progress of each family with spoofed first knocks
-// until it is full, and prints how much kernel memory that takes. The step
-// timeout is an hour, so that no entry expires meanwhile.
-func memory(ctx context.Context) error {
+// memory sends first knocks of that many forged sources to the table of progress
+// of each family, and prints how much kernel memory that takes. The step timeout
+// is an hour, so that no entry expires meanwhile. The pause is for what the kernel
+// does in the background: half a second, or shorter where the figure means nothing.
+func memory(ctx context.Context, sources int, pause time.Duration, out io.Writer) error {
 	l := lab.New()
 	defer l.Close()
-	s, err := newStand(ctx, l, &subject{
-		name: "memory", first: first, wrong: wrong,
+	s, err := newStand(ctx, l, "m", &subject{
+		name: "memory",
 		load: bench.LoadPolicy(backends.Default(), fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
 			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first)),
 	})
 	if err != nil {
 		return err
 	}
-	if err := settle(ctx); err != nil {
+	if err := settle(ctx, pause); err != nil {
 		return err
 	}
-	fmt.Print("Kernel memory of a full table of progress:\n\n")
-	for _, family := range []string{"IPv4", "IPv6"} {
-		if err := s.fill(ctx, family); err != nil {
+	fmt.Fprint(out, "Kernel memory of a full table of progress:\n\n")
+	for _, family := range []family{ipv4, ipv6} {
+		if err := s.fill(ctx, family, sources, pause, out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *stand) fill(ctx context.Context, family string) error {
+// fill sends a first knock of each source, and prints by how much the kernel's
+// memory has grown.
+func (s *stand) fill(ctx context.Context, f family, sources int, pause time.Duration, out io.Writer) error {
 	before, err := kernelMemory()
 	if err != nil {
 		return err
 	}
-	const attempts = 1 << 21 // twice the size of the table: some sources share a spent budget
-	buffer := make([][]byte, 0, 512)
-	for i := range uint32(attempts) {
-		p := packet.Packet{Src: spoofed(family, i), Dst: s.to.Addr4(), TCP: &packet.TCP{DstPort: s.first, Flags: packet.SYN}}
-		if family == "IPv6" {
-			p.Dst = s.to.Addr6()
-		}
-		b, err := p.Append(nil)
-		if err != nil {
+	const batch = 512
+	knock := &workload{packet: forging(f)}
+	for range (sources + batch - 1) / batch {
+		if _, err := s.burst(stopwatch{dayTime}, knock, batch); err != nil {
 			return err
 		}
-		if buffer = append(buffer, b); len(buffer) < cap(buffer) {
-			continue
-		}
-		if _, err := s.scanner.Send(buffer...); err != nil {
-			return err
-		}
-		if buffer = buffer[:0]; ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	time.Sleep(time.Second) // the kernel frees old hash tables in the background
+	time.Sleep(2 * pause) // the kernel frees old hash tables in the background
 	after, err := kernelMemory()
 	if err != nil {
 		return err
 	}
-	// Each attempt came from another source and added an entry if there was
-	// room.
-	elements := nftables.MaxProgress
-	fmt.Printf("  %s  %9d sources  %4d MB  %d bytes each\n", family, elements, (after-before)>>20, (after-before)/elements)
+	// Each came from another source and added an entry if there was room.
+	elements := min(sources, nftables.MaxProgress)
+	fmt.Fprintf(out, "    IPv%d  %9d sources  %4d MB  %d bytes each\n", f, elements, (after-before)>>20, (after-before)/elements)
 	return nil
 }
 
-// spoofed returns the i-th address of a large network.
-func spoofed(family string, i uint32) netip.Addr {
-	if family == "IPv4" {
-		var a [4]byte
-		binary.BigEndian.PutUint32(a[:], 32<<24+i)
-		return netip.AddrFrom4(a)
-	}
-	a := [16]byte{0x20, 0x01, 0x0d, 0xb9}
-	binary.BigEndian.PutUint32(a[12:], i)
-	return netip.AddrFrom16(a)
-}
-
 // settle waits until the kernel has freed the memory of the measured hosts,
-// which it does in the background.
-func settle(ctx context.Context) error {
+// which it does in the background: until little changes in four pauses.
+func settle(ctx context.Context, pause time.Duration) error {
 	before, err := kernelMemory()
 	for quiet := 0; quiet < 4 && err == nil; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(pause):
 		}
 		var now int
 		now, err = kernelMemory()

@@ -4,138 +4,125 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"time"
+	"strings"
 
-	"postern/internal/lab"
 	"postern/internal/packet"
 )
 
 // A workload is a kind of traffic to a stand.
 type workload struct {
-	name    string
-	packets func(s *stand, n int) ([][]byte, error)
-	flood   int // additional spoofed first knocks a second
+	name   string
+	family family
+	packet func(s *stand) packet.Packet // the next one
+	beside int                          // forged first knocks a second on the other processor
+	steady bool                         // sent without a break until the tables are full
 }
 
-var (
-	scan = &workload{name: "random scan", packets: func(s *stand, n int) ([][]byte, error) {
-		return s.syns(n, func(int) (netip.Addr, uint16) { return source, uint16(1 + rand.IntN(65535)) })
-	}}
-	alternate = &workload{name: "knock 1, wrong port", packets: alternation}
-	flooded   = &workload{name: "the same in a flood", packets: alternation, flood: 20000}
-	workloads = []*workload{scan, alternate, flooded}
+type family int
+
+const (
+	ipv4 family = 4
+	ipv6 family = 6
 )
 
-// alternation returns packets of one source that knocks and resets in a loop.
-func alternation(s *stand, n int) ([][]byte, error) {
-	return s.syns(n, func(i int) (netip.Addr, uint16) {
-		if i%2 == 0 {
-			return source, s.first
+var (
+	scan     = &workload{name: "scan", family: ipv4, packet: scanning(ipv4)}
+	allKinds = []*workload{
+		scan,
+		{name: "spoil", family: ipv4, packet: spoiling},
+		{name: "flood", family: ipv4, packet: spoiling, beside: 20000},
+		{name: "udp", family: ipv4, packet: func(s *stand) packet.Packet {
+			return packet.Packet{Src: source(ipv4), Dst: s.address(ipv4), UDP: &packet.UDP{SrcPort: anyPort(), DstPort: anyPort()}}
+		}},
+		{name: "ack", family: ipv4, packet: func(s *stand) packet.Packet {
+			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.ACK)
+		}},
+		{name: "synack", family: ipv4, packet: func(s *stand) packet.Packet {
+			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.SYN|packet.ACK)
+		}},
+		{name: "knock", family: ipv4, packet: forging(ipv4), steady: true},
+		{name: "scan6", family: ipv6, packet: scanning(ipv6)},
+		{name: "knock6", family: ipv6, packet: forging(ipv6), steady: true},
+	}
+)
+
+// chooseTraffic returns the kinds of traffic whose names are listed, or all.
+func chooseTraffic(list string) ([]*workload, error) {
+	if list == "" {
+		return allKinds, nil
+	}
+	var names []string
+	for _, w := range allKinds {
+		names = append(names, w.name)
+	}
+	var chosen []*workload
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.Index(names, name)
+		if i < 0 {
+			return nil, fmt.Errorf("unknown traffic %q: there is %s", name, strings.Join(names, ", "))
 		}
-		return source, s.wrong
-	})
+		chosen = append(chosen, allKinds[i])
+	}
+	return chosen, nil
 }
 
-// syns returns pure SYNs to the stand.
-func (s *stand) syns(n int, to func(i int) (netip.Addr, uint16)) ([][]byte, error) {
-	all := make([][]byte, n)
-	for i := range all {
-		from, port := to(i)
-		p := packet.Packet{
-			Src: from, Dst: s.to.Addr4(),
-			TCP: &packet.TCP{
-				SrcPort: uint16(1024 + rand.IntN(60000)), DstPort: port, Seq: rand.Uint32(), Flags: packet.SYN, Window: 64240,
-			},
-		}
-		var err error
-		if all[i], err = p.Append(nil); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+// scanning returns SYNs of one source to random ports.
+func scanning(f family) func(*stand) packet.Packet {
+	return func(s *stand) packet.Packet { return tcp(source(f), s.address(f), anyPort(), packet.SYN) }
 }
 
-// measure returns the time per packet of the workload.
-func (w *workload) measure(s *stand, n int) (time.Duration, error) {
-	packets, err := w.packets(s, n)
-	if err != nil {
-		return 0, err
+// spoiling returns a first knock and a wrong port by turns, of one source.
+func spoiling(s *stand) packet.Packet {
+	port := uint16(first)
+	if s.sent++; s.sent%2 == 0 {
+		port = wrong
 	}
-	stop := make(chan struct{})
-	stopped := make(chan error, 1)
-	if w.flood > 0 {
-		spoofed, err := s.syns(w.flood, func(int) (netip.Addr, uint16) { return spoofedSource(), s.first })
-		if err != nil {
-			return 0, err
-		}
-		go func() { stopped <- lab.OnCPU(1, func() error { return flood(s.flooder, spoofed, w.flood, stop) }) }()
-		time.Sleep(50 * time.Millisecond) // until the flood runs
-	} else {
-		stopped <- nil
-	}
-	var took time.Duration
-	err = lab.OnCPU(0, func() error {
-		began := time.Now()
-		sent, err := s.scanner.Send(packets...)
-		took = time.Since(began)
-		if err == nil && sent != len(packets) {
-			err = errShort
-		}
-		return err
-	})
-	close(stop)
-	if ferr := <-stopped; err == nil {
-		err = ferr
-	}
-	return took / time.Duration(n), err
+	return tcp(source(ipv4), s.address(ipv4), port, packet.SYN)
 }
 
-// flood sends packets at a rate until stop is closed, for at most a second.
-func flood(s *lab.Sender, packets [][]byte, rate int, stop <-chan struct{}) error {
-	const slice = 2 * time.Millisecond
-	tick := time.NewTicker(slice)
-	defer tick.Stop()
-	n := rate * int(slice) / int(time.Second)
-	for len(packets) > n {
-		select {
-		case <-stop:
-			return nil
-		case <-tick.C:
-			if _, err := s.Send(packets[:n]...); err != nil {
-				return err
-			}
-			packets = packets[n:]
-		}
+// forging returns first knocks, each in the name of another source.
+func forging(f family) func(*stand) packet.Packet {
+	return func(s *stand) packet.Packet {
+		s.sent++
+		return tcp(forged(f, s.sent), s.address(f), first, packet.SYN)
 	}
-	<-stop
-	return nil
 }
 
-// spoofedSource returns one of 131,072 addresses (RFC 2544's range for
-// benchmarks).
-func spoofedSource() netip.Addr {
+func tcp(from, to netip.Addr, port uint16, flags packet.TCPFlags) packet.Packet {
+	return packet.Packet{Src: from, Dst: to, TCP: &packet.TCP{
+		SrcPort: anyPort(), DstPort: port, Seq: rand.Uint32(), Ack: rand.Uint32(), Flags: flags, Window: 64240,
+	}}
+}
+
+func anyPort() uint16 { return uint16(1 + rand.IntN(65535)) }
+
+// source returns the address of traffic that has one source.
+func source(f family) netip.Addr {
+	if f == ipv6 {
+		return netip.MustParseAddr("3fff:fff::7")
+	}
+	return netip.MustParseAddr("198.51.100.7")
+}
+
+// forgedSources is how many addresses forged returns: so many that none comes
+// again while what is known of it is still kept.
+const forgedSources = 1 << 22
+
+// forged returns the i-th forged source. The order is shuffled, as tables that
+// grow in order are not what floods make. Each IPv6 source has a /48 of its
+// own.
+func forged(f family, i uint32) netip.Addr {
+	i = i * 2654435761 % forgedSources
+	if f == ipv6 {
+		a := [16]byte{0: 0x3f, 1: 0xff, 15: 1} // RFC 9637, for documentation
+		binary.BigEndian.PutUint32(a[2:], i)
+		return netip.AddrFrom16(a)
+	}
 	var a [4]byte
-	binary.BigEndian.PutUint32(a[:], 198<<24|18<<16|uint32(rand.IntN(1<<17)))
+	binary.BigEndian.PutUint32(a[:], 32<<24|i)
 	return netip.AddrFrom4(a)
-}
-
-// A result is the measured times of one stand.
-type result struct {
-	times map[*workload][]time.Duration
-}
-
-func (r *result) add(w *workload, t time.Duration) {
-	if r.times == nil {
-		r.times = map[*workload][]time.Duration{}
-	}
-	r.times[w] = append(r.times[w], t)
-}
-
-// quartile returns the lower quartile of the measured times.
-func (r *result) quartile(w *workload) time.Duration {
-	sorted := slices.Sorted(slices.Values(r.times[w]))
-	return sorted[len(sorted)/4]
 }

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/lab"
@@ -23,6 +24,7 @@ type attack struct {
 	*stand
 	source sourceKind
 	ports  []uint16 // the candidates
+	clues  []clue
 	log    io.Writer
 	began  time.Time
 }
@@ -39,9 +41,20 @@ var clues = []clue{
 	{"an idle port after it", func(s *stand, known []probe, candidate probe) (before, timed []probe) {
 		return append(slices.Clone(known), candidate), s.answered(probe{port: idle})
 	}},
+	{"an answer close behind that", func(s *stand, known []probe, candidate probe) (before, timed []probe) {
+		return append(slices.Clone(known), candidate), []probe{{port: idle}, {port: allowed}}
+	}},
 	{"the port itself", func(s *stand, known []probe, candidate probe) (before, timed []probe) {
 		return known, s.answered(candidate)
 	}},
+	{"the port once more", func(s *stand, known []probe, candidate probe) (before, timed []probe) {
+		return append(slices.Clone(known), candidate), s.answered(candidate)
+	}},
+}
+
+// cluesNamed returns the clues whose names contain a text.
+func cluesNamed(text string) []clue {
+	return slices.DeleteFunc(slices.Clone(clues), func(c clue) bool { return !strings.Contains(c.name, text) })
 }
 
 // run walks until the door opens, or the context ends. It returns the sequence,
@@ -50,7 +63,7 @@ func (a *attack) run(ctx context.Context) (found []uint16, err error) {
 	a.began = time.Now()
 	debug.SetGCPercent(400)
 	err = lab.OnCPU(0, func() (err error) {
-		found, err = a.walk(ctx, nil)
+		found, err = a.walk(ctx, nil, math.MaxInt/2/roundTrials)
 		return err
 	})
 	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
@@ -62,8 +75,9 @@ func (a *attack) run(ctx context.Context) (found []uint16, err error) {
 // maxKnocks is how long a sequence the attack looks for.
 const maxKnocks = 5
 
-// walk returns the sequence that begins with the knocks known, or nil.
-func (a *attack) walk(ctx context.Context, known []probe) ([]uint16, error) {
+// walk returns the sequence that begins with the knocks known, or nil. It makes
+// at most so much effort for each further knock.
+func (a *attack) walk(ctx context.Context, known []probe, most int) ([]uint16, error) {
 	last, err := a.knockAtDoor(ctx, known)
 	if err != nil {
 		return nil, err
@@ -81,8 +95,8 @@ func (a *attack) walk(ctx context.Context, known []probe) ([]uint16, error) {
 	// Each failure doubles the effort. What times show may also be
 	// the port's own, and no knock: the walk from there fails.
 	refuted := []uint16{}
-	for effort := 1; len(known) == 0 || effort <= 4; effort *= 2 {
-		for _, by := range clues {
+	for effort := 1; effort <= most; effort *= 2 {
+		for _, by := range a.clues {
 			next, err := a.next(ctx, by, known, refuted, effort)
 			if err != nil {
 				return nil, err
@@ -90,7 +104,7 @@ func (a *attack) walk(ctx context.Context, known []probe) ([]uint16, error) {
 			if next == 0 {
 				continue
 			}
-			found, err := a.walk(ctx, append(slices.Clone(known), probe{port: next}))
+			found, err := a.walk(ctx, append(slices.Clone(known), probe{port: next}), effort)
 			if found != nil || err != nil {
 				return found, err
 			}

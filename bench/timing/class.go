@@ -14,6 +14,7 @@ type class struct {
 	timed, timedOther   []probe
 
 	public bool // no secret to an attacker who knows the services
+	rare   bool // tried no more often than the rules log
 	pair   bool // two answered probes: the time between the answers counts
 }
 
@@ -54,7 +55,7 @@ func (s *stand) classes() []class {
 		return &all[len(all)-1]
 	}
 	after, own := "idle port after ", "the port itself: "
-	for _, kind := range []sourceKind{eachNet, oneNet, ipv4Many, ipv4One} {
+	for _, kind := range sourceKinds {
 		from := ", " + string(kind)
 		add(after+"knock 1 or a wrong port"+from, kind, syn(k1), syn(wrong), syn(idle), syn(idle))
 		add(own+"knock 1 or a wrong port"+from, kind, nil, nil, syn(k1), syn(wrong))
@@ -68,6 +69,8 @@ func (s *stand) classes() []class {
 	add(after+"UDP knock 1 or a wrong port", eachNet, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
 	add(own+"UDP knock 1 or a wrong port", eachNet, nil, nil, datagram(udpKnocks[0]), datagram(wrong))
 	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
+	add(after+"knock 1 or a wrong port, logged", eachNet, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
+	add(own+"knock 3 or wrong, after 1 2, logged", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
 	add("one call: knock 1 or wrong, idle", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle))
 	if s.idleAnswers() {
 		add("the same, between the answers", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true

@@ -25,6 +25,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,13 +40,14 @@ func main() {
 	runs := flag.Int("runs", 1, "how often to attack each variant")
 	only := flag.String("only", "", "only the variants whose names contain this: backend, posture, cover")
 	classes := flag.String("class", "", "measure only the classes whose names contain this")
-	source := flag.String("source", string(eachNet), "attack from fresh \"/64s\", or from fresh \"addresses\" of one")
+	source := flag.String("source", string(eachNet), "attack from fresh \"/64s\", fresh \"addresses\" of one, \"IPv4\" or \"one IPv4\"")
+	clue := flag.String("clue", "", "attack only by the clues whose names contain this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
-		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source)}, os.Stdout, os.Stderr)
+		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, rarePause}, os.Stdout, os.Stderr)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)
@@ -56,17 +58,26 @@ func main() {
 	}
 }
 
+// Rare trials are so long apart that each may be logged: a rule logs 10 packets
+// a second, and there may be three to log in a round. There are fewer of them.
+const (
+	rarePause = 350 * time.Millisecond
+	rareness  = 300
+)
+
 type options struct {
 	samples       int
 	attack        time.Duration
 	runs          int
 	only, classes string
 	source        sourceKind
+	clues         string
+	pause         time.Duration // before each rare trial
 }
 
 func run(ctx context.Context, o options, out, progress io.Writer) error {
-	if o.source != eachNet && o.source != oneNet {
-		return fmt.Errorf("-source %s: want %s or %s", o.source, eachNet, oneNet)
+	if !slices.Contains(sourceKinds, o.source) {
+		return fmt.Errorf("-source %s: want one of %q", o.source, sourceKinds)
 	}
 	if o.samples > 0 {
 		fmt.Fprintf(out, "What times tell: AUC (0.5: nothing), that of a control, and the difference of\n"+
@@ -113,7 +124,7 @@ func variants(only string) []variant {
 }
 
 func measureAll(ctx context.Context, v variant, o options, out, progress io.Writer) error {
-	s, err := newStand(ctx, v, knocks, udpKnocks)
+	s, err := newStand(ctx, v, v.load(knocks, udpKnocks))
 	if err != nil {
 		return err
 	}
@@ -124,7 +135,11 @@ func measureAll(ctx context.Context, v variant, o options, out, progress io.Writ
 			continue
 		}
 		fmt.Fprintf(progress, "%s: %s\n", v, c.name)
-		measured, err := s.measure(ctx, c, o.samples)
+		n := o.samples
+		if c.rare {
+			n = max(1, n/rareness)
+		}
+		measured, err := s.measure(ctx, c, n, o.pause)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -140,7 +155,7 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	for i, p := range rand.Perm(60000)[:len(secret)] {
 		secret[i] = uint16(1024 + p)
 	}
-	s, err := newStand(ctx, v, secret, udpKnocks)
+	s, err := newStand(ctx, v, v.load(secret, udpKnocks))
 	if err != nil {
 		return err
 	}
@@ -148,7 +163,7 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	limited, cancel := context.WithTimeout(ctx, o.attack)
 	defer cancel()
 	began := time.Now()
-	a := &attack{stand: s, source: o.source, ports: allPorts(), log: progress}
+	a := &attack{stand: s, source: o.source, ports: allPorts(), clues: cluesNamed(o.clues), log: progress}
 	found, err := a.run(limited)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { lab.Main(m.Run) }
 // Every variant is measured for a moment, and its server answers what is timed.
 func TestMeasure(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), options{samples: 20, source: eachNet}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), options{samples: 20, source: eachNet, pause: time.Millisecond}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range variants("") {
@@ -32,7 +32,7 @@ func TestMeasure(t *testing.T) {
 func TestKnockAtDoor(t *testing.T) {
 	ports := []uint16{1, 2, 3, knocks[2], knocks[1], 4, 5}
 	for _, v := range variants("") {
-		s, err := newStand(t.Context(), v, knocks, udpKnocks)
+		s, err := newStand(t.Context(), v, v.load(knocks, udpKnocks))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"postern/internal/lab"
 )
@@ -28,7 +29,10 @@ type samples struct {
 }
 
 // measure returns n samples a group. The groups take turns in random order.
-func (s *stand) measure(ctx context.Context, c class, n int) (*samples, error) {
+func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration) (*samples, error) {
+	if !c.rare {
+		pause = 0
+	}
 	out := &samples{}
 	for g := range groups {
 		out.answer[g] = make([]int64, 0, n)
@@ -36,12 +40,21 @@ func (s *stand) measure(ctx context.Context, c class, n int) (*samples, error) {
 	}
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var filled [2][]probe
 	var port uint16
+	var filled [2][]probe
+	try := func(g int) (times, error) {
+		before, timed := c.before, c.timed
+		if g > 0 {
+			before, timed = c.beforeOther, c.timedOther
+		}
+		filled[0] = fill(filled[0], before, port)
+		filled[1] = fill(filled[1], timed, port)
+		return s.try(c.source.next(), filled[0], filled[1])
+	}
+	order := [groups]int{0, 1, 2}
 	err := lab.OnCPU(0, func() error {
-		order := [groups]int{0, 1, 2}
 		for i := range n {
-			if i%256 == 0 && ctx.Err() != nil {
+			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			// One wrong port for some time, so that it is in the processor's
@@ -50,15 +63,16 @@ func (s *stand) measure(ctx context.Context, c class, n int) (*samples, error) {
 			if i%max(1, n/wrongPorts) == 0 {
 				port = wrongPort()
 			}
+			// A pause is filled with trials that do not count, so that nothing
+			// gets cold.
+			for until := time.Now().Add(pause); pause > 0 && time.Now().Before(until); {
+				if _, err := s.try(c.source.next(), nil, syn(allowed)); err != nil && !errors.Is(err, errSilent) {
+					return err
+				}
+			}
 			rand.Shuffle(groups, func(i, j int) { order[i], order[j] = order[j], order[i] })
 			for _, g := range order {
-				before, timed := c.before, c.timed
-				if g > 0 {
-					before, timed = c.beforeOther, c.timedOther
-				}
-				filled[0] = fill(filled[0], before, port)
-				filled[1] = fill(filled[1], timed, port)
-				t, err := s.try(c.source.next(), filled[0], filled[1])
+				t, err := try(g)
 				switch {
 				case errors.Is(err, errSilent):
 					out.silent++

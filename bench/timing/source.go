@@ -19,6 +19,9 @@ const (
 	ipv4One  sourceKind = "one IPv4"  // all from the same address
 )
 
+var sourceKinds = []sourceKind{eachNet, oneNet, ipv4Many, ipv4One}
+
+// next returns an address to send in the name of.
 func (k sourceKind) next() netip.Addr {
 	switch k {
 	case eachNet, oneNet:

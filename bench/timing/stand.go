@@ -43,9 +43,19 @@ type stand struct {
 	lab *lab.Lab
 }
 
-// newStand returns a stand with a door of three TCP knocks, and one of two UDP
-// knocks. The caller must close it.
-func newStand(ctx context.Context, v variant, tcp [3]uint16, udp [2]uint16) (_ *stand, err error) {
+// load returns what loads the variant's rules for a door of three TCP knocks,
+// and one of two UDP knocks.
+func (v variant) load(tcp [3]uint16, udp [2]uint16) bench.Loader {
+	return bench.LoadPolicy(v.backend, fmt.Sprintf("version: 1\nposture: %s\ncover: %s\n"+
+		"log: {target: nflog, group: %d}\nallow:\n  - service: tcp/%d\ndoors:\n"+
+		"  ssh: {service: tcp/%d, knock: {sequence: [%d, %d, %d]}}\n"+
+		"  vpn: {service: udp/1194, knock: {sequence: [udp/%d, udp/%d]}}\n",
+		v.posture, v.cover, logGroup, allowed, service, tcp[0], tcp[1], tcp[2], udp[0], udp[1]))
+}
+
+// newStand returns a stand with the rules that are loaded. The caller must
+// close it.
+func newStand(ctx context.Context, v variant, load bench.Loader) (_ *stand, err error) {
 	l := lab.New()
 	defer func() {
 		if err != nil {
@@ -64,12 +74,11 @@ func newStand(ctx context.Context, v variant, tcp [3]uint16, udp [2]uint16) (_ *
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("version: 1\nposture: %s\ncover: %s\nallow:\n  - service: tcp/%d\ndoors:\n"+
-		"  ssh: {service: tcp/%d, knock: {sequence: [%d, %d, %d]}}\n"+
-		"  vpn: {service: udp/1194, knock: {sequence: [udp/%d, udp/%d]}}\n",
-		v.posture, v.cover, allowed, service, tcp[0], tcp[1], tcp[2], udp[0], udp[1])
-	if err := bench.LoadPolicy(v.backend, text)(ctx, server); err != nil {
+	if err := load(ctx, server); err != nil {
 		return nil, err
+	}
+	if err := readLog(l, server); err != nil {
+		return nil, fmt.Errorf("NFLOG: %w", err)
 	}
 	var ln net.Listener
 	if ln, err = server.Listen(ctx, "tcp", fmt.Sprintf(":%d", service)); err != nil {

@@ -1,0 +1,106 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A result is all measurements of one stand.
+type result struct{ of map[*workload][]measurement }
+
+func newResult() *result { return &result{map[*workload][]measurement{}} }
+
+func (r *result) add(w *workload, m measurement) { r.of[w] = append(r.of[w], m) }
+
+// packet returns the median time of a packet.
+func (r *result) packet(w *workload) time.Duration {
+	return middle(r.of[w], func(m measurement) time.Duration { return m.packet })
+}
+
+// rate returns the median number of packets a second in a steady flood.
+func (r *result) rate(w *workload) float64 {
+	return middle(r.of[w], func(m measurement) float64 { return m.rate })
+}
+
+// workers returns the shortest time that the kernel's threads worked for a
+// packet: what they do for others is in all of them.
+func (r *result) workers(w *workload) time.Duration {
+	shortest := r.of[w][0].workers
+	for _, m := range r.of[w] {
+		shortest = min(shortest, m.workers)
+	}
+	return shortest
+}
+
+func middle[T time.Duration | float64](all []measurement, field func(measurement) T) T {
+	values := make([]T, len(all))
+	for i, m := range all {
+		values[i] = field(m)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// costs returns the table of ratios to the plain firewall, as it stands in
+// docs/measurements.md.
+func costs(watch stopwatch, traffic []*workload, stands []*stand, results []*result) string {
+	var b strings.Builder
+	plain := results[0]
+	fmt.Fprintf(&b, "The sender's %s for a packet, as a multiple of what the plain firewall takes\nfor it: medians of %d.\n\n",
+		watch, len(plain.of[traffic[0]]))
+	line := func(name string, cell func(w *workload) string) {
+		fmt.Fprintf(&b, "    %-20s", name)
+		for _, w := range traffic {
+			fmt.Fprintf(&b, " %*s", max(5, len(w.name)), cell(w))
+		}
+		b.WriteByte('\n')
+	}
+	line("", func(w *workload) string { return w.name })
+	line("plain firewall, ns", func(w *workload) string { return fmt.Sprint(plain.packet(w).Nanoseconds()) })
+	group := ""
+	for i, s := range stands {
+		name := s.name
+		if s.group != "" {
+			name = "  " + name
+		}
+		if s.group != group {
+			group = s.group
+			fmt.Fprintf(&b, "    %s:\n", group)
+		}
+		line(name, func(w *workload) string {
+			return fmt.Sprintf("%.2f", ratio(results[i].packet(w), plain.packet(w)))
+		})
+	}
+	return b.String()
+}
+
+// floods returns the table of what steady floods are like and leave to the
+// kernel's own threads.
+func floods(traffic []*workload, stands []*stand, results []*result) string {
+	traffic = slices.DeleteFunc(slices.Clone(traffic), func(w *workload) bool { return !w.steady })
+	if len(traffic) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\nFloods of first knocks: packets a second, and the time of the kernel's workers for a\n" +
+		"packet as a multiple of the sender's at the plain firewall, the least of all turns.\n\n")
+	fmt.Fprintf(&b, "    %-32s", "")
+	for _, w := range traffic {
+		fmt.Fprintf(&b, " %8s  workers", w.name)
+	}
+	b.WriteByte('\n')
+	for i, s := range stands {
+		fmt.Fprintf(&b, "    %-32s", s)
+		for _, w := range traffic {
+			fmt.Fprintf(&b, " %8.0f  %7.2f", results[i].rate(w), ratio(results[i].workers(w), results[0].packet(w)))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
