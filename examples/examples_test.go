@@ -116,9 +116,10 @@ func TestHowto(t *testing.T) {
 			Forfeit: true,
 		}},
 		Source: policy.Source{IPv4: 32, IPv6: 128},
-		Log:    policy.Log{Target: policy.LogKernel},
+		Log:    policy.Log{Target: policy.LogKernel, Progress: true},
 	}
 	d := &p.Doors[0]
+	p.Log.ProgressPos = policy.Position{}
 	d.Pos, d.OpenForPos, d.Knock.SequencePos, d.Knock.StepTimeoutPos = policy.Position{}, policy.Position{}, nil, policy.Position{}
 	if diff := cmp.Diff(want, *p, cmpopts.IgnoreUnexported(policy.Policy{}), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -16,7 +16,7 @@ import (
 // The layers, from the top. A package imports packages of lower layers, and none
 // of its own or of a higher one; tests may. docs/design.md says what each is for.
 var layers = [][]string{
-	{"cmd/postern", "packaging", "bench/packets", "bench/openings", "bench/copy"},
+	{"cmd/postern", "packaging", "bench/packets", "bench/openings", "bench/copy", "bench/timing"},
 	{"internal/cli", "bench"},
 	{"internal/manual"},
 	{"internal/cli/ui"},

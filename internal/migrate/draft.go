@@ -139,6 +139,9 @@ func (d *draft) text() string {
 		case "allow:":
 			lines[i] = "# What needs no knock.\n" + line
 		}
+		if strings.HasPrefix(line, "log:") && strings.Contains(line, "progress: true") {
+			lines[i] = "# The log shows the knocks to everyone who reads it, as the old rules did.\n" + line
+		}
 	}
 	return "# " + strings.Join(d.head, "\n# ") + "\n" + strings.Join(lines, "\n")
 }

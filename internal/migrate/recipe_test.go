@@ -78,7 +78,7 @@ func (r *recipe) policy() *policy.Policy {
 		Posture: pick(r, policy.Closed, policy.Closed, policy.Guard),
 		Cover:   pick(r, policy.CoverDrop, policy.CoverReset, policy.CoverUnreachable),
 		Source:  policy.Source{IPv4: pick(r, 32, 32, 24), IPv6: 128},
-		Log:     pick(r, policy.Log{Target: policy.LogKernel}, policy.Log{Target: policy.LogNone}, policy.Log{Target: policy.LogNFLOG, Group: 7}),
+		Log:     pick(r, policy.Log{Target: policy.LogKernel, Progress: true}, policy.Log{Target: policy.LogNone}, policy.Log{Target: policy.LogNFLOG, Group: 7, Progress: true}),
 	}
 	for range r.IntN(4) {
 		n := uint16(r.number(1, 1000))

@@ -201,15 +201,27 @@ func (ld *loader) logs(d *draft, s *side, first bool) {
 				case prefix != "" && !ours.MatchString(prefix):
 					ld.list.add(r.line, "the lines that a policy logs have words of their own")
 				}
+				progress := d.Log.Progress || !s.opens(state)
 				if r.target == "LOG" {
-					d.Log = policy.Log{Target: policy.LogKernel}
+					d.Log = policy.Log{Target: policy.LogKernel, Progress: progress}
 				} else if d.Log.Target != policy.LogKernel {
 					group, _ := strconv.ParseUint(r.options["--nflog-group"], 10, 16)
-					d.Log = policy.Log{Target: policy.LogNFLOG, Group: uint16(group)}
+					d.Log = policy.Log{Target: policy.LogNFLOG, Group: uint16(group), Progress: progress}
 				}
 			}
 		}
 	}
+}
+
+// opens reports whether the rules accept something in a state that they refuse a sender
+// without a knock.
+func (s *side) opens(state int) bool {
+	for i := range s.ports {
+		if s.root.out[state][i].accepts && !s.root.out[0][i].accepts {
+			return true
+		}
+	}
+	return false
 }
 
 // addDoors puts a side's doors into the draft, with the places they are for.

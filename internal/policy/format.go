@@ -25,6 +25,7 @@ func Format(p *Policy) string {
 	source.unless(p.Source.IPv6 == DefaultSourceIPv6, "ipv6", number(p.Source.IPv6))
 	log.unless(p.Log.Target == DefaultLogTarget, "target", word(p.Log.Target))
 	log.unless(p.Log.Group == 0, "group", number(int(p.Log.Group)))
+	log.unless(!p.Log.Progress, "progress", plain("true"))
 
 	top := block()
 	top.add("version", number(1))

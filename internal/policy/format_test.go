@@ -119,7 +119,7 @@ admitted: {mark: 0x1000}
 
 source: {ipv4: 24, ipv6: 64}
 
-log: {target: nflog, group: 65535}
+log: {target: nflog, group: 65535, progress: true}
 
 backend: iptables
 `,
@@ -192,6 +192,7 @@ func randomPolicy(t *rapid.T) *Policy {
 	if p.Log.Target == LogNFLOG {
 		p.Log.Group = rapid.Uint16().Draw(t, "group")
 	}
+	p.Log.Progress = p.Log.Target != LogNone && coin("progress")
 	p.Interfaces = rapid.SliceOfNDistinct(randomInterface, 0, 3, rapid.ID).Draw(t, "interfaces")
 	for range rapid.IntRange(0, 4).Draw(t, "allow") {
 		a := Allow{Interface: randomInterface.Draw(t, "interface")}

@@ -54,6 +54,9 @@ func dump(p *Policy) string {
 	}
 	line("source ipv4 /%d ipv6 /%d", p.Source.IPv4, p.Source.IPv6)
 	line("log %s group %d", p.Log.Target, p.Log.Group)
+	if p.Log.Progress {
+		line("log progress (%d:%d)", p.Log.ProgressPos.Line, p.Log.ProgressPos.Column)
+	}
 	if p.Backend != "" {
 		line("backend %s", p.Backend)
 	}

@@ -27,7 +27,7 @@ var language = document.FileKind{
 		"masquerade": "a door", "address": "a door",
 		"service": "a door or an allow entry", "from": "a door or an allow entry", "interface": "an allow entry",
 		"sequence": "a door's knock", "step_timeout": "a door's knock", "retransmits": "a door's knock",
-		"mark": "admitted", "ipv4": "source", "ipv6": "source", "target": "log", "group": "log",
+		"mark": "admitted", "ipv4": "source", "ipv6": "source", "target": "log", "group": "log", "progress": "log",
 	},
 	UnknownKey: func(key string) (meant, hint string) {
 		if key == "port" || key == "ports" {
@@ -144,9 +144,18 @@ func (w *walker) readLog(n *yaml.Node) {
 		{Key: "group", Shape: document.Scalar, Example: "0", Default: "0", Read: func(n *yaml.Node) {
 			w.number(n, "group", &group, 0, 65535, "an NFLOG group")
 		}},
+		{Key: "progress", Shape: document.Scalar, Example: "true", Default: "false", Read: func(n *yaml.Node) {
+			w.flag(n, "progress", &w.policy.Log.Progress)
+		}},
 	})
 	w.policy.Log.Group = uint16(group)
 	if e, there := entries["group"]; there && w.policy.Log.Target != LogNFLOG {
 		w.Fail(e.Key, "group has no meaning without \"target: nflog\"", "remove it, or write \"target: nflog\"")
+	}
+	if w.policy.Log.Progress {
+		w.policy.Log.ProgressPos = document.PositionOf(entries["progress"].Key)
+		if w.policy.Log.Target == LogNone {
+			w.Fail(entries["progress"].Key, "progress has no meaning with \"target: none\"", "remove one of them")
+		}
 	}
 }

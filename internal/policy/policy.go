@@ -185,8 +185,10 @@ func (s Source) Prefix(addr netip.Addr) netip.Prefix {
 
 // Log says where the lines about knocks go.
 type Log struct {
-	Target LogTarget
-	Group  uint16 // the NFLOG group; only with LogNFLOG
+	Target      LogTarget
+	Group       uint16   // the NFLOG group; only with LogNFLOG
+	Progress    bool     // a line for each packet of a source with progress, too; not with LogNone
+	ProgressPos Position // the zero value if it is the default
 }
 
 // A LogTarget is where log lines go.

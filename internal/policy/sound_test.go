@@ -22,6 +22,7 @@ func sound(t rapid.TB, p *Policy) {
 	ok(slices.Contains(Covers(), p.Cover), "cover %q", p.Cover)
 	ok(p.Source.IPv4 >= 1 && p.Source.IPv4 <= 32 && p.Source.IPv6 >= 1 && p.Source.IPv6 <= 128, "source %+v", p.Source)
 	ok(p.Log.Target == LogNFLOG || p.Log.Group == 0, "log %+v", p.Log)
+	ok(p.Log.Target != LogNone || !p.Log.Progress, "log %+v", p.Log)
 	ok(len(p.Doors) > 0, "no doors")
 	for _, name := range p.Interfaces {
 		ok(name != "" && name != "lo" && len(name) <= 15, "interface %q", name)

@@ -17,8 +17,11 @@ const (
 	KnocksInOrder  = Kind(automaton.KnocksInOrder)
 )
 
-// SequenceKnown: everyone can read the sequence in an example.
-const SequenceKnown Kind = "sequence-known"
+// Of a policy alone, too, and found here.
+const (
+	SequenceKnown  Kind = "sequence-known"  // everyone can read it in an example
+	ProgressLogged Kind = "progress-logged" // the log has ports of knocks
+)
 
 // Of what this host is.
 const (

@@ -58,7 +58,8 @@ func Policy(m *automaton.Machine) []Finding {
 		}
 		found = append(found, about)
 	}
-	return append(found, knownSequence(m.Policy)...)
+	found = append(found, knownSequence(m.Policy)...)
+	return append(found, loggedProgress(m.Policy)...)
 }
 
 func aboutLine(kind Kind, d policy.Diagnostic) Finding {

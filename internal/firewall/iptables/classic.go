@@ -83,7 +83,9 @@ func (c *compiler) classic() {
 		gate := c.gates[s.ID]
 		gate.add("Whatever this packet is, the sender is off the list: a wrong knock means beginning again,\n"+
 			"and nobody can try one port after the other from here.", nothing, c.remove(c.stateList(s)))
-		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
+		if c.p.Log.Progress {
+			c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
+		}
 		c.classicEdges(gate, s.ID)
 		gate.add("Not that port. It may still be a first knock.", to(first))
 	}
@@ -117,8 +119,12 @@ func (c *compiler) classicSuccess(d *automaton.Door) {
 	if len(c.m.Doors) > 1 {
 		prefix += d.Name + " "
 	}
-	c.log(success, prefix)
 	port := c.m.Services[service].Port
+	if c.p.Log.Progress { // as in the how-to: a knock that comes again is noted, too
+		c.log(success, prefix)
+	} else {
+		c.log(success, prefix, c.f.on(port)...)
+	}
 	success.add(fmt.Sprintf("The way to %s is open. It still asks who they are: a knock is no password.", port),
 		pass, c.f.on(port)...)
 	success.add("Not the service. It may be a first knock.", to(c.gates[automaton.Root]))
@@ -135,8 +141,7 @@ func knocks(n int) string {
 
 // log adds a log line. In the how-to's rules nothing bounds how many there are;
 // all others write ten a second at most.
-func (c *compiler) log(ch *chain, prefix string) {
-	var matches []match
+func (c *compiler) log(ch *chain, prefix string, matches ...match) {
 	doc := "Note it in the kernel log."
 	if !c.isClassic {
 		matches = append(matches, match{

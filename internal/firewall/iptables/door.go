@@ -22,10 +22,33 @@ func (c *compiler) holders() {
 		}
 		for _, g := range s.Grants {
 			d := &c.m.Doors[c.m.Grants[g].Door]
-			c.knocking.add(doc, c.admitted, slices.Concat(c.addressed(s), c.holds(d, service))...)
+			c.knocking.add(doc, c.accepted(&c.filter, d, c.admitted), slices.Concat(c.addressed(s), c.holds(d, service))...)
 			doc = ""
 		}
 	}
+}
+
+// accepted returns where what a door admits goes: on to a target, with a line in the
+// log, if the policy wants one. The matches before it have taken the grant: nothing is
+// logged of a packet that is not admitted.
+func (c *compiler) accepted(in *[]*chain, d *automaton.Door, on target, matches ...match) target {
+	if c.p.Log.Target == policy.LogNone {
+		return on
+	}
+	at := doorIn{in, d}
+	if c.accepting[at] == nil {
+		ch := c.chain(in, c.ofDoor("ACCEPTED", d), "What the door "+d.Name+" admits.")
+		c.log(ch, "Knock accepted!: "+d.Name+" ")
+		ch.add("", on, matches...)
+		c.accepting[at] = ch
+	}
+	return to(c.accepting[at])
+}
+
+// A doorIn is a door, in a table: filter or nat.
+type doorIn struct {
+	table *[]*chain
+	door  *automaton.Door
 }
 
 // holds matches sources that hold a door's grant for a service, and uses it up
@@ -39,8 +62,7 @@ func (c *compiler) holds(d *automaton.Door, service int) []match {
 	return matches
 }
 
-// lastKnocks makes what the last knocks lead to: who may have the grants, the log
-// line, and the grants.
+// lastKnocks makes what the last knocks lead to: who may have the grants, and the grants.
 func (c *compiler) lastKnocks() {
 	c.doors = make([]target, len(c.m.Doors))
 	c.inline = make([][]match, len(c.m.Doors))
@@ -60,7 +82,7 @@ func (c *compiler) lastKnocks() {
 		switch {
 		case !c.serves(d) || !anyone && len(from) == 0: // no source of this family may
 			c.doors[i] = c.cover
-		case len(from) == 0 && c.p.Log.Target == policy.LogNone && c.grantsOnly(i):
+		case len(from) == 0 && c.grantsOnly(i):
 			c.doors[i] = c.cover
 			c.inline[i] = []match{c.set(c.grantList(d, d.Services[0]))}
 		default:
@@ -98,8 +120,6 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 		}
 		first.add("Others may knock as they like.", c.cover)
 	}
-	prefix := "Knock accepted!: "
-	c.log(ch, prefix+d.Name+" ")
 	for _, service := range d.Services {
 		s := &c.m.Services[service]
 		may := fmt.Sprintf("For %s, the sender may connect to %s", document.FormatDuration(d.OpenFor), s.Port)

@@ -102,7 +102,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 	}
 	c.stray(gate)
 	gate.add("Whatever this packet is, the sender is off the list.", nothing, c.leave(s)...)
-	if !s.Opened {
+	if !s.Opened && c.p.Log.Progress {
 		c.log(gate, fmt.Sprintf("In knock %d: ", len(s.Path)+1))
 	}
 	for _, e := range edges {

@@ -67,7 +67,9 @@ func (c *compiler) divert(ch *chain, service int) {
 	there = c.divertMarked(s, there)
 	for _, g := range s.Grants {
 		if d := &c.m.Doors[c.m.Grants[g].Door]; c.serves(d) {
-			ch.add(doc, there, slices.Concat(asked, c.holds(d, service))...)
+			// Without the protocol iptables takes no port to send on to.
+			accepted := c.accepted(&c.nat, d, there, matching("-p %s", s.Port.Protocol))
+			ch.add(doc, accepted, slices.Concat(asked, c.holds(d, service))...)
 			doc = ""
 		}
 	}

@@ -141,6 +141,7 @@ type compiler struct {
 	admitted         target // where what a door admits goes
 	knocking, forget *chain // forget is nil where no door has forfeit
 	gates            map[automaton.StateID]*chain
+	accepting        map[doorIn]*chain
 
 	// By door, where its last knock leads, and what it does before.
 	doors  []target
@@ -153,7 +154,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	r := &Ruleset{tables: map[Family][]*table{}}
 	classic := isClassic(m.Policy)
 	for _, f := range families {
-		c := &compiler{m: m, p: m.Policy, f: f, isClassic: classic}
+		c := &compiler{m: m, p: m.Policy, f: f, isClassic: classic, accepting: map[doorIn]*chain{}}
 		if classic {
 			c.classic()
 		} else {

@@ -26,9 +26,6 @@ func (c *compiler) doorChains() {
 		c.doors[i] = ch
 		c.restrict(ch, d)
 		ch.add(count(c.newCounter("door_" + d.Name)))
-		if c.p.Log.Target != policy.LogNone {
-			ch.add(logRate, logLine(c.p.Log, "Knock accepted!: "+d.Name+" "))
-		}
 		if opened := c.opened(i); opened != nil {
 			ch.add(carryID(uint32(opened.ID)))
 			for _, f := range families {
@@ -113,9 +110,10 @@ func grantChain(d *automaton.Door) string {
 }
 
 // admitting adds rules 1 and 2 of the automaton, and lets in what they admit.
-func (c *compiler) admitting(a *inputKind) {
+func (c *compiler) admitting() {
 	holder := c.newChain("holder", "The packet carries the grant that it needs: does its source hold it?")
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
+	c.logging(admit)
 	for _, f := range families {
 		if c.live.syns != nil {
 			c.asked.add(isFamily(f), carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
@@ -128,10 +126,31 @@ func (c *compiler) admitting(a *inputKind) {
 	}
 	admit.add(goTo(c.pass))
 	c.onService(c.asked, goTo(holder))
-	c.progress(c.asked, a) // the port of a service that is hidden on another address
-	c.shared(holder, a, admit)
+	c.asked.add(goTo(c.spend)) // the port of a service that is hidden on another address
+	c.shared(holder, admit)
 	c.admits(holder, admit)
-	c.progress(holder, a)
+	holder.add(goTo(c.spend))
+}
+
+// logging adds the rule that logs what a door lets in, by the grant that the packet
+// carries. Nothing is logged on the way of a packet that may be answered: the line
+// would take time, and say which port is a knock.
+func (c *compiler) logging(admit *chain) {
+	if c.p.Log.Target == policy.LogNone {
+		return
+	}
+	logged := c.newSet(&set{
+		name: "logged", doc: "Whose log line: grant -> door.", key: []datatype{nft.TypeClassID}, verdict: true,
+	})
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		ch := c.newChain("log_"+d.Name, "")
+		ch.add(logRate, logLine(c.p.Log, "Knock accepted!: "+d.Name+" "))
+		for _, g := range d.Grants {
+			logged.elements = append(logged.elements, elementOf(idPart(uint32(c.m.Grants[g].ID))).jumpingTo(ch))
+		}
+	}
+	admit.add(verdict(logged, carried))
 }
 
 // admits adds the rules that admit a packet whose source holds the grant that it
@@ -156,7 +175,7 @@ func (c *compiler) admits(ch, admit *chain) {
 // granted when it goes. They are asked for one after the other, but only for
 // sources that have a grant: a scan must cost the same however many doors there
 // are.
-func (c *compiler) shared(holder *chain, a *inputKind, admit *chain) {
+func (c *compiler) shared(holder, admit *chain) {
 	shared := &set{
 		name: "shared", doc: "The services that several doors open, each by its first grant.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
@@ -181,8 +200,8 @@ func (c *compiler) shared(holder *chain, a *inputKind, admit *chain) {
 		for _, g := range s.Grants {
 			each.add(carryID(uint32(c.m.Grants[g].ID)), jump(try))
 		}
-		c.progress(ch, a)
-		c.progress(each, a)
+		ch.add(goTo(c.spend))
+		each.add(goTo(c.spend))
 		shared.elements = append(shared.elements, elementOf(idPart(first)).goingTo(ch))
 	}
 	if len(shared.elements) > 0 {
@@ -229,6 +248,9 @@ func (c *compiler) forfeiting() {
 	}
 	for _, f := range families {
 		c.forfeit.add(remove(c.live.held[f], c.source(f)))
+	}
+	c.forfeit.add(carryID(stranger))
+	for _, f := range families {
 		c.forfeit.add(carryFrom(c.live.at[f], c.source(f)))
 	}
 }

@@ -4,7 +4,6 @@ package nftables
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -24,11 +23,13 @@ type inputKind struct {
 	holds  func(policy.Port) bool
 
 	step, opens, stay *set
-	spared            *set          // inputs in a state that lose no grant
-	first             []policy.Port // the inputs that root has edges for
-	begins            ports         // the same
-	known, unknown    *chain        // for a source with and without progress
+	spared            *set // inputs in a state that lose no grant
+	begins            bool // whether root has an edge for any
 }
+
+// stranger is what a packet carries whose source has made no knock. It is no state
+// of a machine, and not Root either: over its budget, a source cannot begin.
+const stranger = 0xffffffff
 
 // knocks makes the tables of the automaton, the chains that walk them, and what
 // leads there from the hooks.
@@ -44,15 +45,18 @@ func (c *compiler) knocks() {
 	c.doorChains()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
+	c.unusedSet()
 	c.gates()
 	c.moving()
+	c.wrongs()
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
-	judgeEcho := c.newChain("judge_echo", "An echo request of no known flow.")
-	spend := c.spending()
-	c.walk(ports, spend)
-	c.walk(echo, spend)
+	c.spend = c.newChain("spend", "Each source may begin a few times a second. Every packet counts, so that a first knock\n"+
+		"takes no longer than any other.")
+	within := c.walks("walk", "The source is not over its budget.", true, ports, echo)
+	over := c.walks("over", "The source is over its budget: it cannot begin, but go on.", false, ports, echo)
+	c.spending(within, over)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
@@ -63,16 +67,14 @@ func (c *compiler) knocks() {
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
-		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(judgeEcho))
+		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(c.judge))
 	}
 	if c.allow != nil {
 		c.judge.add(jump(c.allow))
-		judgeEcho.add(jump(c.allow))
 	}
 	onPorts(c.judge, c.hidden, goTo(c.asked))
-	c.progress(c.judge, ports)
-	c.progress(judgeEcho, echo)
-	c.admitting(ports)
+	c.judge.add(goTo(c.spend))
+	c.admitting()
 }
 
 // tables makes the tables of a kind of input: its part of the automaton.
@@ -101,9 +103,7 @@ func (c *compiler) tables(a *inputKind, input string) {
 		} else {
 			a.step.elements = append(a.step.elements, at.to(uint32(e.To)))
 		}
-		if e.From == automaton.Root {
-			a.first = append(a.first, e.On)
-		}
+		a.begins = a.begins || e.From == automaton.Root
 	}
 	for i := range c.m.States {
 		s := &c.m.States[i]
@@ -118,15 +118,12 @@ func (c *compiler) tables(a *inputKind, input string) {
 			c.newSet(s)
 		}
 	}
-	if len(a.lookup) > 0 {
-		a.begins = c.newPorts("begins", "The first knocks.", slices.Values(a.first))
-	}
 }
 
 // gates makes the chains that log a packet from a source that is knocking, and
 // the table that leads to them.
 func (c *compiler) gates() {
-	if c.p.Log.Target == policy.LogNone {
+	if c.p.Log.Target == policy.LogNone || !c.p.Log.Progress {
 		return
 	}
 	gate := &set{
@@ -184,95 +181,152 @@ func (c *compiler) moving() {
 	c.move.add(verdict(pace, carried))
 }
 
-// spending makes the chain that takes a first knock from the source's budget,
-// and refuses the packet when there is none left. Ports and echo requests share it:
-// each rule hashes with a seed of its own, so two would be two budgets.
-func (c *compiler) spending() *chain {
-	spend := c.newChain("spend", "Each source may make a few first knocks a second.")
+// spending fills the chain that takes one from the source's budget. One chain asks
+// for all: each rule hashes with a seed of its own, so two would be two budgets.
+func (c *compiler) spending(within, over *chain) {
 	budget := automaton.Attempts
-	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
+	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
-		spend.add(
-			carry(bucket(f, c.sourceBits(f), budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(over), goTo(c.cover),
+		bits := automaton.AttemptPrefix(c.p.Source, sample[f]).Bits()
+		c.spend.add(
+			carry(bucket(f, bits, budget.Buckets)),
+			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(over),
 		)
 	}
-	return spend
+	c.spend.add(goTo(within))
 }
 
-// walk makes the chains of rules 3 and 4 of the automaton.
-func (c *compiler) walk(a *inputKind, spend *chain) {
-	a.known = c.newChain("known"+a.suffix, "The source has made a knock: it is in the state carried.")
-	fresh := c.newChain("fresh"+a.suffix, "The source has no progress, or has just lost it.")
-	a.unknown = fresh
-	here := append([]field{carried}, a.lookup...)
-	edges := func(ch *chain, from func(automaton.StateID) bool) {
-		has := func(last bool) bool {
-			return slices.ContainsFunc(c.m.Edges, func(e automaton.Edge) bool {
-				return a.holds(e.On) && from(e.From) && (e.Door >= 0) == last
-			})
-		}
-		if has(true) {
-			ch.add(verdict(a.opens, here...))
-		}
-		if has(false) {
-			ch.add(carryFrom(a.step, here...), goTo(c.move))
-		}
+// walks makes the chains of rules 3 and 4 of the automaton, and returns the one that
+// the others are reached from. Where a source may not begin, it has no rules for first
+// knocks.
+//
+// Whoever waits for an answer can time it. So what a packet costs must not tell how
+// far its source has come, nor whether its port is a knock: all take the same way,
+// through lookups that find nothing and deletions of what is not there, and each
+// leaves one element behind: a source's new state, or one that nobody reads. The
+// last knock is no exception that matters: the door that it opens tells as much.
+func (c *compiler) walks(name, doc string, begins bool, ports, echo *inputKind) *chain {
+	first := c.walk(ports, name, doc, begins)
+	if !echo.used() {
+		return first
 	}
+	second := c.walk(echo, name, doc, begins)
+	var toSecond []rule
+	for _, f := range families {
+		toSecond = append(toSecond, rule{statements: []statement{isEcho(f), goTo(second)}})
+	}
+	first.rules = append(toSecond, first.rules...)
+	return first
+}
 
-	if c.gate != nil {
-		a.known.add(verdict(c.gate, carried))
+// used reports whether the automaton has any such input.
+func (a *inputKind) used() bool {
+	return len(a.step.elements)+len(a.opens.elements)+len(a.stay.elements) > 0
+}
+
+// How often a packet asks the unused set where its way is shorter than that of
+// another one. A lookup that finds something, and a deletion that deletes something,
+// take longer than those that do not; and an element that holds a random number
+// takes longer to add. What this leaves is in docs/measurements.md (bench/timing).
+const (
+	asksStranger = 1 // no element of the source was found, and none deleted
+	asksFirst    = 2 // a first knock, where a wrong port adds a random element
+	asksNext     = 4 // another knock, where a wrong port also asks for first knocks
+	asksStay     = 2 // a loop, where a wrong port asks for all of these
+)
+
+func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
+	name += a.suffix
+	begins = begins && a.begins
+	ch := c.newChain(name, doc)
+	part := func(suffix, doc string, rules func(*chain)) *chain {
+		part := c.newChain(name+suffix, doc)
+		rules(part)
+		return part
 	}
-	if len(a.stay.elements) > 0 {
-		a.known.add(in(a.stay, here...), goTo(c.cover))
+	here := append([]field{carried}, a.lookup...)
+	ask := func(to *chain, times int, when ...statement) {
+		for range times {
+			if len(a.lookup) > 0 { // an echo request has no other to be told from
+				to.add(append(when, in(c.unused, here...))...)
+			}
+		}
+	}
+	edges := func(to, onward *chain) {
+		if len(a.opens.elements) > 0 {
+			to.add(verdict(a.opens, here...))
+		}
+		if len(a.step.elements) > 0 {
+			to.add(carryFrom(a.step, here...), goTo(onward))
+		}
 	}
 	shortest := c.shortestStay()
-	forget := func(ch *chain) {
+	forget := func(to *chain) {
 		doc := "Deleted more than once: an expired element may come first, and count as deleted."
 		for _, f := range families {
-			ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), shortest))
+			to.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), shortest))
 			doc = ""
 		}
 	}
-	later := func(id automaton.StateID) bool { return id != automaton.Root }
+	end, first, next := c.cover, c.move, c.move
+	if begins {
+		end = c.wrong
+		if c.move != nil {
+			first = part("_first", "The source's first knock.", func(ch *chain) {
+				ask(ch, asksFirst)
+				ch.add(goTo(c.move))
+			})
+			next = part("_next", "The source's next knock.", func(ch *chain) {
+				ask(ch, asksNext)
+				ch.add(goTo(c.move))
+			})
+		}
+	}
+
+	ch.add(carryID(stranger))
+	for _, f := range families {
+		ch.add(carryFrom(c.live.at[f], c.source(f)))
+	}
+	ask(ch, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
+	if c.gate != nil {
+		ch.add(verdict(c.gate, carried))
+	}
+	if len(a.stay.elements) > 0 {
+		ch.add(in(a.stay, here...), goTo(part("_stay", "The source stays in its state.", func(ch *chain) {
+			for _, f := range families {
+				ch.add(deleteReliably(remove(c.live.wrong[f], c.source(f), carried), shortest))
+			}
+			ask(ch, asksStay)
+			ch.add(goTo(end))
+		})))
+	}
 	if c.forfeit != nil {
 		if len(a.spared.elements) > 0 {
-			again := c.newChain("again"+a.suffix, "The source begins again, and keeps its grants.")
-			forget(again)
-			edges(again, later)
-			a.known.add(in(a.spared, here...), goTo(again))
+			ch.add(in(a.spared, here...), goTo(part("_again", "The source begins again, and keeps its grants.", func(ch *chain) {
+				forget(ch)
+				edges(ch, c.move)
+			})))
 		}
-		a.unknown = c.newChain("unknown"+a.suffix, "The source has no progress.")
 		for _, f := range families {
-			a.known.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
-			a.unknown.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
+			ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 		}
-		a.unknown.add(goTo(fresh))
 	}
-	forget(a.known)
-	edges(a.known, later)
-	a.known.add(goTo(fresh))
-
-	if len(a.first) == 0 {
-		fresh.add(goTo(c.cover))
-		return
+	forget(ch)
+	edges(ch, next)
+	if begins {
+		ch.add(carryID(uint32(automaton.Root)))
+		edges(ch, first)
 	}
-	begin := c.newChain("begin"+a.suffix, "A first knock.")
-	if len(a.lookup) == 0 {
-		fresh.add(goTo(begin))
-	} else {
-		onPorts(fresh, a.begins, goTo(begin))
-		fresh.add(goTo(c.cover))
-	}
-	begin.add(jump(spend))
-	begin.add(carryID(uint32(automaton.Root)))
-	edges(begin, func(id automaton.StateID) bool { return id == automaton.Root })
+	ch.add(goTo(end))
+	return ch
 }
 
-// progress adds the rules that find the state of the source.
-func (c *compiler) progress(ch *chain, a *inputKind) {
+// wrongs makes the chain of packets that move no source, although it may begin.
+func (c *compiler) wrongs() {
+	c.wrong = c.newChain("wrong", "It was no knock. It leaves as much behind as one does.")
+	c.wrong.add(carry(random))
 	for _, f := range families {
-		ch.add(carryFrom(c.live.at[f], c.source(f)), goTo(a.known))
+		c.wrong.add(insert(c.live.wrong[f], 10*time.Millisecond, c.source(f), carried))
 	}
-	ch.add(goTo(a.unknown))
+	c.wrong.add(goTo(c.cover))
 }

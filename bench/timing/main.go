@@ -1,0 +1,164 @@
+//go:build linux
+
+// Command timing measures what the time of an answer tells a neighbour about
+// who has knocked, and walks a sequence by it if it can.
+//
+// The attacker is at the other end of a virtual cable. Its thread runs the
+// server's whole receive path within the call that sends, so there is no better
+// place to measure from. It sends from fresh sources, so that no budget of
+// first knocks applies.
+//
+// For each class of secrets, as "knock 1 or a wrong port", it times the same
+// answer in both cases, in random order. AUC is the probability that a time of
+// the one case is longer than one of the other: 0.5 tells nothing, 1
+// everything. The control compares the other case with itself. "answer" is the
+// time until the answer left the server; "call" has what the server did
+// afterwards as well, which delays the answer to a packet close behind.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"postern/internal/firewall/backends"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+func main() {
+	n := flag.Int("samples", 20000, "samples a side for each class of secrets; 0 measures none")
+	attackFor := flag.Duration("attack", 0, "also look for a random sequence by timing, in each variant for so long")
+	runs := flag.Int("runs", 1, "how often to attack each variant")
+	only := flag.String("only", "", "only the variants whose names contain this: backend, posture, cover")
+	classes := flag.String("class", "", "measure only the classes whose names contain this")
+	source := flag.String("source", string(eachNet), "attack from fresh \"/64s\", or from fresh \"addresses\" of one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := lab.Enter()
+	if err == nil {
+		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source)}, os.Stdout, os.Stderr)
+	}
+	if ctx.Err() != nil {
+		os.Exit(130)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "timing: error:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	samples       int
+	attack        time.Duration
+	runs          int
+	only, classes string
+	source        sourceKind
+}
+
+func run(ctx context.Context, o options, out, progress io.Writer) error {
+	if o.source != eachNet && o.source != oneNet {
+		return fmt.Errorf("-source %s: want %s or %s", o.source, eachNet, oneNet)
+	}
+	if o.samples > 0 {
+		fmt.Fprintf(out, "What times tell: AUC (0.5: nothing), that of a control, and the difference of\n"+
+			"the medians in ns. %d samples a side; ±: standard error of an AUC.\n", o.samples)
+	}
+	chosen := variants(o.only)
+	if len(chosen) == 0 {
+		return errors.New("no variant is called so")
+	}
+	for _, v := range chosen {
+		if o.samples == 0 {
+			break
+		}
+		if err := measureAll(ctx, v, o, out, progress); err != nil {
+			return fmt.Errorf("%s: %w", v, err)
+		}
+	}
+	for _, v := range chosen {
+		for range o.runs {
+			if o.attack == 0 {
+				break
+			}
+			if err := attackOne(ctx, v, o, out, progress); err != nil {
+				return fmt.Errorf("%s: %w", v, err)
+			}
+		}
+	}
+	return nil
+}
+
+// variants returns those whose names contain a text.
+func variants(only string) []variant {
+	var chosen []variant
+	for _, b := range backends.All() {
+		for _, posture := range []policy.Posture{policy.Guard, policy.Closed} {
+			for _, cover := range policy.Covers() {
+				if v := (variant{b, posture, cover}); strings.Contains(v.String(), only) {
+					chosen = append(chosen, v)
+				}
+			}
+		}
+	}
+	return chosen
+}
+
+func measureAll(ctx context.Context, v variant, o options, out, progress io.Writer) error {
+	s, err := newStand(ctx, v, knocks, udpKnocks)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var rows []row
+	for _, c := range s.classes() {
+		if !strings.Contains(c.name, o.classes) {
+			continue
+		}
+		fmt.Fprintf(progress, "%s: %s\n", v, c.name)
+		measured, err := s.measure(ctx, c, o.samples)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		rows = append(rows, row{c, measured})
+	}
+	fmt.Fprintf(out, "\n%s\n\n%s", v, table(rows))
+	return nil
+}
+
+// attackOne attacks a server with three knocks at random.
+func attackOne(ctx context.Context, v variant, o options, out, progress io.Writer) error {
+	var secret [3]uint16
+	for i, p := range rand.Perm(60000)[:len(secret)] {
+		secret[i] = uint16(1024 + p)
+	}
+	s, err := newStand(ctx, v, secret, udpKnocks)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	limited, cancel := context.WithTimeout(ctx, o.attack)
+	defer cancel()
+	began := time.Now()
+	a := &attack{stand: s, source: o.source, ports: allPorts(), log: progress}
+	found, err := a.run(limited)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if found != nil && [3]uint16(append(found, 0, 0, 0)) != secret {
+		fmt.Fprintf(progress, "the sequence is %d\n", secret)
+	}
+	fmt.Fprintln(out, result(v, found, time.Since(began), s.sent))
+	return nil
+}

@@ -1,0 +1,49 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m.Run) }
+
+// Every variant is measured for a moment, and its server answers what is timed.
+func TestMeasure(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), options{samples: 20, source: eachNet}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range variants("") {
+		if !strings.Contains(out.String(), "\n"+v.String()+"\n") {
+			t.Errorf("no table of %s in:\n%s", v, out.String())
+		}
+	}
+}
+
+// The door opens for an attacker who knows two knocks, and tries some ports as
+// the third.
+func TestKnockAtDoor(t *testing.T) {
+	ports := []uint16{1, 2, 3, knocks[2], knocks[1], 4, 5}
+	for _, v := range variants("") {
+		s, err := newStand(t.Context(), v, knocks, udpKnocks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &attack{stand: s, source: eachNet, ports: ports, log: io.Discard, began: time.Now()}
+		last, err := a.knockAtDoor(t.Context(), syn(knocks[0], knocks[1]))
+		if err != nil || last != knocks[2] {
+			t.Errorf("%s: after two knocks the door opens to %d, %v, want %d", v, last, err, knocks[2])
+		}
+		if last, err = a.knockAtDoor(t.Context(), syn(knocks[0])); err != nil || last != 0 {
+			t.Errorf("%s: after one knock the door opens to %d, %v", v, last, err)
+		}
+		s.close()
+	}
+}

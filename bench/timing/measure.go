@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"postern/internal/lab"
+)
+
+// Three groups are sampled in turn: the one case, the other, and the other once
+// more, as a control.
+const groups = 3
+
+// samples are the times of one class, by group.
+type samples struct {
+	answer, call [groups][]int64
+	silent       int // trials without an answer
+}
+
+// measure returns n samples a group. The groups take turns in random order.
+func (s *stand) measure(ctx context.Context, c class, n int) (*samples, error) {
+	out := &samples{}
+	for g := range groups {
+		out.answer[g] = make([]int64, 0, n)
+		out.call[g] = make([]int64, 0, n)
+	}
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var filled [2][]probe
+	var port uint16
+	err := lab.OnCPU(0, func() error {
+		order := [groups]int{0, 1, 2}
+		for i := range n {
+			if i%256 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			// One wrong port for some time, so that it is in the processor's
+			// caches as much as a knock is; and many of them in all, as each
+			// has its place in the kernel's tables.
+			if i%max(1, n/wrongPorts) == 0 {
+				port = wrongPort()
+			}
+			rand.Shuffle(groups, func(i, j int) { order[i], order[j] = order[j], order[i] })
+			for _, g := range order {
+				before, timed := c.before, c.timed
+				if g > 0 {
+					before, timed = c.beforeOther, c.timedOther
+				}
+				filled[0] = fill(filled[0], before, port)
+				filled[1] = fill(filled[1], timed, port)
+				t, err := s.try(c.source.next(), filled[0], filled[1])
+				switch {
+				case errors.Is(err, errSilent):
+					out.silent++
+					continue
+				case err != nil:
+					return err
+				}
+				if c.pair {
+					t.answer = t.gap
+				}
+				out.answer[g] = append(out.answer[g], t.answer)
+				out.call[g] = append(out.call[g], t.call)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.lost()
+	}
+	if err == nil && out.silent > groups*n/10 {
+		err = fmt.Errorf("%d of %d trials had no answer", out.silent, groups*n)
+	}
+	return out, err
+}
+
+// wrongPorts is how many wrong ports are used in turn.
+const wrongPorts = 50
+
+// fill returns probes with a port in place of each wrong one.
+func fill(into, probes []probe, port uint16) []probe {
+	into = append(into[:0], probes...)
+	for i := range into {
+		if into[i].port == wrong {
+			into[i].port = port
+		}
+	}
+	return into
+}
+
+// wrongPort returns a random port that the policy does not name.
+func wrongPort() uint16 {
+	for {
+		if p := uint16(rand.IntN(1 << 16)); p != wrong && !slices.Contains(named, p) {
+			return p
+		}
+	}
+}
+
+// named are the ports that a wrong port must not be.
+var named = append(append([]uint16{service, allowed, idle}, knocks[:]...), udpKnocks[:]...)
+
+// A row is a class's line of the table.
+type row struct {
+	class
+	*samples
+}
+
+// table returns what the samples of a stand show.
+func table(rows []row) string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tanswer\tcontrol\tns\tcall\tcontrol\tns\t± ")
+	for _, r := range rows {
+		name := r.name
+		if r.public {
+			name += " (public)"
+		}
+		cell := func(of [groups][]int64) string {
+			return fmt.Sprintf("%.3f\t%.3f\t%+d", auc(of[0], of[1]), auc(of[2], of[1]), median(of[0])-median(of[1]))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.3f", name, cell(r.answer), cell(r.call), aucError(len(r.answer[0]), len(r.answer[1])))
+		if r.silent > 0 {
+			fmt.Fprintf(w, " %d silent", r.silent)
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+	lines := strings.Split(b.String(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"postern/bench"
+	"postern/internal/firewall"
+	"postern/internal/lab"
+	"postern/internal/policy"
+)
+
+// A variant is one way to run the same doors.
+type variant struct {
+	backend firewall.Backend
+	posture policy.Posture
+	cover   policy.Cover
+}
+
+func (v variant) String() string {
+	return fmt.Sprintf("%s, %s, %s", v.backend.Name(), v.posture, v.cover)
+}
+
+// idleAnswers reports whether a TCP port that nothing listens on answers as
+// often as it is asked. (ICMP errors are limited to so many a second.)
+func (v variant) idleAnswers() bool {
+	return v.posture == policy.Guard || v.cover == policy.CoverReset
+}
+
+// Ports of the policy. The allowed port answers with the kernel's own RST.
+const (
+	service = 22
+	allowed = 443
+)
+
+// A stand is a server with a variant's rules, and an attacker beside it.
+type stand struct {
+	variant
+	*prober
+	lab *lab.Lab
+}
+
+// newStand returns a stand with a door of three TCP knocks, and one of two UDP
+// knocks. The caller must close it.
+func newStand(ctx context.Context, v variant, tcp [3]uint16, udp [2]uint16) (_ *stand, err error) {
+	l := lab.New()
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	attacker, server := l.Host("attacker"), l.Host("server")
+	from, _ := l.Connect(attacker, server, "192.0.2.0/24", "2001:db8::/64")
+	from.StaticNeighbours()
+	// The attacker answers for all networks that it sends in the name of.
+	server.Route("0.0.0.0/0", from.Addr4())
+	server.Route("::/0", from.Addr6())
+	// Its own kernel throws answers away at once, as it would do anyway, instead
+	// of answering with an ICMP error each time.
+	attacker.Sysctl("net.ipv6.conf."+from.Name+".disable_ipv6", "1")
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("version: 1\nposture: %s\ncover: %s\nallow:\n  - service: tcp/%d\ndoors:\n"+
+		"  ssh: {service: tcp/%d, knock: {sequence: [%d, %d, %d]}}\n"+
+		"  vpn: {service: udp/1194, knock: {sequence: [udp/%d, udp/%d]}}\n",
+		v.posture, v.cover, allowed, service, tcp[0], tcp[1], tcp[2], udp[0], udp[1])
+	if err := bench.LoadPolicy(v.backend, text)(ctx, server); err != nil {
+		return nil, err
+	}
+	var ln net.Listener
+	if ln, err = server.Listen(ctx, "tcp", fmt.Sprintf(":%d", service)); err != nil {
+		return nil, err
+	}
+	l.OnClose(ln.Close)
+	p, err := newProber(from)
+	if err != nil {
+		return nil, err
+	}
+	return &stand{v, p, l}, nil
+}
+
+func (s *stand) close() {
+	s.prober.close()
+	s.lab.Close()
+}
+
+// answered returns probes with one more that is answered, if the last of them
+// may not be.
+func (s *stand) answered(probes ...probe) []probe {
+	last := probes[len(probes)-1]
+	if s.idleAnswers() && !last.udp && last.port != service {
+		return probes
+	}
+	return append(probes, probe{port: allowed})
+}
