@@ -55,6 +55,11 @@ func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	return w.events
 }
 
+// maxBegun is how often a source begins before its budget is spent, where other
+// packets spend it, too. The kernel's hash tables (rhashtable, Linux 6.18) take
+// about 32 elements of one key in a moment, those included that have been deleted.
+const maxBegun = 10
+
 // writeFlood draws a scenario that uses up one budget of attempts, which its senders
 // share, and goes on.
 func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
@@ -67,17 +72,22 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 		}
 	}
 	knock := pick(r, begins)
+	begun := map[netip.Addr]int{}
 	const enough = 4 // times as many packets as the budget has attempts
 	for more := 1 + r.IntN(6); more > 0 && len(w.events) < enough*m.Parameters.Attempts.Burst; {
-		src := pick(r, w.senders)
-		w.send(src, knock)
-		if chance(r, 0.8) {
-			w.send(src, pick(r, ports(strayPorts)))
+		src, port := pick(r, w.senders), pick(r, ports(strayPorts))
+		spent := w.budgetSpent()
+		source := m.Policy.Source.Mask(src)
+		may := spent || begun[source] < maxBegun || m.Parameters.Counted == automaton.OnlyFirst
+		if may && chance(r, 0.6) {
+			port = knock
+			begun[source]++
 		}
-		if w.budgetSpent() {
+		w.send(src, port)
+		if spent {
 			more--
 		}
-		if chance(r, 0.02) {
+		if chance(r, 0.01) {
 			w.wait(tick)
 		}
 	}
