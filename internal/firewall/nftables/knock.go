@@ -64,7 +64,6 @@ func (c *compiler) knocks() {
 	c.refuseLate()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
-	c.dropIPOptions()
 	c.strays()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
