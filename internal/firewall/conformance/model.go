@@ -345,13 +345,13 @@ type budgetBounds struct {
 	last       span          // of the last input
 	low        time.Duration // the least left after it
 	early      time.Duration // the same, less what it grew by from last.from on
-	high       time.Duration // the most left at last.to
+	high       time.Duration // the most left at last.to, as if it could grow over size
 }
 
 func newBudgetBounds(budget automaton.Budget, at span) *budgetBounds {
 	b := &budgetBounds{cost: time.Second / time.Duration(budget.Rate), last: at}
 	b.size = b.cost * time.Duration(budget.Burst)
-	b.low, b.early, b.high = b.size, b.size, b.size
+	b.low, b.early, b.high = b.size, b.size, b.size+at.to-at.from
 	return b
 }
 
