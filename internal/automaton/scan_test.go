@@ -238,11 +238,25 @@ func TestRandomScanClosedForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.scan.Order = Random
 			m := machine(t, policy.Policy{Doors: []policy.Door{test.door}, Allow: test.allow})
+			m.Parameters.Attempts = Budget{}
 			got := m.Scan(test.scan)[0]
 			if got.Opens != (test.want > 0) || math.Abs(got.Probes-test.want) > 1e-9*test.want {
 				t.Errorf("opens %v after %v probes on average, want %v", got.Opens, got.Probes, test.want)
 			}
 		})
+	}
+}
+
+// From one address no more than 40 packets a second find anything left, so at any
+// rate a door takes as long as if only these were sent.
+func TestRandomScanOfHowTo(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(1234), tcp(2345), tcp(3456))}})
+	const n = 65535.0
+	want := n * n * n / float64(Attempts.Rate) // seconds
+	for _, rate := range []float64{40, 10_000, 1_000_000} {
+		if got := m.Scan(Scan{Order: Random, Rate: rate})[0].Probes / rate; math.Abs(got/want-1) > 1e-9 {
+			t.Errorf("at %v/s it takes %v s, want %v", rate, got, want)
+		}
 	}
 }
 
