@@ -16,11 +16,13 @@
 //     number of connections up to a rate.) Progress stays as it is. Where
 //     several doors open the service, each has grants of its own; the one with
 //     the shortest open_for is used first.
-//  3. The source's state has an edge for the port: it moves there. At the last
+//  3. The source's budget of attempts is spent: nothing changes. Every input that
+//     comes here takes one from it.
+//  4. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
-//  4. Otherwise its progress is forgotten. If root has an edge for the port and
-//     the source's budget of attempts is not spent, it moves there.
-//  5. What is not admitted gets the policy's cover, whatever its progress.
+//  5. Otherwise its progress is forgotten. If root has an edge for the port, it
+//     moves there.
+//  6. What is not admitted gets the policy's cover, whatever its progress.
 //
 // The doors' sequences form a trie: doors that begin alike share states, and
 // every state has at most one edge for a port. Two more features are edges too.
@@ -66,14 +68,15 @@ type Budget struct {
 	Buckets     int // how many buckets all sources may share; 0: each source has its own
 }
 
-// Attempts limits how often one source may begin to knock. Every input takes one
-// from it, not only first knocks: a firewall then does the same work for a first
-// knock as for a wrong port, and the time of an answer does not tell them apart.
-// Twenty clients behind one address can still knock at once; a single client
-// never reaches the limit.
-var Attempts = Budget{Rate: 40, Burst: 80, Buckets: 8192}
+// Attempts limits how many inputs of one source count. Every input takes one, not
+// only first knocks: a firewall then does the same work for a first knock as for a
+// wrong port, and the time of an answer does not tell them apart. Twenty clients
+// behind one address can still knock at once; a single client never reaches the
+// limit.
+var Attempts = Budget{Rate: 80, Burst: 160, Buckets: 4096}
 
-// FirstKnocks is the same limit where only first knocks are counted.
+// FirstKnocks limits the first knocks of one source, where only these are counted.
+// Other inputs count without end.
 var FirstKnocks = Budget{Rate: 10, Burst: 20}
 
 // AttemptPrefix returns the addresses that share a budget of attempts with addr. Of
@@ -130,13 +133,13 @@ const (
 	Answered
 )
 
-// Counted says which inputs take from the budget of attempts. Whichever do: a
-// source that has nothing left cannot begin, and can go on.
+// Counted says which inputs take from the budget of attempts, and count no more when
+// it is spent.
 type Counted int
 
 const (
 	EveryInput Counted = iota // all that are not admitted
-	OnlyFirst                 // first knocks
+	OnlyFirst                 // first knocks: rule 3 is part of rule 5
 )
 
 // A StateID identifies a state across policies.

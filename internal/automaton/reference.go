@@ -18,7 +18,7 @@ type Input struct {
 // A Verdict is the decision about an input.
 type Verdict struct {
 	Admitted bool
-	Rule     int      // the rule of the package comment that decided: 1 to 4
+	Rule     int      // the rule of the package comment that decided: 1 to 5
 	From, To StateID  // the source's state before and after
 	Door     *Door    // the door whose last knock this was, granted or not
 	Granted  bool     // whether the source got the door's grants
@@ -106,8 +106,11 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	}
 
 	every := r.machine.Parameters.Counted == EveryInput
-	left := !every || r.spend(source, at)
-	v.Rule = 3
+	if every && !r.spend(source, at) {
+		v.Rule = 3
+		return v
+	}
+	v.Rule = 4
 	if r.machine.loops[input{from, in.Port}] {
 		return v
 	}
@@ -118,9 +121,9 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	delete(r.progress, source)
 	v.To = Root
 	if from == Root || edge == nil {
-		v.Rule = 4
+		v.Rule = 5
 		edge = r.machine.edges[input{Root, in.Port}]
-		if edge == nil || !left || !every && !r.spend(source, at) {
+		if edge == nil || !every && !r.spend(source, at) {
 			return v
 		}
 	}

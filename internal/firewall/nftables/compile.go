@@ -42,7 +42,8 @@ type compiler struct {
 	move                              *chain            // nil where every door has one knock
 	wrong                             *chain            // what was no knock
 	forfeit                           *chain            // nil where no door has it
-	doors                             []*chain          // as the machine's
+	forget                            *chain            // deletes the source's state
+	doors                             []doorway         // as the machine's
 	granting                          map[string]*chain // by name: see grantChain
 }
 
@@ -72,7 +73,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "admitted", "marked", "input", "idle", "divert", "reply",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "walk", "over", "move", "wrong", "door_", "grant_", "log_", "gate", "forfeit",
+	"spend", "walk", "move", "wrong", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
 	"guard", "stray", "options", "late", "hidden", "cover",
 }
 

@@ -14,16 +14,29 @@ import (
 	"postern/internal/policy"
 )
 
-// doorChains makes a chain for each door: who may have its grants, the log line
-// and the grants themselves.
+// A doorway is where the last knock of a door leads.
+type doorway struct {
+	enter *chain // a stray packet in every other door's eyes: see forfeit
+	opens *chain // the same where it spares grants
+}
+
+// doorChains makes a chain for each door: who may have its grants, and the grants
+// themselves.
 func (c *compiler) doorChains() {
 	c.grantChains()
-	c.doors = make([]*chain, len(c.m.Doors))
+	c.doors = make([]doorway, len(c.m.Doors))
 	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
-		c.doors[i] = ch
+		c.doors[i] = doorway{ch, ch}
+		if c.forfeit != nil {
+			enter := c.newChain("enter_"+d.Name, "")
+			c.stray(enter)
+			enter.add(goTo(ch))
+			c.doors[i].enter = enter
+		}
+		ch.add(jump(c.forget))
 		c.restrict(ch, d)
 		ch.add(count(c.newCounter("door_" + d.Name)))
 		if opened := c.opened(i); opened != nil {
@@ -33,6 +46,16 @@ func (c *compiler) doorChains() {
 			}
 		}
 		c.grant(ch, d, longestForfeit)
+	}
+}
+
+// stray takes the grants that a packet which is not let in loses.
+func (c *compiler) stray(ch *chain) {
+	if c.forfeit == nil {
+		return
+	}
+	for _, f := range families {
+		ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 	}
 }
 

@@ -22,9 +22,11 @@ type inputKind struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step, opens, stay *set
-	spared            *set // inputs in a state that lose no grant
-	begins            bool // whether root has an edge for any
+	step  *set // the knocks
+	turns *set // whatever else does not just forget the source's progress
+	ends  bool // whether root has an edge that opens a door
+	stay  *chain // nil if there are no loops
+	again *chain // nil if no input spares grants
 }
 
 // stranger is what a packet carries whose source has made no knock. It is no state
@@ -42,6 +44,8 @@ func (c *compiler) knocks() {
 	echo := &inputKind{
 		suffix: "_echo", parts: func(policy.Port) []part { return nil }, holds: isICMP,
 	}
+	c.forget = c.newChain("forget", "The source's progress is forgotten.")
+	c.forgetIn(c.forget)
 	c.doorChains()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
@@ -52,11 +56,9 @@ func (c *compiler) knocks() {
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
-	c.spend = c.newChain("spend", "Each source may begin a few times a second. Every packet counts, so that a first knock\n"+
-		"takes no longer than any other.")
-	within := c.walks("walk", "The source is not over its budget.", true, ports, echo)
-	over := c.walks("over", "The source is over its budget: it cannot begin, but go on.", false, ports, echo)
-	c.spending(within, over)
+	c.spend = c.newChain("spend", "Only so many packets of a source count. The rest changes nothing.")
+	c.spending()
+	c.walks(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
@@ -84,10 +86,9 @@ func (c *compiler) tables(a *inputKind, input string) {
 	}
 	a.step = table("step", "The knocks: state, "+input+" -> next state.")
 	a.step.data = &nft.TypeClassID
-	a.opens = table("opens", "The last knocks: state, "+input+" -> the door.")
-	a.opens.verdict = true
-	a.stay = table("stay", "What leaves a source in its state: repeated knocks, and the service itself.")
-	a.spared = table("spared", "What does not forfeit a grant: the first knock, soon after the last.")
+	a.turns = table("turns", "What is more than a knock on the way or a wrong port: last knocks, and what leaves a\n"+
+		"source in its state.")
+	a.turns.verdict = true
 
 	for i := range c.m.Edges {
 		e := &c.m.Edges[i]
@@ -95,25 +96,35 @@ func (c *compiler) tables(a *inputKind, input string) {
 			continue
 		}
 		at := elementOf(append([]part{idPart(uint32(e.From))}, a.parts(e.On)...)...)
-		if e.KeepsGrants {
-			a.spared.elements = append(a.spared.elements, at)
-		}
-		if e.Door >= 0 {
-			a.opens.elements = append(a.opens.elements, at.goingTo(c.doors[e.Door]))
-		} else {
+		switch {
+		case e.Door >= 0 && e.KeepsGrants:
+			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].opens))
+		case e.Door >= 0:
+			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].enter))
+		default:
 			a.step.elements = append(a.step.elements, at.to(uint32(e.To)))
+			if e.KeepsGrants {
+				if a.again == nil {
+					a.again = c.newChain("walk"+a.suffix+"_again", "The source begins again, soon after its last knock, and keeps its grants.")
+				}
+				a.turns.elements = append(a.turns.elements, at.goingTo(a.again))
+			}
 		}
-		a.begins = a.begins || e.From == automaton.Root
+		a.ends = a.ends || e.From == automaton.Root && e.Door >= 0
 	}
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		for _, on := range s.Loops {
 			if a.holds(on) {
-				a.stay.elements = append(a.stay.elements, elementOf(append([]part{idPart(uint32(s.ID))}, a.parts(on)...)...))
+				if a.stay == nil {
+					a.stay = c.newChain("walk"+a.suffix+"_stay", "The source stays in its state: a repeated knock, or the service itself.")
+				}
+				at := elementOf(append([]part{idPart(uint32(s.ID))}, a.parts(on)...)...)
+				a.turns.elements = append(a.turns.elements, at.goingTo(a.stay))
 			}
 		}
 	}
-	for _, s := range []*set{a.step, a.opens, a.stay, a.spared} {
+	for _, s := range []*set{a.step, a.turns} {
 		if len(s.elements) > 0 {
 			c.newSet(s)
 		}
@@ -183,45 +194,40 @@ func (c *compiler) moving() {
 
 // spending fills the chain that takes one from the source's budget. One chain asks
 // for all: each rule hashes with a seed of its own, so two would be two budgets.
-func (c *compiler) spending(within, over *chain) {
+func (c *compiler) spending() {
 	budget := automaton.Attempts
 	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
 		bits := automaton.AttemptPrefix(c.p.Source, sample[f]).Bits()
 		c.spend.add(
 			carry(bucket(f, bits, budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(over),
+			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.cover),
 		)
 	}
-	c.spend.add(goTo(within))
 }
 
-// walks makes the chains of rules 3 and 4 of the automaton, and returns the one that
-// the others are reached from. Where a source may not begin, it has no rules for first
-// knocks.
+// walks makes the chains of rules 4 and 5 of the automaton, and leads there from the
+// one that asks for the budget.
 //
 // Whoever waits for an answer can time it. So what a packet costs must not tell how
 // far its source has come, nor whether its port is a knock: all take the same way,
 // through lookups that find nothing and deletions of what is not there, and each
 // leaves one element behind: a source's new state, or one that nobody reads. The
 // last knock is no exception that matters: the door that it opens tells as much.
-func (c *compiler) walks(name, doc string, begins bool, ports, echo *inputKind) *chain {
-	first := c.walk(ports, name, doc, begins)
-	if !echo.used() {
-		return first
+func (c *compiler) walks(ports, echo *inputKind) {
+	walk := c.walk(ports)
+	if echo.used() {
+		walkEcho := c.walk(echo)
+		for _, f := range families {
+			c.spend.add(isEcho(f), goTo(walkEcho))
+		}
 	}
-	second := c.walk(echo, name, doc, begins)
-	var toSecond []rule
-	for _, f := range families {
-		toSecond = append(toSecond, rule{statements: []statement{isEcho(f), goTo(second)}})
-	}
-	first.rules = append(toSecond, first.rules...)
-	return first
+	c.spend.add(goTo(walk))
 }
 
 // used reports whether the automaton has any such input.
 func (a *inputKind) used() bool {
-	return len(a.step.elements)+len(a.opens.elements)+len(a.stay.elements) > 0
+	return len(a.step.elements)+len(a.turns.elements) > 0
 }
 
 // How often a packet asks the unused set where its way is shorter than that of
@@ -231,19 +237,13 @@ func (a *inputKind) used() bool {
 const (
 	asksStranger = 1 // no element of the source was found, and none deleted
 	asksFirst    = 2 // a first knock, where a wrong port adds a random element
-	asksNext     = 4 // another knock, where a wrong port also asks for first knocks
-	asksStay     = 2 // a loop, where a wrong port asks for all of these
+	asksNext     = 3 // another knock, where a wrong port also asks for first knocks
+	asksStay     = 1 // a loop, where a wrong port asks for both
 )
 
-func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
-	name += a.suffix
-	begins = begins && a.begins
-	ch := c.newChain(name, doc)
-	part := func(suffix, doc string, rules func(*chain)) *chain {
-		part := c.newChain(name+suffix, doc)
-		rules(part)
-		return part
-	}
+func (c *compiler) walk(a *inputKind) *chain {
+	ch := c.newChain("walk"+a.suffix, "What the packet means to its source. Its time must not tell.")
+	part := func(suffix, doc string) *chain { return c.newChain(ch.name+suffix, doc) }
 	here := append([]field{carried}, a.lookup...)
 	ask := func(to *chain, times int, when ...statement) {
 		for range times {
@@ -252,35 +252,14 @@ func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
 			}
 		}
 	}
-	edges := func(to, onward *chain) {
-		if len(a.opens.elements) > 0 {
-			to.add(verdict(a.opens, here...))
+	step := func(asks int, suffix, doc string) {
+		if len(a.step.elements) == 0 {
+			return
 		}
-		if len(a.step.elements) > 0 {
-			to.add(carryFrom(a.step, here...), goTo(onward))
-		}
-	}
-	shortest := c.shortestStay()
-	forget := func(to *chain) {
-		doc := "Deleted more than once: an expired element may come first, and count as deleted."
-		for _, f := range families {
-			to.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), shortest))
-			doc = ""
-		}
-	}
-	end, first, next := c.cover, c.move, c.move
-	if begins {
-		end = c.wrong
-		if c.move != nil {
-			first = part("_first", "The source's first knock.", func(ch *chain) {
-				ask(ch, asksFirst)
-				ch.add(goTo(c.move))
-			})
-			next = part("_next", "The source's next knock.", func(ch *chain) {
-				ask(ch, asksNext)
-				ch.add(goTo(c.move))
-			})
-		}
+		onward := part(suffix, doc)
+		ask(onward, asks)
+		onward.add(goTo(c.move))
+		ch.add(carryFrom(a.step, here...), goTo(onward))
 	}
 
 	ch.add(carryID(stranger))
@@ -291,42 +270,45 @@ func (c *compiler) walk(a *inputKind, name, doc string, begins bool) *chain {
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
 	}
-	if len(a.stay.elements) > 0 {
-		ch.add(in(a.stay, here...), goTo(part("_stay", "The source stays in its state.", func(ch *chain) {
-			for _, f := range families {
-				ch.add(deleteReliably(remove(c.live.wrong[f], c.source(f), carried), shortest))
-			}
-			ask(ch, asksStay)
-			ch.add(goTo(end))
-		})))
+	if len(a.turns.elements) > 0 {
+		ch.add(verdict(a.turns, here...))
 	}
-	if c.forfeit != nil {
-		if len(a.spared.elements) > 0 {
-			ch.add(in(a.spared, here...), goTo(part("_again", "The source begins again, and keeps its grants.", func(ch *chain) {
-				forget(ch)
-				edges(ch, c.move)
-			})))
-		}
-		for _, f := range families {
-			ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
-		}
+	c.stray(ch)
+	c.forgetIn(ch)
+	step(asksNext, "_next", "The source's next knock.")
+	ch.add(carryID(uint32(automaton.Root)))
+	if a.ends {
+		ch.add(verdict(a.turns, here...))
 	}
-	forget(ch)
-	edges(ch, next)
-	if begins {
-		ch.add(carryID(uint32(automaton.Root)))
-		edges(ch, first)
+	step(asksFirst, "_first", "The source's first knock.")
+	ch.add(goTo(c.wrong))
+
+	if a.stay != nil {
+		a.stay.say("Nothing is deleted, and that takes as long as forgetting.",
+			deleteReliably(remove(c.live.wrong, carried), c.shortestStay()))
+		ask(a.stay, asksStay)
+		a.stay.add(goTo(c.wrong))
 	}
-	ch.add(goTo(end))
+	if a.again != nil {
+		c.forgetIn(a.again)
+		a.again.add(carryFrom(a.step, here...), goTo(c.move))
+	}
 	return ch
 }
 
-// wrongs makes the chain of packets that move no source, although it may begin.
-func (c *compiler) wrongs() {
-	c.wrong = c.newChain("wrong", "It was no knock. It leaves as much behind as one does.")
-	c.wrong.add(carry(random))
+// forgetIn adds to a chain what deletes the state of the source.
+func (c *compiler) forgetIn(ch *chain) {
+	doc := "Deleted more than once: an expired element may come first, and count as deleted."
 	for _, f := range families {
-		c.wrong.add(insert(c.live.wrong[f], 10*time.Millisecond, c.source(f), carried))
+		ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), c.shortestStay()))
+		doc = ""
 	}
+}
+
+// wrongs makes the chain of packets that move no source.
+func (c *compiler) wrongs() {
+	c.wrong = c.newChain("wrong", "It moves no source. It leaves as much behind as a knock does.")
+	c.wrong.add(carry(random))
+	c.wrong.add(insert(c.live.wrong, 10*time.Millisecond, carried))
 	c.wrong.add(goTo(c.cover))
 }

@@ -37,7 +37,7 @@ func (Backend) Places() int { return MaxProgress }
 // when rules are replaced. What a policy has no use for is nil.
 type liveSets struct {
 	at       map[family]*set // progress: source -> state
-	wrong    map[family]*set // written for every packet that is no knock, never read
+	wrong    *set            // written for every packet that is no knock, never read
 	many     map[family]*set // grants for services with `admit: any`
 	once     map[family]*set // grants for services with `admit: one`
 	granted  map[family]*set // sources with any grant
@@ -71,11 +71,11 @@ func (c *compiler) liveSets() {
 	}
 
 	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
-	c.live.wrong = perFamily("wrong", "Packets that were no knocks: source, random number. Nobody reads it: writing it takes as\n"+
-		"long as writing a source's progress. It is emptied often, as a large table is slower.", maxWrong, nil, grant)
-	for _, f := range families {
-		c.live.wrong[f].collect = 50 * time.Millisecond
-	}
+	c.live.wrong = c.newSet(&set{
+		name: "wrong", doc: "Random numbers, one for each packet that was no knock. Nobody reads them: writing one takes\n" +
+			"as long as writing a source's progress. They go soon, as a large table is slower.",
+		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: maxWrong, collect: 50 * time.Millisecond,
+	})
 	if admits(policy.AdmitAny) {
 		c.live.many = perFamily("many", "Grants for any number of connections: source, grant. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
