@@ -12,7 +12,7 @@
 //
 // Machines differ and are shared: what counts is the ratio to the plain
 // firewall under the same traffic. All rule sets take turns in many short
-// measurements, and the medians are compared.
+// measurements.
 package main
 
 import (

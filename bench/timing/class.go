@@ -20,8 +20,8 @@ type class struct {
 
 // The doors of the measured policy, and an idle port.
 var (
-	knocks    = [3]uint16{47011, 5120, 31877}
-	udpKnocks = [2]uint16{7061, 9200}
+	knocks    = syn(47011, 5120, 31877)
+	udpKnocks = datagram(7061, 9200)
 )
 
 const idle = 33333
@@ -47,7 +47,7 @@ func datagram(ports ...uint16) []probe {
 
 // classes returns all classes for a stand.
 func (s *stand) classes() []class {
-	k1, k2, k3 := knocks[0], knocks[1], knocks[2]
+	k1, k2, k3, u1 := knocks[0].port, knocks[1].port, knocks[2].port, udpKnocks[0].port
 	all := []class{}
 	add := func(name string, source sourceKind, before, beforeOther, timed, timedOther []probe) *class {
 		all = append(all, class{name: name, source: source, before: before, beforeOther: beforeOther,
@@ -60,22 +60,26 @@ func (s *stand) classes() []class {
 		add(after+"knock 1 or a wrong port"+from, kind, syn(k1), syn(wrong), syn(idle), syn(idle))
 		add(own+"knock 1 or a wrong port"+from, kind, nil, nil, syn(k1), syn(wrong))
 	}
-	add(after+"knocks 1 2, or 1 wrong", eachNet, syn(k1, k2), syn(k1, wrong), syn(idle), syn(idle))
-	add(own+"knock 2 or wrong, after 1", eachNet, syn(k1), syn(k1), syn(k2), syn(wrong))
-	add(after+"knocks 1 2 3, or 1 2 wrong", eachNet, syn(k1, k2, k3), syn(k1, k2, wrong), syn(idle), syn(idle))
-	add(own+"knock 3 or wrong, after 1 2", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong))
-	add(after+"knock 1 twice, or wrong twice", eachNet, syn(k1, k1), syn(wrong, wrong), syn(idle), syn(idle))
-	add(own+"knock 1 again, or wrong again", eachNet, syn(k1), syn(wrong), syn(k1), syn(wrong))
-	add(after+"UDP knock 1 or a wrong port", eachNet, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
-	add(own+"UDP knock 1 or a wrong port", eachNet, nil, nil, datagram(udpKnocks[0]), datagram(wrong))
-	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(udpKnocks[0]), datagram(wrong), syn(idle), syn(idle))
-	add(after+"knock 1 or a wrong port, logged", eachNet, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
-	add(own+"knock 3 or wrong, after 1 2, logged", eachNet, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
-	add("one call: knock 1 or wrong, idle", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle))
+	add(own+"knock 1 or wrong, after a wrong port", net48, syn(wrong), syn(wrong), syn(k1), syn(wrong))
+	add("second idle port after knock 1 or wrong", net48, syn(k1, idle), syn(wrong, idle), syn(idle), syn(idle))
+	add(after+"knocks 1 2, or 1 wrong", net48, syn(k1, k2), syn(k1, wrong), syn(idle), syn(idle))
+	add(own+"knock 2 or wrong, after 1", net48, syn(k1), syn(k1), syn(k2), syn(wrong))
+	add(after+"knocks 1 2 3, or 1 2 wrong", net48, syn(k1, k2, k3), syn(k1, k2, wrong), syn(idle), syn(idle))
+	add(own+"knock 3 or wrong, after 1 2", net48, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong))
+	add(after+"knock 1 twice, or wrong twice", net48, syn(k1, k1), syn(wrong, wrong), syn(idle), syn(idle))
+	add(own+"knock 1 again, or wrong again", net48, syn(k1), syn(wrong), syn(k1), syn(wrong))
+	add(after+"UDP knock 1 or a wrong port", net48, datagram(u1), datagram(wrong), syn(idle), syn(idle))
+	add(own+"UDP knock 1 or a wrong port", net48, nil, nil, datagram(u1), datagram(wrong))
+	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(u1), datagram(wrong), syn(idle), syn(idle))
+	add(after+"knock 1 or a wrong port, logged", net48, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
+	add(own+"knock 3 or wrong, after 1 2, logged", net48, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
+	add(after+"knock 1, one IPv4, within its budget", ipv4One, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
+	add(own+"knock 1, one IPv4, within its budget", ipv4One, nil, nil, syn(k1), syn(wrong)).rare = true
+	add("one call: knock 1 or wrong, idle", net48, nil, nil, syn(k1, idle), syn(wrong, idle))
 	if s.idleAnswers() {
-		add("the same, between the answers", eachNet, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true
+		add("the same, between the answers", net48, nil, nil, syn(k1, idle), syn(wrong, idle)).pair = true
 	}
-	add(own+"knock 2 or wrong, from nowhere", eachNet, nil, nil, syn(k2), syn(wrong))
-	add(own+"the hidden service or wrong", eachNet, nil, nil, syn(service), syn(wrong)).public = true
+	add(own+"knock 2 or wrong, from nowhere", net48, nil, nil, syn(k2), syn(wrong))
+	add(own+"the hidden service or wrong", net48, nil, nil, syn(service), syn(wrong)).public = true
 	return all
 }

@@ -22,7 +22,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"slices"
@@ -40,14 +39,15 @@ func main() {
 	runs := flag.Int("runs", 1, "how often to attack each variant")
 	only := flag.String("only", "", "only the variants whose names contain this: backend, posture, cover")
 	classes := flag.String("class", "", "measure only the classes whose names contain this")
-	source := flag.String("source", string(eachNet), "attack from fresh \"/64s\", fresh \"addresses\" of one, \"IPv4\" or \"one IPv4\"")
+	source := flag.String("source", string(net48), "attack from fresh \"/48s\", \"/64s\" of one /48, \"addresses\" of one /64, \"IPv4\" or \"one IPv4\"")
 	clue := flag.String("clue", "", "attack only by the clues whose names contain this")
+	udp := flag.Bool("udp", false, "attack a sequence of UDP knocks")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := lab.Enter()
 	if err == nil {
-		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, rarePause}, os.Stdout, os.Stderr)
+		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, *udp, rarePause}, os.Stdout, os.Stderr)
 	}
 	if ctx.Err() != nil {
 		os.Exit(130)
@@ -62,7 +62,7 @@ func main() {
 // a second, and there may be three to log in a round. There are fewer of them.
 const (
 	rarePause = 350 * time.Millisecond
-	rareness  = 300
+	rareness  = 400
 )
 
 type options struct {
@@ -72,6 +72,7 @@ type options struct {
 	only, classes string
 	source        sourceKind
 	clues         string
+	udp           bool
 	pause         time.Duration // before each rare trial
 }
 
@@ -149,11 +150,14 @@ func measureAll(ctx context.Context, v variant, o options, out, progress io.Writ
 	return nil
 }
 
-// attackOne attacks a server with three knocks at random.
+// attackOne attacks a server with three random knocks.
 func attackOne(ctx context.Context, v variant, o options, out, progress io.Writer) error {
-	var secret [3]uint16
-	for i, p := range rand.Perm(60000)[:len(secret)] {
-		secret[i] = uint16(1024 + p)
+	var secret []probe
+	for len(secret) < 3 {
+		p := probe{wrongPort(), o.udp}
+		if !slices.Contains(secret, p) {
+			secret = append(secret, p)
+		}
 	}
 	s, err := newStand(ctx, v, v.load(secret, udpKnocks))
 	if err != nil {
@@ -163,7 +167,7 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	limited, cancel := context.WithTimeout(ctx, o.attack)
 	defer cancel()
 	began := time.Now()
-	a := &attack{stand: s, source: o.source, ports: allPorts(), clues: cluesNamed(o.clues), log: progress}
+	a := &attack{stand: s, source: o.source, candidates: everyPort(o.udp), clues: cluesNamed(o.clues), log: progress}
 	found, err := a.run(limited)
 	if err != nil {
 		return err
@@ -171,9 +175,10 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if found != nil && [3]uint16(append(found, 0, 0, 0)) != secret {
-		fmt.Fprintf(progress, "the sequence is %d\n", secret)
+	fmt.Fprintf(progress, "the sequence is %v\n", secret)
+	if found != nil && !slices.Equal(found, secret) {
+		return fmt.Errorf("found %v, the sequence is %v", found, secret)
 	}
-	fmt.Fprintln(out, result(v, found, time.Since(began), s.sent))
+	fmt.Fprintln(out, a.result(found, secret, time.Since(began)))
 	return nil
 }

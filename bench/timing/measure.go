@@ -115,14 +115,13 @@ func fill(into, probes []probe, port uint16) []probe {
 // wrongPort returns a random port that the policy does not name.
 func wrongPort() uint16 {
 	for {
-		if p := uint16(rand.IntN(1 << 16)); p != wrong && !slices.Contains(named, p) {
+		p := uint16(rand.IntN(1 << 16))
+		of := func(k probe) bool { return k.port == p }
+		if !slices.Contains([]uint16{wrong, service, allowed, idle}, p) && !slices.ContainsFunc(knocks, of) && !slices.ContainsFunc(udpKnocks, of) {
 			return p
 		}
 	}
 }
-
-// named are the ports that a wrong port must not be.
-var named = append(append([]uint16{service, allowed, idle}, knocks[:]...), udpKnocks[:]...)
 
 // A row is a class's line of the table.
 type row struct {

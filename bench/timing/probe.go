@@ -23,6 +23,13 @@ type probe struct {
 	udp  bool
 }
 
+func (p probe) String() string {
+	if p.udp {
+		return fmt.Sprintf("udp/%d", p.port)
+	}
+	return fmt.Sprintf("tcp/%d", p.port)
+}
+
 // times are what an attacker can measure of one timed call, in nanoseconds.
 type times struct {
 	answer int64 // from before the call until the last answer left the server

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 
 	"postern/bench"
 	"postern/internal/firewall"
@@ -43,14 +44,17 @@ type stand struct {
 	lab *lab.Lab
 }
 
-// load returns what loads the variant's rules for a door of three TCP knocks,
-// and one of two UDP knocks.
-func (v variant) load(tcp [3]uint16, udp [2]uint16) bench.Loader {
+// load returns what loads the variant's rules for a door to the service, and
+// another.
+func (v variant) load(knocks, others []probe) bench.Loader {
+	sequence := func(all []probe) string {
+		return strings.ReplaceAll(fmt.Sprint(all), " ", ", ")
+	}
 	return bench.LoadPolicy(v.backend, fmt.Sprintf("version: 1\nposture: %s\ncover: %s\n"+
 		"log: {target: nflog, group: %d}\nallow:\n  - service: tcp/%d\ndoors:\n"+
-		"  ssh: {service: tcp/%d, knock: {sequence: [%d, %d, %d]}}\n"+
-		"  vpn: {service: udp/1194, knock: {sequence: [udp/%d, udp/%d]}}\n",
-		v.posture, v.cover, logGroup, allowed, service, tcp[0], tcp[1], tcp[2], udp[0], udp[1]))
+		"  ssh: {service: tcp/%d, knock: {sequence: %s}}\n"+
+		"  vpn: {service: udp/1194, knock: {sequence: %s}}\n",
+		v.posture, v.cover, logGroup, allowed, service, sequence(knocks), sequence(others)))
 }
 
 // newStand returns a stand with the rules that are loaded. The caller must

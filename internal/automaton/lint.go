@@ -100,7 +100,8 @@ func (l *linter) sequence(d *Door) {
 	}
 }
 
-// knock finds knocks whose port has another use.
+// knock finds knocks whose port has another use. Messages say where the knock is, and
+// not which it is: they may end in a log.
 func (l *linter) knock(d *Door, index int) {
 	const choose = "choose a port that nothing uses"
 	port, at := d.Knock.Sequence[index], d.Knock.SequencePos[index]
@@ -118,17 +119,17 @@ func (l *linter) knock(d *Door, index int) {
 			kind = KnockExempt
 			who, then = who+" on "+a.Interface, "so from there it does not count as a knock"
 		}
-		l.warn(kind, at, fmt.Sprintf("%s is allowed%s (line %d), %s", port, who, a.Pos.Line, then), choose)
+		l.warn(kind, at, fmt.Sprintf("the port of this knock is allowed%s (line %d), %s", who, a.Pos.Line, then), choose)
 	}
 	switch hider := l.hiddenBy[port]; {
 	case slices.Contains(d.Door.Services, port):
-		l.warn(KnockIsService, at, fmt.Sprintf("%s is a service of this door", port),
+		l.warn(KnockIsService, at, "this knock is a service of this door",
 			choose+": programs try a service before its door is open, and such a connection counts as a knock")
 	case hider != nil:
-		l.warn(KnockIsService, at, fmt.Sprintf("%s is also the service of %s: a client with a grant there cannot knock here", port, doorRef(hider)), choose)
+		l.warn(KnockIsService, at, fmt.Sprintf("this knock is also the service of %s: a client with a grant there cannot knock here", doorRef(hider)), choose)
 	}
 	if index > 0 && d.Knock.Sequence[index-1] == port {
-		l.warn(KnockRepeated, at, fmt.Sprintf("%s twice in a row: a retransmission of the first knock counts as the second", port),
+		l.warn(KnockRepeated, at, "the same knock twice in a row: a retransmission of the first counts as the second",
 			"knock on another port in between")
 	}
 }

@@ -33,9 +33,9 @@ doors:
     service: tcp/22
     knock: {sequence: [8010, icmp/echo, udp/53]}
 `, `
-11:24 tcp/8010 is allowed (line 5), so the door never opens
-11:30 icmp/echo is allowed from 192.0.2.0/24 (line 6), so from there it does not count as a knock
-11:41 udp/53 is allowed on eth1 (line 7), so from there it does not count as a knock`},
+11:24 the port of this knock is allowed (line 5), so the door never opens
+11:30 the port of this knock is allowed from 192.0.2.0/24 (line 6), so from there it does not count as a knock
+11:41 the port of this knock is allowed on eth1 (line 7), so from there it does not count as a knock`},
 		"an allowed service": {`
 allow:
   - service: tcp/20-30
@@ -54,9 +54,9 @@ doors:
     service: tcp/8443
     knock: {sequence: [4321, 5432, 22]}
 `, `
-7:30 tcp/22 is a service of this door
-7:34 tcp/8443 is also the service of door web (line 8): a client with a grant there cannot knock here
-10:36 tcp/22 is also the service of door ssh (line 5): a client with a grant there cannot knock here`},
+7:30 this knock is a service of this door
+7:34 this knock is also the service of door web (line 8): a client with a grant there cannot knock here
+10:36 this knock is also the service of door ssh (line 5): a client with a grant there cannot knock here`},
 		"short sequences": {`
 doors:
   a:
@@ -77,7 +77,7 @@ doors:
     service: tcp/23
     knock: {sequence: [2345, 3456, 2345]}
 `, `
-7:30 tcp/1234 twice in a row: a retransmission of the first knock counts as the second`},
+7:30 the same knock twice in a row: a retransmission of the first counts as the second`},
 		"in order": {`
 allow:
   - service: tcp/5001-5999

@@ -24,13 +24,14 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
+	"postern/internal/secrecy"
 )
 
 // Main runs the program with the arguments it was called with, and returns its
 // exit code.
 func Main() int {
-	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends.All()}
-	return s.run(os.Args[1:])
+	s := &session{Voice: ui.NewVoice(os.Stdout, os.Stderr), stdin: os.Stdin, backends: backends.All(), alone: true}
+	return s.run(secrecy.Arguments(os.Args[1:], "knock", "add"))
 }
 
 // Command returns the command line, for its manual and its completions. Its verbs
@@ -116,6 +117,9 @@ func (s *session) rootCommand() *cobra.Command {
 			}
 			if cmd.Annotations[needsKernel] != "" && !backends.Load {
 				return unsupportedHere(cmd.Name())
+			}
+			if s.alone && cmd.Name() != "demo" { // which maps ids of a user namespace, and knows no secret
+				secrecy.NoDump()
 			}
 			return nil
 		},

@@ -26,6 +26,7 @@ type session struct {
 	backends []firewall.Backend // the first one is used unless another is asked for
 	file     string             // the policy file
 	args     []string           // as they were given
+	alone    bool               // it is all that this process does
 }
 
 // defaultFile is the place of a host's policy.

@@ -65,10 +65,16 @@ func (e *InvalidError) Error() string {
 // String returns the diagnostic as it is printed, without a final newline:
 //
 //	policy.yaml:12:24: port 70000 is out of range
-//	          sequence: [1234, 70000]
+//	          sequence: [****, *****]
 //	                           ^^^^^
 //	hint: a port is a number from 1 to 65535
-func (d Diagnostic) String() string {
+//
+// with stars in the place of all knocks in the line.
+func (d Diagnostic) String() string { return d.text(masked(d.Source)) }
+
+// text returns the diagnostic with a form of its line.
+func (d Diagnostic) text(line string) string {
+	d.Source = line
 	var b strings.Builder
 	if d.File != "" {
 		b.WriteString(visible(d.File) + ":")

@@ -40,15 +40,15 @@ etc/policy.yaml:7:3: look here
       ^^^^^
 hint: and there
 etc/policy.yaml:9:24: look here
-        knock: {sequence: [1234, "2345", udp/53]}
+        knock: {sequence: [****, "****", udp/**]}
                            ^^^^
 hint: and there
 etc/policy.yaml:9:30: look here
-        knock: {sequence: [1234, "2345", udp/53]}
+        knock: {sequence: [****, "****", udp/**]}
                                  ^^^^^^
 hint: and there
 etc/policy.yaml:9:38: look here
-        knock: {sequence: [1234, "2345", udp/53]}
+        knock: {sequence: [****, "****", udp/**]}
                                          ^^^^^^
 hint: and there`
 	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {

@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"fmt"
 	"slices"
 
 	"postern/internal/policy"
@@ -18,7 +17,7 @@ func (f *facts) knockPorts() []Finding {
 			if !said[port] && slices.Contains(f.listening, port) {
 				said[port] = true
 				found = append(found, aboutLine(KnockPortOpen, f.machine.Policy.Diagnose(knock.SequencePos[n],
-					fmt.Sprintf("a program on this host listens on %s: anyone who connects to it knocks", port),
+					"a program on this host listens on the port of this knock: anyone who connects to it knocks",
 					"choose a port that nothing listens on")))
 			}
 		}

@@ -37,8 +37,9 @@ func TestStealthAnswers(t *testing.T) {
 		if !c.answer.Answers() {
 			continue
 		}
-		n := newNetwork(t, c)
-		ours, bare := n.examiner(t, n.fromScanner), n.examiner(t, n.toBare)
+		n := newNetwork(t, c, site{forwards: true, rpFilter: 1, several: true})
+		n.addBare()
+		ours, bare := n.examiner(t, n.fromScanner, n.fromFriend), n.examiner(t, n.toBare, n.besideBare)
 		for _, protocol := range []packet.Protocol{packet.ProtocolTCP, packet.ProtocolUDP} {
 			recipes, port := tcpRecipes, uint16(22)
 			if protocol == packet.ProtocolUDP {
@@ -49,9 +50,10 @@ func TestStealthAnswers(t *testing.T) {
 			}
 			for i, w := range ways(n.fromScanner) {
 				var found findings
+				theirs, all := bare.examine(t, ways(n.toBare)[i], recipes, protocol, port), ours.examine(t, w, recipes, protocol, port)
 				for _, r := range recipes {
-					if r.fits(w.src) {
-						found.add(r.name, bare.examine(t, ways(n.toBare)[i], r, protocol, port), ours.examine(t, w, r, protocol, port))
+					if r.fits(w, n.site) {
+						found.add(r.name, theirs[r.name], all[r.name])
 					}
 				}
 				fmt.Fprintf(&got, "\n### %s, cover %s, %s over %s (%d probes)\n\n%s",
@@ -102,9 +104,7 @@ func (f *findings) add(name string, bare, ours []shape) {
 		}
 		for i := range bare {
 			for _, d := range differences(bare[i], ours[i]) {
-				if d.Field != "Src" && d.Field != "Dst" { // two hosts have two addresses
-					all = append(all, d)
-				}
+				all = append(all, d)
 			}
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // again where the last one has just been closed, which conntrack takes for new.
 func TestStealthGuard(t *testing.T) {
 	for _, b := range backends.All() {
-		t.Run(b.Name(), func(t *testing.T) { beginsAgain(t, newNetwork(t, cover{policy.Guard, policy.CoverReset, b})) })
+		t.Run(b.Name(), func(t *testing.T) { beginsAgain(t, newNetwork(t, cover{policy.Guard, policy.CoverReset, b}, usual)) })
 	}
 }
 

@@ -92,12 +92,101 @@ doors:
     address: 192.0.2.2
     knock: {sequence: [7401, 7402, 7403], step_timeout: 1h}
     open_for: 1h
+  local6:
+    service: tcp/8081
+    address: 2001:db8:1::2
+    knock: {sequence: [7501, 7502, 7503], step_timeout: 1h}
+    open_for: 1h
+  dns6:
+    service: udp/8082
+    address: 2001:db8:1::2
+    knock: {sequence: [7601, 7602, 7603], step_timeout: 1h}
+    open_for: 1h
 `
+
+// A site is what a host is like, beside its rules.
+type site struct {
+	forwards bool
+	rpFilter int  // the kernel's check of sources: 0 none, 1 strict, 2 loose (RFC 3704)
+	several  bool // addresses on a link
+	segments bool // it follows segment routing headers (RFC 8754)
+}
+
+func (s site) String() string {
+	name := fmt.Sprintf("rp_filter-%d", s.rpFilter)
+	for _, p := range []struct {
+		has  bool
+		name string
+	}{{s.forwards, "-router"}, {s.several, "-addresses"}, {s.segments, "-segments"}} {
+		if p.has {
+			name += p.name
+		}
+	}
+	return name
+}
+
+// usual is a gateway with an address for each link, whose kernel checks no sources.
+var usual = site{forwards: true}
+
+// sites are hosts of all kinds. Two are enough for `make test`, which between them have
+// everything.
+var sites = func() (all []site) {
+	for _, forwards := range []bool{true, false} {
+		for rpFilter := range 3 {
+			for _, several := range []bool{true, false} {
+				all = append(all, site{forwards, rpFilter, several, several})
+			}
+		}
+	}
+	return all
+}()
+
+func sitesOf(c cover) []site {
+	if *allPorts {
+		return sites
+	}
+	return []site{{forwards: true, rpFilter: 1, several: true, segments: true}, {rpFilter: 2}}
+}
+
+// build connects a host to two others and makes it what the site says. It returns the
+// ends at those.
+func (s site) build(l *lab.Lab, h, scanner, friend *lab.Host) (fromScanner, fromFriend *lab.Link) {
+	fromScanner, gate := l.Connect(scanner, h, "192.0.2.0/24", "2001:db8:1::/64", "fe80::1/64")
+	fromFriend, _ = l.Connect(friend, h, "198.51.100.0/24", "2001:db8:2::/64", "fe80::1/64")
+	if s.several {
+		gate.AddAddress("192.0.2.77/24", "198.18.7.2/24", "198.18.8.8/32",
+			"2001:db8:1::77/64", "2001:db8:7::2/64", "2001:db8:8::8/128")
+	}
+	fromScanner.StaticNeighbours()
+	fromFriend.StaticNeighbours()
+	h.Route("198.18.1.0/24", fromScanner.Addr4())
+	h.Route("198.18.2.0/24", fromFriend.Addr4())
+	h.Route("2001:db8:f1::/64", fromScanner.Addr6())
+	h.Route("2001:db8:f2::/64", fromFriend.Addr6())
+	// The kernel answers at most so many probes a second with ICMP: which
+	// ports get an answer would be chance, with rules and without.
+	for _, h := range []*lab.Host{h, friend} {
+		h.Sysctl("net.ipv4.icmp_ratemask", "0")
+		h.Sysctl("net.ipv6.icmp.ratemask", "\n")
+	}
+	for _, name := range []string{"all", gate.Name} {
+		h.Sysctl("net.ipv4.conf."+name+".send_redirects", "0")
+		h.Sysctl("net.ipv4.conf."+name+".rp_filter", fmt.Sprint(s.rpFilter))
+		if s.segments {
+			h.Sysctl("net.ipv6.conf."+name+".seg6_enabled", "1")
+		}
+	}
+	if s.forwards {
+		h.Sysctl("net.ipv4.ip_forward", "1")
+		h.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	}
+	return fromScanner, fromFriend
+}
 
 // The ports that the policy names. Behind each service something listens.
 var (
-	specialTCP = []uint16{22, 8443, 8080, 7001, 7002, 7003, 7201, 7202, 7203, 7301, 7303, 7401, 7402, 7403}
-	specialUDP = []uint16{5353, 5354, 7101, 7102, 7103, 7302}
+	specialTCP = []uint16{22, 8443, 8080, 7001, 7002, 7003, 7201, 7202, 7203, 7301, 7303, 7401, 7402, 7403, 8081, 7501, 7502, 7503, 7601, 7602, 7603}
+	specialUDP = []uint16{5353, 5354, 7101, 7102, 7103, 7302, 8082}
 )
 
 // A network is a host with hidden services, one who looks, one who knocks, and a
@@ -106,36 +195,30 @@ type network struct {
 	*lab.Lab
 	scanner, friend, gw, inner, bare *lab.Host
 
-	fromScanner, fromFriend, toBare *lab.Link // the ends at those who send
-	machine                         *automaton.Machine
-	backend                         firewall.Backend
-	senders                         map[*lab.Link]*lab.Sender
-	sourcePort                      uint16
+	fromScanner, fromFriend *lab.Link // the ends at those who send
+	toBare, besideBare      *lab.Link // the same, of the host without rules
+	site                    site
+	machine                 *automaton.Machine
+	backend                 firewall.Backend
+	senders                 map[*lab.Link]*lab.Sender
+	sourcePort              uint16
 }
 
-func newNetwork(t *testing.T, c cover) *network {
+func newNetwork(t *testing.T, c cover, at site) *network {
 	t.Helper()
-	n := &network{Lab: lab.NewT(t), backend: c.backend, senders: map[*lab.Link]*lab.Sender{}, sourcePort: 20000}
+	n := &network{Lab: lab.NewT(t), backend: c.backend, site: at, senders: map[*lab.Link]*lab.Sender{}, sourcePort: 10000}
 	n.machine = labtest.Compile(t, n.backend, fmt.Sprintf(doors, c.posture, c.answer))
-	n.scanner, n.friend, n.gw = n.Host("scanner"), n.Host("friend"), n.Host("gw")
-	n.inner, n.bare = n.Host("inner"), n.Host("bare")
-	n.fromScanner, _ = n.Connect(n.scanner, n.gw, "192.0.2.0/24", "2001:db8:1::/64")
-	n.fromFriend, _ = n.Connect(n.friend, n.gw, "198.51.100.0/24", "2001:db8:2::/64")
-	n.toBare, _ = n.Connect(n.scanner, n.bare, "203.0.113.0/24", "2001:db8:3::/64")
+	n.scanner, n.friend, n.gw, n.inner = n.Host("scanner"), n.Host("friend"), n.Host("gw"), n.Host("inner")
+	n.fromScanner, n.fromFriend = at.build(n.Lab, n.gw, n.scanner, n.friend)
 	n.Connect(n.gw, n.inner, "192.168.9.0/24")
 	n.friend.Route("192.0.2.0/24", n.fromFriend.Peer.Addr4())
 	n.inner.Route("198.51.100.0/24", netip.MustParseAddr("192.168.9.1"))
-	for _, h := range []*lab.Host{n.gw, n.bare} {
-		// The kernel answers at most so many probes a second with ICMP: which
-		// ports get an answer would be chance, with rules and without.
-		h.Sysctl("net.ipv4.icmp_ratemask", "0")
-		h.Sysctl("net.ipv6.icmp.ratemask", "\n")
-	}
-	n.gw.Sysctl("net.ipv4.ip_forward", "1")
 
 	n.serve(t, n.gw, "tcp", ":22")
 	n.serve(t, n.gw, "udp", ":5353")
 	n.serve(t, n.gw, "tcp", "192.0.2.2:8080")
+	n.serve(t, n.gw, "tcp", "[2001:db8:1::2]:8081")
+	n.serve(t, n.gw, "udp", "[2001:db8:1::2]:8082")
 	n.serve(t, n.inner, "tcp", ":443")
 	n.serve(t, n.inner, "udp", ":5354")
 	labtest.Apply(t, n.gw, n.backend, n.machine)
@@ -143,6 +226,14 @@ func newNetwork(t *testing.T, c cover) *network {
 	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout", "3600")
 	n.gw.Sysctl("net.netfilter.nf_conntrack_udp_timeout_stream", "3600")
 	return n
+}
+
+// addBare adds the same host without rules, and with nothing on its ports.
+func (n *network) addBare() {
+	n.bare = n.Host("bare")
+	other := n.Host("other")
+	n.toBare, n.besideBare = n.site.build(n.Lab, n.bare, n.Host("stranger"), other)
+	other.Route("192.0.2.0/24", n.besideBare.Peer.Addr4())
 }
 
 const banner = "it is me\n"

@@ -3,7 +3,6 @@
 package stealth
 
 import (
-	"net/netip"
 	"slices"
 
 	"postern/internal/packet"
@@ -14,6 +13,7 @@ type probe struct {
 	name  string
 	whole *packet.Packet
 	parts []*packet.Packet // in the order of sending
+	from  uint16           // its source port, identifier and flow label: no other probe has it
 }
 
 // A recipe makes a plain packet into a probe.
@@ -23,6 +23,8 @@ type recipe struct {
 	change func(*packet.Packet)
 	cut    []int // where it is cut into parts
 	order  []int // in which order they are sent; nil as they come
+
+	several bool // only to a host with several addresses on the link
 }
 
 // family says in which IP version a recipe can be made.
@@ -34,8 +36,8 @@ const (
 	onlyV6
 )
 
-func (r recipe) fits(src netip.Addr) bool {
-	return r.only == anyFamily || (r.only == onlyV4) == src.Is4()
+func (r recipe) fits(w way, at site) bool {
+	return (r.only == anyFamily || (r.only == onlyV4) == w.src.Is4()) && (at.several || !r.several)
 }
 
 // tcpRecipes begin with a SYN.
@@ -87,6 +89,10 @@ var tcpRecipes = slices.Concat(
 	},
 	cuts("SYN", options(2, 4, 5, 180, 1, 1, 4, 2)),
 	inIP("SYN"),
+	routed("SYN"),
+	fromTo("SYN", func(p *packet.Packet) {}, true),
+	fromTo("ACK", func(p *packet.Packet) { p.TCP.Flags, p.TCP.Ack = packet.ACK, 5 }, false),
+	fromTo("FIN", func(p *packet.Packet) { p.TCP.Flags = packet.FIN }, false),
 	[]recipe{
 		{name: "ACK with IP options that do nothing", only: onlyV4, change: func(p *packet.Packet) {
 			p.TCP.Flags, p.V4.Options = packet.ACK, []byte{1, 1, 1, 0}
@@ -117,6 +123,8 @@ var udpRecipes = slices.Concat(
 	},
 	cuts("datagram", func(p *packet.Packet) { p.Payload = []byte("sixteen octets it") }),
 	inIP("datagram"),
+	routed("datagram"),
+	fromTo("datagram", func(p *packet.Packet) {}, true),
 )
 
 // cuts returns a packet in parts.
@@ -153,7 +161,6 @@ func inIP(what string) []recipe {
 		return func(p *packet.Packet) { p.V4.Options = octets }
 	}
 	all := []recipe{
-		v4(" with an identifier", func(p *packet.Packet) { p.V4.ID = 4711 }),
 		v4(" not to be cut", func(p *packet.Packet) { p.V4.Flags = packet.DontFragment }),
 		v4(" with the reserved flag", func(p *packet.Packet) { p.V4.Flags = packet.ReservedFlag }),
 		v4(" with a wrong IP checksum", func(p *packet.Packet) { p.V4.ChecksumError = 1 }),
@@ -171,7 +178,6 @@ func inIP(what string) []recipe {
 		}),
 		v4(" with a broken IP option", opts(7, 2, 0, 0)),
 		v4(" with an unknown IP option", opts(222, 4, 0, 0)),
-		{name: what + " with a flow label", only: onlyV6, change: func(p *packet.Packet) { p.V6.FlowLabel = 0x12345 }},
 	}
 	for _, e := range []struct {
 		name string
@@ -268,11 +274,17 @@ func (r recipe) make(w way, protocol packet.Protocol, from, to uint16) (probe, e
 		p.Payload = []byte("anybody?")
 	}
 	r.change(p)
-	made := probe{name: r.name, whole: p, parts: []*packet.Packet{p}}
+	// By these its answers are found.
+	if p.Src.Is4() {
+		p.V4.ID = from
+	} else {
+		p.V6.FlowLabel = uint32(from)
+	}
+	made := probe{name: r.name, whole: p, parts: []*packet.Packet{p}, from: from}
 	if len(r.cut) == 0 {
 		return made, nil
 	}
-	parts, err := p.Fragments(uint32(from)<<8|uint32(to&0xff), r.cut...)
+	parts, err := p.Fragments(uint32(from), r.cut...)
 	if err != nil {
 		return probe{}, err
 	}

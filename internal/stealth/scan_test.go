@@ -29,7 +29,7 @@ func TestStealthScans(t *testing.T) {
 			t.Run(c.String()+"/"+family, func(t *testing.T) {
 				t.Parallel()
 				i := slices.Index([]string{"IPv4", "IPv6"}, family)
-				s := &scans{network: newNetwork(t, c), cover: c, ports: somePorts(seed)}
+				s := &scans{network: newNetwork(t, c, usual), cover: c, ports: somePorts(seed)}
 				s.scanner, s.friend = ways(s.fromScanner)[i], ways(s.fromFriend)[i]
 				s.story(t)
 			})

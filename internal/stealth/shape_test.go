@@ -19,6 +19,7 @@ import (
 type shape struct {
 	packet packet.Packet
 	quote  string // what an ICMP error has of the probe
+	way    string // if it is not from where the probe went, to where it came from: how else
 }
 
 // shapeOf returns the shape of an answer to a probe, which is whole even if it was
@@ -26,7 +27,16 @@ type shape struct {
 func shapeOf(sent probe, answer *packet.Packet) shape {
 	p, probe := *answer, sent.whole
 	s := shape{}
-	p.Src, p.Dst = probe.Dst, probe.Dst // their family is all that counts
+	if p.Src != probe.Dst {
+		s.way = "from " + p.Src.String()
+		if p.Src.IsLinkLocalUnicast() {
+			s.way = "from a link-local address" // each interface has one of its own
+		}
+	}
+	if p.Dst != probe.Src {
+		s.way += " to " + p.Dst.String()
+	}
+	p.Src, p.Dst = probe.Dst, probe.Dst // their family is all that is left to compare
 	p.V4.ID = uint16(some(uint32(p.V4.ID)))
 	p.V6.FlowLabel = some(p.V6.FlowLabel)
 	if o := p.V4.Options; len(o) > 4 && o[0] == timestamps {
@@ -109,6 +119,9 @@ func differences(a, b shape) []packet.Difference {
 	found := packet.Diff(&a.packet, &b.packet)
 	if a.quote != b.quote {
 		found = append(found, packet.Difference{Field: "quote", A: a.quote, B: b.quote})
+	}
+	if a.way != b.way {
+		found = append(found, packet.Difference{Field: "way", A: a.way, B: b.way})
 	}
 	return found
 }

@@ -9,7 +9,8 @@ package ui
 //   - "error:" is what went wrong, "warning:" what may go wrong, "hint:" what to do
 //     about it, "note:" what is fine and good to know. What the user wrote is quoted.
 //   - A message about a line of the policy begins with file:line:column, as a
-//     compiler's does, so that editors find the place.
+//     compiler's does, so that editors find the place. It names no knock, and shows
+//     the line with them only on a terminal: other places may be logs.
 //   - With --json there are no messages: they are in the answer.
 //   - Colour helps on a terminal, and no meaning depends on it. NO_COLOR turns it off.
 //   - No text says that knocking makes a service safe. It hides the service.
@@ -26,6 +27,7 @@ import (
 	"golang.org/x/term"
 
 	"postern/internal/paragraph"
+	"postern/internal/policy"
 	"postern/internal/preflight"
 )
 
@@ -54,7 +56,7 @@ type Remark struct {
 	Chain     string   `json:"chain,omitempty"`
 	Interface string   `json:"interface,omitempty"`
 
-	text string // of a diagnostic: it shows the line of the file
+	line *policy.Diagnostic // that shows a line of the file; else nil
 }
 
 // NewVoice returns a voice that writes to files.
@@ -200,8 +202,8 @@ func (v *Voice) Warn(remarks ...Remark) {
 		switch {
 		case v.JSON:
 			continue
-		case r.text != "":
-			v.print(r.text)
+		case r.line != nil:
+			v.diagnose(*r.line)
 			continue
 		}
 		v.Say("%s %s", Severity(v.ErrTTY, r.Severity+":", r.Severity), r.Message)
@@ -221,9 +223,18 @@ func AboutFinding(f preflight.Finding) Remark {
 		r.File, r.Line, r.Column = at.File, at.Line, at.Column
 		line := *at
 		line.Message = r.Severity + ": " + line.Message
-		r.text = line.String()
+		r.line = &line
 	}
 	return r
+}
+
+// diagnose writes a diagnostic. Only on a terminal does it show knocks.
+func (v *Voice) diagnose(d policy.Diagnostic) {
+	if v.columns > 0 {
+		v.print(d.Unmasked())
+		return
+	}
+	v.print(d.String())
 }
 
 // Fail writes what went wrong, and returns the exit code.
@@ -239,7 +250,7 @@ func (v *Voice) Fail(f *Failure) int {
 		return f.Code
 	}
 	for _, d := range f.Diagnostics {
-		v.print(d.String())
+		v.diagnose(d)
 	}
 	v.Say("%s %s", Colour(v.ErrTTY, red, "error:"), f.Message)
 	for _, h := range f.Hints {

@@ -138,7 +138,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval:
 func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
 	for i, port := range d.Knocks {
 		if err := send(t.Way.Knock, port); err != nil {
-			t.Err = fmt.Errorf("knocking at %s of %s: %w", port, t.Way.Knock, err)
+			t.Err = fmt.Errorf("knocking at %s: %w", t.Way.Knock, err)
 			return nil
 		}
 		gap := t.Gap

@@ -50,7 +50,7 @@ var mutants = []struct {
 	{"a grant lasts too long", edit(`(@(?:once|many)[46] \{[^}]* timeout )\w+`, "${1}10m")},
 	{"a grant for one connection admits more", edit(`(?:delete @once[46] \{[^}]*\} ?)+(goto admit)|limit rate 1/week burst 2 packets `, "$1")},
 	{"an admitted packet is not known again", edit(`(?m)^.*tcp dport \. meta priority @syns[46] goto pass\n`, "")},
-	{"the sequence number is not looked at", edit(`meta priority set tcp sequence`, "meta priority set 1:1")},
+	{"the sequence number is not looked at", edit(`meta priority set jhash tcp sequence mod 4294967295 seed 0x1`, "meta priority set 1:1")},
 	{"the budget of attempts is too large", edit(`burst 80 packets \} goto`, "burst 83 packets } goto")},
 	{"a wrong port takes nothing from the budget", edit(`(?m)^(\t\t)(meta priority set jhash)`, "${1}th dport 1001-1005 $2")},
 	{"whoever has spent the budget cannot go on", edit(`(burst 80 packets \}) goto over`, "$1 goto wrong")},

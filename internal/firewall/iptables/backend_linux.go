@@ -220,7 +220,11 @@ func (b Backend) replace(r *Ruleset) (edited bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	want := r.contents()
+	key := before.contents().key()
+	if key == nil {
+		key = newListKey()
+	}
+	want := r.contents(key)
 	maps.DeleteFunc(want, func(at place, _ content) bool { return !slices.Contains(availableFamilies(), at.family) })
 	shape := want.shape()
 	for at, c := range want {
@@ -229,7 +233,7 @@ func (b Backend) replace(r *Ruleset) (edited bool, err error) {
 		}
 		had := before[at].content()
 		old, _ := had.label()
-		want[at] = c.with(label{r.digest, shape, slices.Concat(old.created, c.creates(missing[at]))})
+		want[at] = c.with(label{r.digest, shape, key, slices.Concat(old.created, c.creates(missing[at]))})
 	}
 	for _, at := range places {
 		if text := before[at].edit(at.table, want[at]); text != "" {
@@ -242,17 +246,22 @@ func (b Backend) replace(r *Ruleset) (edited bool, err error) {
 			}
 		}
 	}
+	// Programs that try rules have the kernel load the modules that make the directories.
+	closeLists() // what it cannot do now is told below
 	for i, at := range places {
 		if err := b.load(before, at, want[at]); err != nil {
 			return true, b.revert(before, places[:i], err)
 		}
 	}
+	open := closeLists()
 	after, err := b.read()
 	switch {
 	case err != nil:
 		return edited, leaving(leftUnseen, err)
 	case !after.contents().sound(r.digest):
 		return edited, leaving(leftMixed, errChanged)
+	case open != nil:
+		return edited, leaving(leftReadable, open)
 	}
 	return edited, leaving(leftUnused, b.removeCreated(before, want))
 }
@@ -299,9 +308,9 @@ func (c contents) sound(digest string) bool {
 			return false
 		}
 	}
-	shape := c.shape()
+	shape, key := c.shape(), c.key()
 	for _, here := range c {
-		if n, found := here.label(); !found || n.digest != digest || n.shape != shape {
+		if n, found := here.label(); !found || n.digest != digest || n.shape != shape || n.key == nil || *n.key != *key {
 			return false
 		}
 		if slices.ContainsFunc(here.entries, func(e entry) bool { return e.passed }) {

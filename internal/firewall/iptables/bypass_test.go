@@ -62,7 +62,7 @@ func TestEnd(t *testing.T) {
 	ends := 0
 	for _, file := range policies {
 		for _, f := range families {
-			for _, g := range Compile(machine(t, file)).shared(f) {
+			for _, g := range Compile(machine(t, file)).shared(f, nil) {
 				for _, j := range g.jumps {
 					if j.last != (j.to == endName) {
 						t.Errorf("%s: %+v", file, j)

@@ -23,11 +23,11 @@ var places = []place{{IPv4, "filter"}, {IPv6, "filter"}, {IPv4, "nat"}, {IPv6, "
 // contents is what is ours in all tables.
 type contents map[place]content
 
-// contents returns what Apply loads of a rule set. It has no label yet.
-func (r *Ruleset) contents() contents {
+// contents returns what Apply loads of a rule set, with a key. It has no label yet.
+func (r *Ruleset) contents(k *listKey) contents {
 	all := contents{}
 	for _, f := range families {
-		for _, g := range r.shared(f) {
+		for _, g := range r.shared(f, k) {
 			all[place{f, g.table}] = g.content()
 		}
 	}
@@ -61,18 +61,23 @@ func (c contents) shape() string {
 // A label names the rule set that a loaded table belongs to, in the comment of a rule.
 type label struct {
 	digest, shape string
+	key           *listKey // of the lists
 	created       []string // what Apply created: chains that the kernel calls, and the table
 }
 
 const (
 	labelDigest  = "postern: rule set "
 	labelShape   = ", shape "
+	labelKey     = ", key "
 	labelCreated = ", made "
 	createdTable = "table"
 )
 
 func (n *label) String() string {
 	text := labelDigest + n.digest + labelShape + n.shape
+	if n.key != nil {
+		text += labelKey + n.key.String()
+	}
 	if len(n.created) > 0 {
 		text += labelCreated + strings.Join(n.created, " ")
 	}
@@ -83,7 +88,9 @@ func (n *label) String() string {
 func parseLabel(text string) (n label, ok bool) {
 	text, ok = strings.CutPrefix(text, labelDigest)
 	text, made, _ := strings.Cut(text, labelCreated)
+	text, key, _ := strings.Cut(text, labelKey)
 	n.digest, n.shape, _ = strings.Cut(text, labelShape)
+	n.key = parseListKey(key)
 	n.created = strings.Fields(made)
 	return n, ok
 }
@@ -118,6 +125,17 @@ func (c *content) label() (n label, found bool) {
 		}
 	}
 	return n, false
+}
+
+// key returns the key of the lists of what is loaded, or nil.
+func (c contents) key() *listKey {
+	for _, at := range places {
+		here := c[at]
+		if n, found := here.label(); found && n.key != nil {
+			return n.key
+		}
+	}
+	return nil
 }
 
 // creates returns which of the chains that are missing, or the table, loading the

@@ -128,7 +128,8 @@ func TestArguments(t *testing.T) {
 func TestNote(t *testing.T) {
 	for _, want := range []label{
 		{digest: "0123456789abcdef", shape: "01234567"},
-		{digest: "0123456789abcdef", shape: "01234567", created: []string{"table", "PREROUTING", "POSTROUTING"}},
+		{digest: "0123456789abcdef", shape: "01234567", key: newListKey()},
+		{digest: "0123456789abcdef", shape: "01234567", key: newListKey(), created: []string{"table", "PREROUTING", "POSTROUTING"}},
 	} {
 		for _, rule := range []string{"-A POSTERN-INPUT -i lo -j RETURN", "-A POSTERN-INPUT -i eth0 -g POSTERN-ARRIVED", "-A POSTERN-INPUT -i lo"} {
 			c := content{chains: []ownChain{{"POSTERN-EMPTY", nil}, {"POSTERN-INPUT", []string{rule, "-A POSTERN-INPUT -j DROP"}}}}

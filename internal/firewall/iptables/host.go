@@ -21,6 +21,7 @@ func (c *compiler) general() {
 	if arrive == input {
 		input.add("What this host sends to itself is let in.", pass, by("lo"))
 	}
+	c.bound(arrive)
 	arrive.add("Connections that the kernel knows go on, and so do answers to what this host has asked.", pass, isEstablished)
 	arrive.add("Errors about them come in, too. (A second connection that belongs to one, of FTP say, has to knock.)",
 		pass, c.f.icmp(), isRelated)
@@ -71,14 +72,32 @@ func (c *compiler) arriving(in *[]*chain, base *chain, doc string) *chain {
 	return arrive
 }
 
-// dropMulticast keeps hidden services from answering broadcast and multicast, or what is
-// for the nearest of several hosts (IPv6 anycast). No port of a host with nothing behind
-// it answers such packets, whatever the cover.
+// dropMulticast keeps hidden services from answering broadcast and multicast, or TCP that
+// is for the nearest of several hosts (IPv6 anycast). No port of a host with nothing behind
+// it answers such packets, whatever the cover; UDP to an anycast address it does answer.
 func (c *compiler) dropMulticast(ch *chain) {
 	doc := "A hidden service does not answer broadcast and multicast, either."
 	for i := range c.m.Services {
-		if s := &c.m.Services[i]; !s.Address.IsValid() && c.reachable(s) {
-			ch.add(doc, drop, append(c.addressed(s), toOthers)...)
+		s := &c.m.Services[i]
+		if s.Address.IsValid() || !c.reachable(s) {
+			continue
+		}
+		t := drop
+		if c.f == IPv6 && s.Port.Protocol == policy.UDP {
+			t = c.cover // which answers no multicast
+		}
+		ch.add(doc, t, append(c.addressed(s), toOthers)...)
+		doc = ""
+	}
+}
+
+// bound keeps routing headers from leading past a door with an address: the kernel would go
+// on from the address that the rules see to another one of this host, and asks no rule then.
+func (c *compiler) bound(ch *chain) {
+	doc := "No routing header leads to what is hidden on one address only."
+	for i := range c.m.Services {
+		if s := &c.m.Services[i]; c.f == IPv6 && s.Address.IsValid() && c.reachable(s) {
+			ch.add(doc, drop, append(c.f.on(s.Port), isRouted)...)
 			doc = ""
 		}
 	}
@@ -206,6 +225,9 @@ func (c *compiler) refusalChain(name, doc string) *chain {
 // refuse answers as the policy's cover says.
 func (c *compiler) refuse(ch *chain) {
 	if c.p.Cover.Answers() {
+		if c.f == IPv6 {
+			ch.add("Few hosts follow routing headers, and they are not answered.", drop, isRouted)
+		}
 		ch.add("It may be a late packet of an open connection, which an answer would end.", drop, isTCP, isACK, isInvalid)
 	}
 	for _, p := range []policy.Protocol{policy.TCP, policy.UDP} {

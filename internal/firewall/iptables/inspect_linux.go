@@ -53,12 +53,13 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the kernel does not tell the time: %w", err)
 	}
+	key := ours.key()
 	for name, window := range ours.windows() {
 		all, err := readList(name, now)
 		if err != nil {
 			return nil, err
 		}
-		addList(status, name, window, all)
+		addList(status, key, name, window, all)
 	}
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.State, b.State))
@@ -89,24 +90,17 @@ func (c contents) windows() map[string]time.Duration {
 // asked finds in a rule which lists it looks a source up in.
 var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
 
-// idOf takes the names of our lists apart: see sharedName.
-var idOf = regexp.MustCompile(`^` + prefix + `.*-(` + stateMark + `|` + grantMark + `)([0-9a-f]{8})$`)
-
 // addList adds a list to a status.
-func addList(status *firewall.Status, name string, window time.Duration, all []listEntry) {
-	m := idOf.FindStringSubmatch(name)
-	if m == nil {
-		return
-	}
-	id, err := strconv.ParseUint(m[2], 16, 32)
-	if err != nil {
+func addList(status *firewall.Status, key *listKey, name string, window time.Duration, all []listEntry) {
+	kind, id, ok := key.open(name[strings.LastIndexByte(name, '-')+1:])
+	if !ok {
 		return
 	}
 	for _, r := range all {
 		left := window - r.age
 		switch {
 		case left <= 0:
-		case m[1] == stateMark:
+		case kind == ofState:
 			status.Progress = append(status.Progress, firewall.Progress{Source: r.source, State: automaton.StateID(id), Left: left})
 		default:
 			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, ID: automaton.GrantID(id), Left: left})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,7 +136,8 @@ func TestKill(t *testing.T) {
 	})
 }
 
-// ownTables lists what is ours by place, without what notes tell of the host.
+// ownTables lists what is ours by place, without what labels tell of the host, and the
+// names of lists without their key.
 func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
 	t.Helper()
 	all := map[place]string{}
@@ -152,7 +154,8 @@ func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
 				chains = append(chains, one.name+"\n"+strings.Join(one.rules, "\n")+"\n")
 			}
 			slices.Sort(chains) // the variants have orders of their own
-			all[at] = labelledCreated.ReplaceAllString(text+strings.Join(chains, ""), "")
+			text = labelledCreated.ReplaceAllString(text+strings.Join(chains, ""), "")
+			all[at] = withoutKey(text, loaded.contents().key())
 		}
 		return err
 	}); err != nil {
@@ -160,6 +163,23 @@ func ownTables(t *testing.T, h *lab.Host, b Backend) map[place]string {
 	}
 	return all
 }
+
+// withoutKey returns a listing as it would be without a key.
+func withoutKey(text string, key *listKey) string {
+	text = labelledKey.ReplaceAllString(text, "")
+	return sealedName.ReplaceAllStringFunc(text, func(sealed string) string {
+		kind, id, ok := key.open(sealed[1:])
+		if !ok {
+			return sealed
+		}
+		return "-" + (*listKey)(nil).seal(kind, id)
+	})
+}
+
+var (
+	labelledKey = regexp.MustCompile(labelKey + "[0-9a-f]{32}")
+	sealedName  = regexp.MustCompile("-[0-9a-f]{32}")
+)
 
 // othersOf is a listing of everything without what is ours.
 func othersOf(text string) string {

@@ -36,8 +36,26 @@ func (m match) rank() int {
 // families.
 type recentList struct {
 	alone  string // its name in rules that stand alone
-	shared string // its name in rules beside others'
+	shared string // its name in rules beside others', or if it has an id, how that begins
+	kind   listKind
+	id     uint32 // of the state or grant
 	door   string // whose grant for its first service it is; else ""
+}
+
+// A listKind says what the id of a list is of. Zero: it has none.
+type listKind byte
+
+const (
+	ofState listKind = 's'
+	ofGrant listKind = 'g'
+)
+
+// loaded is the list's name in rules beside others'.
+func (t *recentList) loaded(k *listKey) string {
+	if t.kind == 0 {
+		return t.shared
+	}
+	return t.shared + "-" + k.seal(t.kind, t.id)
 }
 
 func matching(full string, args ...any) match { return match{full: fmt.Sprintf(full, args...)} }
@@ -55,6 +73,9 @@ var (
 	// Of the two, general rules ask for each by itself.
 	isEstablished = matching("-m conntrack --ctstate ESTABLISHED")
 	isRelated     = matching("-m conntrack --ctstate RELATED")
+
+	// isRouted matches IPv6 packets with a routing header.
+	isRouted = match{full: "-m ipv6header --header ipv6-route --soft", brief: "-m ipv6header --soft --header route"}
 
 	isAgain   = matching("-m conntrack --ctstatus CONFIRMED")
 	isInvalid = matching("-m conntrack --ctstate INVALID")

@@ -94,7 +94,7 @@ func (c *compiler) stateList(s *automaton.State) *recentList {
 	if s.Opened {
 		name, shared = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
 	}
-	return &recentList{alone: c.listName(name), shared: c.sharedName(shared, stateMark, uint32(s.ID))}
+	return &recentList{alone: c.listName(name), shared: c.sharedName(shared), kind: ofState, id: uint32(s.ID)}
 }
 
 // grantList is the list of the sources that hold a door's grant for one of its
@@ -107,24 +107,16 @@ func (c *compiler) grantList(d *automaton.Door, service int) *recentList {
 	if len(d.Services) > 1 {
 		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number)
 	}
-	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN", grantMark, uint32(id))}
+	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN"), kind: ofGrant, id: uint32(id)}
 	if service == d.Services[0] {
 		t.door = d.Name
 	}
 	return t
 }
 
-// stateMark and grantMark come before the id in the name of a list.
-const (
-	stateMark = "s"
-	grantMark = "g"
-)
-
-// sharedName is the name of a list beside rules of others. It says the mask, too,
-// which a list in the kernel does not change.
-func (c *compiler) sharedName(name, mark string, id uint32) string {
-	return c.masked(c.listName(prefix+name)) + fmt.Sprintf("-%s%08x", mark, id)
-}
+// sharedName is how the name of a list begins beside rules of others. It says the mask,
+// too, which a list in the kernel does not change.
+func (c *compiler) sharedName(name string) string { return c.masked(c.listName(prefix + name)) }
 
 func (c *compiler) masked(name string) string {
 	if bits := c.sourceBits(); bits != c.f.bits() {

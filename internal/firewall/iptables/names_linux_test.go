@@ -44,7 +44,7 @@ func TestNames(t *testing.T) {
 					}
 				}
 				lists[f] = names(r.Save(f, firewall.Plain))
-				for _, g := range r.shared(f) {
+				for _, g := range r.shared(f, nil) {
 					shared[f] = append(shared[f], names(g.text())...)
 				}
 			}

@@ -47,10 +47,11 @@ func TestGuestListing(t *testing.T) {
 				t.Fatalf("policy %d: %v", i, err)
 			}
 			r := Compile(m)
-			want, got := byChain(r.contents(), r.Digest()), map[string][]string{}
+			var want, got map[string][]string
 			if err := h.Do(func() error {
 				loaded, err := b.read()
-				got = byChain(loaded.contents(), "")
+				all := loaded.contents()
+				want, got = byChain(r.contents(all.key()), r.Digest(), all.key()), byChain(all, "", nil)
 				return err
 			}); err != nil {
 				t.Fatal(err)
@@ -63,13 +64,13 @@ func TestGuestListing(t *testing.T) {
 }
 
 // byChain returns the rules of each chain, with numbers for protocols, and under the table's name what leads to
-// them. With a digest it adds the notes.
-func byChain(c contents, digest string) map[string][]string {
+// them. With a digest it adds the labels.
+func byChain(c contents, digest string, key *listKey) map[string][]string {
 	shape := c.shape()
 	all := map[string][]string{}
 	for at, here := range c {
 		if digest != "" {
-			here = here.with(label{digest: digest, shape: shape})
+			here = here.with(label{digest: digest, shape: shape, key: key})
 		}
 		table := fmt.Sprint(int(at.family), " ", at.table)
 		for _, e := range here.entries {

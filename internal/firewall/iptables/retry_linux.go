@@ -23,12 +23,13 @@ func (e *partError) Error() string { return fmt.Sprintf("%s: %v", e.left, withou
 
 // What a partError may leave.
 const (
-	leftMixed   = "not all that is loaded is of one policy: run `postern up` again"
-	leftUnseen  = "the rules are loaded, but cannot be read again to see whether they are whole"
-	leftUnused  = "the rules are loaded, but an empty chain or table that they do not need could not be deleted"
-	leftUndone  = "what was loaded before is there again, but an empty chain or table that was made could not be deleted"
-	leftRules   = "not all rules are taken out: run `postern down` again"
-	leftNothing = "the rules are taken out, but an empty chain or table that was made for them could not be deleted"
+	leftMixed    = "not all that is loaded is of one policy: run `postern up` again"
+	leftUnseen   = "the rules are loaded, but cannot be read again to see whether they are whole"
+	leftReadable = "the rules are loaded, but everyone on this host can read who is knocking"
+	leftUnused   = "the rules are loaded, but an empty chain or table that they do not need could not be deleted"
+	leftUndone   = "what was loaded before is there again, but an empty chain or table that was made could not be deleted"
+	leftRules    = "not all rules are taken out: run `postern down` again"
+	leftNothing  = "the rules are taken out, but an empty chain or table that was made for them could not be deleted"
 )
 
 // leaving returns a failure that has left something, or none.

@@ -73,7 +73,7 @@ func (r *Ruleset) sum() string {
 	sum := sha256.New()
 	for _, f := range families {
 		sum.Write([]byte(r.Save(f, firewall.Plain)))
-		for _, t := range r.shared(f) {
+		for _, t := range r.shared(f, nil) {
 			sum.Write([]byte(t.text()))
 		}
 	}

@@ -32,8 +32,9 @@ func (j jump) rule() string { return j.from + " -j " + j.to }
 // Ours reports whether a chain is one that Backend loads, by its name.
 func Ours(chain string) bool { return strings.HasPrefix(chain, prefix) }
 
-// shared returns a family's rules as they stand beside others'.
-func (r *Ruleset) shared(f Family) []sharedTable {
+// shared returns a family's rules as they stand beside others', the names of lists with
+// a key.
+func (r *Ruleset) shared(f Family, k *listKey) []sharedTable {
 	var all []sharedTable
 	for _, t := range r.tables[f] {
 		g := sharedTable{table: t.name}
@@ -46,7 +47,7 @@ func (r *Ruleset) shared(f Family) []sharedTable {
 				rule := &c.rules[i]
 				matches := slices.DeleteFunc(slices.Clone(rule.matches), func(m match) bool { return m.alone })
 				one.rules = append(one.rules,
-					"-A "+join(one.name, joinMatches(matches, match.shared), rule.counted(), rule.target.shared()))
+					"-A "+join(one.name, joinMatches(matches, func(m match) string { return m.shared(k) }), rule.counted(), rule.target.shared()))
 			}
 			g.chains = append(g.chains, one)
 			switch {
@@ -91,8 +92,8 @@ func (g *sharedTable) text() string {
 }
 
 // shared is the match as it stands beside rules of others.
-func (m match) shared() string {
-	return m.named(m.full, func(t *recentList) string { return t.shared })
+func (m match) shared(k *listKey) string {
+	return m.named(m.full, func(t *recentList) string { return t.loaded(k) })
 }
 
 // shared is the target beside rules of others: what is let in returns to the kernel's own

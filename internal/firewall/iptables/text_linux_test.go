@@ -61,7 +61,7 @@ func TestText(t *testing.T) {
 		r := Compile(machine(t, file))
 		shared := func(f Family) string {
 			text := ""
-			for _, g := range r.shared(f) {
+			for _, g := range r.shared(f, nil) {
 				text += g.text()
 			}
 			return text

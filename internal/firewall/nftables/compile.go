@@ -38,6 +38,7 @@ type compiler struct {
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	judge, asked, spend, pass, cover  *chain
 	refuse                            *chain            // what cover is behind conntrack
+	unjudged                          *chain            // what it is in the input hook
 	late                              *chain            // nil where cover refuses TCP, too
 	move                              *chain            // nil where every door has one knock
 	wrong                             *chain            // what was no knock
@@ -71,10 +72,10 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "admitted", "marked", "input", "idle", "divert", "reply",
+	"syn", "packet", "undiverted", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "walk", "move", "wrong", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
-	"guard", "stray", "options", "late", "hidden", "cover",
+	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 
 func (c *compiler) arrange() {
@@ -168,7 +169,7 @@ func (c *compiler) hooks() {
 			nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", DivertPriority, "dstnat - 5")
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Masquerade }) {
-		c.reply = hook("reply", "Services whose host can answer only through this one.",
+		c.reply = hook("replies", "Services whose host can answer only through this one.",
 			nft.ChainTypeNAT, nft.ChainHookPostrouting, "postrouting", 100, "srcnat")
 	}
 }
@@ -187,24 +188,24 @@ func (c *compiler) ending() {
 	c.pass.add(carryID(0))
 	c.pass.add(accept)
 
-	refused := c.newCounter("blocked")
-	refuse := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
-	refuse.add(count(refused))
-	if c.idle != nil {
-		refuse.add(hasOptions, drop)
-	}
+	blocked := c.newCounter("blocked")
+	ch := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
+	c.cover, c.refuse, c.unjudged = ch, ch, ch
+	ch.add(count(blocked))
 	if c.p.Cover.Answers() {
+		c.refuse = c.refusing(ch)
+		c.cover, c.unjudged = c.refuse, c.elsewhere(ch)
+		c.unrouted(ch)
 		// conntrack calls invalid what belongs to a connection and does not
 		// fit its window. A bare ACK of no connection is new to it
 		// (nf_conntrack_tcp_loose), so that a scan does not come this way;
 		// where that is turned off, no such port answers a bare ACK.
-		refuse.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
+		ch.say("It may be a late segment of a connection, which a RST would end.", isACK, isInvalid, drop)
 	}
-	refuse.answer(c.p.Cover)
-	refuse.add(drop)
-	c.cover, c.refuse = refuse, refuse
+	ch.answer(c.p.Cover)
+	ch.add(drop)
 	if c.p.Posture == policy.Guard {
-		c.guard(refuse)
+		c.guard()
 	}
 }
 
@@ -224,11 +225,20 @@ func (ch *chain) answer(c policy.Cover) {
 }
 
 // guard refuses packets to the hidden services only.
-func (c *compiler) guard(refuse *chain) {
-	c.refuse = c.newChain("hidden", "What is not admitted. Only the hidden services refuse it; the rest of the host is left\nalone.")
-	c.onService(c.refuse, goTo(refuse))
-	c.refuse.add(goTo(c.pass))
-	c.cover = c.refuse
+func (c *compiler) guard() {
+	hidden := func(name, doc string, refuse *chain) *chain {
+		ch := c.newChain(name, doc)
+		c.onService(ch, goTo(refuse))
+		ch.add(goTo(c.pass))
+		return ch
+	}
+	const doc = "What is not admitted. Only the hidden services refuse it; the rest of the host is left\nalone."
+	refuse, unjudged := c.refuse, c.unjudged
+	c.refuse = hidden("hidden", doc, refuse)
+	c.cover, c.unjudged = c.refuse, c.refuse
+	if unjudged != refuse {
+		c.unjudged = hidden("hidden_unjudged", "", unjudged)
+	}
 	if !c.p.Cover.LooksIdle() {
 		return
 	}

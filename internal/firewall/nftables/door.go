@@ -32,7 +32,7 @@ func (c *compiler) doorChains() {
 		c.doors[i] = doorway{ch, ch}
 		if c.forfeit != nil {
 			enter := c.newChain("enter_"+d.Name, "")
-			c.stray(enter)
+			c.stray(enter, families...)
 			enter.add(goTo(ch))
 			c.doors[i].enter = enter
 		}
@@ -42,7 +42,7 @@ func (c *compiler) doorChains() {
 		if opened := c.opened(i); opened != nil {
 			ch.add(carryID(uint32(opened.ID)))
 			for _, f := range families {
-				ch.add(insert(c.live.at[f], opened.Timeout, c.source(f)).with(carried))
+				ch.add(c.put(f, opened.Timeout))
 			}
 		}
 		c.grant(ch, d, longestForfeit)
@@ -50,11 +50,11 @@ func (c *compiler) doorChains() {
 }
 
 // stray takes the grants that a packet which is not let in loses.
-func (c *compiler) stray(ch *chain) {
+func (c *compiler) stray(ch *chain, of ...family) {
 	if c.forfeit == nil {
 		return
 	}
-	for _, f := range families {
+	for _, f := range of {
 		ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 	}
 }

@@ -164,8 +164,18 @@ var (
 		load: func(reg uint32) []expr.Any { return []expr.Any{&expr.Ct{Key: expr.CtKeyPROTODST, Register: reg}} },
 	}
 
+	// sequence stands for the TCP sequence number. It is a hash, with a seed that all
+	// rules share, and as hard to guess as the number. What carries it is a traffic class
+	// to nft: nft 1.1 lets a hash be assigned to one, and no longer a number from a header.
 	sequence = field{
-		text: "tcp sequence", bytes: 4, proto: policy.TCP, load: payload(expr.PayloadBaseTransportHeader, 4, 4),
+		text: fmt.Sprintf("jhash tcp sequence mod %d seed 0x1", uint32(math.MaxUint32)), bytes: 4, proto: policy.TCP,
+		load: func(reg uint32) []expr.Any {
+			scratch := register(1)
+			return append(payload(expr.PayloadBaseTransportHeader, 4, 4)(scratch), &expr.Hash{
+				SourceRegister: scratch, DestRegister: reg, Length: 4, Modulus: math.MaxUint32, Seed: 1,
+				Type: expr.HashTypeJenkins,
+			})
+		},
 	}
 
 	// carried is the state or the grant that the packet carries with it.

@@ -12,6 +12,7 @@ import (
 func (c *compiler) host() {
 	ch := c.input
 	c.ungoverned(ch)
+	c.bound(ch)
 	ch.add(isEstablished, accept)
 	if c.p.Posture == policy.Closed {
 		c.needed(ch)
@@ -32,10 +33,26 @@ func (c *compiler) host() {
 	for _, f := range families {
 		ch.add(isNotSYN, in(c.live.sessions[f], tuple(f, policy.TCP)...), goTo(c.pass))
 	}
-	ch.add(goTo(c.refuse))
+	ch.add(goTo(c.unjudged))
 
 	if c.idle != nil {
 		c.idlePorts()
+	}
+}
+
+// bound keeps routing headers from leading past a door with an address: the kernel would go
+// on from the address that the rules see to another one of this host, and asks no rule then.
+func (c *compiler) bound(ch *chain) {
+	if c.serviceAt[ipv6] == nil {
+		return
+	}
+	routed := c.newChain("routed", "An IPv6 packet with a routing header. It must not lead to what is hidden on one address.")
+	routed.add(routingBetween(3, 4), drop)
+	routed.add(routingNext(policy.TCP), routingNext(policy.UDP), drop)
+	for _, p := range withPorts {
+		if s := c.hidden[p]; s != nil {
+			ch.add(hasRouting, in(s, dport(p)), jump(routed))
+		}
 	}
 }
 
@@ -46,6 +63,7 @@ func (c *compiler) idlePorts() {
 	c.idle.add(isEstablished, accept)
 	c.idle.add(toOthers, accept)
 	c.idle.add(hasSocket, accept)
+	c.unrouted(c.idle)
 	c.idle.add(isACK, isInvalid, drop) // as in the chain cover
 	c.idle.answer(c.p.Cover)
 }

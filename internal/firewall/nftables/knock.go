@@ -22,9 +22,9 @@ type inputKind struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step  *set // the knocks
-	turns *set // whatever else does not just forget the source's progress
-	ends  bool // whether root has an edge that opens a door
+	step  *set   // the knocks
+	turns *set   // whatever else does not just forget the source's progress
+	ends  bool   // whether root has an edge that opens a door
 	stay  *chain // nil if there are no loops
 	again *chain // nil if no input spares grants
 }
@@ -45,7 +45,7 @@ func (c *compiler) knocks() {
 		suffix: "_echo", parts: func(policy.Port) []part { return nil }, holds: isICMP,
 	}
 	c.forget = c.newChain("forget", "The source's progress is forgotten.")
-	c.forgetIn(c.forget)
+	c.forgetIn(c.forget, families...)
 	c.doorChains()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
@@ -64,7 +64,6 @@ func (c *compiler) knocks() {
 	c.refuseLate()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
-	c.dropIPOptions()
 	c.strays()
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
@@ -164,7 +163,7 @@ func (c *compiler) gates() {
 func (c *compiler) moving() {
 	put := func(ch *chain, timeout time.Duration) {
 		for _, f := range families {
-			ch.add(insert(c.live.at[f], timeout, c.source(f)).with(carried))
+			ch.add(c.put(f, timeout))
 		}
 		ch.add(goTo(c.cover))
 	}
@@ -215,14 +214,24 @@ func (c *compiler) spending() {
 // leaves one element behind: a source's new state, or one that nobody reads. The
 // last knock is no exception that matters: the door that it opens tells as much.
 func (c *compiler) walks(ports, echo *inputKind) {
-	walk := c.walk(ports)
-	if echo.used() {
-		walkEcho := c.walk(echo)
-		for _, f := range families {
-			c.spend.add(isEcho(f), goTo(walkEcho))
+	for _, f := range families {
+		if echo.used() {
+			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
+		}
+		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
+	}
+	for _, a := range []*inputKind{ports, echo} {
+		if a.stay != nil {
+			a.stay.say("Nothing is deleted, and that takes as long as forgetting.",
+				deleteReliably(remove(c.live.wrong, carried), c.shortestStay()))
+			c.ask(a.stay, a, asksStay)
+			a.stay.add(goTo(c.wrong))
+		}
+		if a.again != nil {
+			a.again.add(jump(c.forget))
+			a.again.add(carryFrom(a.step, a.here()...), goTo(c.move))
 		}
 	}
-	c.spend.add(goTo(walk))
 }
 
 // used reports whether the automaton has any such input.
@@ -241,65 +250,68 @@ const (
 	asksStay     = 1 // a loop, where a wrong port asks for both
 )
 
-func (c *compiler) walk(a *inputKind) *chain {
-	ch := c.newChain("walk"+a.suffix, "What the packet means to its source. Its time must not tell.")
-	part := func(suffix, doc string) *chain { return c.newChain(ch.name+suffix, doc) }
-	here := append([]field{carried}, a.lookup...)
-	ask := func(to *chain, times int, when ...statement) {
-		for range times {
-			if len(a.lookup) > 0 { // an echo request has no other to be told from
-				to.add(append(when, in(c.unused, here...))...)
-			}
-		}
+// ask adds lookups in the unused set.
+func (c *compiler) ask(to *chain, a *inputKind, times int, when ...statement) {
+	if len(a.lookup) == 0 {
+		return // an echo request has no other to be told from
 	}
-	step := func(asks int, suffix, doc string) {
+	for range times {
+		to.add(append(when, in(c.unused, a.here()...))...)
+	}
+}
+
+// here is what a packet's way is looked up by: the state carried, and the input.
+func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...) }
+
+// walk makes the chains of one family. (A family's rules cost packets of the other
+// one as much as a tenth of a lookup each, and all of these are many.)
+func (c *compiler) walk(a *inputKind, f family) *chain {
+	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. Its time must not tell.")
+	step := func(asks int, name string) {
 		if len(a.step.elements) == 0 {
 			return
 		}
-		onward := part(suffix, doc)
-		ask(onward, asks)
-		onward.add(goTo(c.move))
-		ch.add(carryFrom(a.step, here...), goTo(onward))
+		onward := c.newChain(ch.name+"_"+name, "The source's "+name+" knock.")
+		c.ask(onward, a, asks)
+		if all := c.timeouts(); len(all) == 1 {
+			onward.add(c.put(f, all[0]))
+			onward.add(goTo(c.cover))
+		} else {
+			onward.add(goTo(c.move))
+		}
+		ch.add(carryFrom(a.step, a.here()...), goTo(onward))
 	}
 
 	ch.add(carryID(stranger))
-	for _, f := range families {
-		ch.add(carryFrom(c.live.at[f], c.source(f)))
-	}
-	ask(ch, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
+	ch.add(carryFrom(c.live.at[f], c.source(f)))
+	c.ask(ch, a, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
 	}
 	if len(a.turns.elements) > 0 {
-		ch.add(verdict(a.turns, here...))
+		ch.add(verdict(a.turns, a.here()...))
 	}
-	c.stray(ch)
-	c.forgetIn(ch)
-	step(asksNext, "_next", "The source's next knock.")
+	c.stray(ch, f)
+	c.forgetIn(ch, f)
+	step(asksNext, "next")
 	ch.add(carryID(uint32(automaton.Root)))
 	if a.ends {
-		ch.add(verdict(a.turns, here...))
+		ch.add(verdict(a.turns, a.here()...))
 	}
-	step(asksFirst, "_first", "The source's first knock.")
+	step(asksFirst, "first")
 	ch.add(goTo(c.wrong))
-
-	if a.stay != nil {
-		a.stay.say("Nothing is deleted, and that takes as long as forgetting.",
-			deleteReliably(remove(c.live.wrong, carried), c.shortestStay()))
-		ask(a.stay, asksStay)
-		a.stay.add(goTo(c.wrong))
-	}
-	if a.again != nil {
-		c.forgetIn(a.again)
-		a.again.add(carryFrom(a.step, here...), goTo(c.move))
-	}
 	return ch
 }
 
+// put moves the source to the state carried.
+func (c *compiler) put(f family, timeout time.Duration) statement {
+	return insert(c.live.at[f], timeout, c.source(f)).with(carried)
+}
+
 // forgetIn adds to a chain what deletes the state of the source.
-func (c *compiler) forgetIn(ch *chain) {
+func (c *compiler) forgetIn(ch *chain, of ...family) {
 	doc := "Deleted more than once: an expired element may come first, and count as deleted."
-	for _, f := range families {
+	for _, f := range of {
 		ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), c.shortestStay()))
 		doc = ""
 	}

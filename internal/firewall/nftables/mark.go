@@ -26,6 +26,9 @@ func (c *compiler) marking() {
 	marked.add(goTo(c.pass))
 
 	c.ungoverned(c.admitted)
+	if c.p.Cover.Answers() {
+		c.admitted.add(isRefused, accept)
+	}
 	for _, f := range families {
 		if c.live.syns != nil {
 			c.admitted.add(isSYN, carry(sequence),

@@ -157,16 +157,6 @@ var hasSocket = simple("socket transparent <= 1",
 	&expr.Cmp{Op: expr.CmpOpLte, Register: register(0), Data: []byte{1}},
 )
 
-// hasOptions matches an IPv4 packet with options.
-var hasOptions = made{"ip hdrlength > 5", func(k *known) {
-	k.needFamily(ipv4)
-	k.append(payload(expr.PayloadBaseNetworkHeader, 0, 1)(register(0))...)
-	k.append(
-		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 1, Mask: []byte{0xf}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpGt, Register: register(0), Data: []byte{5}},
-	)
-}}
-
 // ctBits matches any of some bits of conntrack's.
 func ctBits(key expr.CtKey, text string, bits uint32) statement {
 	mask := binaryutil.NativeEndian.PutUint32(bits)

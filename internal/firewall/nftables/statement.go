@@ -141,9 +141,10 @@ func count(name string) statement {
 	return simple(fmt.Sprintf("counter name %q", name), &expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: name})
 }
 
-// divertBy is a DNAT to the address and port that a map holds for the fields.
+// divertBy is a DNAT to the address and port that a map holds for the fields. nft
+// 0.9 wants to be told that they are both; nft 1.0 leaves that out of its listing.
 func divertBy(s *set, f family, fields ...field) statement {
-	return made{fmt.Sprintf("dnat %s to %s map @%s", f.ip(), texts(fields), s.name), func(k *known) {
+	return made{fmt.Sprintf("dnat %s addr . port to %s map @%s", f.ip(), texts(fields), s.name), func(k *known) {
 		k.load(fields)
 		k.append(
 			&expr.Lookup{SourceRegister: register(0), DestRegister: register(0), IsDestRegSet: true, SetName: s.name},
@@ -159,11 +160,10 @@ func divertBy(s *set, f family, fields ...field) statement {
 
 var (
 	accept      = simple("accept", &expr.Verdict{Kind: expr.VerdictAccept})
-	back        = simple("return", &expr.Verdict{Kind: expr.VerdictReturn})
 	drop        = simple("drop", &expr.Verdict{Kind: expr.VerdictDrop})
 	masquerade  = simple("masquerade", &expr.Masq{})
 	reset       = simple("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
-	unreachable = simple("reject with icmpx port-unreachable",
+	unreachable = simple("reject with icmpx type port-unreachable", // nft 0.9 needs the word "type"
 		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 )
 

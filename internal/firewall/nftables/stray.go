@@ -35,19 +35,3 @@ func (c *compiler) refuseLate() {
 	}
 	c.late.add(goTo(c.refuse))
 }
-
-// dropIPOptions keeps IPv4 options from telling hidden ports from idle ones. The kernel
-// answers those of a packet to an idle port, or complains of them, before the chain
-// idle comes to it; hidden ports are refused before. So without a socket that waits
-// for it no new packet with options is answered.
-func (c *compiler) dropIPOptions() {
-	if c.idle == nil {
-		return
-	}
-	options := c.newChain("options", "A packet with IPv4 options, of no known flow.")
-	for _, p := range withPorts {
-		c.packet.add(c.governed(), hasOptions, isProto(p), toThisHost, jump(options))
-	}
-	options.add(hasSocket, back)
-	options.add(drop)
-}

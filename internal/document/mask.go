@@ -1,0 +1,54 @@
+package document
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+)
+
+// Lines of a file are shown with its errors, and these end in the logs of CI, of
+// Ansible, of a machine's boot, which more people read than the file. So knocks are
+// masked there: what looks like one, as a line with an error may have it anywhere.
+var (
+	portList = regexp.MustCompile(`(?:\b(?:service|from)\s*:\s*)?\[[^\[\]]*(?:\]|$)`) // which a broken line does not end
+	onlyPort = regexp.MustCompile(`^\s*(?:-\s+)?['"\[]*(?:(?:tcp|udp)[/: ]?)?\d+(?:[/: ]?(?:tcp|udp))?['"\]]*\s*(?:,|#.*|$)`)
+	ofKnocks = regexp.MustCompile(`(?i)(?:sequence|knocks?)\W`)
+	aPort    = regexp.MustCompile(`\b\d+\b`)
+)
+
+// masked returns a line with as many characters, and stars for the digits of what may
+// be a knock.
+func masked(line string) string {
+	stars := func(text string) string {
+		return aPort.ReplaceAllStringFunc(text, func(n string) string { return strings.Repeat("*", len(n)) })
+	}
+	if at := ofKnocks.FindStringIndex(line); at != nil {
+		line = line[:at[1]] + stars(line[at[1]:])
+	}
+	line = portList.ReplaceAllStringFunc(line, func(list string) string {
+		if list[0] != '[' { // what is hidden is no secret here, nor who may knock
+			return list
+		}
+		items := strings.Split(list, ",")
+		for i, item := range items {
+			if onlyPort.MatchString(item) {
+				items[i] = stars(item)
+			}
+		}
+		return strings.Join(items, ",")
+	})
+	if onlyPort.MatchString(line) { // a list that has a line for each item, or goes on
+		line = stars(line)
+	}
+	return line
+}
+
+// Unmasked is String with the line as it is, for the terminal of who works on the file.
+func (d Diagnostic) Unmasked() string { return d.text(d.Source) }
+
+// MarshalJSON masks knocks as String does.
+func (d Diagnostic) MarshalJSON() ([]byte, error) {
+	type plain Diagnostic
+	d.Source = masked(d.Source)
+	return json.Marshal(plain(d))
+}
