@@ -65,8 +65,8 @@ func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge)
 // open returns the average number of probes until a door's first grant.
 //
 // The budget of attempts makes it a lower bound, wherever the sender pauses: the
-// chain says how many first knocks are needed, and each must find one left of the
-// budget. In a time t that is so for Burst+Rate*t of what the budget counts.
+// chain says how many inputs must count, or first knocks where only these take from
+// the budget. In a time t no more than Burst+Rate*t of them do.
 func (c *randomModel) open(door int) Result {
 	result := Result{Door: &c.machine.Doors[door]}
 	if len(c.first) == 0 { // everything is allowed
@@ -80,8 +80,7 @@ func (c *randomModel) open(door int) Result {
 	if budget := c.machine.Parameters.Attempts; budget != (Budget{}) {
 		counted := first
 		if c.machine.Parameters.Counted == EveryInput {
-			// Each of these is a first knock with no more than this chance.
-			counted /= float64(len(c.first)) / float64(len(c.targets.live))
+			counted = probes * float64(len(c.targets.live)) / float64(len(c.targets.ports))
 		}
 		waiting := (counted - float64(budget.Burst)) / float64(budget.Rate) // seconds
 		result.Probes = max(probes, waiting*c.scan.Rate)

@@ -224,9 +224,10 @@ func send(r *automaton.Reference, at time.Duration, from string, port uint16) au
 	return r.Step(at, automaton.Input{Source: netip.MustParseAddr(from), Port: policy.Port{Protocol: policy.TCP, Number: port}})
 }
 
-// begins reports whether a first knock makes progress.
+// begins reports whether a first knock counts as one.
 func begins(r *automaton.Reference, at time.Duration, from string) bool {
-	return send(r, at, from, firstKnock).To != automaton.Root
+	v := send(r, at, from, firstKnock)
+	return v.Rule == 5 && v.To != automaton.Root
 }
 
 const sender, anySource = "192.0.2.7", "{ipv4: 32, ipv6: 128}"
@@ -264,37 +265,43 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetGoesOn: a source with nothing left goes on, and stays where a loop leaves
-// it, and a wrong port sets it back.
-func TestBudgetGoesOn(t *testing.T) {
-	for name, counted := range map[string]automaton.Counted{"every input": automaton.EveryInput, "first knocks": automaton.OnlyFirst} {
-		t.Run(name, func(t *testing.T) {
-			for _, test := range []struct {
-				then    uint16
-				granted bool
-			}{{firstKnock, true}, {service, true}, {wrongPort, false}} {
-				r, budget := attempts(t, counted, "ignore", anySource)
-				for range budget.Burst - 1 { // each from root
-					send(r, 0, sender, firstKnock)
-					send(r, 0, sender, wrongPort)
-				}
-				begun := begins(r, 0, sender)
-				if counted == automaton.EveryInput {
-					if begun {
-						t.Fatal("wrong ports take nothing from the budget")
-					}
-					begun = begins(r, time.Second/time.Duration(budget.Rate), sender)
-				}
-				if !begun {
-					t.Fatal("one that was left has not counted")
-				}
-				at := time.Second / time.Duration(budget.Rate)
-				send(r, at, sender, test.then)
-				if v := send(r, at, sender, lastKnock); v.Granted != test.granted {
-					t.Errorf("after a knock, %d and %d it is granted: %t", test.then, lastKnock, v.Granted)
-				}
+// TestBudgetSpent: where every input counts, nothing does with an empty budget: neither
+// the next knock nor a wrong port. Where only first knocks count, all else goes on.
+func TestBudgetSpent(t *testing.T) {
+	for _, test := range []struct {
+		counted  automaton.Counted
+		then     uint16 // with nothing left, after a first knock
+		early    bool   // whether the last knock then opens the door at once
+		later    bool   // whether it does when there is one left again
+		progress bool   // whether the source has kept its progress till then
+	}{
+		{automaton.EveryInput, service, false, true, true},
+		{automaton.EveryInput, wrongPort, false, true, true},
+		{automaton.OnlyFirst, firstKnock, true, false, true},
+		{automaton.OnlyFirst, service, true, false, true},
+		{automaton.OnlyFirst, wrongPort, false, false, false},
+	} {
+		r, budget := attempts(t, test.counted, "ignore", anySource)
+		for range budget.Burst - 1 {
+			send(r, 0, sender, firstKnock)
+			if test.counted == automaton.OnlyFirst {
+				send(r, 0, sender, wrongPort)
 			}
-		})
+		}
+		if test.counted == automaton.EveryInput {
+			send(r, 0, sender, firstKnock) // it stays where it was
+		} else if !begins(r, 0, sender) {
+			t.Fatal("one that was left has not counted")
+		}
+		if v := send(r, 0, sender, test.then); test.progress != (v.To != automaton.Root) {
+			t.Errorf("after %d it has progress: %t", test.then, v.To != automaton.Root)
+		}
+		if v := send(r, 0, sender, lastKnock); v.Granted != test.early {
+			t.Errorf("after %d, with nothing left, the last knock is granted: %t", test.then, v.Granted)
+		}
+		if v := send(r, time.Second/time.Duration(budget.Rate), sender, lastKnock); v.Granted != test.later {
+			t.Errorf("after %d and a pause the last knock is granted: %t", test.then, v.Granted)
+		}
 	}
 }
 

@@ -41,9 +41,9 @@ type Result struct {
 	Door *Door
 	// Opens reports whether the scan opens the door at all.
 	Opens bool
-	// Probes is how many probes it takes, including the last knock: the average
-	// for a random scan; exact for one in order, apart from the budget of attempts,
-	// which does not count there. It is 0 if the door does not open.
+	// Probes is how many probes it takes, including the last knock: for a scan in
+	// order exactly, whether it keeps within the budget of attempts or not; the
+	// average for a random one. It is 0 if the door does not open.
 	Probes float64
 }
 
@@ -130,8 +130,9 @@ func protocols(sequence []policy.Port) map[policy.Protocol]bool {
 // whose knocks are so close in this order that packets judged at the same
 // moment may open them.
 //
-// There is no budget of attempts: a sender that has none left need only pause
-// anywhere before a door's first knock, and opens what it would have opened.
+// It does so with and without a budget of attempts. A sender that has none left need
+// only pause, and opens what it would have opened. One that does not pause is ignored
+// for most of its probes, and what counts of the rest may be a sequence as well.
 func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	results := make([]Result, len(m.Doors))
 	index := make(map[*Door]int, len(m.Doors))
@@ -147,11 +148,10 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	}
 	unbounded := *m
 	unbounded.Parameters.Attempts = Budget{}
-	ref := NewReference(&unbounded)
-	in := Input{Source: source, Dest: dest}
-	for round := range 2 {
-		for i, port := range t.ports {
-			n := round*len(t.ports) + i
+	for _, ref := range []*Reference{NewReference(m), NewReference(&unbounded)} {
+		in := Input{Source: source, Dest: dest}
+		for n := range 2 * len(t.ports) {
+			port := t.ports[n%len(t.ports)]
 			if !t.live[port] {
 				continue
 			}

@@ -132,6 +132,30 @@ func TestScanInOrderMayPause(t *testing.T) {
 	}
 }
 
+// A scan that is too fast may leave out just what lies between two knocks.
+func TestScanInOrderSkips(t *testing.T) {
+	var p policy.Policy
+	const apart = 5
+	for i := range uint16(apart) {
+		first := 1000 + i
+		d := door(policy.RetransmitsReset, tcp(first), tcp(first+apart))
+		d.Services[0].Number = 50000 + i
+		p.Doors = append(p.Doors, d)
+	}
+	m := machine(t, p)
+	for times, want := range map[float64]int{1: 0, apart: 1, apart + 1: 0} {
+		opened := 0
+		for _, r := range m.orderedScan(Scan{Order: Ascending, Rate: times * float64(Attempts.Rate)}, m.targetsUpTo(1100)) {
+			if r.Opens {
+				opened++
+			}
+		}
+		if opened != want {
+			t.Errorf("at %v times the budget's rate %d doors open, want %d", times, opened, want)
+		}
+	}
+}
+
 // targetsUpTo returns the TCP ports up to last, without those allowed.
 func (m *Machine) targetsUpTo(last int) targets {
 	t := m.targets(map[policy.Protocol]bool{policy.TCP: true})
@@ -238,11 +262,25 @@ func TestRandomScanClosedForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.scan.Order = Random
 			m := machine(t, policy.Policy{Doors: []policy.Door{test.door}, Allow: test.allow})
+			m.Parameters.Attempts = Budget{}
 			got := m.Scan(test.scan)[0]
 			if got.Opens != (test.want > 0) || math.Abs(got.Probes-test.want) > 1e-9*test.want {
 				t.Errorf("opens %v after %v probes on average, want %v", got.Opens, got.Probes, test.want)
 			}
 		})
+	}
+}
+
+// From one address no more than 80 packets a second count, so at any rate a door takes
+// as long as if only these were sent.
+func TestRandomScanOfHowTo(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(1234), tcp(2345), tcp(3456))}})
+	const n = 65535.0
+	want := n * n * n / float64(Attempts.Rate) // seconds
+	for _, rate := range []float64{80, 10_000, 1_000_000} {
+		if got := m.Scan(Scan{Order: Random, Rate: rate})[0].Probes / rate; math.Abs(got/want-1) > 1e-9 {
+			t.Errorf("at %v/s it takes %v s, want %v", rate, got, want)
+		}
 	}
 }
 
@@ -274,7 +312,7 @@ func simulate(m *Machine, index int, s Scan, ts targets, runs int, random *rand.
 			}
 			in := Input{Source: source, Dest: dest, Port: port, Sequence: uint32(n)}
 			v := ref.Step(time.Duration(n)*s.interval(), in)
-			if v.Rule == 4 && (v.To != Root || v.Door != nil) {
+			if v.Rule == 5 && (v.To != Root || v.Door != nil) {
 				knocks++
 			}
 			if v.Door == &m.Doors[index] {
@@ -309,7 +347,7 @@ func TestRandomScanIsTheReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := smallPolicy(t, rapid.IntRange(1, 3).Draw(t, "doors"))
 		m := machine(t, p)
-		// At up to 40 probes a second the budget is never spent.
+		// At up to 10 probes a second the budget is never spent.
 		s := Scan{Order: Random, Rate: rapid.SampledFrom([]float64{0.4, 1, 4, 10}).Draw(t, "rate"), CPUs: 1}
 		ts := m.targetsUpTo(smallPorts)
 		c := newRandomModel(m, s, ts, m.outgoing())
@@ -348,9 +386,9 @@ func TestRandomScanBudget(t *testing.T) {
 		atMost     float64 // the truth as a multiple of the answer
 		budgets    bool    // whether the budget makes any difference
 	}{
-		{"every input", every, 50, 1.2, false},
-		{"every input", every, 100, 1.5, true},
-		{"every input", every, 300, 1.3, true},
+		{"every input", every, 100, 1.2, false},
+		{"every input", every, 200, 1.5, true},
+		{"every input", every, 500, 1.3, true},
 		{"first knocks", first, 100, 1.2, false},
 		{"first knocks", first, 300, 1.5, true},
 		{"first knocks", first, 1000, 1.2, true},

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -79,8 +80,8 @@ type outcome struct {
 	expired  bool // its source had made progress, which has expired
 	late     bool // its source had held the grant, which has expired
 	ended    bool // its source had got the grant at a door that has changed since
-	refused  bool // it was a first knock, and its source's budget was spent
-	beyond   bool // its source's budget was spent, and it moved on
+	refused  bool // it would have changed something, and its source's budget was spent
+	stayed   bool // the same, and its source has kept its progress
 	forfeits bool // it cost its source a grant
 	spared   bool // it was a first knock right after the last one, which costs no grant
 }
@@ -251,7 +252,7 @@ func (o *model) input(at span, s probe) outcome {
 			v.forfeits = true
 		}
 	}
-	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 3 {
+	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 4 {
 		v.spared = v.verdict.From != v.verdict.To && len(before.Grants) > 0
 	}
 	if service := o.machine.ServiceAt(s.dst, s.port); service != nil && !v.verdict.Admitted {
@@ -263,13 +264,13 @@ func (o *model) input(at span, s probe) outcome {
 		v.ended = at.from < o.ended[endedKey{o.machine.Policy.Source.Mask(s.src), service.String()}]
 	}
 	if o.machine.Parameters.Attempts != (automaton.Budget{}) && !v.verdict.Admitted {
-		o.spend(at, s, &v)
+		o.spend(at, s, before, &v)
 	}
 	return v
 }
 
 // spend takes an input from the budget of its source, if it counts.
-func (o *model) spend(at span, s probe, v *outcome) {
+func (o *model) spend(at span, s probe, before automaton.SourceState, v *outcome) {
 	owner := o.owner(s.src)
 	b := o.budgets[owner]
 	if b == nil {
@@ -277,13 +278,27 @@ func (o *model) spend(at span, s probe, v *outcome) {
 		o.budgets[owner] = b
 	}
 	d := &v.verdict
-	begins := d.Rule == 4 && o.first[s.port]
-	v.refused = begins && d.Door == nil && d.To == automaton.Root
-	v.unsure = v.unsure || begins && b.unsure(at)
-	v.beyond = d.Rule == 3 && d.From != d.To && b.spent(at)
-	if begins || o.machine.Parameters.Counted == automaton.EveryInput {
+	if o.machine.Parameters.Counted == automaton.EveryInput {
+		matters := o.matters(s, before)
+		v.refused = matters && d.Rule == 3
+		v.stayed = v.refused && d.From != automaton.Root
+		v.unsure = v.unsure || matters && b.unsure(at)
+		b.take(at)
+	} else if d.Rule == 5 && o.first[s.port] {
+		v.refused = d.Door == nil && d.To == automaton.Root
+		v.unsure = v.unsure || b.unsure(at)
 		b.take(at)
 	}
+}
+
+// matters reports whether an input that is not admitted changes anything, if it
+// counts.
+func (o *model) matters(s probe, before automaton.SourceState) bool {
+	state := o.machine.State(before.State)
+	if state == nil {
+		return o.first[s.port] || len(before.Grants) > 0
+	}
+	return !slices.Contains(state.Loops, s.port)
 }
 
 // owner returns what has a budget of attempts: an address and its neighbours.
@@ -345,13 +360,13 @@ type budgetBounds struct {
 	last       span          // of the last input
 	low        time.Duration // the least left after it
 	early      time.Duration // the same, less what it grew by from last.from on
-	high       time.Duration // the most left at last.to
+	high       time.Duration // the most left at last.to, as if it could grow over size
 }
 
 func newBudgetBounds(budget automaton.Budget, at span) *budgetBounds {
 	b := &budgetBounds{cost: time.Second / time.Duration(budget.Rate), last: at}
 	b.size = b.cost * time.Duration(budget.Burst)
-	b.low, b.early, b.high = b.size, b.size, b.size
+	b.low, b.early, b.high = b.size, b.size, b.size+at.to-at.from
 	return b
 }
 
@@ -374,9 +389,13 @@ func (b *budgetBounds) unsure(at span) bool {
 	return least < b.cost && b.cost <= most
 }
 
-// near reports whether that is so now or soon.
+// near reports whether that may come to be so within a burst of packets that is sent
+// now or soon.
 func (b *budgetBounds) near(at time.Duration) bool {
-	return b.unsure(span{from: at, to: at + tick})
+	const burst = 40
+	soon := min(tick, b.cost/6)
+	least, most := b.left(span{from: at, to: at + soon})
+	return least < burst*b.cost && least/b.cost != most/b.cost
 }
 
 // take takes one attempt if one is left.

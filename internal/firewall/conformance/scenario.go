@@ -55,8 +55,8 @@ func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	return w.events
 }
 
-// maxBegun is how often a source begins before its budget is spent, where other
-// packets spend it, too. The kernel's hash tables (rhashtable, Linux 6.18) take
+// maxBegun is how often a source begins in a flood where every input spends the
+// budget. The kernel's hash tables (rhashtable, Linux 6.18) take
 // about 32 elements of one key in a moment, those included that have been deleted.
 const maxBegun = 10
 
@@ -71,29 +71,57 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 			begins = append(begins, e.On)
 		}
 	}
-	knock := pick(r, begins)
-	begun := map[netip.Addr]int{}
-	const enough = 4 // times as many packets as the budget has attempts
-	for more := 1 + r.IntN(6); more > 0 && len(w.events) < enough*m.Parameters.Attempts.Burst; {
-		src, port := pick(r, w.senders), pick(r, ports(strayPorts))
-		spent := w.budgetSpent()
-		source := m.Policy.Source.Mask(src)
-		may := spent || begun[source] < maxBegun || m.Parameters.Counted == automaton.OnlyFirst
-		if may && chance(r, 0.6) {
-			port = knock
-			begun[source]++
-		}
-		w.send(src, port)
-		if spent {
-			more--
-		}
-		if chance(r, 0.01) {
-			w.wait(tick)
-		}
-	}
+	f := flood{writer: w, knock: pick(r, begins), begun: map[netip.Addr]int{}, most: maxBegun / 2}
+	// Of a full budget nobody knows since when it is full. So the first packet is sent
+	// alone, and most others before the last ones that count: the time of each of these
+	// must be known better than that of a packet among many.
+	f.add(1)
+	w.wait(tick)
+	const last = 4
+	f.add(f.left() - last)
+	w.wait(tick)
+	f.most = maxBegun
+	f.add(f.left() + 1 + r.IntN(6))
 	w.skill = 0.9
 	w.carryOn(8 + r.IntN(12))
 	return w.events
+}
+
+// A flood spends the budget that its senders share.
+type flood struct {
+	*writer
+	knock policy.Port
+	begun map[netip.Addr]int // how often each source has begun
+	most  int                // how often it may
+}
+
+// add adds packets that take n attempts.
+func (f *flood) add(n int) {
+	const enough = 3 // times as many packets: not all of them count
+	for end := len(f.events) + enough*n; n > 0 && len(f.events) < end; {
+		src, port := pick(f.Rand, f.senders), pick(f.Rand, ports(strayPorts))
+		source := f.model.machine.Policy.Source.Mask(src)
+		only := f.model.machine.Parameters.Counted == automaton.OnlyFirst
+		if (only || f.begun[source] < f.most) && chance(f.Rand, 0.6) {
+			port = f.knock
+			f.begun[source]++
+		}
+		was := f.left()
+		f.send(src, port)
+		if was == 0 || f.left() < was {
+			n--
+		}
+	}
+}
+
+// left returns how many attempts are left.
+func (f *flood) left() int {
+	b := f.model.budgets[f.model.owner(f.senders[0])]
+	if b == nil {
+		return f.model.machine.Parameters.Attempts.Burst
+	}
+	least, _ := b.left(span{from: f.at, to: f.at})
+	return int(least / b.cost)
 }
 
 // share makes the senders share a budget of attempts, and not more than that where
@@ -109,12 +137,6 @@ func (w *writer) share(b block) {
 			}
 		}
 	}
-}
-
-// budgetSpent reports whether the senders can begin no more.
-func (w *writer) budgetSpent() bool {
-	b := w.model.budgets[w.model.owner(w.senders[0])]
-	return b != nil && b.spent(span{from: w.at, to: w.at})
 }
 
 func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer {
