@@ -131,7 +131,7 @@ func source(t *testing.T, dir string) {
 	t.Helper()
 	out, err := exec.Command("sh", "-euc", `mkdir "$1"
 cd "$(git rev-parse --show-toplevel)"
-git ls-files -z examples docs internal | xargs -0 tar -c | tar -x -C "$1"`, "sh", dir).CombinedOutput()
+git ls-files -z | xargs -0 tar -c | tar -x -C "$1"`, "sh", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("copy the sources: %v\n%s", err, out)
 	}
