@@ -40,21 +40,26 @@ type suite struct {
 // software emulation an hour each.
 var all = []suite{
 	{"demo", "demo", []string{"-test.run=TestStory/piped"}},
-	{"nftables", "firewall/nftables", []string{"-test.skip=" + heavy}},
-	{"iptables", "firewall/iptables", []string{"-test.skip=" + heavy}},
+	{"nftables", "firewall/nftables", []string{"-test.skip=" + long}},
+	{"iptables", "firewall/iptables", []string{"-test.skip=" + long + "|" + sessions}},
 	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|confirm|watchdog)$"}},
-	{"backends", "firewall/backends", []string{"-test.skip=" + heavy}},
+	{"backends", "firewall/backends", []string{"-test.skip=" + long}},
 	{"otherrules", "preflight/otherrules", nil},
 	{"findings", "cli", []string{"-test.run=TestScripts/^(findings-.*|interfaces|published)$"}},
 	{"stealth", "stealth", []string{"-test.run=Answers"}},
 	{"lab", "lab", nil},
+	{"iptables-sessions", "firewall/iptables", []string{"-test.run=" + sessions}},
 	{"nftables-conformance", "firewall/nftables", []string{"-test.run=Conformance", "-packets=4000"}},
 	{"iptables-conformance", "firewall/iptables", []string{"-test.run=Conformance", "-packets=4000"}},
-	{"nftables-heavy", "firewall/nftables", []string{"-test.run=" + heavy, "-test.skip=Conformance|Flood"}},
-	{"iptables-heavy", "firewall/iptables", []string{"-test.run=" + heavy, "-test.skip=Conformance|Flood"}},
+	{"nftables-long", "firewall/nftables", []string{"-test.run=" + long, "-test.skip=Conformance|Flood"}},
+	{"iptables-long", "firewall/iptables", []string{"-test.run=" + long, "-test.skip=Conformance|Flood"}},
 }
 
-const heavy = "Conformance|Flood|Kill|Oracle|OneGrant|Altered|Partial|Partly|Retry|LostSYN|TestSSH|Race|^TestReplace$|Foreign|OtherPrograms|FamilyGone|Listing|Inserted"
+const (
+	long = "Conformance|Flood|Kill|Oracle|OneGrant|Altered|Partial|Partly|Retry|LostSYN|TestSSH|Race|^TestReplace$|" +
+		"Foreign|OtherPrograms|FamilyGone|Listing|Inserted"
+	sessions = "OldSessions|HalfOpenSession|Refused"
+)
 
 // names returns the systems that the flag names, and skips the test if there
 // are none.
