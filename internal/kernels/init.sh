@@ -12,6 +12,11 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
 chmod 1777 /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for link in fd:self/fd stdin:self/fd/0 stdout:self/fd/1 stderr:self/fd/2; do
+	ln -s "/proc/${link#*:}" "/dev/${link%%:*}"
+done
+# Without it no bridge shows its packets to the rules of IP, and tests of that try nothing.
+modprobe br_netfilter
 ip link set lo up
 echo gw >/proc/sys/kernel/hostname
 exec </dev/null 1<>/dev/ttyS1 2>&1

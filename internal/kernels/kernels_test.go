@@ -21,6 +21,7 @@ import (
 var (
 	enabled = flag.String("kernels", "", "the Debian releases whose kernels the tests run on, as \"bookworm trixie-backports\"")
 	suites  = flag.String("suites", "", "of the suites only those that this regular expression matches")
+	only    = flag.String("only", "", "of the tests of the suites only those that this regular expression matches")
 	kvm     = flag.Bool("kvm", false, "use the processor's virtualization, with an ordinary clock")
 	memory  = flag.Int("memory", 3072, "of a machine, in MiB")
 	verbose = flag.Bool("all-output", false, "print all that a machine prints, as it comes")
@@ -105,6 +106,9 @@ func TestSuites(t *testing.T) {
 					build(t, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, filepath.Base(binary)), "postern/internal/"+u.pkg)
 				}
 				fmt.Fprintf(script, "cd /suite/source/internal/%s && suite %s %s -test.v -test.timeout=2h", u.pkg, u.name, binary)
+				if *only != "" {
+					u.args = append(u.args[:len(u.args):len(u.args)], "-test.run="+*only)
+				}
 				for _, arg := range u.args {
 					fmt.Fprintf(script, " '%s'", arg)
 				}
