@@ -218,3 +218,26 @@ func (r *results) report(t *testing.T, chosen []suite) {
 		})
 	}
 }
+
+// TestResults: what a machine prints is read in whatever pieces it comes.
+func TestResults(t *testing.T) {
+	var log strings.Builder
+	r := &results{
+		now: func() time.Time { return time.Time{} },
+		log: func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) },
+	}
+	for _, piece := range []string{"@up 2.4", "0 6.1.0\n@begin a 3.00\n--- PASS: T (0", "s)\n@end a 0 5.00\n@begin b 5.00\nx\n"} {
+		if n, err := r.Write([]byte(piece)); n != len(piece) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := log.String(); got != "Linux 6.1.0 after 2 s\na                      exit 0,    2 of its seconds,     0 of ours\n" {
+		t.Errorf("logged %q", got)
+	}
+	if a := r.runs["a"]; a.code != "0" || a.output.String() != "--- PASS: T (0s)\n" {
+		t.Errorf("a: %q, %q", a.code, a.output.String())
+	}
+	if b := r.runs["b"]; b.code != "" || b.output.String() != "x\n" {
+		t.Errorf("b, which has not ended: %q, %q", b.code, b.output.String())
+	}
+}
