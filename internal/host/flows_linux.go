@@ -35,8 +35,17 @@ func (f Flows) Without(others Flows) Flows {
 	return rest
 }
 
-// ErrNoSocketList is the error of a kernel that cannot list TCP connections.
-var ErrNoSocketList = errors.New("the kernel cannot list TCP connections: it has no module tcp_diag")
+// ErrNoSocketList is the error of a kernel that cannot list sockets.
+var ErrNoSocketList = errors.New("the kernel cannot list sockets; load its modules with `modprobe -a tcp_diag udp_diag`")
+
+// lists returns what an error of sock_diag(7) means: ENOENT is its word for a protocol
+// whose module is missing.
+func lists(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return ErrNoSocketList
+	}
+	return err
+}
 
 // Connections asks the kernel for the TCP connections of this network namespace that
 // are not with itself, by sock_diag(7).
@@ -44,11 +53,8 @@ func Connections() (Flows, error) {
 	found := Flows{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
-		if errors.Is(err, unix.ENOENT) { // sock_diag's word for a protocol that it lacks
-			return nil, ErrNoSocketList
-		}
 		if err != nil {
-			return nil, fmt.Errorf("asking the kernel for its TCP connections: %w", err)
+			return nil, fmt.Errorf("asking the kernel for its TCP connections: %w", lists(err))
 		}
 		for _, s := range sockets {
 			stage := Open

@@ -31,7 +31,7 @@ func Listening() ([]policy.Port, error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		tcp, err := netlink.SocketDiagTCP(family)
 		if err != nil {
-			return nil, fmt.Errorf("asking the kernel who listens: %w", err)
+			return nil, fmt.Errorf("asking the kernel who listens: %w", lists(err))
 		}
 		for _, s := range tcp {
 			if s.State == netlink.TCP_LISTEN {
@@ -40,7 +40,7 @@ func Listening() ([]policy.Port, error) {
 		}
 		udp, err := netlink.SocketDiagUDP(family)
 		if err != nil {
-			return nil, fmt.Errorf("asking the kernel who listens: %w", err)
+			return nil, fmt.Errorf("asking the kernel who listens: %w", lists(err))
 		}
 		for _, s := range udp {
 			n := s.ID.SourcePort

@@ -17,7 +17,7 @@ func Receiving() ([]Receiver, error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagUDP(family)
 		if err != nil {
-			return nil, fmt.Errorf("asking the kernel who receives UDP: %w", err)
+			return nil, fmt.Errorf("asking the kernel who receives UDP: %w", lists(err))
 		}
 		for _, s := range sockets {
 			if r, ok := receiver(s.ID); ok && s.ID.DestinationPort == 0 {
@@ -35,7 +35,7 @@ func Accepting() ([]Receiver, error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
 		if err != nil {
-			return nil, fmt.Errorf("asking the kernel who listens: %w", err)
+			return nil, fmt.Errorf("asking the kernel who listens: %w", lists(err))
 		}
 		for _, s := range sockets {
 			if r, ok := receiver(s.ID); ok && s.State == netlink.TCP_LISTEN {
