@@ -57,7 +57,7 @@ systemd: ## boot Debian machines: boots, other firewalls, rollback RUNS=6, packa
 	$(GO) test -count=1 -timeout 120m -v ./internal/booted -systemd -runs $(RUNS)
 
 KERNELS ?= bookworm bullseye trixie-backports trixie
-SUITES ?=
+SUITES ?= demo|nftables|iptables
 
 .PHONY: kernels
 kernels: ## boot Debian's kernels in qemu and run tests there: KERNELS="bookworm ..." (as root)

@@ -65,7 +65,7 @@ without() { # MODULE BACKEND
 	file=$(find /usr/lib/modules -name "$1.ko*")
 	[ -n "$file" ] || { echo "there is no module $1"; return 1; }
 	mv "$file" /tmp/
-	/suite/postern up --no-confirm -f "/suite/$2.yaml"
+	/suite/postern up --no-confirm --yes -f "/suite/$2.yaml"
 	code=$?
 	/suite/postern down >/dev/null
 	mv "/tmp/${file##*/}" "$file"
