@@ -69,7 +69,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "undiverted", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
+	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
 	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
