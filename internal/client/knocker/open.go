@@ -61,7 +61,7 @@ func (e *OpenError) Refused() bool {
 }
 
 // minRound is the least time from one round to the next: a refusal comes fast, and a
-// server accepts only so many first knocks a second.
+// server bounds how often a sender may begin to knock.
 const minRound = 100 * time.Millisecond
 
 // Open knocks and connects, until it is connected or the context ends. Only the
