@@ -16,11 +16,13 @@
 //     number of connections up to a rate.) Progress stays as it is. Where
 //     several doors open the service, each has grants of its own; the one with
 //     the shortest open_for is used first.
-//  3. The source's state has an edge for the port: it moves there. At the last
+//  3. The source's budget of attempts is spent: nothing changes. Every input that
+//     comes here takes one from it.
+//  4. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
-//  4. Otherwise its progress is forgotten. If root has an edge for the port and
-//     the source's budget of first knocks is not spent, it moves there.
-//  5. What is not admitted gets the policy's cover, whatever its progress.
+//  5. Otherwise its progress is forgotten. If root has an edge for the port, it
+//     moves there.
+//  6. What is not admitted gets the policy's cover, whatever its progress.
 //
 // The doors' sequences form a trie: doors that begin alike share states, and
 // every state has at most one edge for a port. Two more features are edges too.
@@ -66,10 +68,26 @@ type Budget struct {
 	Buckets     int // how many buckets all sources may share; 0: each source has its own
 }
 
-// FirstKnocks limits the first knocks of one source. It keeps a source cheap
-// that knocks and resets in a loop. Twenty clients behind one address can still
-// knock at once; a single client never reaches the limit.
-var FirstKnocks = Budget{Rate: 10, Burst: 20, Buckets: 65536}
+// Attempts limits how many inputs of one source count. Every input takes one, not
+// only first knocks: a firewall then does the same work for a first knock as for a
+// wrong port, and the time of an answer does not tell them apart. Twenty clients
+// behind one address can still knock at once; a single client never reaches the
+// limit.
+var Attempts = Budget{Rate: 80, Burst: 160, Buckets: 4096}
+
+// FirstKnocks limits the first knocks of one source, where only these are counted.
+// Other inputs count without end.
+var FirstKnocks = Budget{Rate: 10, Burst: 20}
+
+// AttemptPrefix returns the addresses that share a budget of attempts with addr. Of
+// IPv6 that is a /48, or what the policy takes for one source where that is more: a
+// site has a /48 at most (RFC 6177), and each of its addresses may be the same
+// sender's.
+func AttemptPrefix(s policy.Source, addr netip.Addr) netip.Prefix {
+	const site = 48
+	s.IPv6 = min(s.IPv6, site)
+	return s.Prefix(addr)
+}
 
 // Connections limits the new connections that one `admit: any` grant admits. It
 // is far more than a browser opens. Each connection is remembered for
@@ -83,12 +101,13 @@ var Connections = Budget{Rate: 100, Burst: 200}
 type Parameters struct {
 	Inputs      Inputs
 	Known       Known
-	FirstKnocks Budget // the zero value: no limit
+	Attempts    Budget // the zero value: no limit
+	Counted     Counted
 	Connections Budget // the zero value: no limit
 }
 
 // Exact are the parameters that the package comment describes.
-var Exact = Parameters{Inputs: NewConnections, Known: SameSYN, FirstKnocks: FirstKnocks, Connections: Connections}
+var Exact = Parameters{Inputs: NewConnections, Known: SameSYN, Attempts: Attempts, Connections: Connections}
 
 // Inputs says which packets that belong to no known flow are inputs.
 type Inputs int
@@ -112,6 +131,15 @@ const (
 	Confirmed
 	// Answered: as Confirmed, but only once this host has answered.
 	Answered
+)
+
+// Counted says which inputs take from the budget of attempts, and count no more when
+// it is spent.
+type Counted int
+
+const (
+	EveryInput Counted = iota // all that are not admitted
+	OnlyFirst                 // first knocks: rule 3 is part of rule 5
 )
 
 // A StateID identifies a state across policies.

@@ -64,9 +64,9 @@ func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge)
 
 // open returns the average number of probes until a door's first grant.
 //
-// The budget of first knocks makes it a lower bound: the chain says how many
-// first knocks are needed, and in a time t no more than Burst+Rate*t of them
-// count.
+// The budget of attempts makes it a lower bound, wherever the sender pauses: the
+// chain says how many inputs must count, or first knocks where only these take from
+// the budget. In a time t no more than Burst+Rate*t of them do.
 func (c *randomModel) open(door int) Result {
 	result := Result{Door: &c.machine.Doors[door]}
 	if len(c.first) == 0 { // everything is allowed
@@ -77,8 +77,12 @@ func (c *randomModel) open(door int) Result {
 		return result
 	}
 	result.Opens, result.Probes = true, probes
-	if budget := c.machine.Parameters.FirstKnocks; budget != (Budget{}) {
-		waiting := (first - float64(budget.Burst)) / float64(budget.Rate) // seconds
+	if budget := c.machine.Parameters.Attempts; budget != (Budget{}) {
+		counted := first
+		if c.machine.Parameters.Counted == EveryInput {
+			counted = probes * float64(len(c.targets.live)) / float64(len(c.targets.ports))
+		}
+		waiting := (counted - float64(budget.Burst)) / float64(budget.Rate) // seconds
 		result.Probes = max(probes, waiting*c.scan.Rate)
 	}
 	return result

@@ -18,7 +18,7 @@ type Input struct {
 // A Verdict is the decision about an input.
 type Verdict struct {
 	Admitted bool
-	Rule     int      // the rule of the package comment that decided: 1 to 4
+	Rule     int      // the rule of the package comment that decided: 1 to 5
 	From, To StateID  // the source's state before and after
 	Door     *Door    // the door whose last knock this was, granted or not
 	Granted  bool     // whether the source got the door's grants
@@ -105,7 +105,12 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 		return v
 	}
 
-	v.Rule = 3
+	every := r.machine.Parameters.Counted == EveryInput
+	if every && !r.spend(source, at) {
+		v.Rule = 3
+		return v
+	}
+	v.Rule = 4
 	if r.machine.loops[input{from, in.Port}] {
 		return v
 	}
@@ -116,9 +121,9 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	delete(r.progress, source)
 	v.To = Root
 	if from == Root || edge == nil {
-		v.Rule = 4
+		v.Rule = 5
 		edge = r.machine.edges[input{Root, in.Port}]
-		if edge == nil || !r.spend(source, at) {
+		if edge == nil || !every && !r.spend(source, at) {
 			return v
 		}
 	}
@@ -186,13 +191,15 @@ func (r *Reference) forfeit(source netip.Addr) {
 	}
 }
 
-// spend takes a first knock from the source's budget and reports whether there
+// spend takes one from the source's budget of attempts and reports whether there
 // was one left.
 func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
-	b := r.budgets[source]
+	budget := r.machine.Parameters.Attempts
+	owner := AttemptPrefix(r.machine.Policy.Source, source).Addr()
+	b := r.budgets[owner]
 	if b == nil {
 		b = &bucket{}
-		r.budgets[source] = b
+		r.budgets[owner] = b
 	}
-	return b.take(r.machine.Parameters.FirstKnocks, at)
+	return b.take(budget, at)
 }

@@ -1,6 +1,7 @@
 package automaton_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -193,32 +194,173 @@ func TestRetransmission(t *testing.T) {
 	}
 }
 
-// TestBudget: a source that knocks and resets in a loop is soon ignored, and
-// heard again after a pause.
-func TestBudget(t *testing.T) {
-	m := compile(t, "version: 1\nposture: closed\ndoors: {a: {service: 22, knock: {sequence: [1, 2]}}}\n")
-	r := automaton.NewReference(m)
-	knock := func(at time.Duration) automaton.StateID {
-		in := automaton.Input{Source: netip.MustParseAddr("192.0.2.7"), Port: policy.Port{Protocol: policy.TCP, Number: 1}}
-		to := r.Step(at, in).To
-		in.Port.Number = 9
-		r.Step(at, in)
-		return to
+// The ports of attempts.
+const (
+	firstKnock = 1
+	lastKnock  = 2
+	service    = 22
+	wrongPort  = 9
+)
+
+// attempts returns a reference with one door, whose progress repeated knocks leave
+// where it is with `retransmits: ignore`, and with so large sources.
+func attempts(t *testing.T, counted automaton.Counted, retransmits, source string) (*automaton.Reference, automaton.Budget) {
+	t.Helper()
+	m := compile(t, fmt.Sprintf(`
+version: 1
+posture: closed
+source: %s
+doors: {a: {service: 22, admit: any, knock: {sequence: [1, 2], retransmits: %s}}}
+`, source, retransmits))
+	m.Parameters.Counted = counted
+	if counted == automaton.OnlyFirst {
+		m.Parameters.Attempts = automaton.FirstKnocks
 	}
-	for i := range automaton.FirstKnocks.Burst {
-		if knock(0) == automaton.Root {
-			t.Fatalf("first knock %d of %d was not taken", i+1, automaton.FirstKnocks.Burst)
+	return automaton.NewReference(m), m.Parameters.Attempts
+}
+
+// send makes an address send a packet to a TCP port at a time.
+func send(r *automaton.Reference, at time.Duration, from string, port uint16) automaton.Verdict {
+	return r.Step(at, automaton.Input{Source: netip.MustParseAddr(from), Port: policy.Port{Protocol: policy.TCP, Number: port}})
+}
+
+// begins reports whether a first knock counts as one.
+func begins(r *automaton.Reference, at time.Duration, from string) bool {
+	v := send(r, at, from, firstKnock)
+	return v.Rule == 5 && v.To != automaton.Root
+}
+
+const sender, anySource = "192.0.2.7", "{ipv4: 32, ipv6: 128}"
+
+// TestBudget: a source that has spent its budget cannot begin until it has paused.
+func TestBudget(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		counted automaton.Counted
+		input   uint16 // of which all but one of the budget are made
+	}{
+		{"first knocks, where every input counts", automaton.EveryInput, firstKnock},
+		{"wrong ports, where every input counts", automaton.EveryInput, wrongPort},
+		{"first knocks, where only they count", automaton.OnlyFirst, firstKnock},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, budget := attempts(t, test.counted, "reset", anySource)
+			for range budget.Burst - 1 {
+				send(r, 0, sender, test.input)
+			}
+			if !begins(r, 0, sender) {
+				t.Fatalf("first knock %d of %d was not taken", budget.Burst, budget.Burst)
+			}
+			if begins(r, 0, sender) {
+				t.Error("the budget has no end")
+			}
+			refill := time.Second / time.Duration(budget.Rate)
+			if begins(r, refill-1, sender) {
+				t.Error("the budget fills up too early")
+			}
+			if !begins(r, refill, sender) || begins(r, refill, sender) {
+				t.Error("after a pause one first knock must be taken, and no more")
+			}
+		})
+	}
+}
+
+// TestBudgetSpent: where every input counts, nothing does with an empty budget: neither
+// the next knock nor a wrong port. Where only first knocks count, all else goes on.
+func TestBudgetSpent(t *testing.T) {
+	for _, test := range []struct {
+		counted  automaton.Counted
+		then     uint16 // with nothing left, after a first knock
+		early    bool   // whether the last knock then opens the door at once
+		later    bool   // whether it does when there is one left again
+		progress bool   // whether the source has kept its progress till then
+	}{
+		{automaton.EveryInput, service, false, true, true},
+		{automaton.EveryInput, wrongPort, false, true, true},
+		{automaton.OnlyFirst, firstKnock, true, false, true},
+		{automaton.OnlyFirst, service, true, false, true},
+		{automaton.OnlyFirst, wrongPort, false, false, false},
+	} {
+		r, budget := attempts(t, test.counted, "ignore", anySource)
+		for range budget.Burst - 1 {
+			send(r, 0, sender, firstKnock)
+			if test.counted == automaton.OnlyFirst {
+				send(r, 0, sender, wrongPort)
+			}
+		}
+		if test.counted == automaton.EveryInput {
+			send(r, 0, sender, firstKnock) // it stays where it was
+		} else if !begins(r, 0, sender) {
+			t.Fatal("one that was left has not counted")
+		}
+		if v := send(r, 0, sender, test.then); test.progress != (v.To != automaton.Root) {
+			t.Errorf("after %d it has progress: %t", test.then, v.To != automaton.Root)
+		}
+		if v := send(r, 0, sender, lastKnock); v.Granted != test.early {
+			t.Errorf("after %d, with nothing left, the last knock is granted: %t", test.then, v.Granted)
+		}
+		if v := send(r, time.Second/time.Duration(budget.Rate), sender, lastKnock); v.Granted != test.later {
+			t.Errorf("after %d and a pause the last knock is granted: %t", test.then, v.Granted)
 		}
 	}
-	if knock(0) != automaton.Root {
-		t.Error("the budget has no end")
+}
+
+// TestBudgetCounts: what takes from the budget, and what does not.
+func TestBudgetCounts(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		counted automaton.Counted
+		sends   []uint16 // what is sent first
+		input   uint16   // then so many times
+		counts  bool
+	}{
+		{"a wrong port", automaton.EveryInput, nil, wrongPort, true},
+		{"a repeated knock", automaton.EveryInput, []uint16{firstKnock}, firstKnock, true},
+		{"what is admitted", automaton.EveryInput, []uint16{firstKnock, lastKnock}, service, false},
+		{"a wrong port, where only first knocks do", automaton.OnlyFirst, nil, wrongPort, false},
+		{"a repeated knock, where only first ones do", automaton.OnlyFirst, []uint16{firstKnock}, firstKnock, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, budget := attempts(t, test.counted, "ignore", anySource)
+			for _, port := range test.sends {
+				send(r, 0, sender, port)
+			}
+			for range budget.Burst {
+				send(r, 0, sender, test.input)
+			}
+			send(r, 0, sender, wrongPort)
+			if begins(r, 0, sender) == test.counts {
+				t.Errorf("counted: %t", !test.counts)
+			}
+		})
 	}
-	refill := time.Second / time.Duration(automaton.FirstKnocks.Rate)
-	if knock(refill-1) != automaton.Root {
-		t.Error("the budget fills up too early")
-	}
-	if knock(refill) == automaton.Root || knock(refill) != automaton.Root {
-		t.Error("after a pause one first knock must be taken, and no more")
+}
+
+// TestBudgetOwner: which addresses share a budget.
+func TestBudgetOwner(t *testing.T) {
+	for _, test := range []struct {
+		source, one, other string
+		shared             bool
+	}{
+		{anySource, "192.0.2.7", "192.0.2.8", false},
+		{"{ipv4: 24, ipv6: 128}", "192.0.2.7", "192.0.2.8", true},
+		{"{ipv4: 24, ipv6: 128}", "192.0.2.7", "192.0.3.7", false},
+		{anySource, "2001:db8:1:2::3", "2001:db8:1:ffff::4", true},
+		{anySource, "2001:db8:1:2::3", "2001:db8:2:2::3", false},
+		{"{ipv4: 32, ipv6: 64}", "2001:db8:1:2::3", "2001:db8:1:ffff::4", true},
+		{"{ipv4: 32, ipv6: 32}", "2001:db8:1:2::3", "2001:db8:2:2::3", true},
+		{"{ipv4: 32, ipv6: 32}", "2001:db8:1:2::3", "2001:db9:1:2::3", false},
+	} {
+		r, budget := attempts(t, automaton.EveryInput, "reset", test.source)
+		for range budget.Burst {
+			send(r, 0, test.one, wrongPort)
+		}
+		if begins(r, 0, test.one) {
+			t.Fatal("the budget has no end")
+		}
+		if begins(r, 0, test.other) == test.shared {
+			t.Errorf("source %s: %s and %s share a budget: %t", test.source, test.one, test.other, !test.shared)
+		}
 	}
 }
 

@@ -41,9 +41,9 @@ type Result struct {
 	Door *Door
 	// Opens reports whether the scan opens the door at all.
 	Opens bool
-	// Probes is how many probes it takes, including the last knock: exact for a
-	// scan in order, the average for a random one. It is 0 if the door does not
-	// open.
+	// Probes is how many probes it takes, including the last knock: for a scan in
+	// order exactly, whether it keeps within the budget of attempts or not; the
+	// average for a random one. It is 0 if the door does not open.
 	Probes float64
 }
 
@@ -129,6 +129,10 @@ func protocols(sequence []policy.Port) map[policy.Protocol]bool {
 // orderedScan runs the reference over the targets, twice. It adds the doors
 // whose knocks are so close in this order that packets judged at the same
 // moment may open them.
+//
+// It does so with and without a budget of attempts. A sender that has none left need
+// only pause, and opens what it would have opened. One that does not pause is ignored
+// for most of its probes, and what counts of the rest may be a sequence as well.
 func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	results := make([]Result, len(m.Doors))
 	index := make(map[*Door]int, len(m.Doors))
@@ -142,11 +146,12 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 			r.Opens, r.Probes = true, float64(probes)
 		}
 	}
-	ref := NewReference(m)
-	in := Input{Source: source, Dest: dest}
-	for round := range 2 {
-		for i, port := range t.ports {
-			n := round*len(t.ports) + i
+	unbounded := *m
+	unbounded.Parameters.Attempts = Budget{}
+	for _, ref := range []*Reference{NewReference(m), NewReference(&unbounded)} {
+		in := Input{Source: source, Dest: dest}
+		for n := range 2 * len(t.ports) {
+			port := t.ports[n%len(t.ports)]
 			if !t.live[port] {
 				continue
 			}

@@ -1,6 +1,7 @@
 package automaton
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -108,31 +109,49 @@ func TestScanInOrder(t *testing.T) {
 	}
 }
 
-// The budget stops a scan that makes more first knocks than one source may.
-func TestScanInOrderSpendsBudget(t *testing.T) {
+// Whatever it spends of its budget, a scan in order opens what it would open at
+// leisure: its sender may pause before a door's first knock, however long.
+func TestScanInOrderMayPause(t *testing.T) {
 	var p policy.Policy
 	for i := range 200 {
-		d := door(policy.RetransmitsReset, tcp(uint16(100+10*i)))
+		first := uint16(100 + 10*i)
+		d := door(policy.RetransmitsReset, tcp(first), tcp(first+1))
 		d.Services[0].Number = uint16(50000 + i)
 		p.Doors = append(p.Doors, d)
 	}
 	m := machine(t, p)
-	for _, test := range []struct {
-		rate float64
-		want int
-	}{
-		{100, 200},    // 10 first knocks a second
-		{10_000, 22},  // the burst, and two more in 0.2 s
-		{200_000, 20}, // the burst alone
-	} {
+	for name, counted := range map[string]Counted{"every input counts": EveryInput, "only first knocks count": OnlyFirst} {
+		t.Run(name, func(t *testing.T) {
+			m.Parameters.Counted = counted
+			for i, r := range m.orderedScan(Scan{Order: Ascending, Rate: 200_000}, m.targetsUpTo(2100)) {
+				if want := float64(101 + 10*i); r.Probes != want {
+					t.Errorf("door %d opens after %v probes, want %v", i, r.Probes, want)
+				}
+			}
+		})
+	}
+}
+
+// A scan that is too fast may leave out just what lies between two knocks.
+func TestScanInOrderSkips(t *testing.T) {
+	var p policy.Policy
+	const apart = 5
+	for i := range uint16(apart) {
+		first := 1000 + i
+		d := door(policy.RetransmitsReset, tcp(first), tcp(first+apart))
+		d.Services[0].Number = 50000 + i
+		p.Doors = append(p.Doors, d)
+	}
+	m := machine(t, p)
+	for times, want := range map[float64]int{1: 0, apart: 1, apart + 1: 0} {
 		opened := 0
-		for _, r := range m.orderedScan(Scan{Order: Ascending, Rate: test.rate}, m.targetsUpTo(2100)) {
-			if r.Opens && r.Probes <= 2100 {
+		for _, r := range m.orderedScan(Scan{Order: Ascending, Rate: times * float64(Attempts.Rate)}, m.targetsUpTo(1100)) {
+			if r.Opens {
 				opened++
 			}
 		}
-		if opened < test.want-1 || opened > test.want {
-			t.Errorf("at %v/s: %d doors opened in the first round, want %d", test.rate, opened, test.want)
+		if opened != want {
+			t.Errorf("at %v times the budget's rate %d doors open, want %d", times, opened, want)
 		}
 	}
 }
@@ -243,11 +262,25 @@ func TestRandomScanClosedForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.scan.Order = Random
 			m := machine(t, policy.Policy{Doors: []policy.Door{test.door}, Allow: test.allow})
+			m.Parameters.Attempts = Budget{}
 			got := m.Scan(test.scan)[0]
 			if got.Opens != (test.want > 0) || math.Abs(got.Probes-test.want) > 1e-9*test.want {
 				t.Errorf("opens %v after %v probes on average, want %v", got.Opens, got.Probes, test.want)
 			}
 		})
+	}
+}
+
+// From one address no more than 80 packets a second count, so at any rate a door takes
+// as long as if only these were sent.
+func TestRandomScanOfHowTo(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(1234), tcp(2345), tcp(3456))}})
+	const n = 65535.0
+	want := n * n * n / float64(Attempts.Rate) // seconds
+	for _, rate := range []float64{80, 10_000, 1_000_000} {
+		if got := m.Scan(Scan{Order: Random, Rate: rate})[0].Probes / rate; math.Abs(got/want-1) > 1e-9 {
+			t.Errorf("at %v/s it takes %v s, want %v", rate, got, want)
+		}
 	}
 }
 
@@ -279,7 +312,7 @@ func simulate(m *Machine, index int, s Scan, ts targets, runs int, random *rand.
 			}
 			in := Input{Source: source, Dest: dest, Port: port, Sequence: uint32(n)}
 			v := ref.Step(time.Duration(n)*s.interval(), in)
-			if v.Rule == 4 && (v.To != Root || v.Door != nil) {
+			if v.Rule == 5 && (v.To != Root || v.Door != nil) {
 				knocks++
 			}
 			if v.Door == &m.Doors[index] {
@@ -341,29 +374,70 @@ func TestRandomScanIsTheReference(t *testing.T) {
 	})
 }
 
-// Where the budget of first knocks matters, the answer is a lower bound. It is
-// close to the truth both where the budget hardly matters and where nothing
-// else does.
+// Where the budget of attempts matters, the answer is a lower bound. It is close
+// to the truth both where the budget hardly matters and where nothing else does.
 func TestRandomScanBudget(t *testing.T) {
+	every := Parameters{Attempts: Attempts, Counted: EveryInput}
+	first := Parameters{Attempts: FirstKnocks, Counted: OnlyFirst}
+	for _, test := range []struct {
+		name       string
+		parameters Parameters
+		rate       float64
+		atMost     float64 // the truth as a multiple of the answer
+		budgets    bool    // whether the budget makes any difference
+	}{
+		{"every input", every, 100, 1.2, false},
+		{"every input", every, 200, 1.5, true},
+		{"every input", every, 500, 1.3, true},
+		{"first knocks", first, 100, 1.2, false},
+		{"first knocks", first, 300, 1.5, true},
+		{"first knocks", first, 1000, 1.2, true},
+	} {
+		t.Run(fmt.Sprintf("%s at %v a second", test.name, test.rate), func(t *testing.T) {
+			m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(3), tcp(5), tcp(2))}})
+			m.Parameters = test.parameters
+			ts := m.targetsUpTo(smallPorts)
+			s := Scan{Order: Random, Rate: test.rate, CPUs: 1}
+			got := newRandomModel(m, s, ts, m.outgoing()).open(0).Probes
+			truth, _ := simulate(m, 0, s, ts, 2000, rand.New(rand.NewPCG(1, 2)))
+			t.Logf("%v probes at least, and %v ± %v", got, truth.mean(), truth.margin())
+			if got > truth.mean()+truth.margin() || truth.mean() > test.atMost*got+truth.margin() {
+				t.Error("that is not a close lower bound")
+			}
+			if free := math.Pow(smallPorts, 3); (got > 1.01*free) != test.budgets {
+				t.Errorf("%v probes, and %v without a budget", got, free)
+			}
+		})
+	}
+}
+
+// TestRandomScanPaused: a sender that pauses for a whole budget before each burst of
+// probes is bound as one that sends evenly.
+func TestRandomScanPaused(t *testing.T) {
 	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(3), tcp(5), tcp(2))}})
 	ts := m.targetsUpTo(smallPorts)
-	for _, test := range []struct {
-		rate    float64
-		atMost  float64 // the truth as a multiple of the answer
-		budgets bool    // whether the budget makes any difference
-	}{
-		{50, 1, false}, {100, 1.2, false}, {300, 1.5, true}, {1000, 1.2, true},
-	} {
-		s := Scan{Order: Random, Rate: test.rate, CPUs: 1}
-		c := newRandomModel(m, s, ts, m.outgoing())
-		got := c.open(0).Probes
-		truth, _ := simulate(m, 0, s, ts, 4000, rand.New(rand.NewPCG(1, 2)))
-		if got > truth.mean()+truth.margin() || truth.mean() > test.atMost*got+truth.margin() {
-			t.Errorf("at %v/s: %v is not a close lower bound of %v ± %v", test.rate, got, truth.mean(), truth.margin())
+	const rate = 1000
+	bound := newRandomModel(m, Scan{Order: Random, Rate: rate, CPUs: 1}, ts, m.outgoing()).open(0).Probes / rate
+	random := rand.New(rand.NewPCG(1, 2))
+	pause := time.Second * time.Duration(Attempts.Burst) / time.Duration(Attempts.Rate)
+	var seconds average // in tenths
+	for range 2000 {
+		ref := NewReference(m)
+		at := time.Duration(0)
+		for n := 1; ; n++ {
+			in := Input{Source: source, Dest: dest, Port: ts.ports[random.IntN(len(ts.ports))], Sequence: uint32(n)}
+			if v := ref.Step(at, in); v.Door != nil {
+				break
+			}
+			if at += time.Second / rate; n%Attempts.Burst == 0 {
+				at += pause
+			}
 		}
-		if free := math.Pow(smallPorts, 3); (got > 1.01*free) != test.budgets {
-			t.Errorf("at %v/s: %v probes, and %v without a budget", test.rate, got, free)
-		}
+		seconds.add(int(at / (time.Second / 10)))
+	}
+	t.Logf("%v s at least, and %v ± %v", bound, seconds.mean()/10, seconds.margin()/10)
+	if bound > (seconds.mean()+seconds.margin())/10 {
+		t.Error("the bound is too high")
 	}
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,8 @@ const (
 	shortCheck = "find mistakes in the policy, and what scans do to it"
 	longCheck  = `Says what is wrong with the policy. If nothing is: for each door, whether a scan
 of all ports in order would open it, and how many random probes it takes on
-average. Then what may go wrong with the policy, and with this host: on an error
+average, from one address (of IPv6, one /48), whose budget of attempts counts.
+Then what may go wrong with the policy, and with this host: on an error
 "postern up" refuses to load it, and check exits with 1; a warning is likely a
 mistake, and a note is good to know. Only root can read all of it.`
 	exampleCheck = `  postern check -f policy.yaml
@@ -32,7 +34,7 @@ const (
 )
 
 func (s *session) sayScan(c checked) {
-	s.Say("assuming %s probes/s and %s", thousands(c.Rate), ui.Count(c.CPUs, "CPU"))
+	s.Say("assuming %s probes/s from one address, and %s", thousands(c.Rate), ui.Count(c.CPUs, "CPU"))
 }
 
 // thousands is a number as people read it: "10,000".
@@ -110,7 +112,7 @@ func longText(seconds float64) string {
 	case seconds >= 1e6*year:
 		return "over a million years"
 	case seconds >= 2*year:
-		return fmt.Sprintf("%.0f years", seconds/year)
+		return thousands(math.Round(seconds/year)) + " years"
 	case seconds >= 2*day:
 		return fmt.Sprintf("%.0f days", seconds/day)
 	case seconds >= 2*3600:

@@ -154,7 +154,7 @@ func lateKnocks(delay time.Duration, h *hosts.Host) error {
 type knocked struct {
 	Host         string      `json:"host"`
 	Address      string      `json:"address"`
-	Knocks       []string    `json:"knocks"`
+	Knocks       []string    `json:"knocks,omitempty"` // that the caller has named; those of a saved host are a secret
 	Milliseconds int64       `json:"milliseconds"`
 	Warnings     []ui.Remark `json:"warnings"`
 }
@@ -177,10 +177,14 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	}
 	answer := knocked{Host: k.host, Address: to.String()}
 	begun := time.Now()
+	sent := 0
 	err = client.Knock(ctx, to, k.ports, k.delay.Value, func(p policy.Port) {
-		answer.Knocks = append(answer.Knocks, p.String())
+		sent++
+		if k.saved == nil {
+			answer.Knocks = append(answer.Knocks, p.String())
+		}
 		if !k.quiet {
-			s.sayKnock(len(answer.Knocks), len(k.ports), p, to)
+			s.sayKnock(k, sent, p, to)
 		}
 	})
 	if err != nil {

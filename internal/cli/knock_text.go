@@ -42,8 +42,12 @@ func hintAlone(name string) string {
 	return fmt.Sprintf("\"postern knock %s\" alone knocks at the saved host", name)
 }
 
-func (s *session) sayKnock(n, of int, p policy.Port, to netip.Addr) {
-	s.Say("knock %d of %d: %s of %s", n, of, p, to)
+func (s *session) sayKnock(k knocking, n int, p policy.Port, to netip.Addr) {
+	what := fmt.Sprintf("%s of %s", p, to)
+	if k.saved != nil { // whose knocks are a secret
+		what = to.String()
+	}
+	s.Say("knock %d of %d: %s", n, len(k.ports), what)
 }
 
 func (s *session) sayKnocked(k knocking, to netip.Addr, took time.Duration) {

@@ -111,7 +111,7 @@ func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.D
 			}
 		}
 		if err := send(to, port); err != nil {
-			return fmt.Errorf("knocking at %s of %s: %w", port, to, err)
+			return fmt.Errorf("knocking at %s: %w", to, err)
 		}
 		sent(port)
 	}

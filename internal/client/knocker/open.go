@@ -61,7 +61,7 @@ func (e *OpenError) Refused() bool {
 }
 
 // minRound is the least time from one round to the next: a refusal comes fast, and a
-// server accepts only so many first knocks a second.
+// server bounds how often a sender may begin to knock.
 const minRound = 100 * time.Millisecond
 
 // Open knocks and connects, until it is connected or the context ends. Only the
@@ -138,7 +138,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval:
 func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
 	for i, port := range d.Knocks {
 		if err := send(t.Way.Knock, port); err != nil {
-			t.Err = fmt.Errorf("knocking at %s of %s: %w", port, t.Way.Knock, err)
+			t.Err = fmt.Errorf("knocking at %s: %w", t.Way.Knock, err)
 			return nil
 		}
 		gap := t.Gap

@@ -14,8 +14,8 @@
 //
 //   - Policies are compiled by Backend.Machine, and packets judged by the
 //     Parameters of the machine, which may differ from policy to policy. They
-//     decide whether TCP flows are known, whether an ACK knocks, whether first
-//     knocks are limited, and what a run must have tested.
+//     decide whether TCP flows are known, whether an ACK knocks, what takes from
+//     the budget of attempts, and what a run must have tested.
 //   - If Backend.Machine rejects a policy with a *firewall.InexpressibleError,
 //     another one is drawn. Only timeouts that it always accepts are used (see
 //     paces), and it must be able to express most other policies.

@@ -38,7 +38,8 @@ var minimums = []struct {
 	{"kept out as the grant's door has changed", 0.0005, changed},
 	{what: "lost a grant", share: 0.002},
 	{"kept a grant when restarting", 0.0005, general},
-	{"refused by the budget of first knocks", 0.001, bounded},
+	{"refused by the budget of attempts", 0.001, bounded},
+	{"left where it was, with no attempt left", 0.0005, everyInput},
 	{"refused by from", 0.003, general},
 	{what: "taken by an allow entry", share: 0.006},
 	{what: "part of a known flow", share: 0.002},
@@ -60,7 +61,10 @@ func newConnections(_ *plan, p automaton.Parameters) bool {
 	return p.Inputs == automaton.NewConnections
 }
 func anyPacket(_ *plan, p automaton.Parameters) bool { return p.Inputs == automaton.AnyPacket }
-func bounded(_ *plan, p automaton.Parameters) bool   { return p.FirstKnocks != automaton.Budget{} }
+func everyInput(_ *plan, p automaton.Parameters) bool {
+	return bounded(nil, p) && p.Counted == automaton.EveryInput
+}
+func bounded(_ *plan, p automaton.Parameters) bool { return p.Attempts != automaton.Budget{} }
 
 // add counts a scenario that was played under a policy.
 func (c *counts) add(p *plan, t *trial) {
@@ -95,16 +99,17 @@ func (v *outcome) met() map[string]bool {
 		"granted by a last knock":                  d.Granted,
 		"admitted by a grant":                      d.Rule == 2,
 		"admitted again as the same packet":        d.Rule == 1,
-		"moved on by a knock":                      d.Rule == 3 && d.To != 0 && d.To != d.From,
-		"left where it was by a loop":              d.Rule == 3 && d.To == d.From,
-		"set back to the root":                     d.Rule == 4 && !atRoot && d.To == 0,
-		"restarted from a later state":             d.Rule == 4 && !atRoot && d.To != 0,
+		"moved on by a knock":                      d.Rule == 4 && d.To != 0 && d.To != d.From,
+		"left where it was by a loop":              d.Rule == 4 && d.To == d.From,
+		"set back to the root":                     d.Rule == 5 && !atRoot && d.To == 0,
+		"restarted from a later state":             d.Rule == 5 && !atRoot && d.To != 0,
 		"too late for the next knock":              isInput && v.expired,
 		"too late for the grant":                   v.late,
 		"kept out as the grant's door has changed": v.ended,
 		"lost a grant":                             v.forfeits,
 		"kept a grant when restarting":             v.spared,
-		"refused by the budget of first knocks":    v.refused,
+		"refused by the budget of attempts":        v.refused,
+		"left where it was, with no attempt left":  v.stayed,
 		"refused by from":                          d.Door != nil && !d.Granted,
 		"taken by an allow entry":                  v.kind == allowed,
 		"part of a known flow":                     v.kind == known,

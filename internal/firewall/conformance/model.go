@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -79,7 +80,8 @@ type outcome struct {
 	expired  bool // its source had made progress, which has expired
 	late     bool // its source had held the grant, which has expired
 	ended    bool // its source had got the grant at a door that has changed since
-	refused  bool // its source has made too many first knocks
+	refused  bool // it would have changed something, and its source's budget was spent
+	stayed   bool // the same, and its source has kept its progress
 	forfeits bool // it cost its source a grant
 	spared   bool // it was a first knock right after the last one, which costs no grant
 }
@@ -92,7 +94,7 @@ type model struct {
 	first   map[policy.Port]bool // the first knocks
 	flows   map[flow]knownFlow
 	marked  map[flow]bool // whether a packet with the same addresses and ports was admitted
-	budgets map[netip.Addr]*budgetBounds
+	budgets map[netip.Prefix]*budgetBounds
 	noise   time.Duration // the largest noise of any packet so far
 
 	sources map[netip.Addr]bool        // that have sent an input
@@ -126,7 +128,7 @@ func newModel(m *automaton.Machine) *model {
 		first:   map[policy.Port]bool{},
 		flows:   map[flow]knownFlow{},
 		marked:  map[flow]bool{},
-		budgets: map[netip.Addr]*budgetBounds{},
+		budgets: map[netip.Prefix]*budgetBounds{},
 		sources: map[netip.Addr]bool{},
 		ended:   map[endedKey]time.Duration{},
 	}
@@ -250,7 +252,7 @@ func (o *model) input(at span, s probe) outcome {
 			v.forfeits = true
 		}
 	}
-	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 3 {
+	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 4 {
 		v.spared = v.verdict.From != v.verdict.To && len(before.Grants) > 0
 	}
 	if service := o.machine.ServiceAt(s.dst, s.port); service != nil && !v.verdict.Admitted {
@@ -261,16 +263,47 @@ func (o *model) input(at span, s probe) outcome {
 		}
 		v.ended = at.from < o.ended[endedKey{o.machine.Policy.Source.Mask(s.src), service.String()}]
 	}
-	if budget := o.machine.Parameters.FirstKnocks; budget != (automaton.Budget{}) && v.verdict.Rule == 4 && o.first[s.port] {
-		source := o.machine.Policy.Source.Mask(s.src)
-		if o.budgets[source] == nil {
-			o.budgets[source] = newBudgetBounds(budget, at)
-		}
-		spent := v.verdict.Door != nil || v.verdict.To != automaton.Root
-		v.refused = !spent
-		v.unsure = o.budgets[source].spend(at, spent) || v.unsure
+	if o.machine.Parameters.Attempts != (automaton.Budget{}) && !v.verdict.Admitted {
+		o.spend(at, s, before, &v)
 	}
 	return v
+}
+
+// spend takes an input from the budget of its source, if it counts.
+func (o *model) spend(at span, s probe, before automaton.SourceState, v *outcome) {
+	owner := o.owner(s.src)
+	b := o.budgets[owner]
+	if b == nil {
+		b = newBudgetBounds(o.machine.Parameters.Attempts, at)
+		o.budgets[owner] = b
+	}
+	d := &v.verdict
+	if o.machine.Parameters.Counted == automaton.EveryInput {
+		matters := o.matters(s, before)
+		v.refused = matters && d.Rule == 3
+		v.stayed = v.refused && d.From != automaton.Root
+		v.unsure = v.unsure || matters && b.unsure(at)
+		b.take(at)
+	} else if d.Rule == 5 && o.first[s.port] {
+		v.refused = d.Door == nil && d.To == automaton.Root
+		v.unsure = v.unsure || b.unsure(at)
+		b.take(at)
+	}
+}
+
+// matters reports whether an input that is not admitted changes anything, if it
+// counts.
+func (o *model) matters(s probe, before automaton.SourceState) bool {
+	state := o.machine.State(before.State)
+	if state == nil {
+		return o.first[s.port] || len(before.Grants) > 0
+	}
+	return !slices.Contains(state.Loops, s.port)
+}
+
+// owner returns what has a budget of attempts: an address and its neighbours.
+func (o *model) owner(src netip.Addr) netip.Prefix {
+	return automaton.AttemptPrefix(o.machine.Policy.Source, src)
 }
 
 func sequenceOf(s probe) uint32 {
@@ -283,8 +316,8 @@ func sequenceOf(s probe) uint32 {
 // near reports whether a time is too close to the expiry of something the
 // source has, or to when it may knock again.
 func (o *model) near(at time.Duration, src netip.Addr, band time.Duration) bool {
-	p := o.budgets[o.machine.Policy.Source.Mask(src)]
-	return p != nil && p.near(at) || o.nearDeadline(at, src, band)
+	b := o.budgets[o.owner(src)]
+	return b != nil && b.near(at) || o.nearDeadline(at, src, band)
 }
 
 func (o *model) nearDeadline(at time.Duration, src netip.Addr, band time.Duration) bool {
@@ -313,41 +346,73 @@ func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 			all = append(all, until)
 		}
 	}
-	if p := o.budgets[o.machine.Policy.Source.Mask(src)]; p != nil && p.low < p.cost {
-		all = append(all, p.last.from+p.cost-p.low)
+	if b := o.budgets[o.owner(src)]; b != nil && b.low < b.cost {
+		all = append(all, b.last.to+b.cost-b.low)
 	}
 	return all
 }
 
-// budgetBounds are the bounds of what is left of a source's budget of first
-// knocks. The reference uses exact times; the kernel saw others.
+// budgetBounds are the bounds of what is left of a budget of attempts. The
+// reference uses exact times; the kernel saw others, within the spans. What is left
+// grows with the time, up to size.
 type budgetBounds struct {
-	cost, size time.Duration // of one knock, and of a full budget
-	low, high  time.Duration
-	last       span
+	cost, size time.Duration // of one attempt, and of a full budget
+	last       span          // of the last input
+	low        time.Duration // the least left after it
+	early      time.Duration // the same, less what it grew by from last.from on
+	high       time.Duration // the most left at last.to, as if it could grow over size
 }
 
 func newBudgetBounds(budget automaton.Budget, at span) *budgetBounds {
-	p := &budgetBounds{cost: time.Second / time.Duration(budget.Rate), last: at}
-	p.size = p.cost * time.Duration(budget.Burst)
-	p.low, p.high = p.size, p.size
-	return p
+	b := &budgetBounds{cost: time.Second / time.Duration(budget.Rate), last: at}
+	b.size = b.cost * time.Duration(budget.Burst)
+	b.low, b.early, b.high = b.size, b.size, b.size+at.to-at.from
+	return b
 }
 
-// near reports whether it is uncertain if one first knock is left.
-func (p *budgetBounds) near(at time.Duration) bool {
-	return p.low+max(0, at-p.last.to) < p.cost && p.high+at-p.last.from+tick >= p.cost
+// left returns how much may be left at some moment of a span, after the last.
+func (b *budgetBounds) left(at span) (least, most time.Duration) {
+	least = max(b.low+max(0, at.from-b.last.to), b.early+max(0, at.from-b.last.from))
+	most = b.high + max(0, at.to-b.last.to)
+	return min(b.size, least), min(b.size, most)
 }
 
-// spend takes one first knock if the reference did, and reports whether the
-// kernel may have decided differently.
-func (p *budgetBounds) spend(at span, spent bool) (unsure bool) {
-	p.low = min(p.size, p.low+max(0, at.from-p.last.to))
-	p.high = min(p.size, p.high+at.to-p.last.from)
-	p.last = at
-	unsure = p.low < p.cost && p.cost <= p.high
-	if spent {
-		p.low, p.high = p.low-p.cost, p.high-p.cost
+// spent reports whether certainly nothing is left.
+func (b *budgetBounds) spent(at span) bool {
+	_, most := b.left(at)
+	return most < b.cost
+}
+
+// unsure reports whether the kernel may or may not find one attempt left.
+func (b *budgetBounds) unsure(at span) bool {
+	least, most := b.left(at)
+	return least < b.cost && b.cost <= most
+}
+
+// near reports whether that may come to be so within a burst of packets that is sent
+// now or soon.
+func (b *budgetBounds) near(at time.Duration) bool {
+	const burst = 40
+	soon := min(tick, b.cost/6)
+	least, most := b.left(span{from: at, to: at + soon})
+	return least < burst*b.cost && least/b.cost != most/b.cost
+}
+
+// take takes one attempt if one is left.
+func (b *budgetBounds) take(at span) {
+	least, most := b.left(at)
+	width := at.to - at.from
+	// Where it is full, it is so at the moment of the input, which may be the last
+	// of the span or the first.
+	early := min(b.size-width, b.early+max(0, at.from-b.last.from))
+	high := min(b.size+width, b.high+max(0, at.to-b.last.to))
+	switch {
+	case most < b.cost:
+		b.low, b.early, b.high = least, early, high
+	case least < b.cost:
+		b.low, b.early, b.high = 0, -width, max(high-b.cost, min(high, b.cost+width))
+	default:
+		b.low, b.early, b.high = least-b.cost, early-b.cost, high-b.cost
 	}
-	return unsure
+	b.last = at
 }

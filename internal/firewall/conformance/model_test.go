@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // The parameters that backends have.
 var (
 	exact     = automaton.Exact
-	confirmed = automaton.Parameters{Inputs: automaton.NewConnections, Known: automaton.Confirmed, FirstKnocks: automaton.FirstKnocks}
+	confirmed = automaton.Parameters{Inputs: automaton.NewConnections, Known: automaton.Confirmed, Attempts: automaton.FirstKnocks, Counted: automaton.OnlyFirst}
 	recipe    = automaton.Parameters{Inputs: automaton.AnyPacket, Known: automaton.Answered}
 )
 
@@ -74,8 +75,8 @@ func (y try) probe(t *testing.T) probe {
 func verdictOf(v outcome) string {
 	text := string(v.kind)
 	if v.kind == input {
-		text = [...]string{1: "again", 2: "admitted", 3: "moved", 4: "begun"}[v.verdict.Rule]
-		if v.verdict.Rule == 4 && v.verdict.To == automaton.Root {
+		text = [...]string{1: "again", 2: "admitted", 3: "ignored", 4: "moved", 5: "begun"}[v.verdict.Rule]
+		if v.verdict.Rule == 5 && v.verdict.To == automaton.Root {
 			text = "reset"
 		}
 		if v.verdict.Granted {
@@ -204,16 +205,16 @@ func TestModelFlowAges(t *testing.T) {
 	}
 }
 
-// Where nothing bounds first knocks, none is refused and none is unsure.
+// Where nothing bounds attempts, none is refused and none is unsure.
 func TestModelUnbounded(t *testing.T) {
 	for name, test := range map[string]struct {
 		parameters automaton.Parameters
 		refused    bool
-	}{"bounded": {confirmed, true}, "unbounded": {recipe, false}} {
+	}{"every input": {exact, true}, "first knocks": {confirmed, true}, "unbounded": {recipe, false}} {
 		t.Run(name, func(t *testing.T) {
 			o := modelOf(t, test.parameters, "", modelPolicy)
 			refused := false
-			for i := range 3 * automaton.FirstKnocks.Burst {
+			for i := range 2 * automaton.Attempts.Burst {
 				v := o.step(span{}, try{port: "1001", sport: uint16(i)}.probe(t))
 				if v.unsure {
 					t.Fatalf("knock %d is unsure", i+1)
@@ -224,5 +225,99 @@ func TestModelUnbounded(t *testing.T) {
 				t.Errorf("refused: %t", refused)
 			}
 		})
+	}
+}
+
+// With an empty budget a source cannot begin, whoever of those that share it has spent
+// it. Where every input counts, it cannot go on either.
+func TestModelBudget(t *testing.T) {
+	for name, test := range map[string]struct {
+		parameters automaton.Parameters
+		spends     string // the port that spends it
+		goesOn     bool
+	}{"every input": {exact, "7777", false}, "first knocks": {confirmed, "1001", true}} {
+		t.Run(name, func(t *testing.T) {
+			o := modelOf(t, test.parameters, "", modelPolicy)
+			sport := uint16(0)
+			from := func(host byte, port string) outcome {
+				sport++
+				s := try{port: port, sport: sport}.probe(t)
+				s.src, s.dst = block(0).addr(true, int(host%2), host), servers6[0]
+				return o.step(span{}, s)
+			}
+			for range test.parameters.Attempts.Burst - 1 {
+				from(1, test.spends)
+			}
+			if v := from(2, "1001"); v.refused || v.verdict.To == automaton.Root {
+				t.Error("the last attempt is refused")
+			}
+			if v := from(3, "1001"); !v.refused || v.stayed {
+				t.Error("one attempt more is not refused")
+			}
+			if v := from(2, "udp/1002"); v.verdict.Granted != test.goesOn || v.stayed == test.goesOn {
+				t.Errorf("the second knock is granted: %t", v.verdict.Granted)
+			}
+			if v := from(2, "22"); v.pass != test.goesOn {
+				t.Errorf("the service is open: %t", v.pass)
+			}
+		})
+	}
+}
+
+// TestBudgetBounds: whenever a kernel sees packets within their spans, its decision
+// is the reference's or unsure. And not all are unsure.
+func TestBudgetBounds(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	budget := automaton.Budget{Rate: 40, Burst: 5}
+	seen := map[string]int{}
+	for range 2000 {
+		at := span{to: time.Duration(r.Int64N(int64(10 * time.Millisecond)))}
+		bounds := newBudgetBounds(budget, at)
+		kernel := bounds.size // what is left at the time now
+		now := time.Duration(0)
+		for range 40 {
+			if chance(r, 0.5) {
+				at.from = at.to + time.Duration(r.Int64N(int64(2*bounds.cost)))
+				at.to = at.from + time.Duration(r.Int64N(int64(bounds.cost/2)))
+			}
+			was := now
+			now = max(now, at.from+time.Duration(r.Int64N(int64(at.to-at.from)+1)))
+			kernel = min(bounds.size, kernel+now-was)
+			least, most := bounds.left(at)
+			if kernel < least || kernel > most {
+				t.Fatalf("%v is not from %v to %v", kernel, least, most)
+			}
+			what := "left"
+			switch {
+			case bounds.unsure(at):
+				what = "unsure"
+			case bounds.spent(at):
+				what = "spent"
+			}
+			seen[what]++
+			bounds.take(at)
+			if kernel >= bounds.cost {
+				kernel -= bounds.cost
+			}
+		}
+	}
+	t.Log(seen)
+	for _, what := range []string{"left", "spent", "unsure"} {
+		if seen[what] < 3000 {
+			t.Errorf("%d packets with a budget that was %s", seen[what], what)
+		}
+	}
+}
+
+// Many packets of one span do not blur what is left: only so much time has passed.
+func TestBudgetBoundsOfBurst(t *testing.T) {
+	budget := automaton.Attempts
+	at := span{from: time.Second, to: time.Second + 5*time.Millisecond}
+	bounds := newBudgetBounds(budget, at)
+	for i := range 2 * budget.Burst {
+		if spent := i >= budget.Burst; bounds.unsure(at) || bounds.spent(at) != spent {
+			t.Fatalf("packet %d: unsure %t, spent %t", i+1, bounds.unsure(at), bounds.spent(at))
+		}
+		bounds.take(at)
 	}
 }

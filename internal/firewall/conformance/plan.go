@@ -106,7 +106,7 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 		posture: pick(r, []string{"closed", "guard"}),
 		cover:   pick(r, policy.Covers()),
 		ipv4:    pick(r, []int{32, 32, 24}),
-		ipv6:    pick(r, []int{128, 64, 64}),
+		ipv6:    pick(r, []int{128, 64, 64, 47}), // 47: more than shares a budget otherwise
 		log:     pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
 	}
 	if chance(r, 0.3) {
@@ -230,26 +230,30 @@ func (p *plan) text() string {
 	return b.String()
 }
 
-// A block is the addresses of one scenario: two adjacent /24 and two adjacent
-// /64. No other scenario uses them.
+// A block is the addresses of one scenario: three adjacent /24, two adjacent /64 and
+// a third in the adjacent /48. No other scenario uses them, nor one of the /48.
 type block int
+
+// networks is how many networks of each family a block has.
+const networks = 3
 
 // The networks of all blocks.
 var (
 	sources4 = netip.MustParsePrefix("10.0.0.0/8")
-	sources6 = netip.MustParsePrefix("2001:db8:8000::/48")
+	sources6 = netip.MustParsePrefix("2001:db8:8000::/33")
 )
 
-// addr returns an address of the block, in its first or second network.
+// addr returns an address of one of the block's networks.
 func (b block) addr(v6 bool, network int, host byte) netip.Addr {
-	n := uint16(int(b)*2 + network)
 	if !v6 {
+		n := uint16(int(b)*4 + network)
 		a := sources4.Addr().As4()
 		a[1], a[2], a[3] = byte(n>>8), byte(n), host
 		return netip.AddrFrom4(a)
 	}
+	n := uint16(int(b)*2 + network/2)
 	a := sources6.Addr().As16()
-	a[6], a[7], a[15] = byte(n>>8), byte(n), host
+	a[4], a[5], a[7], a[15] = a[4]|byte(n>>8), byte(n), byte(network%2), host
 	return netip.AddrFrom16(a)
 }
 
@@ -257,10 +261,10 @@ func (b block) addr(v6 bool, network int, host byte) netip.Addr {
 // others.
 func (b block) draw(r *rand.Rand) string {
 	v6 := chance(r, 0.5)
-	addr := b.addr(v6, r.IntN(2), byte(1+r.IntN(4)))
+	addr := b.addr(v6, r.IntN(networks), byte(1+r.IntN(4)))
 	bits := pick(r, []int{9, 17, 22, 23, 24, 30, 31, 32})
 	if v6 {
-		bits = pick(r, []int{49, 57, 62, 63, 64, 126, 127, 128})
+		bits = pick(r, []int{34, 41, 46, 47, 48, 63, 64, 126, 127, 128})
 	}
 	if bits == addr.BitLen() {
 		return addr.String()

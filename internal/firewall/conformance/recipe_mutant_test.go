@@ -50,6 +50,8 @@ var recipeMutants = []struct {
 	{"an ACK does not knock in the recipe", edit(`(?m)^(-A POSTERN-INPUT) (-g POSTERN-KNOCKING)$`, "$1 -p tcp -m tcp ! --syn -j DROP\n$1 $2")},
 	{"an ACK knocks with other rules", edit(`(?m)^.* ! --tcp-flags FIN,SYN,RST,ACK SYN .*\n`, "")},
 	{"the budget of first knocks is too large", edit(`burst 20 (--hashlimit-mode srcip --hashlimit-name POSTERN)`, "burst 23 ${1}MANY")},
+	{"the budget of first knocks is a /64's", edit(`(--hashlimit-name POSTERN\S*)-48 --hashlimit-srcmask 48`, "$1-64 --hashlimit-srcmask 64")},
+	{"the budget of first knocks is a single address's", edit(`(--hashlimit-name POSTERN\S*)-48 --hashlimit-srcmask 48`, "$1")},
 	{"a mask is forgotten", edit(`(--name POSTERN-\S+)-(?:24|64)(\S*) --mask (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::) `, "$1$2 ")},
 }
 

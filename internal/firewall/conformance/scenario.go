@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"math"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -41,49 +40,108 @@ type writer struct {
 	at      time.Duration
 	events  scenario
 	let     []probe // connections that a grant admitted
-	first   int
 	sport   uint16
-	limit   int // of first knocks
 }
+
+// longest is the largest number of packets in an ordinary scenario. Others run at
+// the same time. Sources share budgets of attempts by a hash, and not even several
+// that collide may use one up.
+const longest = 16
 
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
-	if budget := m.Parameters.FirstKnocks; budget != (automaton.Budget{}) {
-		// Other scenarios run at the same time. Sources share budgets by a
-		// hash, so two that collide must not use one up.
-		w.limit = budget.Burst/2 - 1
-	}
-	w.carryOn(5 + r.IntN(12))
+	w.carryOn(5 + r.IntN(longest-4))
 	return w.events
 }
 
-// writeFlood draws a scenario that uses up its budget of first knocks.
+// maxBegun is how often a source begins in a flood where every input spends the
+// budget. The kernel's hash tables (rhashtable, Linux 6.18) take
+// about 32 elements of one key in a moment, those included that have been deleted.
+const maxBegun = 10
+
+// writeFlood draws a scenario that uses up one budget of attempts, which its senders
+// share, and goes on.
 func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
-	w.senders = w.senders[:1]
+	w.share(b)
 	var begins []policy.Port
 	for _, e := range m.Edges {
 		if e.From == automaton.Root {
 			begins = append(begins, e.On)
 		}
 	}
-	knock := pick(r, begins)
-	for range m.Parameters.FirstKnocks.Burst - 2 + r.IntN(6) {
-		w.send(w.senders[0], knock)
-		w.send(w.senders[0], pick(r, ports(strayPorts)))
-		if chance(r, 0.02) {
-			w.wait(tick)
-		}
-	}
+	f := flood{writer: w, knock: pick(r, begins), begun: map[netip.Addr]int{}, most: maxBegun / 2}
+	// Of a full budget nobody knows since when it is full. So the first packet is sent
+	// alone, and most others before the last ones that count: the time of each of these
+	// must be known better than that of a packet among many.
+	f.add(1)
+	w.wait(tick)
+	const last = 4
+	f.add(f.left() - last)
+	w.wait(tick)
+	f.most = maxBegun
+	f.add(f.left() + 1 + r.IntN(6))
 	w.skill = 0.9
 	w.carryOn(8 + r.IntN(12))
 	return w.events
 }
 
+// A flood spends the budget that its senders share.
+type flood struct {
+	*writer
+	knock policy.Port
+	begun map[netip.Addr]int // how often each source has begun
+	most  int                // how often it may
+}
+
+// add adds packets that take n attempts.
+func (f *flood) add(n int) {
+	const enough = 3 // times as many packets: not all of them count
+	for end := len(f.events) + enough*n; n > 0 && len(f.events) < end; {
+		src, port := pick(f.Rand, f.senders), pick(f.Rand, ports(strayPorts))
+		source := f.model.machine.Policy.Source.Mask(src)
+		only := f.model.machine.Parameters.Counted == automaton.OnlyFirst
+		if (only || f.begun[source] < f.most) && chance(f.Rand, 0.6) {
+			port = f.knock
+			f.begun[source]++
+		}
+		was := f.left()
+		f.send(src, port)
+		if was == 0 || f.left() < was {
+			n--
+		}
+	}
+}
+
+// left returns how many attempts are left.
+func (f *flood) left() int {
+	b := f.model.budgets[f.model.owner(f.senders[0])]
+	if b == nil {
+		return f.model.machine.Parameters.Attempts.Burst
+	}
+	least, _ := b.left(span{from: f.at, to: f.at})
+	return int(least / b.cost)
+}
+
+// share makes the senders share a budget of attempts, and not more than that where
+// the budget of one source is also its neighbours'.
+func (w *writer) share(b block) {
+	first := w.senders[0]
+	w.senders = w.senders[:1]
+	for network := range networks {
+		for host := range byte(2) {
+			next := b.addr(first.Is6(), network, 5+host)
+			if w.model.owner(next) == w.model.owner(first) && chance(w.Rand, 0.7) {
+				w.senders = append(w.senders, next)
+			}
+		}
+	}
+}
+
 func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer {
 	w := &writer{
-		Rand: r, pace: pace, model: newModel(m), limit: math.MaxInt,
+		Rand: r, pace: pace, model: newModel(m),
 		skill: pick(r, []float64{0.5, 0.8, 0.95}), sport: uint16(20000 + r.IntN(20000)),
 	}
 	for i := range m.Doors {
@@ -95,7 +153,7 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 	for chance(r, 0.35) {
 		// A neighbour: the same source or not, depending on the policy's mask.
 		v6 := v6 != chance(r, 0.2)
-		w.senders = append(w.senders, b.addr(v6, r.IntN(2), byte(1+r.IntN(4))))
+		w.senders = append(w.senders, b.addr(v6, r.IntN(networks), byte(1+r.IntN(4))))
 	}
 	return w
 }
@@ -108,7 +166,7 @@ func (w *writer) carryOn(n int) {
 			src = pick(w.Rand, w.senders)
 		}
 		w.pause(src)
-		if w.at > w.pace.lastAt || w.first >= w.limit {
+		if w.at > w.pace.lastAt {
 			return
 		}
 		w.next(src)
@@ -299,9 +357,6 @@ func (w *writer) probe(src netip.Addr, port policy.Port) probe {
 
 func (w *writer) add(s probe) {
 	v := w.model.step(span{from: w.at, to: w.at}, s)
-	if v.kind == input && v.verdict.Rule == 4 && w.model.first[s.port] {
-		w.first++
-	}
 	if v.verdict.Rule == 2 && s.opensConnection() {
 		w.let = append(w.let, s)
 	}

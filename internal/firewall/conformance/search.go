@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// floods is how many sources use up their budgets, one after the other and with
-	// no other scenario beside them: sources share budgets by a hash, and two that
-	// fall into one bucket would spoil each other's.
+	// floods is how many budgets are used up, one after the other and with no other
+	// scenario beside them: sources share budgets by a hash, and two that fall into
+	// one bucket would spoil each other's.
 	floods = 4
 	// perTestbed is how many policies follow one another on one server.
 	perTestbed = 10
@@ -81,7 +81,7 @@ func (s *search) round() (*failure, error) {
 		}
 	}
 	f, err := s.try(p, m, other, scenarios, 4)
-	if f != nil || err != nil || i%2 != 0 || m.Parameters.FirstKnocks == (automaton.Budget{}) {
+	if f != nil || err != nil || i%2 != 0 || m.Parameters.Attempts == (automaton.Budget{}) {
 		return f, err
 	}
 	if err := s.testbed.remove(); err != nil {

@@ -54,7 +54,8 @@ var (
 	lineNumber = regexp.MustCompile(`line:? ([0-9]+)`)
 )
 
-// rule is the one of ours that the program has named.
+// rule is the one of ours that the program has named, without the secrets in it: at boot
+// it ends in the journal.
 func (f *failure) rule() string {
 	m := lineNumber.FindStringSubmatch(f.stderr)
 	if m == nil {
@@ -65,8 +66,11 @@ func (f *failure) rule() string {
 	if n < 1 || n > len(lines) || lines[n-1] == "COMMIT" {
 		return ""
 	}
-	return lines[n-1]
+	return secrets.ReplaceAllString(lines[n-1], "$1 ...")
 }
+
+// secrets are the ports of knocks, and the key of lists in a label.
+var secrets = regexp.MustCompile(`(--dport|` + labelKey[2:len(labelKey)-1] + `) [0-9a-f:]+`)
 
 // module is the kernel's part of an extension.
 func module(extension, program string) string {

@@ -115,13 +115,15 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 
 // first fills the chain of senders with no progress: rule 4 of the automaton.
 func (c *compiler) first(gate *chain) {
-	budget := c.m.Parameters.FirstKnocks
+	budget := c.m.Parameters.Attempts
 	full := fmt.Sprintf("-m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %%s",
 		budget.Rate, budget.Burst)
-	if bits := c.sourceBits(); bits != c.f.bits() {
+	shared := c.listName("POSTERN") // old kernels: 15 letters, with the prefix length
+	if bits := automaton.AttemptPrefix(c.p.Source, c.f.sample()).Bits(); bits != c.f.bits() {
 		full += fmt.Sprintf(" --hashlimit-srcmask %d", bits)
+		shared += fmt.Sprintf("-%d", bits)
 	}
-	within := match{full: full, list: &recentList{alone: c.listName("FIRST"), shared: c.masked(c.listName("POSTERN"))}} // old kernels: 15 letters
+	within := match{full: full, list: &recentList{alone: c.listName("FIRST"), shared: shared}}
 	doc := "A first knock. Each sender may make a few a second."
 	for _, e := range c.edges(automaton.Root) {
 		c.edge(gate, e, doc, within)

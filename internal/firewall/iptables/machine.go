@@ -30,7 +30,7 @@ func Machine(p *policy.Policy) (*automaton.Machine, error) {
 		return nil, err
 	}
 	m.Parameters = automaton.Parameters{
-		Inputs: automaton.NewConnections, Known: automaton.Confirmed, FirstKnocks: automaton.FirstKnocks,
+		Inputs: automaton.NewConnections, Known: automaton.Confirmed, Attempts: automaton.FirstKnocks, Counted: automaton.OnlyFirst,
 	}
 	if isClassic(p) {
 		m.Parameters = automaton.Parameters{Inputs: automaton.AnyPacket, Known: automaton.Answered}

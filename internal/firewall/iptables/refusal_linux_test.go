@@ -179,12 +179,12 @@ func TestExplain(t *testing.T) {
 		{"iptables-restore", "iptables-restore v1.8.9 (legacy): Couldn't load match `hashlimit':No such file or directory\n\nError occurred at line: 2\n",
 			"unsupported", "this host has no \"hashlimit\" for iptables-restore; load it with `modprobe xt_hashlimit`, or use the nftables backend"},
 		{"iptables-nft-restore", "iptables-nft-restore v1.8.9 (nf_tables): \nline 2: RULE_APPEND failed (Invalid argument): rule in chain PREROUTING\n",
-			"", "iptables-nft-restore refused the rules: line 2: RULE_APPEND failed (Invalid argument): rule in chain PREROUTING: second line"},
+			"", "iptables-nft-restore refused the rules: line 2: RULE_APPEND failed (Invalid argument): rule in chain PREROUTING: second line, key ... and --dport ... -j DROP"},
 		{"iptables-restore", "iptables-restore v1.8.9 (legacy): host/network `foo.bar.' not found\nError occurred at line: 2\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
-			"", "iptables-restore refused the rules: host/network `foo.bar.' not found: second line"},
+			"", "iptables-restore refused the rules: host/network `foo.bar.' not found: second line, key ... and --dport ... -j DROP"},
 		{"iptables-restore", "iptables-restore: line 3 failed\n", "", "iptables-restore refused the rules: iptables-restore: line 3 failed"},
 	} {
-		err := explain(&failure{program: test.program, input: "*filter\nsecond line\nCOMMIT\n", stderr: test.stderr, err: errors.New("exit status 1")})
+		err := explain(&failure{program: test.program, input: "*filter\nsecond line, key 0123ab and --dport 47011 -j DROP\nCOMMIT\n", stderr: test.stderr, err: errors.New("exit status 1")})
 		kind, text := "", ""
 		var (
 			permission  *firewall.PermissionError

@@ -30,18 +30,21 @@ type compiler struct {
 	serviceAt  map[family]*set // the same, for services of one address
 	interfaces *set            // nil for all but loopback
 	gate       *set            // leads to the log lines; nil if there are none
+	unused     *set            // where ways part, the shorter one asks it
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
 	admitted                          *chain // the same; nil where nothing is marked
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
-	judge, asked, pass, cover         *chain
+	judge, asked, spend, pass, cover  *chain
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
 	late                              *chain            // nil where cover refuses TCP, too
 	move                              *chain            // nil where every door has one knock
+	wrong                             *chain            // what was no knock
 	forfeit                           *chain            // nil where no door has it
-	doors                             []*chain          // as the machine's
+	forget                            *chain            // deletes the source's state
+	doors                             []doorway         // as the machine's
 	granting                          map[string]*chain // by name: see grantChain
 }
 
@@ -71,7 +74,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "undiverted", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"unknown", "known", "again", "fresh", "begin", "spend", "move", "door_", "grant_", "gate", "forfeit",
+	"spend", "walk", "move", "wrong", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
 	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 

@@ -14,28 +14,48 @@ import (
 	"postern/internal/policy"
 )
 
-// doorChains makes a chain for each door: who may have its grants, the log line
-// and the grants themselves.
+// A doorway is where the last knock of a door leads.
+type doorway struct {
+	enter *chain // a stray packet in every other door's eyes: see forfeit
+	opens *chain // the same where it spares grants
+}
+
+// doorChains makes a chain for each door: who may have its grants, and the grants
+// themselves.
 func (c *compiler) doorChains() {
 	c.grantChains()
-	c.doors = make([]*chain, len(c.m.Doors))
+	c.doors = make([]doorway, len(c.m.Doors))
 	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
-		c.doors[i] = ch
+		c.doors[i] = doorway{ch, ch}
+		if c.forfeit != nil {
+			enter := c.newChain("enter_"+d.Name, "")
+			c.stray(enter, families...)
+			enter.add(goTo(ch))
+			c.doors[i].enter = enter
+		}
+		ch.add(jump(c.forget))
 		c.restrict(ch, d)
 		ch.add(count(c.newCounter("door_" + d.Name)))
-		if c.p.Log.Target != policy.LogNone {
-			ch.add(logRate, logLine(c.p.Log, "Knock accepted!: "+d.Name+" "))
-		}
 		if opened := c.opened(i); opened != nil {
 			ch.add(carryID(uint32(opened.ID)))
 			for _, f := range families {
-				ch.add(insert(c.live.at[f], opened.Timeout, c.source(f)).with(carried))
+				ch.add(c.put(f, opened.Timeout))
 			}
 		}
 		c.grant(ch, d, longestForfeit)
+	}
+}
+
+// stray takes the grants that a packet which is not let in loses.
+func (c *compiler) stray(ch *chain, of ...family) {
+	if c.forfeit == nil {
+		return
+	}
+	for _, f := range of {
+		ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 	}
 }
 
@@ -113,9 +133,10 @@ func grantChain(d *automaton.Door) string {
 }
 
 // admitting adds rules 1 and 2 of the automaton, and lets in what they admit.
-func (c *compiler) admitting(a *inputKind) {
+func (c *compiler) admitting() {
 	holder := c.newChain("holder", "The packet carries the grant that it needs: does its source hold it?")
 	admit := c.newChain("admit", "The packet is admitted, and will be known if it comes again.")
+	c.logging(admit)
 	for _, f := range families {
 		if c.live.syns != nil {
 			c.asked.add(isFamily(f), carry(sequence), in(c.live.syns[f], synTuple(f)...), goTo(c.pass))
@@ -128,10 +149,31 @@ func (c *compiler) admitting(a *inputKind) {
 	}
 	admit.add(goTo(c.pass))
 	c.onService(c.asked, goTo(holder))
-	c.progress(c.asked, a) // the port of a service that is hidden on another address
-	c.shared(holder, a, admit)
+	c.asked.add(goTo(c.spend)) // the port of a service that is hidden on another address
+	c.shared(holder, admit)
 	c.admits(holder, admit)
-	c.progress(holder, a)
+	holder.add(goTo(c.spend))
+}
+
+// logging adds the rule that logs what a door lets in, by the grant that the packet
+// carries. Nothing is logged on the way of a packet that may be answered: the line
+// would take time, and say which port is a knock.
+func (c *compiler) logging(admit *chain) {
+	if c.p.Log.Target == policy.LogNone {
+		return
+	}
+	logged := c.newSet(&set{
+		name: "logged", doc: "Whose log line: grant -> door.", key: []datatype{nft.TypeClassID}, verdict: true,
+	})
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		ch := c.newChain("log_"+d.Name, "")
+		ch.add(logRate, logLine(c.p.Log, "Knock accepted!: "+d.Name+" "))
+		for _, g := range d.Grants {
+			logged.elements = append(logged.elements, elementOf(idPart(uint32(c.m.Grants[g].ID))).jumpingTo(ch))
+		}
+	}
+	admit.add(verdict(logged, carried))
 }
 
 // admits adds the rules that admit a packet whose source holds the grant that it
@@ -156,7 +198,7 @@ func (c *compiler) admits(ch, admit *chain) {
 // granted when it goes. They are asked for one after the other, but only for
 // sources that have a grant: a scan must cost the same however many doors there
 // are.
-func (c *compiler) shared(holder *chain, a *inputKind, admit *chain) {
+func (c *compiler) shared(holder, admit *chain) {
 	shared := &set{
 		name: "shared", doc: "The services that several doors open, each by its first grant.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
@@ -181,8 +223,8 @@ func (c *compiler) shared(holder *chain, a *inputKind, admit *chain) {
 		for _, g := range s.Grants {
 			each.add(carryID(uint32(c.m.Grants[g].ID)), jump(try))
 		}
-		c.progress(ch, a)
-		c.progress(each, a)
+		ch.add(goTo(c.spend))
+		each.add(goTo(c.spend))
 		shared.elements = append(shared.elements, elementOf(idPart(first)).goingTo(ch))
 	}
 	if len(shared.elements) > 0 {
@@ -229,6 +271,9 @@ func (c *compiler) forfeiting() {
 	}
 	for _, f := range families {
 		c.forfeit.add(remove(c.live.held[f], c.source(f)))
+	}
+	c.forfeit.add(carryID(stranger))
+	for _, f := range families {
 		c.forfeit.add(carryFrom(c.live.at[f], c.source(f)))
 	}
 }

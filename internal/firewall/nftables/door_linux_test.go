@@ -26,7 +26,7 @@ doors:
   time: {service: udp/123, knock: {sequence: [120, udp/121]}}
   tunnel: {service: udp/51820, knock: {sequence: [130, 131]}, admit: any, open_for: 2s}
   web: {service: tcp/80, knock: {sequence: [140, 141]}, admit: any, open_for: 2s}
-  friends: {service: tcp/81, knock: {sequence: [150, 151]}, from: [198.51.100.0/25, "2001:db8:c:0:1::/80"]}
+  friends: {service: tcp/81, knock: {sequence: [150, 151]}, from: [198.51.100.0/25, "3fff:c:0:0:1::/80"]}
   one: {service: tcp/82, address: 192.0.2.77, knock: {sequence: [160, 161]}}
   one6: {service: tcp/82, address: "2001:db8::77", knock: {sequence: [162, 163]}}
   ping: {service: tcp/83, knock: {sequence: [icmp/echo, 170, icmp/echo]}}
@@ -100,7 +100,7 @@ doors:
 		t.Run("from", func(t *testing.T) {
 			friend, enemy := "198.51.100.7", "198.51.100.200"
 			if f == labtest.IPv6 {
-				friend, enemy = "2001:db8:c:0:1::7", "2001:db8:c:0:2::7"
+				friend, enemy = "3fff:c:0:0:1::7", "3fff:c:0:0:2::7"
 			}
 			for addr, want := range map[string]labtest.Answer{friend: labtest.SYNACK, enemy: labtest.Silence} {
 				src := netip.MustParseAddr(addr)

@@ -181,6 +181,14 @@ var (
 	// carried is the state or the grant that the packet carries with it.
 	carried = field{text: "meta priority", bytes: 4, load: meta(expr.MetaKeyPRIORITY)}
 
+	// random is another number for each packet.
+	random = field{
+		text: fmt.Sprintf("numgen random mod %d", uint32(math.MaxUint32)), bytes: 4,
+		load: func(reg uint32) []expr.Any {
+			return []expr.Any{&expr.Numgen{Register: reg, Modulus: math.MaxUint32, Type: unix.NFT_NG_RANDOM}}
+		},
+	}
+
 	protocol = field{text: "meta l4proto", bytes: 1, load: meta(expr.MetaKeyL4PROTO)}
 
 	interfaceName = field{text: "iifname", bytes: 16, load: meta(expr.MetaKeyIIFNAME)}
@@ -221,8 +229,11 @@ func idBytes(id uint32) []byte { return binaryutil.NativeEndian.PutUint32(id) }
 
 // idText is how nft writes a traffic class.
 func idText(id uint32) string {
-	if id == 0 {
+	switch id {
+	case 0:
 		return "none"
+	case stranger:
+		return "root"
 	}
 	return fmt.Sprintf("%x:%x", id>>16, id&0xffff)
 }

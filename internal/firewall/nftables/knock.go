@@ -4,7 +4,6 @@ package nftables
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -23,12 +22,16 @@ type inputKind struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step, opens, stay *set
-	spared            *set          // inputs in a state that lose no grant
-	first             []policy.Port // the inputs that root has edges for
-	begins            ports         // the same
-	known, unknown    *chain        // for a source with and without progress
+	step  *set   // the knocks
+	turns *set   // whatever else does not just forget the source's progress
+	ends  bool   // whether root has an edge that opens a door
+	stay  *chain // nil if there are no loops
+	again *chain // nil if no input spares grants
 }
+
+// stranger is what a packet carries whose source has made no knock. It is no state
+// of a machine, and not Root either: over its budget, a source cannot begin.
+const stranger = 0xffffffff
 
 // knocks makes the tables of the automaton, the chains that walk them, and what
 // leads there from the hooks.
@@ -41,18 +44,21 @@ func (c *compiler) knocks() {
 	echo := &inputKind{
 		suffix: "_echo", parts: func(policy.Port) []part { return nil }, holds: isICMP,
 	}
+	c.forget = c.newChain("forget", "The source's progress is forgotten.")
+	c.forgetIn(c.forget, families...)
 	c.doorChains()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
+	c.unusedSet()
 	c.gates()
 	c.moving()
+	c.wrongs()
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
-	judgeEcho := c.newChain("judge_echo", "An echo request of no known flow.")
-	spend := c.spending()
-	c.walk(ports, spend)
-	c.walk(echo, spend)
+	c.spend = c.newChain("spend", "Only so many packets of a source count. The rest changes nothing.")
+	c.spending()
+	c.walks(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
@@ -62,16 +68,14 @@ func (c *compiler) knocks() {
 	c.dhcp(c.packet)
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
-		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(judgeEcho))
+		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(c.judge))
 	}
 	if c.allow != nil {
 		c.judge.add(jump(c.allow))
-		judgeEcho.add(jump(c.allow))
 	}
 	onPorts(c.judge, c.hidden, goTo(c.asked))
-	c.progress(c.judge, ports)
-	c.progress(judgeEcho, echo)
-	c.admitting(ports)
+	c.judge.add(goTo(c.spend))
+	c.admitting()
 }
 
 // tables makes the tables of a kind of input: its part of the automaton.
@@ -81,10 +85,9 @@ func (c *compiler) tables(a *inputKind, input string) {
 	}
 	a.step = table("step", "The knocks: state, "+input+" -> next state.")
 	a.step.data = &nft.TypeClassID
-	a.opens = table("opens", "The last knocks: state, "+input+" -> the door.")
-	a.opens.verdict = true
-	a.stay = table("stay", "What leaves a source in its state: repeated knocks, and the service itself.")
-	a.spared = table("spared", "What does not forfeit a grant: the first knock, soon after the last.")
+	a.turns = table("turns", "What is more than a knock on the way or a wrong port: last knocks, and what leaves a\n"+
+		"source in its state.")
+	a.turns.verdict = true
 
 	for i := range c.m.Edges {
 		e := &c.m.Edges[i]
@@ -92,40 +95,45 @@ func (c *compiler) tables(a *inputKind, input string) {
 			continue
 		}
 		at := elementOf(append([]part{idPart(uint32(e.From))}, a.parts(e.On)...)...)
-		if e.KeepsGrants {
-			a.spared.elements = append(a.spared.elements, at)
-		}
-		if e.Door >= 0 {
-			a.opens.elements = append(a.opens.elements, at.goingTo(c.doors[e.Door]))
-		} else {
+		switch {
+		case e.Door >= 0 && e.KeepsGrants:
+			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].opens))
+		case e.Door >= 0:
+			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].enter))
+		default:
 			a.step.elements = append(a.step.elements, at.to(uint32(e.To)))
+			if e.KeepsGrants {
+				if a.again == nil {
+					a.again = c.newChain("walk"+a.suffix+"_again", "The source begins again, soon after its last knock, and keeps its grants.")
+				}
+				a.turns.elements = append(a.turns.elements, at.goingTo(a.again))
+			}
 		}
-		if e.From == automaton.Root {
-			a.first = append(a.first, e.On)
-		}
+		a.ends = a.ends || e.From == automaton.Root && e.Door >= 0
 	}
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		for _, on := range s.Loops {
 			if a.holds(on) {
-				a.stay.elements = append(a.stay.elements, elementOf(append([]part{idPart(uint32(s.ID))}, a.parts(on)...)...))
+				if a.stay == nil {
+					a.stay = c.newChain("walk"+a.suffix+"_stay", "The source stays in its state: a repeated knock, or the service itself.")
+				}
+				at := elementOf(append([]part{idPart(uint32(s.ID))}, a.parts(on)...)...)
+				a.turns.elements = append(a.turns.elements, at.goingTo(a.stay))
 			}
 		}
 	}
-	for _, s := range []*set{a.step, a.opens, a.stay, a.spared} {
+	for _, s := range []*set{a.step, a.turns} {
 		if len(s.elements) > 0 {
 			c.newSet(s)
 		}
-	}
-	if len(a.lookup) > 0 {
-		a.begins = c.newPorts("begins", "The first knocks.", slices.Values(a.first))
 	}
 }
 
 // gates makes the chains that log a packet from a source that is knocking, and
 // the table that leads to them.
 func (c *compiler) gates() {
-	if c.p.Log.Target == policy.LogNone {
+	if c.p.Log.Target == policy.LogNone || !c.p.Log.Progress {
 		return
 	}
 	gate := &set{
@@ -155,7 +163,7 @@ func (c *compiler) gates() {
 func (c *compiler) moving() {
 	put := func(ch *chain, timeout time.Duration) {
 		for _, f := range families {
-			ch.add(insert(c.live.at[f], timeout, c.source(f)).with(carried))
+			ch.add(c.put(f, timeout))
 		}
 		ch.add(goTo(c.cover))
 	}
@@ -183,95 +191,136 @@ func (c *compiler) moving() {
 	c.move.add(verdict(pace, carried))
 }
 
-// spending makes the chain that takes a first knock from the source's budget,
-// and refuses the packet when there is none left. Ports and echo requests share it:
-// each rule hashes with a seed of its own, so two would be two budgets.
-func (c *compiler) spending() *chain {
-	spend := c.newChain("spend", "Each source may make a few first knocks a second.")
-	budget := automaton.FirstKnocks
-	over := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
+// spending fills the chain that takes one from the source's budget. One chain asks
+// for all: each rule hashes with a seed of its own, so two would be two budgets.
+func (c *compiler) spending() {
+	budget := automaton.Attempts
+	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
-		spend.add(
-			carry(bucket(f, c.sourceBits(f), budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(over), goTo(c.cover),
+		bits := automaton.AttemptPrefix(c.p.Source, sample[f]).Bits()
+		c.spend.add(
+			carry(bucket(f, bits, budget.Buckets)),
+			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.cover),
 		)
 	}
-	return spend
 }
 
-// walk makes the chains of rules 3 and 4 of the automaton.
-func (c *compiler) walk(a *inputKind, spend *chain) {
-	a.known = c.newChain("known"+a.suffix, "The source has made a knock: it is in the state carried.")
-	fresh := c.newChain("fresh"+a.suffix, "The source has no progress, or has just lost it.")
-	a.unknown = fresh
-	here := append([]field{carried}, a.lookup...)
-	edges := func(ch *chain, from func(automaton.StateID) bool) {
-		has := func(last bool) bool {
-			return slices.ContainsFunc(c.m.Edges, func(e automaton.Edge) bool {
-				return a.holds(e.On) && from(e.From) && (e.Door >= 0) == last
-			})
-		}
-		if has(true) {
-			ch.add(verdict(a.opens, here...))
-		}
-		if has(false) {
-			ch.add(carryFrom(a.step, here...), goTo(c.move))
-		}
-	}
-
-	if c.gate != nil {
-		a.known.add(verdict(c.gate, carried))
-	}
-	if len(a.stay.elements) > 0 {
-		a.known.add(in(a.stay, here...), goTo(c.cover))
-	}
-	shortest := c.shortestStay()
-	forget := func(ch *chain) {
-		doc := "Deleted more than once: an expired element may come first, and count as deleted."
-		for _, f := range families {
-			ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), shortest))
-			doc = ""
-		}
-	}
-	later := func(id automaton.StateID) bool { return id != automaton.Root }
-	if c.forfeit != nil {
-		if len(a.spared.elements) > 0 {
-			again := c.newChain("again"+a.suffix, "The source begins again, and keeps its grants.")
-			forget(again)
-			edges(again, later)
-			a.known.add(in(a.spared, here...), goTo(again))
-		}
-		a.unknown = c.newChain("unknown"+a.suffix, "The source has no progress.")
-		for _, f := range families {
-			a.known.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
-			a.unknown.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
-		}
-		a.unknown.add(goTo(fresh))
-	}
-	forget(a.known)
-	edges(a.known, later)
-	a.known.add(goTo(fresh))
-
-	if len(a.first) == 0 {
-		fresh.add(goTo(c.cover))
-		return
-	}
-	begin := c.newChain("begin"+a.suffix, "A first knock.")
-	if len(a.lookup) == 0 {
-		fresh.add(goTo(begin))
-	} else {
-		onPorts(fresh, a.begins, goTo(begin))
-		fresh.add(goTo(c.cover))
-	}
-	begin.add(jump(spend))
-	begin.add(carryID(uint32(automaton.Root)))
-	edges(begin, func(id automaton.StateID) bool { return id == automaton.Root })
-}
-
-// progress adds the rules that find the state of the source.
-func (c *compiler) progress(ch *chain, a *inputKind) {
+// walks makes the chains of rules 4 and 5 of the automaton, and leads there from the
+// one that asks for the budget.
+//
+// Whoever waits for an answer can time it. So what a packet costs must not tell how
+// far its source has come, nor whether its port is a knock: all take the same way,
+// through lookups that find nothing and deletions of what is not there, and each
+// leaves one element behind: a source's new state, or one that nobody reads. The
+// last knock is no exception that matters: the door that it opens tells as much.
+func (c *compiler) walks(ports, echo *inputKind) {
 	for _, f := range families {
-		ch.add(carryFrom(c.live.at[f], c.source(f)), goTo(a.known))
+		if echo.used() {
+			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
+		}
+		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
 	}
-	ch.add(goTo(a.unknown))
+	for _, a := range []*inputKind{ports, echo} {
+		if a.stay != nil {
+			a.stay.say("Nothing is deleted, and that takes as long as forgetting.",
+				deleteReliably(remove(c.live.wrong, carried), c.shortestStay()))
+			c.ask(a.stay, a, asksStay)
+			a.stay.add(goTo(c.wrong))
+		}
+		if a.again != nil {
+			a.again.add(jump(c.forget))
+			a.again.add(carryFrom(a.step, a.here()...), goTo(c.move))
+		}
+	}
+}
+
+// used reports whether the automaton has any such input.
+func (a *inputKind) used() bool {
+	return len(a.step.elements)+len(a.turns.elements) > 0
+}
+
+// How often a packet asks the unused set where its way is shorter than that of
+// another one. A lookup that finds something, and a deletion that deletes something,
+// take longer than those that do not; and an element that holds a random number
+// takes longer to add. What this leaves is in docs/measurements.md (bench/timing).
+const (
+	asksStranger = 1 // no element of the source was found, and none deleted
+	asksFirst    = 2 // a first knock, where a wrong port adds a random element
+	asksNext     = 3 // another knock, where a wrong port also asks for first knocks
+	asksStay     = 1 // a loop, where a wrong port asks for both
+)
+
+// ask adds lookups in the unused set.
+func (c *compiler) ask(to *chain, a *inputKind, times int, when ...statement) {
+	if len(a.lookup) == 0 {
+		return // an echo request has no other to be told from
+	}
+	for range times {
+		to.add(append(when, in(c.unused, a.here()...))...)
+	}
+}
+
+// here is what a packet's way is looked up by: the state carried, and the input.
+func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...) }
+
+// walk makes the chains of one family. (A family's rules cost packets of the other
+// one as much as a tenth of a lookup each, and all of these are many.)
+func (c *compiler) walk(a *inputKind, f family) *chain {
+	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. Its time must not tell.")
+	step := func(asks int, name string) {
+		if len(a.step.elements) == 0 {
+			return
+		}
+		onward := c.newChain(ch.name+"_"+name, "The source's "+name+" knock.")
+		c.ask(onward, a, asks)
+		if all := c.timeouts(); len(all) == 1 {
+			onward.add(c.put(f, all[0]))
+			onward.add(goTo(c.cover))
+		} else {
+			onward.add(goTo(c.move))
+		}
+		ch.add(carryFrom(a.step, a.here()...), goTo(onward))
+	}
+
+	ch.add(carryID(stranger))
+	ch.add(carryFrom(c.live.at[f], c.source(f)))
+	c.ask(ch, a, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
+	if c.gate != nil {
+		ch.add(verdict(c.gate, carried))
+	}
+	if len(a.turns.elements) > 0 {
+		ch.add(verdict(a.turns, a.here()...))
+	}
+	c.stray(ch, f)
+	c.forgetIn(ch, f)
+	step(asksNext, "next")
+	ch.add(carryID(uint32(automaton.Root)))
+	if a.ends {
+		ch.add(verdict(a.turns, a.here()...))
+	}
+	step(asksFirst, "first")
+	ch.add(goTo(c.wrong))
+	return ch
+}
+
+// put moves the source to the state carried.
+func (c *compiler) put(f family, timeout time.Duration) statement {
+	return insert(c.live.at[f], timeout, c.source(f)).with(carried)
+}
+
+// forgetIn adds to a chain what deletes the state of the source.
+func (c *compiler) forgetIn(ch *chain, of ...family) {
+	doc := "Deleted more than once: an expired element may come first, and count as deleted."
+	for _, f := range of {
+		ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), c.shortestStay()))
+		doc = ""
+	}
+}
+
+// wrongs makes the chain of packets that move no source.
+func (c *compiler) wrongs() {
+	c.wrong = c.newChain("wrong", "It moves no source. It leaves as much behind as a knock does.")
+	c.wrong.add(carry(random))
+	c.wrong.add(insert(c.live.wrong, 10*time.Millisecond, carried))
+	c.wrong.add(goTo(c.cover))
 }

@@ -23,104 +23,117 @@ type logLineRead struct {
 	Source netip.Addr
 }
 
-// TestLog reads the lines that knocks leave, over NFLOG: the kernel's own log
-// shows none from a network namespace.
+// TestLog reads the lines that are left over NFLOG: the kernel's own log shows none
+// from a network namespace. What a door lets in leaves one, and no other packet,
+// unless the policy asks for the progress of knocks.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	s.Up("version: 1\nposture: closed\nlog: {target: nflog, group: 7}\n" + `
+	const doors = `
 doors:
   ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}
-  strict: {service: tcp/23, knock: {sequence: [5, 6]}, forfeit: true, from: [198.51.0.0/16, "2001:db8::/32"]}
+  strict: {service: tcp/23, knock: {sequence: [5, 6]}, forfeit: true, from: [198.51.0.0/16, "3fff::/20"]}
   closed-club: {service: tcp/24, knock: {sequence: [7, 8]}, from: [203.0.113.1]}
+  name: {service: udp/53, knock: {sequence: [11, 12]}, admit: any}
   end: {service: tcp/99, knock: {sequence: [99]}}
-`)
-	log := readLog(t, s.Gateway, 7)
-	// lines returns what has been logged since it was asked last: up to a line
-	// that it brings about itself.
-	lines := func(f labtest.Family) []logLineRead {
-		t.Helper()
-		end := s.NewAddress(f)
-		s.Knock(end, labtest.TCP(99))
-		var all []logLineRead
-		for {
-			select {
-			case line := <-log:
-				if line.Source == end {
-					if line.Prefix != "Knock accepted!: end " {
-						t.Errorf("the last knock is logged as %q", line.Prefix)
-					}
-					return all
-				}
-				all = append(all, line)
-			case <-time.After(20 * time.Second):
-				t.Fatal("a last knock is not logged")
-			}
-		}
+`
+	accepted := func(door string, src netip.Addr) logLineRead {
+		return logLineRead{"Knock accepted!: " + door + " ", src}
 	}
-	labtest.Each(t, func(t *testing.T, f labtest.Family) {
-		t.Run("scanners leave nothing", func(t *testing.T) {
-			for range 50 {
-				src := s.NewAddress(f)
-				s.Knock(src, labtest.TCP(1234))
-				src = s.NewAddress(f)
-				s.Knock(src, labtest.TCP(9), labtest.TCP(22), labtest.UDP(1234), labtest.Echo, labtest.TCP(3456), labtest.TCP(2345), labtest.TCP(5))
+	second := func(src netip.Addr) logLineRead { return logLineRead{"In knock 2: ", src} }
+	third := func(src netip.Addr) logLineRead { return logLineRead{"In knock 3: ", src} }
+	for _, progress := range []bool{false, true} {
+		t.Run(fmt.Sprint("progress ", progress), func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.Up(fmt.Sprintf("version: 1\nposture: closed\nlog: {target: nflog, group: 7, progress: %v}\n", progress) + doors)
+			log := readLog(t, s.Gateway, 7)
+			// lines returns what has been logged since it was asked last: up to a line
+			// that it brings about itself.
+			lines := func(f labtest.Family) []logLineRead {
+				t.Helper()
+				end := s.NewAddress(f)
+				s.Knock(end, labtest.TCP(99), labtest.TCP(99))
+				var all []logLineRead
+				for {
+					select {
+					case line := <-log:
+						if line == accepted("end", end) {
+							return all
+						}
+						all = append(all, line)
+					case <-time.After(20 * time.Second):
+						t.Fatal("what is let in is not logged")
+					}
+				}
 			}
-			if got := lines(f); len(got) > 0 {
-				t.Errorf("%d lines, the first %v", len(got), got[0])
+			expect := func(t *testing.T, f labtest.Family, always, progressed []logLineRead) {
+				t.Helper()
+				want := always
+				if progress {
+					want = progressed
+				}
+				if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
+					t.Errorf("(-want +got)\n%s", d)
+				}
 			}
+			labtest.Each(t, func(t *testing.T, f labtest.Family) {
+				t.Run("scanners leave nothing", func(t *testing.T) {
+					for range 50 {
+						src := s.NewAddress(f)
+						s.Knock(src, labtest.TCP(1234))
+						src = s.NewAddress(f)
+						s.Knock(src, labtest.TCP(9), labtest.TCP(22), labtest.UDP(1234), labtest.Echo, labtest.TCP(3456), labtest.TCP(2345), labtest.TCP(5))
+					}
+					expect(t, f, nil, nil)
+				})
+				t.Run("knocks and a connection", func(t *testing.T) {
+					src := s.NewAddress(f)
+					s.Knock(src, howtoKnocks...)
+					expect(t, f, nil, []logLineRead{second(src), third(src)})
+					s.Knock(src, labtest.TCP(22))
+					expect(t, f, []logLineRead{accepted("ssh", src)}, []logLineRead{accepted("ssh", src)})
+				})
+				t.Run("datagrams", func(t *testing.T) {
+					src := s.NewAddress(f)
+					s.Knock(src, labtest.TCP(11), labtest.TCP(12), labtest.UDP(53))
+					expect(t, f, []logLineRead{accepted("name", src)}, []logLineRead{second(src), accepted("name", src)})
+				})
+				t.Run("a wrong port on the way", func(t *testing.T) {
+					src := s.NewAddress(f)
+					s.Knock(src, labtest.TCP(1234), labtest.TCP(2345), labtest.TCP(9), labtest.TCP(3456), labtest.TCP(22))
+					expect(t, f, nil, []logLineRead{second(src), third(src)})
+				})
+				t.Run("whom the door is not for", func(t *testing.T) {
+					src := s.NewAddress(f)
+					s.Knock(src, labtest.TCP(7), labtest.TCP(8), labtest.TCP(24))
+					expect(t, f, nil, []logLineRead{second(src)})
+				})
+				t.Run("with forfeit", func(t *testing.T) {
+					src := s.NewAddress(f)
+					s.Knock(src, labtest.TCP(5), labtest.TCP(6), labtest.TCP(5), labtest.TCP(6), labtest.TCP(23))
+					expect(t, f, []logLineRead{accepted("strict", src)}, []logLineRead{second(src), second(src), accepted("strict", src)})
+				})
+				if !progress {
+					return
+				}
+				t.Run("a flood of second knocks", func(t *testing.T) {
+					start := time.Now()
+					var packets []*packet.Packet
+					for range 1000 {
+						src := s.NewAddress(f)
+						packets = append(packets, s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(1234)), s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(2345)))
+					}
+					s.Send(packets...)
+					got := lines(f)
+					most := int(logRate.burst) + int(logRate.n)*(1+int(time.Since(start).Seconds()+1))
+					if len(got) < int(logRate.burst)/2 || len(got) > most {
+						t.Errorf("1,000 second knocks left %d lines, want at most %d", len(got), most)
+					}
+					time.Sleep(2 * time.Second) // for the burst that the other family may have
+				})
+			})
 		})
-		t.Run("a knock, step by step", func(t *testing.T) {
-			src := s.NewAddress(f)
-			s.Knock(src, howtoKnocks...)
-			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}, {"Knock accepted!: ssh ", src}}
-			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
-				t.Errorf("(-want +got)\n%s", d)
-			}
-		})
-		t.Run("a wrong port on the way", func(t *testing.T) {
-			src := s.NewAddress(f)
-			s.Knock(src, labtest.TCP(1234), labtest.TCP(2345), labtest.TCP(9), labtest.TCP(3456))
-			want := []logLineRead{{"In knock 2: ", src}, {"In knock 3: ", src}}
-			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
-				t.Errorf("(-want +got)\n%s", d)
-			}
-		})
-		t.Run("whom the door is not for", func(t *testing.T) {
-			src := s.NewAddress(f)
-			s.Knock(src, labtest.TCP(7), labtest.TCP(8))
-			want := []logLineRead{{"In knock 2: ", src}}
-			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
-				t.Errorf("(-want +got)\n%s", d)
-			}
-		})
-		t.Run("with forfeit", func(t *testing.T) {
-			src := s.NewAddress(f)
-			s.Knock(src, labtest.TCP(5), labtest.TCP(6), labtest.TCP(5), labtest.TCP(6))
-			want := []logLineRead{
-				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
-				{"In knock 2: ", src}, {"Knock accepted!: strict ", src},
-			}
-			if d := cmp.Diff(want, lines(f), equalAddr); d != "" {
-				t.Errorf("(-want +got)\n%s", d)
-			}
-		})
-		t.Run("a flood of second knocks", func(t *testing.T) {
-			start := time.Now()
-			var packets []*packet.Packet
-			for range 1000 {
-				src := s.NewAddress(f)
-				packets = append(packets, s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(1234)), s.Opening(src, labtest.On(s.Gate, f), labtest.TCP(2345)))
-			}
-			s.Send(packets...)
-			got := lines(f)
-			most := int(logRate.burst) + int(logRate.n)*(1+int(time.Since(start).Seconds()+1))
-			if len(got) < int(logRate.burst)/2 || len(got) > most {
-				t.Errorf("1,000 second knocks left %d lines, want at most %d", len(got), most)
-			}
-			time.Sleep(2 * time.Second) // for the burst that the other family may have
-		})
-	})
+	}
 }
 
 var equalAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })

@@ -95,7 +95,7 @@ func TestOneGrantOneConnection(t *testing.T) {
 		}
 		s.Settled()
 		connections := s.counter(t, "all"+f.Digit())
-		sources := len(regexp.MustCompile(`198\.51\.|2001:db8:c:`).FindAllString(s.nft("list set inet judge each"+f.Digit()), -1))
+		sources := len(regexp.MustCompile(`198\.51\.|3fff:c:`).FindAllString(s.nft("list set inet judge each"+f.Digit()), -1))
 		if connections != pairs || sources != pairs {
 			t.Errorf("%d grants let in %d connections from %d sources", pairs, connections, sources)
 		}

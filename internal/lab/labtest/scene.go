@@ -50,7 +50,7 @@ func NewScene(t *testing.T, b firewall.Backend) *Scene {
 	s.Client, s.Gateway = s.Host("client"), s.Host("gw")
 	s.Outside, s.Gate = s.Connect(s.Client, s.Gateway, "192.0.2.0/24", "2001:db8::/64")
 	s.Gateway.Route("198.51.0.0/16", s.Outside.Addr4())
-	s.Gateway.Route("2001:db8:c::/64", s.Outside.Addr6())
+	s.Gateway.Route(addresses6.String(), s.Outside.Addr6())
 	// No host behind the client answers a SYN-ACK; do not retransmit it.
 	s.Gateway.Sysctl("net.ipv4.tcp_synack_retries", "0")
 	s.CPU = CPUs(t)[0]
@@ -151,15 +151,20 @@ func (s *Scene) Inspect() *firewall.Status {
 	return Inspect(s.T, s.Gateway, s.Backend)
 }
 
-// NewAddress returns an unused address that the client can send from. What other
-// addresses did, also to their budget of first knocks, does not affect it.
+// addresses6 are the IPv6 addresses that NewAddress returns (documentation, RFC 9637).
+var addresses6 = netip.MustParsePrefix("3fff:c::/32")
+
+// NewAddress returns an unused address that the client can send from, for IPv6 in a
+// /48 of its own: what other addresses did, also to their budget, does not affect it.
 func (s *Scene) NewAddress(f Family) netip.Addr {
 	s.addresses[f]++
 	hi, lo := byte(s.addresses[f]>>8), byte(s.addresses[f])
 	if f == IPv4 {
 		return netip.AddrFrom4([4]byte{198, 51, hi, lo})
 	}
-	return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, 0x0c, 14: hi, 15: lo})
+	a := addresses6.Addr().As16()
+	a[4], a[5], a[15] = hi, lo, 1
+	return netip.AddrFrom16(a)
 }
 
 // TCP and UDP return ports.
