@@ -41,7 +41,6 @@ type compiler struct {
 	unjudged                          *chain            // what it is in the input hook
 	late                              *chain            // nil where cover refuses TCP, too
 	move                              *chain            // nil where every door has one knock
-	wrong                             *chain            // what was no knock
 	forfeit                           *chain            // nil where no door has it
 	forget                            *chain            // deletes the source's state
 	doors                             []doorway         // as the machine's

@@ -181,14 +181,6 @@ var (
 	// carried is the state or the grant that the packet carries with it.
 	carried = field{text: "meta priority", bytes: 4, load: meta(expr.MetaKeyPRIORITY)}
 
-	// random is another number for each packet.
-	random = field{
-		text: fmt.Sprintf("numgen random mod %d", uint32(math.MaxUint32)), bytes: 4,
-		load: func(reg uint32) []expr.Any {
-			return []expr.Any{&expr.Numgen{Register: reg, Modulus: math.MaxUint32, Type: unix.NFT_NG_RANDOM}}
-		},
-	}
-
 	protocol = field{text: "meta l4proto", bytes: 1, load: meta(expr.MetaKeyL4PROTO)}
 
 	interfaceName = field{text: "iifname", bytes: 16, load: meta(expr.MetaKeyIIFNAME)}
