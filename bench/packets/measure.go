@@ -55,7 +55,7 @@ func (p *plan) steadily(watch stopwatch, s *stand, w *workload) (measurement, er
 			return measurement{}, err
 		}
 	}
-	before, err := workersTime()
+	before, err := readWorkers()
 	if err != nil {
 		return measurement{}, err
 	}
@@ -71,9 +71,9 @@ func (p *plan) steadily(watch stopwatch, s *stand, w *workload) (measurement, er
 		sent += p.packets
 	}
 	passed := time.Since(began)
-	after, err := workersTime()
+	after, err := readWorkers()
 	each := time.Duration(sent)
-	return measurement{took / each, (after - before) / each, float64(sent) / passed.Seconds()}, err
+	return measurement{took / each, after.since(before) / each, float64(sent) / passed.Seconds()}, err
 }
 
 // burst makes n packets of a workload, sends them and returns how long the

@@ -79,15 +79,17 @@ func (w stopwatch) String() string {
 	return "time"
 }
 
-// workersTime returns how long the kernel's own threads that tidy up have run:
+// workers are the kernel's own threads that tidy up, and how long each has run:
 // the collection of expired elements and the resizing of tables are theirs.
 // They are the whole machine's.
-func workersTime() (time.Duration, error) {
+type workers map[string]time.Duration
+
+func readWorkers() (workers, error) {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var total time.Duration
+	all := workers{}
 	for _, process := range processes {
 		name, err := os.ReadFile(process + "/comm")
 		if err != nil || !strings.HasPrefix(string(name), "kworker") && !strings.HasPrefix(string(name), "ksoftirqd") {
@@ -101,9 +103,20 @@ func workersTime() (time.Duration, error) {
 		}
 		var ns int64
 		if _, err := fmt.Sscan(string(text), &ns); err != nil {
-			return 0, fmt.Errorf("%s/schedstat: %w", process, err)
+			return nil, fmt.Errorf("%s/schedstat: %w", process, err)
 		}
-		total += time.Duration(ns)
+		all[process] = time.Duration(ns)
 	}
-	return total, nil
+	return all, nil
+}
+
+// since returns how long the workers have run since an earlier reading. The
+// kernel starts and ends workers as it needs them: of one that has ended
+// nothing is known.
+func (w workers) since(before workers) time.Duration {
+	var total time.Duration
+	for process, time := range w {
+		total += time - before[process]
+	}
+	return total
 }

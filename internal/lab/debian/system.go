@@ -41,39 +41,52 @@ var (
 // layers returns the directories that make up a variant's system, the uppermost
 // first, and makes what is not in the cache.
 func (v Variant) layers() ([]string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, err
-	}
 	// Systems made by other scripts are other systems.
-	digest := sha256.Sum256([]byte(baseScript + variantScript))
-	dir := filepath.Join(cache, "postern", fmt.Sprintf("debian-%x", digest[:4]))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	lock, err := os.Create(filepath.Join(dir, "lock")) // tests of several packages run at once
+	dir, unlock, err := Cache("debian", baseScript+variantScript)
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return nil, err
-	}
+	defer unlock()
 	suite := "bookworm"
 	if v == Trixie {
 		suite = "trixie"
 	}
 	base := filepath.Join(dir, suite)
-	if err := build(base, baseScript, suite); err != nil || v == Plain || v == Trixie {
+	if err := Build(base, baseScript, suite); err != nil || v == Plain || v == Trixie {
 		return []string{base}, err
 	}
 	top := filepath.Join(dir, string(v))
-	return []string{top, base}, build(top, variantScript, base, string(v))
+	return []string{top, base}, Build(top, variantScript, base, string(v))
 }
 
-// build makes a directory by a script, which gets it as its first argument, unless it
-// is there already. A directory has its name only once it is whole.
-func build(dir, script string, args ...string) error {
+// Cache returns a directory of the user's cache for what scripts make, one that no
+// other scripts have. Until unlock is called no other process gets it: tests of
+// several packages run at once.
+func Cache(name, scripts string) (dir string, unlock func() error, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", nil, err
+	}
+	digest := sha256.Sum256([]byte(scripts))
+	dir = filepath.Join(cache, "postern", fmt.Sprintf("%s-%x", name, digest[:4]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", nil, err
+	}
+	lock, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return "", nil, err
+	}
+	return dir, lock.Close, nil
+}
+
+// Build makes a directory by a script, which gets it as its first argument, unless it
+// is there already. A directory has its name only once it is whole. The script has
+// mounts and a PID namespace of its own.
+func Build(dir, script string, args ...string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

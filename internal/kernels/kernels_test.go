@@ -1,0 +1,211 @@
+//go:build linux
+
+package kernels
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/lab"
+)
+
+var (
+	enabled = flag.String("kernels", "", "the Debian releases whose kernels the tests run on, as \"bookworm trixie-backports\"")
+	suites  = flag.String("suites", "", "of the suites only those that this regular expression matches")
+	kvm     = flag.Bool("kvm", false, "use the processor's virtualization, with an ordinary clock")
+	memory  = flag.Int("memory", 3072, "of a machine, in MiB")
+	verbose = flag.Bool("all-output", false, "print all that a machine prints, as it comes")
+)
+
+func TestMain(m *testing.M) { lab.Main(m.Run) }
+
+// A suite is what a machine runs: tests of one package.
+type suite struct {
+	name string
+	pkg  string // below internal
+	args []string
+}
+
+// All suites, in their order: the tests that ask the kernel. Those that load a machine,
+// kill programs at any moment or compare thousands of lines are apart, as they take
+// software emulation an hour each.
+var all = []suite{
+	{"demo", "demo", []string{"-test.run=TestStory/piped"}},
+	{"nftables", "firewall/nftables", []string{"-test.skip=" + heavy}},
+	{"iptables", "firewall/iptables", []string{"-test.skip=" + heavy}},
+	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|status|confirm|watchdog|backend)$"}},
+	{"backends", "firewall/backends", []string{"-test.skip=" + heavy}},
+	{"otherrules", "preflight/otherrules", nil},
+	{"findings", "cli", []string{"-test.run=TestScripts/^(findings-.*|interfaces|published)$"}},
+	{"stealth", "stealth", []string{"-test.run=Answers"}},
+	{"lab", "lab", nil},
+	{"nftables-conformance", "firewall/nftables", []string{"-test.run=Conformance", "-packets=4000"}},
+	{"iptables-conformance", "firewall/iptables", []string{"-test.run=Conformance", "-packets=4000"}},
+	{"nftables-heavy", "firewall/nftables", []string{"-test.run=" + heavy, "-test.skip=Conformance|Flood"}},
+	{"iptables-heavy", "firewall/iptables", []string{"-test.run=" + heavy, "-test.skip=Conformance|Flood"}},
+}
+
+const heavy = "Conformance|Flood|Kill|Oracle|OneGrant|Altered|Partial|Partly|Retry|LostSYN|TestSSH|Race|^TestReplace$"
+
+// names returns the systems that the flag names, and skips the test if there
+// are none.
+func names(t *testing.T) []string {
+	t.Helper()
+	if *enabled == "" {
+		t.Skip("boots virtual machines; run it with -kernels, or make kernels")
+	}
+	if !lab.RealRoot() {
+		t.Skip("making a Debian system needs root of the whole machine")
+	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%v: run scripts/install-test-tools kernels", err)
+		}
+	}
+	return strings.Fields(*enabled)
+}
+
+// TestSuites runs the suites on each kernel, and reports how long each took, in the
+// machine's own seconds and in ours.
+func TestSuites(t *testing.T) {
+	wanted, err := regexp.Compile("^(" + *suites + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *suites == "" {
+		wanted = regexp.MustCompile("")
+	}
+	for _, name := range names(t) {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t, name)
+			dir := t.TempDir()
+			script := &strings.Builder{}
+			var chosen []suite
+			for _, u := range all {
+				if !wanted.MatchString(u.name) {
+					continue
+				}
+				chosen = append(chosen, u)
+				binary := "/suite/" + strings.ReplaceAll(u.pkg, "/", "-") + ".test"
+				if _, err := os.Stat(filepath.Join(dir, filepath.Base(binary))); err != nil {
+					build(t, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, filepath.Base(binary)), "postern/internal/"+u.pkg)
+				}
+				fmt.Fprintf(script, "cd /suite/source/internal/%s && suite %s %s -test.v -test.timeout=2h", u.pkg, u.name, binary)
+				for _, arg := range u.args {
+					fmt.Fprintf(script, " '%s'", arg)
+				}
+				fmt.Fprintln(script)
+			}
+			source(t, filepath.Join(dir, "source"))
+			r := &results{now: time.Now, log: t.Logf}
+			if *verbose {
+				r.copy = os.Stdout
+			}
+			boot(t, s, dir, script.String(), r)
+			r.report(t, chosen)
+		})
+	}
+}
+
+// build runs the go command.
+func build(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// source copies the files of the repository that the tests read.
+func source(t *testing.T, dir string) {
+	t.Helper()
+	out, err := exec.Command("sh", "-euc", `mkdir "$1"
+cd "$(git rev-parse --show-toplevel)"
+git ls-files -z examples docs internal | xargs -0 tar -c | tar -x -C "$1"`, "sh", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("copy the sources: %v\n%s", err, out)
+	}
+}
+
+// results reads what a machine prints: lines of init.sh, which begin with @, and
+// between them the output of the suites.
+type results struct {
+	now  func() time.Time
+	log  func(string, ...any)
+	copy io.Writer
+
+	rest  []byte // the beginning of a line
+	name  string // the suite that runs
+	since time.Time
+	begin float64 // in the machine's seconds
+	runs  map[string]*run
+}
+
+type run struct {
+	code   string
+	output bytes.Buffer
+}
+
+func (r *results) Write(b []byte) (int, error) {
+	if r.copy != nil {
+		r.copy.Write(b)
+	}
+	r.rest = append(r.rest, b...)
+	for {
+		line, rest, whole := bytes.Cut(r.rest, []byte("\n"))
+		if !whole {
+			return len(b), nil
+		}
+		r.line(string(line))
+		r.rest = rest
+	}
+}
+
+func (r *results) line(line string) {
+	if r.runs == nil {
+		r.runs = map[string]*run{}
+	}
+	var name, code string
+	var at float64
+	if _, err := fmt.Sscanf(line, "@up %f %s", &at, &name); err == nil {
+		r.log("Linux %s after %.0f s", name, at)
+	} else if _, err := fmt.Sscanf(line, "@begin %s %f", &name, &at); err == nil {
+		r.name, r.since, r.begin, r.runs[name] = name, r.now(), at, new(run)
+	} else if _, err := fmt.Sscanf(line, "@end %s %s %f", &name, &code, &at); err == nil {
+		r.runs[name].code, r.name = code, ""
+		r.log("%-22s exit %s, %4.0f of its seconds, %5.0f of ours", name, code, at-r.begin, r.now().Sub(r.since).Seconds())
+	} else if r.name != "" {
+		fmt.Fprintln(&r.runs[r.name].output, line)
+	}
+}
+
+// report makes each suite a test. One that failed has its output as the message.
+func (r *results) report(t *testing.T, chosen []suite) {
+	for _, u := range chosen {
+		t.Run(u.name, func(t *testing.T) {
+			ran := r.runs[u.name]
+			if ran == nil || ran.code == "" {
+				t.Fatal("the machine has gone off before it ended")
+			}
+			out := ran.output.String()
+			passed := strings.Count(out, "--- PASS")
+			skipped := strings.Count(out, "--- SKIP")
+			t.Logf("%d passed, %d skipped", passed, skipped)
+			if ran.code != "0" {
+				t.Errorf("exit code %s\n%s", ran.code, out)
+			} else if passed == 0 {
+				t.Errorf("no test has run\n%s", out)
+			}
+		})
+	}
+}
