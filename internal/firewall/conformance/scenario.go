@@ -132,7 +132,7 @@ func (w *writer) share(b block) {
 	for network := range networks {
 		for host := range byte(2) {
 			next := b.addr(first.Is6(), network, 5+host)
-			if w.model.owner(next) == w.model.owner(first) && chance(w.Rand, 0.7) {
+			if w.model.owner(next) == w.model.owner(first) && (len(w.senders) == 1 || chance(w.Rand, 0.7)) {
 				w.senders = append(w.senders, next)
 			}
 		}
