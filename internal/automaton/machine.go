@@ -73,7 +73,7 @@ type Budget struct {
 // wrong port, and the time of an answer does not tell them apart. Twenty clients
 // behind one address can still knock at once; a single client never reaches the
 // limit.
-var Attempts = Budget{Rate: 80, Burst: 160, Buckets: 4096}
+var Attempts = Budget{Rate: 80, Burst: 64, Buckets: 4096}
 
 // FirstKnocks limits the first knocks of one source, where only these are counted.
 // Other inputs count without end.
