@@ -386,7 +386,7 @@ func TestRandomScanBudget(t *testing.T) {
 		atMost     float64 // the truth as a multiple of the answer
 		budgets    bool    // whether the budget makes any difference
 	}{
-		{"every input", every, 100, 1.2, false},
+		{"every input", every, 80, 1.2, false},
 		{"every input", every, 200, 1.5, true},
 		{"every input", every, 500, 1.3, true},
 		{"first knocks", first, 100, 1.2, false},

@@ -57,7 +57,6 @@ func (c *compiler) knocks() {
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count. The rest changes nothing.")
-	c.spending()
 	c.walks(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
@@ -191,9 +190,9 @@ func (c *compiler) moving() {
 	c.move.add(verdict(pace, carried))
 }
 
-// spending fills the chain that takes one from the source's budget. One chain asks
+// spending fills the chain that takes one from the source's budget, and leads on. One chain asks
 // for all: each rule hashes with a seed of its own, so two would be two budgets.
-func (c *compiler) spending() {
+func (c *compiler) spending(ports, echo *inputKind) {
 	budget := automaton.Attempts
 	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
@@ -202,6 +201,10 @@ func (c *compiler) spending() {
 			carry(bucket(f, bits, budget.Buckets)),
 			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.cover),
 		)
+		if echo.used() {
+			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
+		}
+		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
 	}
 }
 
@@ -218,12 +221,7 @@ func (c *compiler) spending() {
 func (c *compiler) walks(ports, echo *inputKind) {
 	ports.wrong = c.newChain("wrong", "It moves no source. It takes as long as if it did.")
 	echo.wrong = c.cover
-	for _, f := range families {
-		if echo.used() {
-			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
-		}
-		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
-	}
+	c.spending(ports, echo)
 	c.ask(ports.wrong, ports, asksWrong)
 	ports.wrong.add(goTo(c.cover))
 	for _, a := range []*inputKind{ports, echo} {
@@ -270,7 +268,7 @@ func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...
 // one as much as a tenth of a lookup each, and all of these are many.)
 func (c *compiler) walk(a *inputKind, f family) *chain {
 	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. Its time must not tell.")
-	step := func(asks int, name string) {
+	step := func(asks int, name string, before ...statement) {
 		if len(a.step.elements) == 0 {
 			return
 		}
@@ -282,11 +280,10 @@ func (c *compiler) walk(a *inputKind, f family) *chain {
 		} else {
 			onward.add(goTo(c.move))
 		}
-		ch.add(carryFrom(a.step, a.here()...), goTo(onward))
+		ch.add(append(before, carryFrom(a.step, a.here()...), goTo(onward))...)
 	}
 
-	ch.add(carryID(stranger))
-	ch.add(carryFrom(c.live.at[f], c.source(f)))
+	ch.add(carryID(stranger), carryFrom(c.live.at[f], c.source(f)))
 	c.ask(ch, a, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
@@ -297,11 +294,10 @@ func (c *compiler) walk(a *inputKind, f family) *chain {
 	c.stray(ch, f)
 	c.forgetIn(ch, f)
 	step(asksNext, "next")
-	ch.add(carryID(uint32(automaton.Root)))
 	if a.ends {
-		ch.add(verdict(a.turns, a.here()...))
+		ch.add(carryID(uint32(automaton.Root)), verdict(a.turns, a.here()...))
 	}
-	step(0, "first")
+	step(0, "first", carryID(uint32(automaton.Root)))
 	ch.add(goTo(a.wrong))
 	return ch
 }
