@@ -31,7 +31,7 @@ import (
 type plan struct {
 	rounds   int
 	packets  int           // in one measurement
-	warmUp   time.Duration // of a flood of first knocks, until its state is steady
+	warmUp   time.Duration // of a flood from forged sources, until its state is steady
 	lasts    time.Duration // that the steady flood is measured
 	subjects []*subject
 	traffic  []*workload
@@ -39,7 +39,7 @@ type plan struct {
 
 func main() {
 	p := &plan{warmUp: 4 * time.Second, lasts: time.Second}
-	flag.IntVar(&p.rounds, "rounds", 60, "how often each measurement is made; floods of first knocks less often")
+	flag.IntVar(&p.rounds, "rounds", 60, "how often each measurement is made; floods from forged sources less often")
 	flag.IntVar(&p.packets, "packets", 2000, "packets in one measurement")
 	rules := flag.String("rules", "", "measure only rule sets with one of these in their names, and the plain firewall: \"how-to,guard\"")
 	traffic := flag.String("traffic", "", "send only these kinds of traffic: \"scan,knock,knock6\"")

@@ -109,7 +109,7 @@ func (s *stand) floodBeside(f family, rate int) (stop func() error, err error) {
 	// As many as can be sent before the first ones are forgotten.
 	var packets [][]byte
 	for range rate {
-		if packets, err = appendPacket(packets, forging(f)(s)); err != nil {
+		if packets, err = appendPacket(packets, forging(f, firstKnock)(s)); err != nil {
 			return nil, err
 		}
 	}

@@ -52,7 +52,7 @@ func (s *stand) fill(ctx context.Context, f family, sources int, pause time.Dura
 		return err
 	}
 	const batch = 512
-	knock := &workload{packet: forging(f)}
+	knock := &workload{packet: forging(f, firstKnock)}
 	for range (sources + batch - 1) / batch {
 		if _, err := s.burst(stopwatch{dayTime}, knock, batch); err != nil {
 			return err

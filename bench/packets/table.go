@@ -60,9 +60,9 @@ func costs(watch stopwatch, traffic []*workload, stands []*stand, results []*res
 	fmt.Fprintf(&b, "The sender's %s for a packet, as a multiple of what the plain firewall\ntakes for it: means of the lower half of %d.\n\n",
 		watch, len(plain.of[traffic[0]]))
 	line := func(name string, cell func(w *workload) string) {
-		fmt.Fprintf(&b, "    %-20s", name)
+		fmt.Fprintf(&b, "    %-18s", name)
 		for _, w := range traffic {
-			fmt.Fprintf(&b, " %*s", max(5, len(w.name)), cell(w))
+			fmt.Fprintf(&b, " %*s", max(4, len(w.name)), cell(w))
 		}
 		b.WriteByte('\n')
 	}
@@ -70,15 +70,11 @@ func costs(watch stopwatch, traffic []*workload, stands []*stand, results []*res
 	line("plain firewall, ns", func(w *workload) string { return fmt.Sprint(plain.packet(w).Nanoseconds()) })
 	group := ""
 	for i, s := range stands {
-		name := s.name
-		if s.group != "" {
-			name = "  " + name
-		}
 		if s.group != group {
 			group = s.group
-			fmt.Fprintf(&b, "    %s:\n", group)
+			fmt.Fprintf(&b, "\n    %s:\n", group)
 		}
-		line(name, func(w *workload) string {
+		line(s.name, func(w *workload) string {
 			return fmt.Sprintf("%.2f", ratio(results[i].packet(w), plain.packet(w)))
 		})
 	}
@@ -93,17 +89,17 @@ func floods(traffic []*workload, stands []*stand, results []*result) string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("\nFloods of first knocks: packets a second, and the time of the kernel's workers\n" +
+	b.WriteString("\nFloods from forged sources: packets a second, and the time of the kernel's workers\n" +
 		"for a packet in the same unit, the least of all turns.\n\n")
-	fmt.Fprintf(&b, "    %-32s", "")
+	fmt.Fprintf(&b, "    %-26s", "")
 	for _, w := range traffic {
-		fmt.Fprintf(&b, " %8s  workers", w.name)
+		fmt.Fprintf(&b, " %7s workers", w.name)
 	}
 	b.WriteByte('\n')
 	for i, s := range stands {
-		fmt.Fprintf(&b, "    %-32s", s)
+		fmt.Fprintf(&b, "    %-26s", s)
 		for _, w := range traffic {
-			fmt.Fprintf(&b, " %8.0f  %7.2f", results[i].rate(w), ratio(results[i].workers(w), results[0].packet(w)))
+			fmt.Fprintf(&b, " %7.0f %7.2f", results[i].rate(w), ratio(results[i].workers(w), results[0].packet(w)))
 		}
 		b.WriteByte('\n')
 	}

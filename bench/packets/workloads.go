@@ -41,12 +41,13 @@ var (
 		{name: "ack", family: ipv4, packet: func(s *stand) packet.Packet {
 			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.ACK)
 		}},
-		{name: "synack", family: ipv4, packet: func(s *stand) packet.Packet {
+		{name: "s-ack", family: ipv4, packet: func(s *stand) packet.Packet {
 			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.SYN|packet.ACK)
 		}},
-		{name: "knock", family: ipv4, packet: forging(ipv4), steady: true},
+		{name: "knock", family: ipv4, packet: forging(ipv4, firstKnock), steady: true},
+		{name: "fscan", family: ipv4, packet: forging(ipv4, anyPort), steady: true},
 		{name: "scan6", family: ipv6, packet: scanning(ipv6)},
-		{name: "knock6", family: ipv6, packet: forging(ipv6), steady: true},
+		{name: "knock6", family: ipv6, packet: forging(ipv6, firstKnock), steady: true},
 	}
 )
 
@@ -84,13 +85,15 @@ func spoiling(s *stand) packet.Packet {
 	return tcp(source(ipv4), s.address(ipv4), port, packet.SYN)
 }
 
-// forging returns first knocks, each in the name of another source.
-func forging(f family) func(*stand) packet.Packet {
+// forging returns SYNs to a port, each in the name of another source.
+func forging(f family, port func() uint16) func(*stand) packet.Packet {
 	return func(s *stand) packet.Packet {
 		s.sent++
-		return tcp(forged(f, s.sent), s.address(f), first, packet.SYN)
+		return tcp(forged(f, s.sent), s.address(f), port(), packet.SYN)
 	}
 }
+
+func firstKnock() uint16 { return first }
 
 func tcp(from, to netip.Addr, port uint16, flags packet.TCPFlags) packet.Packet {
 	return packet.Packet{Src: from, Dst: to, TCP: &packet.TCP{

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -34,12 +35,18 @@ func (f Flows) Without(others Flows) Flows {
 	return rest
 }
 
+// ErrNoSocketList is the error of a kernel that cannot list TCP connections.
+var ErrNoSocketList = errors.New("the kernel cannot list TCP connections: it has no module tcp_diag")
+
 // Connections asks the kernel for the TCP connections of this network namespace that
 // are not with itself, by sock_diag(7).
 func Connections() (Flows, error) {
 	found := Flows{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
+		if errors.Is(err, unix.ENOENT) { // sock_diag's word for a protocol that it lacks
+			return nil, ErrNoSocketList
+		}
 		if err != nil {
 			return nil, fmt.Errorf("asking the kernel for its TCP connections: %w", err)
 		}

@@ -5,6 +5,7 @@
 //	kernels_test.go  which kernels, and what is run on them
 //	machine_test.go  a virtual machine
 //	system_test.go   Debian systems and kernels, made once
+//	links_test.go    interfaces, tunnels and bad cables that take modules
 //	missing_test.go  what "up" says where a kernel lacks a module
 //	readers_test.go  the versions of nft that read what "show" prints
 //

@@ -12,15 +12,17 @@ export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
 chroot . apt-get -q update
 # The package that everyone installs names those that have the files.
 chroot . apt-get -q ${3:+-t "$3"} --simulate install linux-image-amd64 |
-	sed -n 's/^Inst \(linux-image-[0-9][^ ]*\|linux-modules-[0-9][^ ]*\) .*/\1/p' >list
+	sed -n 's/^Inst \(linux-\(image\|binary\|base\|modules\)-[0-9][^ ]*\) .*/\1/p' >list
 [ -s list ]
 chroot . sh -euc 'cd /tmp; apt-get -q '"${3:+-t $3}"' -o APT::Sandbox::User=root download $(cat /list)
 	for package in *.deb; do dpkg-deb -x "$package" /kernel; done'
 cd kernel
-# Since Linux 6.17 or so Debian's packages have them below usr.
+# The packages of newer kernels have all of it below usr.
 [ ! -d lib/modules ] || { mkdir -p usr/lib; mv lib/modules usr/lib/; }
 version=$(ls usr/lib/modules)
-cp boot/vmlinuz-* "$1/vmlinuz"
+image=boot/vmlinuz-$version
+[ -f "$image" ] || image=usr/lib/modules/$version/vmlinuz
+cp "$image" "$1/vmlinuz"
 mkdir -p "/mnt/root/usr/lib/modules/$version"
 cd "usr/lib/modules/$version"
 {

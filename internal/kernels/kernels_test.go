@@ -42,7 +42,7 @@ var all = []suite{
 	{"demo", "demo", []string{"-test.run=TestStory/piped"}},
 	{"nftables", "firewall/nftables", []string{"-test.skip=" + heavy}},
 	{"iptables", "firewall/iptables", []string{"-test.skip=" + heavy}},
-	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|status|confirm|watchdog|backend)$"}},
+	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|confirm|watchdog)$"}},
 	{"backends", "firewall/backends", []string{"-test.skip=" + heavy}},
 	{"otherrules", "preflight/otherrules", nil},
 	{"findings", "cli", []string{"-test.run=TestScripts/^(findings-.*|interfaces|published)$"}},
@@ -54,7 +54,7 @@ var all = []suite{
 	{"iptables-heavy", "firewall/iptables", []string{"-test.run=" + heavy, "-test.skip=Conformance|Flood"}},
 }
 
-const heavy = "Conformance|Flood|Kill|Oracle|OneGrant|Altered|Partial|Partly|Retry|LostSYN|TestSSH|Race|^TestReplace$"
+const heavy = "Conformance|Flood|Kill|Oracle|OneGrant|Altered|Partial|Partly|Retry|LostSYN|TestSSH|Race|^TestReplace$|Foreign|OtherPrograms|FamilyGone|Listing|Inserted"
 
 // names returns the systems that the flag names, and skips the test if there
 // are none.

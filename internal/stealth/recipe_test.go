@@ -200,6 +200,10 @@ func inIP(what string) []recipe {
 		{" behind a fragment header that cuts nothing", []packet.Extension{packet.FragmentHeader(815, 0, 0)}},
 		{" behind all of them", []packet.Extension{packet.HopByHop(), packet.DestinationOptions(),
 			packet.RoutingHeader(0, 0, 0, 0, 0, 0), packet.FragmentHeader(816, 0, 0), packet.DestinationOptions()}},
+		{" behind an authentication header", []packet.Extension{authentication}},
+		{" behind destination options and an authentication header", []packet.Extension{packet.DestinationOptions(), authentication}},
+		{" behind an unknown header", []packet.Extension{{Header: 253, Body: make([]byte, 7)}}},
+		{" behind a mobility header", []packet.Extension{{Header: 135, Body: make([]byte, 7)}}},
 		{" behind hop-by-hop options in the wrong place",
 			[]packet.Extension{packet.DestinationOptions(), packet.HopByHop()}},
 	} {
@@ -207,6 +211,10 @@ func inIP(what string) []recipe {
 	}
 	return all
 }
+
+// authentication is a header of IPsec (RFC 4302) of no known association. Its length
+// counts four octets at a time.
+var authentication = packet.Extension{Header: 51, Body: append([]byte{4}, make([]byte, 22)...)}
 
 // flags returns a packet for each combination of flags.
 func flags(all ...string) []recipe {

@@ -9,6 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"postern/internal/firewall"
 	"postern/internal/host"
 )
 
@@ -24,7 +25,7 @@ const (
 // no rule has asked for conntrack so far it knows of none, and the rules would take
 // their packets for strays.
 func trackSessions() error {
-	flows, err := host.Connections()
+	flows, err := firewall.Connections()
 	if err != nil {
 		return err
 	}

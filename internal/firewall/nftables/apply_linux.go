@@ -64,7 +64,7 @@ var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
 // nothing of, goes on: its addresses and ports are part of the transaction.
 func (b Backend) Apply(m *automaton.Machine) error {
 	r := Compile(m)
-	before, err := host.Connections()
+	before, err := firewall.Connections()
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (b Backend) Apply(m *automaton.Machine) error {
 // rememberSessions lets connections go on that are not among those before: they were
 // made under the old rules, or under none, at the very moment of the change.
 func (b Backend) rememberSessions(r *Ruleset, before host.Flows) error {
-	after, err := host.Connections()
+	after, err := firewall.Connections()
 	if err == nil {
 		err = retry(func() error { return r.remember(b.via, after.Without(before)) })
 	}
@@ -112,7 +112,7 @@ func retry(f func() error) error {
 			return nil
 		}
 		var errno unix.Errno
-		if !errors.As(err, &errno) {
+		if _, lacks := errors.AsType[*firewall.UnsupportedError](err); lacks || !errors.As(err, &errno) {
 			return err
 		}
 		switch errno {

@@ -20,8 +20,15 @@ import (
 // every state and service with its bytes reversed.
 type batch struct {
 	messages []netlink.Message
-	about    []string // what each message does, for errors
+	about    []subject // what each message does, for errors
 	err      error
+}
+
+// A subject is what a message is about.
+type subject struct {
+	text  string
+	chain *chain // that it adds
+	rule  *rule  // that it adds
 }
 
 // add appends a message of a type (NFT_MSG_...) about our table.
@@ -40,7 +47,7 @@ func (b *batch) add(about string, kind uint16, flags netlink.HeaderFlags, encode
 		},
 		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, data...),
 	})
-	b.about = append(b.about, about)
+	b.about = append(b.about, subject{text: about})
 }
 
 func (b *batch) addTable(name string, how netlink.HeaderFlags, flags uint32) {
@@ -97,6 +104,7 @@ func (b *batch) addChain(c *chain) {
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, uint32(nft.ChainPolicyAccept))
 		ae.String(unix.NFTA_CHAIN_TYPE, string(c.base.kind))
 	})
+	b.about[len(b.about)-1].chain = c
 }
 
 func (b *batch) delChain(name string) {
@@ -112,7 +120,7 @@ func (b *batch) addRule(c *chain, r *rule) {
 		ae.String(unix.NFTA_RULE_CHAIN, c.name)
 		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
 			for _, e := range r.exprs() {
-				data, err := expr.Marshal(unix.NFPROTO_INET, e)
+				data, err := marshal(e)
 				if err != nil {
 					return err
 				}
@@ -121,6 +129,29 @@ func (b *batch) addRule(c *chain, r *rule) {
 			return nil
 		})
 	})
+	b.about[len(b.about)-1].rule = r
+}
+
+// marshal returns an expression as the kernel takes it. The library leaves out a write's
+// flags of checksums where the header has none itself, as IPv6's.
+func marshal(e expr.Any) ([]byte, error) {
+	w, ok := e.(*expr.Payload)
+	if !ok || w.CsumType != expr.CsumTypeNone || w.CsumFlags == 0 {
+		return expr.Marshal(unix.NFPROTO_INET, e)
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	ae.String(unix.NFTA_EXPR_NAME, "payload")
+	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
+		ae.ByteOrder = binary.BigEndian
+		ae.Uint32(unix.NFTA_PAYLOAD_SREG, w.SourceRegister)
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, uint32(w.Base))
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, w.Offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, w.Len)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, w.CsumFlags)
+		return nil
+	})
+	return ae.Encode()
 }
 
 // Set flags and user data that the unix package lacks; the latter are nft's own
@@ -331,7 +362,12 @@ func (b *batch) commit(conn *netlink.Conn, generation uint32) error {
 	if errors.As(err, &op) {
 		for i := range b.about {
 			if sent[i+1].Header.Sequence == op.Sequence {
-				return fmt.Errorf("%s: %w", b.about[i], err)
+				if errors.Is(err, unix.ENOENT) {
+					if lacks := lacking(b.about[i], err); lacks != nil {
+						return lacks
+					}
+				}
+				return fmt.Errorf("%s: %w", b.about[i].text, err)
 			}
 		}
 	}

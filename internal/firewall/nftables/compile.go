@@ -71,7 +71,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "undiverted", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
+	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "walk", "move", "wrong", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
 	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
