@@ -65,7 +65,8 @@ func (c *compiler) liveSets() {
 		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
 	}
 
-	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
+	c.live.at = perFamily("at", "How far the sources of the last few seconds have come: source -> state. Those whose last\n"+
+		"packet was no knock are in the state "+idText(nobody)+".", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
 		c.live.many = perFamily("many", "Grants for any number of connections: source, grant. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
@@ -99,15 +100,6 @@ func (c *compiler) liveSets() {
 		name: "budget", doc: "How many packets each source has left before it cannot begin any more. Sources share\n" +
 			"buckets by a hash with a secret seed: a set of addresses could be filled with forged ones.",
 		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.Attempts.Buckets),
-	})
-}
-
-// unusedSet makes the set that is asked in vain.
-func (c *compiler) unusedSet() {
-	c.unused = c.newSet(&set{
-		name: "unused", doc: "It means nothing: where one packet's way is shorter than another's, it asks here.",
-		key:      []datatype{nft.TypeClassID, nft.TypeInetProto, nft.TypeInetService},
-		elements: []element{elementOf(append([]part{idPart(stranger)}, portParts(policy.Port{Protocol: policy.TCP})...)...)},
 	})
 }
 
