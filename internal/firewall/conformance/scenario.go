@@ -44,9 +44,9 @@ type writer struct {
 }
 
 // longest is the largest number of packets in an ordinary scenario. Others run at
-// the same time. Sources share budgets of attempts by a hash, and not even several
-// that collide may use one up.
-const longest = 16
+// the same time. Sources share budgets of attempts by a hash, and not even two that
+// collide may use one up.
+var longest = (automaton.Attempts.Burst - 1) / 2
 
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
