@@ -197,9 +197,6 @@ func (b *batch) addSet(s *set, id uint32) {
 				return nil
 			})
 		}
-		if s.collect > 0 {
-			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(s.collect.Milliseconds()))
-		}
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})
 }
