@@ -2,6 +2,8 @@
 
 package main
 
+import "slices"
+
 // A class is a secret: what was sent in two cases that an attacker should not
 // be able to tell from each other.
 type class struct {
@@ -15,6 +17,7 @@ type class struct {
 
 	public bool // no secret to an attacker who knows the services
 	rare   bool // tried no more often than the rules log
+	scan   bool // tried in the middle of a scan, with nothing of it in the processor's caches
 	pair   bool // two answered probes: the time between the answers counts
 }
 
@@ -71,6 +74,12 @@ func (s *stand) classes() []class {
 	add(after+"UDP knock 1 or a wrong port", net48, datagram(u1), datagram(wrong), syn(idle), syn(idle))
 	add(own+"UDP knock 1 or a wrong port", net48, nil, nil, datagram(u1), datagram(wrong))
 	add(after+"UDP knock 1 or wrong, IPv4", ipv4Many, datagram(u1), datagram(wrong), syn(idle), syn(idle))
+	for _, c := range slices.Clone(all) {
+		if c.source == net48 && slices.Contains(c.timedOther, probe{port: wrong}) || c.name == all[0].name {
+			c.name, c.scan = "in a scan, "+c.name, true
+			all = append(all, c)
+		}
+	}
 	add(after+"knock 1 or a wrong port, logged", net48, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true
 	add(own+"knock 3 or wrong, after 1 2, logged", net48, syn(k1, k2), syn(k1, k2), syn(k3), syn(wrong)).rare = true
 	add(after+"knock 1, one IPv4, within its budget", ipv4One, syn(k1), syn(wrong), syn(idle), syn(idle)).rare = true

@@ -137,8 +137,11 @@ func measureAll(ctx context.Context, v variant, o options, out, progress io.Writ
 		}
 		fmt.Fprintf(progress, "%s: %s\n", v, c.name)
 		n := o.samples
-		if c.rare {
+		switch {
+		case c.rare:
 			n = max(1, n/rareness)
+		case c.scan:
+			n = max(1, n/10)
 		}
 		measured, err := s.measure(ctx, c, n, o.pause)
 		if err != nil {

@@ -72,6 +72,12 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 			}
 			rand.Shuffle(groups, func(i, j int) { order[i], order[j] = order[j], order[i] })
 			for _, g := range order {
+				if c.scan {
+					if err := s.scan(c.source); err != nil {
+						return err
+					}
+					port = wrongPort()
+				}
 				t, err := try(g)
 				switch {
 				case errors.Is(err, errSilent):

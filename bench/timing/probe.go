@@ -156,6 +156,20 @@ func (p *prober) try(src netip.Addr, before, timed []probe) (times, error) {
 	return t, nil
 }
 
+// scan probes random ports, each from another source.
+func (p *prober) scan(source sourceKind) error {
+	for i := range p.spare {
+		if _, err := p.write(source.next(), []probe{{port: wrongPort()}}, i); err != nil {
+			return err
+		}
+	}
+	p.sent += len(p.spare)
+	if _, err := p.sender.Send(p.spare...); err != nil {
+		return err
+	}
+	return p.ring.Read(func([]byte, time.Time, bool) {})
+}
+
 // opens reports whether the last of some probes is answered with a SYN-ACK.
 func (p *prober) opens(src netip.Addr, probes []probe) (bool, error) {
 	packets, err := p.write(src, probes, 0)

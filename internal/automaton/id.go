@@ -8,12 +8,16 @@ import (
 	"strings"
 )
 
+// Largest is larger than any id of a state or a grant. A backend may use it, and the
+// bit above it, for purposes of its own.
+const Largest = 1<<31 - 1
+
 // identify returns an id for each of the distinct names. An id depends on the
-// name alone, so that it is the same in every policy. It has 32 bits, and
-// neither of its 16-bit halves is 0: nft then prints it like any traffic class,
+// name alone, so that it is the same in every policy. It is smaller than Largest,
+// and neither of its 16-bit halves is 0: nft then prints it like any traffic class,
 // "1f3a:90c2", and reads it back.
 //
-// With 10,000 doors, the chance that any two names share a hash is one in ten.
+// With 10,000 doors, the chance that any two names share a hash is one in five.
 // Such names are hashed again together with each other. Each of them gets an id
 // that it would not have alone, so that neither can be taken for the other when
 // the policy changes. The progress and grants under the old ids are then lost.
@@ -58,8 +62,8 @@ func hash(name string) uint32 {
 	sum := sha256.Sum256([]byte(name))
 	for {
 		for b := sum[:]; len(b) >= 4; b = b[4:] {
-			id := binary.BigEndian.Uint32(b)
-			if id>>16 != 0 && id&0xffff != 0 && id != 0xffffffff { // ffff:ffff is "root" to nft
+			id := binary.BigEndian.Uint32(b) & Largest
+			if id>>16 != 0 && id&0xffff != 0 && id != Largest {
 				return id
 			}
 		}

@@ -28,7 +28,7 @@
 // every state has at most one edge for a port. Two more features are edges too.
 // With `retransmits: ignore` a state has a loop for every port already knocked
 // and for the services of the doors it leads to: the source stays in the state,
-// and its deadline does not change. With `forfeit`, any input that is not
+// for the whole of its time again. With `forfeit`, any input that is not
 // admitted costs the source its grants. Such a door keeps the source in a state
 // of its own for one more step_timeout after the last knock. In that state,
 // repeated knocks of the door cost nothing.
@@ -70,10 +70,10 @@ type Budget struct {
 
 // Attempts limits how many inputs of one source count. Every input takes one, not
 // only first knocks: a firewall then does the same work for a first knock as for a
-// wrong port, and the time of an answer does not tell them apart. Twenty clients
-// behind one address can still knock at once; a single client never reaches the
-// limit.
-var Attempts = Budget{Rate: 80, Burst: 160, Buckets: 4096}
+// wrong port, and the time of an answer does not tell them apart. Six clients behind
+// one address can still make three knocks each at once; a single client never reaches
+// the limit.
+var Attempts = Budget{Rate: 10, Burst: 20, Buckets: 16384}
 
 // FirstKnocks limits the first knocks of one source, where only these are counted.
 // Other inputs count without end.
@@ -178,7 +178,7 @@ type State struct {
 	Path    []policy.Port // the knocks that lead here
 	Opened  bool          // the last knock of Path has just opened its door
 	Timeout time.Duration // how long the source may stay here
-	Loops   []policy.Port // inputs that change neither the state nor its deadline
+	Loops   []policy.Port // inputs that leave the source here, for the whole Timeout again
 }
 
 // An Edge is a transition on one input.

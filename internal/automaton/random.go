@@ -146,17 +146,18 @@ func (c *randomModel) fill(k *chain, id StateID, at int, first []*Edge, to func(
 	all := float64(len(c.targets.ports))
 	row := k.next[at]
 	taken := map[policy.Port]bool{} // ports that do not fall back to root's edges
-	stay := float64(len(c.targets.ports) - len(c.targets.live))
-	left := all - stay // strays, once the rest is subtracted
+	live := float64(len(c.targets.live))
+	left := live    // strays, once the rest is subtracted
+	leaving := left // all but loops
 	state := c.machine.states[id]
 	if state != nil {
 		for _, port := range state.Loops {
 			if c.targets.live[port] {
 				taken[port] = true
-				stay++
 				left--
 			}
 		}
+		leaving = left
 		for _, e := range c.outgoing[id] {
 			if c.targets.live[e.On] {
 				taken[e.On] = true
@@ -180,15 +181,20 @@ func (c *randomModel) fill(k *chain, id StateID, at int, first []*Edge, to func(
 		}
 	}
 
-	// The source leaves with the first probe that is not a loop, or when its
-	// time is up.
-	probes, expired := all/(all-stay), 0.0
+	// The source leaves with the first live probe that is not a loop, or when its time
+	// is up. A loop gives it the whole time again, so that only so many probes in a
+	// row that are not live take it up.
+	probes, expired := all/live, 0.0
 	if state != nil {
 		chances := float64((state.Timeout - 1) / c.scan.interval())
-		expired = math.Pow(stay/all, chances)
-		probes *= 1 - expired
-		if stay == all {
-			probes = chances
+		expired = math.Pow((all-live)/all, chances)
+		ends := expired + (1-expired)*leaving/live // rather than begin again, each time
+		if live == 0 || ends == 0 {
+			// There is no other way out: the sender waits.
+			probes, expired = chances, 1
+		} else {
+			probes *= (1 - expired) / ends
+			expired /= ends
 		}
 	}
 	for i := range row {

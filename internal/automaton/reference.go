@@ -112,6 +112,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	}
 	v.Rule = 4
 	if r.machine.loops[input{from, in.Port}] {
+		r.progress[source] = progress{from, at + r.machine.states[from].Timeout}
 		return v
 	}
 	edge := r.machine.edges[input{from, in.Port}]

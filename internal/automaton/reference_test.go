@@ -97,8 +97,14 @@ doors:
 		"a port already knocked is ignored": {door(""), script{
 			{0, "1", false}, {0, "1", false}, {0, "2", false}, {0, "1", false}, {0, "22", false}, {0, "3", false}, {0, "22", true},
 		}},
-		"and does not prolong the step": {door(""), script{
-			{0, "1", false}, {2 * second, "1", false}, {3 * second, "2", false}, {3 * second, "3", false}, {3 * second, "22", false},
+		"and renews the step": {door(""), script{
+			{0, "1", false}, {2 * second, "1", false}, {5*second - 1, "2", false}, {5 * second, "3", false}, {5 * second, "22", true},
+		}},
+		"but not once it is over": {door(""), script{
+			{0, "1", false}, {0, "2", false}, {3 * second, "22", false}, {3 * second, "3", false}, {3 * second, "22", false},
+		}},
+		"the service renews it, too": {door(""), script{
+			{0, "1", false}, {0, "2", false}, {2 * second, "22", false}, {4 * second, "3", false}, {4 * second, "22", true},
 		}},
 		"a stray does not forfeit by default": {door(""), script{
 			{0, "1", false}, {0, "2", false}, {0, "3", false}, {0, "80", false}, {0, "22", true},

@@ -210,21 +210,29 @@ func (c cycle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
 		}
 		from := place % size
 		steps := (next - from + size) % size
-		if steps == 0 || s.interval()*time.Duration(steps) >= d.Knock.StepTimeout {
+		if steps == 0 {
 			return 0, false
 		}
-		between := func(place int) bool { return (place-from+size)%size < steps && place != from }
 		wrong := c.count[next] - c.count[from+1]
 		if next < from {
 			wrong += c.count[size]
 		}
+		renewals := []int{0, steps} // when the time begins and must not be up, in probes
 		for _, loop := range m.states[state].Loops {
-			if at, live := c.at[loop]; live && between(at) {
+			at, live := c.at[loop]
+			if after := (at - from + size) % size; live && 0 < after && after < steps {
 				wrong--
+				renewals = append(renewals, after)
 			}
 		}
 		if wrong >= s.CPUs {
 			return 0, false
+		}
+		slices.Sort(renewals)
+		for i, after := range renewals[1:] {
+			if s.interval()*time.Duration(after-renewals[i]) >= d.Knock.StepTimeout {
+				return 0, false
+			}
 		}
 		place += steps
 	}

@@ -24,7 +24,8 @@ type recipe struct {
 	cut    []int // where it is cut into parts
 	order  []int // in which order they are sent; nil as they come
 
-	several bool // only to a host with several addresses on the link
+	several   bool // only to a host with several addresses on the link
+	broadcast bool // in frames to everyone on the link
 }
 
 // family says in which IP version a recipe can be made.
@@ -72,6 +73,11 @@ var tcpRecipes = slices.Concat(
 		}},
 		{name: "SYN with TTL 1", change: func(p *packet.Packet) { p.TTL = 1 }},
 		{name: "SYN with TTL 255", change: func(p *packet.Packet) { p.TTL = 255 }},
+		{name: "SYN in a frame to everyone", broadcast: true, change: func(*packet.Packet) {}},
+		{name: "ACK in a frame to everyone", broadcast: true, change: func(p *packet.Packet) {
+			p.TCP.Flags, p.TCP.Ack = packet.ACK, 5
+		}},
+		{name: "FIN in a frame to everyone", broadcast: true, change: func(p *packet.Packet) { p.TCP.Flags = packet.FIN }},
 		{name: "SYN from port 0", change: func(p *packet.Packet) { p.TCP.SrcPort = 0 }},
 		{name: "header cut short", change: raw(func(b []byte) []byte { return b[:12] })},
 		{name: "header longer than the packet", change: raw(func(b []byte) []byte { b[12] = 0xf0; return b })},
@@ -116,6 +122,7 @@ var udpRecipes = slices.Concat(
 		{name: "datagram with no checksum", change: func(p *packet.Packet) { p.UDP.NoChecksum = true }},
 		{name: "datagram with traffic class 0xb8", change: func(p *packet.Packet) { p.TrafficClass = 0xb8 }},
 		{name: "datagram with TTL 1", change: func(p *packet.Packet) { p.TTL = 1 }},
+		{name: "datagram in a frame to everyone", broadcast: true, change: func(*packet.Packet) {}},
 		{name: "datagram from port 0", change: func(p *packet.Packet) { p.UDP.SrcPort = 0 }},
 		{name: "datagram longer than it says", change: raw(func(b []byte) []byte { b[5] = 9; return b })},
 		{name: "datagram shorter than it says", change: raw(func(b []byte) []byte { b[5] = 200; return b })},
@@ -200,6 +207,10 @@ func inIP(what string) []recipe {
 		{" behind a fragment header that cuts nothing", []packet.Extension{packet.FragmentHeader(815, 0, 0)}},
 		{" behind all of them", []packet.Extension{packet.HopByHop(), packet.DestinationOptions(),
 			packet.RoutingHeader(0, 0, 0, 0, 0, 0), packet.FragmentHeader(816, 0, 0), packet.DestinationOptions()}},
+		{" behind an authentication header", []packet.Extension{authentication}},
+		{" behind destination options and an authentication header", []packet.Extension{packet.DestinationOptions(), authentication}},
+		{" behind an unknown header", []packet.Extension{{Header: 253, Body: make([]byte, 7)}}},
+		{" behind a mobility header", []packet.Extension{{Header: 135, Body: make([]byte, 7)}}},
 		{" behind hop-by-hop options in the wrong place",
 			[]packet.Extension{packet.DestinationOptions(), packet.HopByHop()}},
 	} {
@@ -207,6 +218,10 @@ func inIP(what string) []recipe {
 	}
 	return all
 }
+
+// authentication is a header of IPsec (RFC 4302) of no known association. Its length
+// counts four octets at a time.
+var authentication = packet.Extension{Header: 51, Body: append([]byte{4}, make([]byte, 22)...)}
 
 // flags returns a packet for each combination of flags.
 func flags(all ...string) []recipe {

@@ -3,7 +3,6 @@ package conformance
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -294,11 +293,7 @@ func (o *model) spend(at span, s probe, before automaton.SourceState, v *outcome
 // matters reports whether an input that is not admitted changes anything, if it
 // counts.
 func (o *model) matters(s probe, before automaton.SourceState) bool {
-	state := o.machine.State(before.State)
-	if state == nil {
-		return o.first[s.port] || len(before.Grants) > 0
-	}
-	return !slices.Contains(state.Loops, s.port)
+	return o.machine.State(before.State) != nil || o.first[s.port] || len(before.Grants) > 0
 }
 
 // owner returns what has a budget of attempts: an address and its neighbours.
@@ -389,13 +384,12 @@ func (b *budgetBounds) unsure(at span) bool {
 	return least < b.cost && b.cost <= most
 }
 
-// near reports whether that may come to be so within a burst of packets that is sent
-// now or soon.
+// near reports whether that may come to be so after any number of packets that are
+// sent now or soon.
 func (b *budgetBounds) near(at time.Duration) bool {
-	const burst = 40
 	soon := min(tick, b.cost/6)
 	least, most := b.left(span{from: at, to: at + soon})
-	return least < burst*b.cost && least/b.cost != most/b.cost
+	return least/b.cost != most/b.cost
 }
 
 // take takes one attempt if one is left.

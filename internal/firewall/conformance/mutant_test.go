@@ -35,6 +35,17 @@ func edit(pattern, with string) func(string) string {
 	return func(rules string) string { return re.ReplaceAllString(rules, with) }
 }
 
+// begunFirst makes the rules judge sources that have begun before they ask for the
+// budget.
+func begunFirst(rules string) string {
+	var first strings.Builder
+	first.WriteString("\tchain spend {\n")
+	for _, look := range regexp.MustCompile(`(?m)^\tchain (walk[46]) \{\n.*\n(.* map @at[46])\n`).FindAllStringSubmatch(rules, -1) {
+		fmt.Fprintf(&first, "\t\tmeta l4proto { tcp, udp } %s goto %s\n", strings.TrimSpace(look[2]), look[1])
+	}
+	return strings.Replace(rules, "\tchain spend {\n", first.String(), 1)
+}
+
 // mutants are faults that a backend could have, each in one of the things that
 // an automaton does.
 var mutants = []struct {
@@ -42,7 +53,7 @@ var mutants = []struct {
 	edit  func(string) string
 }{
 	{"another last knock opens the doors", edit(`(\. tcp \. )(\d+ : goto door_)`, "${1}6$2")},
-	{"a wrong port does not count as a first knock", edit(`(?m)^(\t\tmeta priority) set none\n(\t\tmeta priority \. )`,
+	{"a wrong port does not count as a first knock", edit(`(?m)^(\t\tmeta priority) set none\n(\t\tmeta priority )`,
 		"$1 != root goto wrong\n$1 set none\n$2")},
 	{"a wrong port does not lose progress", edit(`(?m)^\t\tdelete @at[46].*\n`, "")},
 	{"progress lasts too long", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}10m")},
@@ -51,15 +62,15 @@ var mutants = []struct {
 	{"a grant for one connection admits more", edit(`(?:delete @once[46] \{[^}]*\} ?)+(goto admit)|limit rate 1/week burst 2 packets `, "$1")},
 	{"an admitted packet is not known again", edit(`(?m)^.*tcp dport \. meta priority @syns[46] goto pass\n`, "")},
 	{"the sequence number is not looked at", edit(`meta priority set jhash tcp sequence mod 4294967295 seed 0x1`, "meta priority set 1:1")},
-	{"the budget of attempts is too large", edit(`burst 80 packets \} goto`, "burst 83 packets } goto")},
-	{"a wrong port takes nothing from the budget", edit(`(?m)^(\t\t)(meta priority set jhash)`, "${1}th dport 1001-1005 $2")},
-	{"whoever has spent the budget cannot go on", edit(`(burst 80 packets \}) goto over`, "$1 goto wrong")},
-	{"whoever has spent the budget keeps its progress", edit(`(?s)(chain over(?:_echo)? \{.*?)\t\tdelete @at4.*?\n\t\tdelete @at6.*?\n`, "$1")},
+	{"the budget of attempts is too large", edit(`burst 20 packets \} goto`, "burst 23 packets } goto")},
+	{"a wrong port takes nothing from the budget", edit(`(?m)^(\t\t)(meta priority set jhash ip)`, "${1}th dport 1001-1005 $2")},
+	{"the budget has no end", edit(`(burst 20 packets \}) goto \w+`, "$1 continue")},
+	{"whoever has begun goes on with an empty budget", begunFirst},
 	{"the budget is a /64's", edit(`(jhash ip6 saddr & ffff:ffff:ffff):: `, "$1:ffff:: ")},
 	{"the budget is a single address's", edit(`(jhash ip6 saddr) & ffff:ffff:ffff:: `, "$1 ")},
 	{"a stray packet loses no grant", edit(`(?m)^.*jump forfeit\n`, "")},
 	{"anybody may knock", edit(`(?m)^.*saddr != @from_.*\n`, "")},
-	{"what comes again loses progress", edit(`(?m)^.*@stay goto.*\n`, "")},
+	{"what comes again loses progress", edit(`(?m)^(\tchain walk(?:_echo)?_stay \{\n)`, "${1}\t\tjump forget\n")},
 	{"what is admitted is not marked", edit(`(?m)^.*mark set .*\n`, "")},
 	{"its connection is not marked", edit(`(?m)^.*ct mark set .*\n`, "")},
 	{"the packet is marked, too, that allow takes", edit(`(?s)(chain allow(?:_original)? \{\n)`, "${1}\t\tct mark set 0x1000\n")},

@@ -107,7 +107,7 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 		cover:   pick(r, policy.Covers()),
 		ipv4:    pick(r, []int{32, 32, 24}),
 		ipv6:    pick(r, []int{128, 64, 64, 47}), // 47: more than shares a budget otherwise
-		log:     pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}"}),
+		log:     pick(r, []string{"{target: none}", "{target: nflog, group: 5}", "{target: kernel}", "{target: nflog, group: 5, progress: true}"}),
 	}
 	if chance(r, 0.3) {
 		p.interfaces = links[:1]

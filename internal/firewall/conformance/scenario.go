@@ -44,9 +44,9 @@ type writer struct {
 }
 
 // longest is the largest number of packets in an ordinary scenario. Others run at
-// the same time. Sources share budgets of attempts by a hash, and not even several
-// that collide may use one up.
-const longest = 16
+// the same time. Sources share budgets of attempts by a hash, and not even two that
+// collide may use one up.
+var longest = (automaton.Attempts.Burst - 1) / 2
 
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
@@ -132,7 +132,7 @@ func (w *writer) share(b block) {
 	for network := range networks {
 		for host := range byte(2) {
 			next := b.addr(first.Is6(), network, 5+host)
-			if w.model.owner(next) == w.model.owner(first) && chance(w.Rand, 0.7) {
+			if w.model.owner(next) == w.model.owner(first) && (len(w.senders) == 1 || chance(w.Rand, 0.7)) {
 				w.senders = append(w.senders, next)
 			}
 		}

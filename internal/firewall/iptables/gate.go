@@ -69,6 +69,12 @@ func (c *compiler) enter(s *automaton.State) []match {
 	return []match{c.set(c.stateList(s)), c.set(c.progressList())}
 }
 
+// stay gives a source that is still in a state the whole time again. One that a packet
+// on another processor has just taken out of it does not come back.
+func (c *compiler) stay(s *automaton.State) []match {
+	return []match{c.renew(c.stateList(s)), c.set(c.progressList())}
+}
+
 // leave takes it out of the state that it is in.
 func (c *compiler) leave(s *automaton.State) []match {
 	return []match{c.remove(c.stateList(s)), c.remove(c.progressList())}
@@ -88,9 +94,9 @@ func (c *compiler) findState(ch *chain) {
 // gate fills the chain of a state: rule 3 of the automaton.
 func (c *compiler) gate(s *automaton.State, first *chain) {
 	gate := c.gates[s.ID]
-	doc := "Nothing new: it was knocked before, or is the service itself."
+	doc := "Nothing new: it was knocked before, or is the service itself. The time begins again."
 	for _, port := range s.Loops {
-		gate.add(doc, c.cover, c.f.on(port)...)
+		gate.add(doc, c.cover, append(c.f.on(port), c.stay(s)...)...)
 		doc = ""
 	}
 	edges := c.edges(s.ID)

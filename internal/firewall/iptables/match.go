@@ -191,6 +191,9 @@ func (c *compiler) set(t *recentList) match {
 	return m
 }
 
+// renew matches sources that are on the list, and puts them there again.
+func (c *compiler) renew(t *recentList) match { return c.recent(t, "--update") }
+
 func (c *compiler) remove(t *recentList) match { return c.recent(t, "--remove") }
 
 // within matches sources that were put on the list so short a time ago.

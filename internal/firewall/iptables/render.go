@@ -134,7 +134,8 @@ func (r *Ruleset) heading(f Family, use string) string {
 #   -m addrtype              whether it is for this host (LOCAL), or for many
 #   -m recent --name LIST    senders that the kernel remembers. --set puts the packet's own on
 #                            the list. --rcheck --seconds N asks whether it was put there no
-#                            longer ago. --remove takes it off, and is true if it was there
+#                            longer ago. --remove takes it off, and is true if it was there;
+#                            --update puts it there again, and is true if it was
 #   -m hashlimit, limit      true as long as it does not happen more often than that
 #   :INPUT DROP              what becomes of a packet for which the list has no more lines
 `, f.Program(), use)

@@ -120,7 +120,7 @@ func (b *batch) addRule(c *chain, r *rule) {
 		ae.String(unix.NFTA_RULE_CHAIN, c.name)
 		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
 			for _, e := range r.exprs() {
-				data, err := expr.Marshal(unix.NFPROTO_INET, e)
+				data, err := marshal(e)
 				if err != nil {
 					return err
 				}
@@ -130,6 +130,28 @@ func (b *batch) addRule(c *chain, r *rule) {
 		})
 	})
 	b.about[len(b.about)-1].rule = r
+}
+
+// marshal returns an expression as the kernel takes it. The library leaves out a write's
+// flags of checksums where the header has none itself, as IPv6's.
+func marshal(e expr.Any) ([]byte, error) {
+	w, ok := e.(*expr.Payload)
+	if !ok || w.CsumType != expr.CsumTypeNone || w.CsumFlags == 0 {
+		return expr.Marshal(unix.NFPROTO_INET, e)
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	ae.String(unix.NFTA_EXPR_NAME, "payload")
+	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
+		ae.ByteOrder = binary.BigEndian
+		ae.Uint32(unix.NFTA_PAYLOAD_SREG, w.SourceRegister)
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, uint32(w.Base))
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, w.Offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, w.Len)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, w.CsumFlags)
+		return nil
+	})
+	return ae.Encode()
 }
 
 // Set flags and user data that the unix package lacks; the latter are nft's own
@@ -174,9 +196,6 @@ func (b *batch) addSet(s *set, id uint32) {
 				ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size)
 				return nil
 			})
-		}
-		if s.collect > 0 {
-			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(s.collect.Milliseconds()))
 		}
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})

@@ -30,7 +30,6 @@ type compiler struct {
 	serviceAt  map[family]*set // the same, for services of one address
 	interfaces *set            // nil for all but loopback
 	gate       *set            // leads to the log lines; nil if there are none
-	unused     *set            // where ways part, the shorter one asks it
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
 	admitted                          *chain // the same; nil where nothing is marked
@@ -40,8 +39,7 @@ type compiler struct {
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
 	late                              *chain            // nil where cover refuses TCP, too
-	move                              *chain            // nil where every door has one knock
-	wrong                             *chain            // what was no knock
+	move                              *chain            // nil where all states have one timeout
 	forfeit                           *chain            // nil where no door has it
 	forget                            *chain            // deletes the source's state
 	doors                             []doorway         // as the machine's
@@ -72,9 +70,9 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "undiverted", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
+	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "walk", "move", "wrong", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
+	"spend", "walk", "kept", "move", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
 	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 
@@ -195,6 +193,7 @@ func (c *compiler) ending() {
 	if c.p.Cover.Answers() {
 		c.refuse = c.refusing(ch)
 		c.cover, c.unjudged = c.refuse, c.elsewhere(ch)
+		ch.add(toEveryone, isProto(policy.TCP), drop)
 		c.unrouted(ch)
 		// conntrack calls invalid what belongs to a connection and does not
 		// fit its window. A bare ACK of no connection is new to it

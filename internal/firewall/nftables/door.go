@@ -272,7 +272,7 @@ func (c *compiler) forfeiting() {
 	for _, f := range families {
 		c.forfeit.add(remove(c.live.held[f], c.source(f)))
 	}
-	c.forfeit.add(carryID(stranger))
+	c.forfeit.add(carryID(uint32(automaton.Root)))
 	for _, f := range families {
 		c.forfeit.add(carryFrom(c.live.at[f], c.source(f)))
 	}

@@ -127,8 +127,9 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duratio
 func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 	whole, err = dump("at"+f.suffix(), maxDump, func(e element, left time.Duration) {
 		if source, ok := netip.AddrFromSlice(e.key); ok && len(e.data) == 4 {
-			id := automaton.StateID(binary.NativeEndian.Uint32(e.data))
-			all = append(all, firewall.Progress{Source: source, State: id, Left: left})
+			if id := automaton.StateID(binary.NativeEndian.Uint32(e.data)); id != nobody {
+				all = append(all, firewall.Progress{Source: source, State: id, Left: left})
+			}
 		}
 	})
 	return all, whole, err

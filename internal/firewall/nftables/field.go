@@ -181,18 +181,19 @@ var (
 	// carried is the state or the grant that the packet carries with it.
 	carried = field{text: "meta priority", bytes: 4, load: meta(expr.MetaKeyPRIORITY)}
 
-	// random is another number for each packet.
-	random = field{
-		text: fmt.Sprintf("numgen random mod %d", uint32(math.MaxUint32)), bytes: 4,
-		load: func(reg uint32) []expr.Any {
-			return []expr.Any{&expr.Numgen{Register: reg, Modulus: math.MaxUint32, Type: unix.NFT_NG_RANDOM}}
-		},
-	}
-
 	protocol = field{text: "meta l4proto", bytes: 1, load: meta(expr.MetaKeyL4PROTO)}
 
 	interfaceName = field{text: "iifname", bytes: 16, load: meta(expr.MetaKeyIIFNAME)}
 )
+
+// carriedBits are some bits of what the packet carries.
+func carriedBits(bits uint32) field {
+	return field{text: "meta priority & " + idText(bits), bytes: 4, load: func(reg uint32) []expr.Any {
+		return append(carried.load(reg), &expr.Bitwise{
+			SourceRegister: reg, DestRegister: reg, Len: 4, Mask: idBytes(bits), Xor: idBytes(0),
+		})
+	}}
+}
 
 // icmpType is the type of a family's ICMP.
 func icmpType(f family) field {
@@ -229,11 +230,8 @@ func idBytes(id uint32) []byte { return binaryutil.NativeEndian.PutUint32(id) }
 
 // idText is how nft writes a traffic class.
 func idText(id uint32) string {
-	switch id {
-	case 0:
+	if id == 0 {
 		return "none"
-	case stranger:
-		return "root"
 	}
 	return fmt.Sprintf("%x:%x", id>>16, id&0xffff)
 }

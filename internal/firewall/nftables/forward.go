@@ -17,6 +17,7 @@ func (c *compiler) diverting() {
 	if c.divert == nil {
 		return
 	}
+	c.keepRefused(c.divert)
 	for _, f := range families {
 		for _, bound := range []bool{false, true} {
 			c.divertFamily(f, bound)

@@ -22,16 +22,11 @@ type inputKind struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step  *set   // the knocks
-	turns *set   // whatever else does not just forget the source's progress
-	ends  bool   // whether root has an edge that opens a door
-	stay  *chain // nil if there are no loops
-	again *chain // nil if no input spares grants
+	step  *set   // the edges, and the loops
+	turns *set   // what leaves the way that all others take
+	only  *set   // first knocks that are last ones
+	kept  *chain // the way without forfeit; nil if no input needs it
 }
-
-// stranger is what a packet carries whose source has made no knock. It is no state
-// of a machine, and not Root either: over its budget, a source cannot begin.
-const stranger = 0xffffffff
 
 // knocks makes the tables of the automaton, the chains that walk them, and what
 // leads there from the hooks.
@@ -49,16 +44,13 @@ func (c *compiler) knocks() {
 	c.doorChains()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
-	c.unusedSet()
 	c.gates()
 	c.moving()
-	c.wrongs()
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count. The rest changes nothing.")
-	c.spending()
-	c.walks(ports, echo)
+	c.spending(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
@@ -83,47 +75,55 @@ func (c *compiler) tables(a *inputKind, input string) {
 	table := func(name, doc string) *set {
 		return &set{name: name + a.suffix, doc: doc, key: append([]datatype{nft.TypeClassID}, a.key...)}
 	}
-	a.step = table("step", "The knocks: state, "+input+" -> next state.")
+	a.step = table("step", "The knocks: state, "+input+" -> next state, with the highest bit set.")
 	a.step.data = &nft.TypeClassID
-	a.turns = table("turns", "What is more than a knock on the way or a wrong port: last knocks, and what leaves a\n"+
-		"source in its state.")
+	a.turns = table("turns", "The last knocks, and with forfeit what costs no grant.")
 	a.turns.verdict = true
+	a.only = table("only", "Knocks of doors that need no other: no state, "+input+" -> door.")
+	a.only.verdict = true
+	keep := func(at element) {
+		if c.forfeit == nil {
+			return
+		}
+		if a.kept == nil {
+			a.kept = c.newChain("kept"+a.suffix, "The same for a packet that costs no grant.")
+		}
+		a.turns.elements = append(a.turns.elements, at.goingTo(a.kept))
+	}
+	from := func(id automaton.StateID, on policy.Port) element {
+		return elementOf(append([]part{idPart(uint32(id))}, a.parts(on)...)...)
+	}
 
 	for i := range c.m.Edges {
 		e := &c.m.Edges[i]
 		if !a.holds(e.On) {
 			continue
 		}
-		at := elementOf(append([]part{idPart(uint32(e.From))}, a.parts(e.On)...)...)
+		at := from(e.From, e.On)
 		switch {
+		case e.Door >= 0 && e.From == automaton.Root:
+			a.only.elements = append(a.only.elements, at.goingTo(c.doors[e.Door].enter))
 		case e.Door >= 0 && e.KeepsGrants:
 			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].opens))
 		case e.Door >= 0:
 			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].enter))
 		default:
-			a.step.elements = append(a.step.elements, at.to(uint32(e.To)))
+			a.step.elements = append(a.step.elements, at.to(uint32(e.To)|moved))
 			if e.KeepsGrants {
-				if a.again == nil {
-					a.again = c.newChain("walk"+a.suffix+"_again", "The source begins again, soon after its last knock, and keeps its grants.")
-				}
-				a.turns.elements = append(a.turns.elements, at.goingTo(a.again))
+				keep(at)
 			}
 		}
-		a.ends = a.ends || e.From == automaton.Root && e.Door >= 0
 	}
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		for _, on := range s.Loops {
 			if a.holds(on) {
-				if a.stay == nil {
-					a.stay = c.newChain("walk"+a.suffix+"_stay", "The source stays in its state: a repeated knock, or the service itself.")
-				}
-				at := elementOf(append([]part{idPart(uint32(s.ID))}, a.parts(on)...)...)
-				a.turns.elements = append(a.turns.elements, at.goingTo(a.stay))
+				a.step.elements = append(a.step.elements, from(s.ID, on).to(uint32(s.ID)|moved))
+				keep(from(s.ID, on))
 			}
 		}
 	}
-	for _, s := range []*set{a.step, a.turns} {
+	for _, s := range []*set{a.step, a.turns, a.only} {
 		if len(s.elements) > 0 {
 			c.newSet(s)
 		}
@@ -158,8 +158,8 @@ func (c *compiler) gates() {
 	}
 }
 
-// moving makes the chain that puts a source into the state carried: one for
-// each step timeout, where they differ.
+// moving makes the chains that put a source into the state carried, where step
+// timeouts differ.
 func (c *compiler) moving() {
 	put := func(ch *chain, timeout time.Duration) {
 		for _, f := range families {
@@ -168,14 +168,10 @@ func (c *compiler) moving() {
 		ch.add(goTo(c.cover))
 	}
 	timeouts := c.timeouts()
-	if len(timeouts) == 0 {
+	if len(timeouts) < 2 {
 		return
 	}
 	c.move = c.newChain("move", "The source moves to the state carried.")
-	if len(timeouts) == 1 {
-		put(c.move, timeouts[0])
-		return
-	}
 	pace := c.newSet(&set{
 		name: "pace", doc: "The step timeout of each state.", key: []datatype{nft.TypeClassID}, verdict: true,
 	})
@@ -188,12 +184,14 @@ func (c *compiler) moving() {
 		s := &c.m.States[i]
 		pace.elements = append(pace.elements, elementOf(idPart(uint32(s.ID))).goingTo(chains[s.Timeout]))
 	}
+	pace.elements = append(pace.elements, elementOf(idPart(nobody)).goingTo(chains[timeouts[0]]))
 	c.move.add(verdict(pace, carried))
 }
 
-// spending fills the chain that takes one from the source's budget. One chain asks
-// for all: each rule hashes with a seed of its own, so two would be two budgets.
-func (c *compiler) spending() {
+// spending fills the chain that takes one from the source's budget, and leads on. One
+// chain asks for all: each rule hashes with a seed of its own, so two would be two
+// budgets.
+func (c *compiler) spending(ports, echo *inputKind) {
 	budget := automaton.Attempts
 	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
@@ -202,89 +200,41 @@ func (c *compiler) spending() {
 			carry(bucket(f, bits, budget.Buckets)),
 			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.cover),
 		)
-	}
-}
-
-// walks makes the chains of rules 4 and 5 of the automaton, and leads there from the
-// one that asks for the budget.
-//
-// Whoever waits for an answer can time it. So what a packet costs must not tell how
-// far its source has come, nor whether its port is a knock: all take the same way,
-// through lookups that find nothing and deletions of what is not there, and each
-// leaves one element behind: a source's new state, or one that nobody reads. The
-// last knock is no exception that matters: the door that it opens tells as much.
-func (c *compiler) walks(ports, echo *inputKind) {
-	for _, f := range families {
-		if echo.used() {
+		if len(echo.step.elements)+len(echo.turns.elements)+len(echo.only.elements) > 0 {
 			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
 		}
 		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
 	}
 	for _, a := range []*inputKind{ports, echo} {
-		if a.stay != nil {
-			a.stay.say("Nothing is deleted, and that takes as long as forgetting.",
-				deleteReliably(remove(c.live.wrong, carried), c.shortestStay()))
-			c.ask(a.stay, a, asksStay)
-			a.stay.add(goTo(c.wrong))
-		}
-		if a.again != nil {
-			a.again.add(jump(c.forget))
-			a.again.add(carryFrom(a.step, a.here()...), goTo(c.move))
+		if a.kept != nil {
+			c.straight(a.kept, a, families...)
 		}
 	}
 }
 
-// used reports whether the automaton has any such input.
-func (a *inputKind) used() bool {
-	return len(a.step.elements)+len(a.turns.elements) > 0
-}
-
-// How often a packet asks the unused set where its way is shorter than that of
-// another one. A lookup that finds something, and a deletion that deletes something,
-// take longer than those that do not; and an element that holds a random number
-// takes longer to add. What this leaves is in docs/measurements.md (bench/timing).
+// What a packet may carry beside the states of the machine.
 const (
-	asksStranger = 1 // no element of the source was found, and none deleted
-	asksFirst    = 2 // a first knock, where a wrong port adds a random element
-	asksNext     = 3 // another knock, where a wrong port also asks for first knocks
-	asksStay     = 1 // a loop, where a wrong port asks for both
+	moved  = 1 << 31           // is added to the state that a knock leads to
+	nobody = automaton.Largest // the state of a source whose last packet was no knock
 )
 
-// ask adds lookups in the unused set.
-func (c *compiler) ask(to *chain, a *inputKind, times int, when ...statement) {
-	if len(a.lookup) == 0 {
-		return // an echo request has no other to be told from
-	}
-	for range times {
-		to.add(append(when, in(c.unused, a.here()...))...)
-	}
-}
+var (
+	isUnmoved = compare(carriedBits(moved), "== ", expr.CmpOpEq, idText(0), idBytes(0))
+	isMoved   = compare(carriedBits(moved), "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
+	settled   = carriedBits(moved - 1) // the state carried, without the bit
+)
 
-// here is what a packet's way is looked up by: the state carried, and the input.
-func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...) }
-
-// walk makes the chains of one family. (A family's rules cost packets of the other
-// one as much as a tenth of a lookup each, and all of these are many.)
+// walk makes the chain of rules 4 and 5 of the automaton, for packets of one family.
+//
+// Whoever waits for an answer can time it. So what a packet costs must not tell how
+// far its source has come, nor whether its port is a knock. All take the same rules,
+// through lookups that find nothing and deletions of what is not there, and each
+// replaces its source's element: by the next state, or by that of nobody. Only a last
+// knock takes another way; it tells no more than the door that it opens.
 func (c *compiler) walk(a *inputKind, f family) *chain {
-	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. Its time must not tell.")
-	step := func(asks int, name string) {
-		if len(a.step.elements) == 0 {
-			return
-		}
-		onward := c.newChain(ch.name+"_"+name, "The source's "+name+" knock.")
-		c.ask(onward, a, asks)
-		if all := c.timeouts(); len(all) == 1 {
-			onward.add(c.put(f, all[0]))
-			onward.add(goTo(c.cover))
-		} else {
-			onward.add(goTo(c.move))
-		}
-		ch.add(carryFrom(a.step, a.here()...), goTo(onward))
-	}
-
-	ch.add(carryID(stranger))
-	ch.add(carryFrom(c.live.at[f], c.source(f)))
-	c.ask(ch, a, asksStranger, is(carried, idText(stranger), idBytes(stranger)))
+	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. All packets take the same rules, so that the time\n"+
+		"of an answer tells nothing.")
+	ch.add(carryID(uint32(automaton.Root)), carryFrom(c.live.at[f], c.source(f)))
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
 	}
@@ -292,15 +242,40 @@ func (c *compiler) walk(a *inputKind, f family) *chain {
 		ch.add(verdict(a.turns, a.here()...))
 	}
 	c.stray(ch, f)
-	c.forgetIn(ch, f)
-	step(asksNext, "next")
-	ch.add(carryID(uint32(automaton.Root)))
-	if a.ends {
-		ch.add(verdict(a.turns, a.here()...))
-	}
-	step(asksFirst, "first")
-	ch.add(goTo(c.wrong))
+	c.straight(ch, a, f)
 	return ch
+}
+
+// here is what a packet's meaning is looked up by: the state carried, and the input.
+func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...) }
+
+// straight adds the rules that replace the state of the source.
+func (c *compiler) straight(ch *chain, a *inputKind, of ...family) {
+	step := func(otherwise uint32, doc string) {
+		if len(a.step.elements) > 0 {
+			ch.add(carryFrom(a.step, a.here()...))
+		}
+		ch.say(doc, isUnmoved, carryID(otherwise))
+	}
+	c.forgetIn(ch, of...)
+	step(uint32(automaton.Root), "No edge from its state: it may be a first knock.")
+	ch.say("This changes nothing, and takes as long.", isMoved, carry(carried))
+	if len(a.only.elements) > 0 {
+		ch.add(verdict(a.only, a.here()...))
+	}
+	step(nobody, "Nor is it one.")
+	ch.add(carry(settled))
+	switch all := c.timeouts(); len(all) {
+	case 0:
+		ch.add(goTo(c.cover))
+	case 1:
+		for _, f := range of {
+			ch.add(c.put(f, all[0]))
+		}
+		ch.add(goTo(c.cover))
+	default:
+		ch.add(goTo(c.move))
+	}
 }
 
 // put moves the source to the state carried.
@@ -315,12 +290,4 @@ func (c *compiler) forgetIn(ch *chain, of ...family) {
 		ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), c.shortestStay()))
 		doc = ""
 	}
-}
-
-// wrongs makes the chain of packets that move no source.
-func (c *compiler) wrongs() {
-	c.wrong = c.newChain("wrong", "It moves no source. It leaves as much behind as a knock does.")
-	c.wrong.add(carry(random))
-	c.wrong.add(insert(c.live.wrong, 10*time.Millisecond, carried))
-	c.wrong.add(goTo(c.cover))
 }

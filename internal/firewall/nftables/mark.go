@@ -26,9 +26,7 @@ func (c *compiler) marking() {
 	marked.add(goTo(c.pass))
 
 	c.ungoverned(c.admitted)
-	if c.p.Cover.Answers() {
-		c.admitted.add(isRefused, accept)
-	}
+	c.keepRefused(c.admitted)
 	for _, f := range families {
 		if c.live.syns != nil {
 			c.admitted.add(isSYN, carry(sequence),

@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	nft "github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/policy"
 )
@@ -30,16 +32,96 @@ func (c *compiler) refusing(answer *chain) *chain {
 	first.base = &base{nft.ChainTypeFilter, nft.ChainHookInput, "input", -300, "raw"}
 	first.add(isRefused, goTo(answer))
 
-	same := c.newChain("undiverted", "What was not admitted stays here: no DNAT sends it elsewhere.")
-	same.base = &base{nft.ChainTypeNAT, nft.ChainHookPrerouting, "prerouting", MarkPriority, "mangle + 1"}
-	for _, f := range families {
-		same.add(isRefused, divertTo(f, daddr(f)))
-	}
+	c.undiverting()
 
 	refuse := c.newChain("refuse", "What is not admitted goes on to the chain refused. In raw it stays untracked, so that a\n"+
 		"scan leaves nothing behind.")
+	if c.p.Posture == policy.Closed && c.p.Cover.Answer(policy.TCP) == policy.AnswerReset {
+		// In guard this would take less time than an answer of the chain idle.
+		refuse.say("A RST is the same from here, and takes less, if the kernel would not drop the packet first.",
+			isProto(policy.TCP), isFamily(ipv6), goTo(answer))
+		refuse.add(isProto(policy.TCP), noOptions, reversePath, goTo(answer))
+	}
 	refuse.add(carryID(refused), notrack, accept)
 	return refuse
+}
+
+// noOptions matches an IPv4 packet without options.
+var noOptions = made{"ip hdrlength 5", func(k *known) {
+	k.needFamily(ipv4)
+	k.append(payload(expr.PayloadBaseNetworkHeader, 0, 1)(register(0))...)
+	k.append(&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 1, Mask: []byte{0xf}, Xor: []byte{0}})
+	k.equal([]byte{5})
+}}
+
+// reversePath matches a packet that came by the interface by which an answer would go.
+// Such a packet passes rp_filter, however strict.
+var reversePath = simple("fib saddr . iif oif exists",
+	&expr.Fib{Register: register(0), ResultOIF: true, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true},
+	&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: binaryutil.NativeEndian.PutUint32(1)},
+)
+
+// keepRefused has a chain on the way leave alone what is going to be refused.
+func (c *compiler) keepRefused(ch *chain) {
+	if c.p.Cover.Answers() {
+		ch.add(isRefused, accept)
+	}
+}
+
+// undiverting makes the chain that takes back what DNAT of others does to a packet that is
+// going to be refused: a port that is hidden, but published from a container, is this
+// host's. A NAT chain with a binding of its own would keep DNAT away, but where nobody else
+// has one, it makes each new connection of the host dearer by a microsecond.
+func (c *compiler) undiverting() {
+	ch := c.newChain("undivert", "What was not admitted stays here, if a DNAT of others would send it elsewhere.")
+	ch.base = &base{nft.ChainTypeFilter, nft.ChainHookPrerouting, "prerouting", -99, "dstnat + 1"}
+	ch.add(isNot(carried, idText(refused), idBytes(refused)), accept)
+	for _, f := range families {
+		ch.add(isDiverted, restore(daddr(f), originalDaddr(f)))
+	}
+	ch.say("A checksum of 0 is none, and stays 0.",
+		isDiverted, is(checksum, "0", []byte{0, 0}), restore(dport(policy.UDP), originalPort), noChecksum, accept)
+	for _, p := range withPorts {
+		ch.add(isDiverted, restore(dport(p), originalPort))
+	}
+}
+
+// checksum is a datagram's; noChecksum takes it away, which IPv4 allows (RFC 768).
+var (
+	checksum = field{
+		text: "udp checksum", bytes: 2, proto: policy.UDP, load: payload(expr.PayloadBaseTransportHeader, 6, 2),
+	}
+	noChecksum = made{"udp checksum set 0", func(k *known) {
+		k.append(&expr.Immediate{Register: register(0), Data: []byte{0, 0}})
+		k.append(&expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: register(0), Base: expr.PayloadBaseTransportHeader,
+			Offset: 6, Len: 2, CsumType: expr.CsumTypeInet, CsumOffset: 6,
+		})
+	}}
+)
+
+// restore writes a field of connection tracking's over one of the packet's, and keeps the
+// checksums right.
+func restore(to, from field) statement {
+	return made{to.text + " set " + from.text, func(k *known) {
+		k.needFamily(to.family)
+		k.needProto(to.proto)
+		k.append(from.load(register(0))...)
+		write := *to.load(register(0))[0].(*expr.Payload)
+		write.OperationType, write.DestRegister, write.SourceRegister = expr.PayloadWrite, 0, register(0)
+		const pseudoHeader = 1 // NFT_PAYLOAD_L4CSUM_PSEUDOHDR: TCP and UDP count the addresses
+		switch {
+		case to.proto == policy.TCP:
+			write.CsumType, write.CsumOffset = expr.CsumTypeInet, 16
+		case to.proto == policy.UDP:
+			write.CsumType, write.CsumOffset = expr.CsumTypeInet, 6
+		case to.family == ipv4:
+			write.CsumType, write.CsumOffset, write.CsumFlags = expr.CsumTypeInet, 10, pseudoHeader
+		default:
+			write.CsumFlags = pseudoHeader
+		}
+		k.append(&write)
+	}}
 }
 
 // elsewhere returns the chain that answers what reaches this host by an address that is
@@ -51,6 +133,13 @@ func (c *compiler) elsewhere(answer *chain) *chain {
 	ch.add(goTo(answer))
 	return ch
 }
+
+// toEveryone matches a packet in a frame that was for others, too. No kernel answers TCP
+// in such a frame, whatever address the packet is for. (Nor UDP, but reject sees to that.)
+var toEveryone = simple("meta pkttype != host",
+	&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: register(0)},
+	&expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: []byte{unix.PACKET_HOST}},
+)
 
 // unrouted deals with routing headers as the kernel does where nobody has told it to follow
 // any. It drops packets with those of RPL (type 3) and of segment routing (type 4), and
@@ -97,11 +186,3 @@ func routingNext(p policy.Protocol) statement {
 
 // notrack keeps a packet from connection tracking, where that has not seen it yet.
 var notrack = simple("notrack", &expr.Notrack{})
-
-// divertTo is a DNAT to an address that the packet has, which keeps all others away.
-func divertTo(f family, to field) statement {
-	return made{"dnat " + f.ip() + " to " + to.text, func(k *known) {
-		k.load([]field{to})
-		k.append(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f), RegAddrMin: register(0)})
-	}}
-}

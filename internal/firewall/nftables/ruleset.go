@@ -39,7 +39,6 @@ type set struct {
 	interval bool
 	dynamic  bool // the packet path adds to it; it outlives the policy
 	timeout  bool
-	collect  time.Duration // how often the kernel frees what has expired; 0 for its every second
 	size     uint32
 	elements []element
 }
@@ -177,9 +176,6 @@ func (s *set) render(b *strings.Builder) {
 	}
 	if len(flags) > 0 {
 		fmt.Fprintf(b, "\t\tflags %s\n", strings.Join(flags, ","))
-	}
-	if s.collect > 0 {
-		fmt.Fprintf(b, "\t\tgc-interval %s\n", durationText(s.collect))
 	}
 	if s.comment != "" {
 		fmt.Fprintf(b, "\t\tcomment %q\n", s.comment)

@@ -5,7 +5,6 @@ package nftables
 import (
 	"iter"
 	"slices"
-	"time"
 
 	nft "github.com/google/nftables"
 
@@ -27,9 +26,6 @@ const (
 	maxAdmitted = 1 << 20
 )
 
-// maxWrong is enough for a million packets a second.
-const maxWrong = 1 << 16
-
 // Places returns how many sources may be knocking at once, in each family.
 func (Backend) Places() int { return MaxProgress }
 
@@ -37,7 +33,6 @@ func (Backend) Places() int { return MaxProgress }
 // when rules are replaced. What a policy has no use for is nil.
 type liveSets struct {
 	at       map[family]*set // progress: source -> state
-	wrong    *set            // written for every packet that is no knock, never read
 	many     map[family]*set // grants for services with `admit: any`
 	once     map[family]*set // grants for services with `admit: one`
 	granted  map[family]*set // sources with any grant
@@ -70,12 +65,8 @@ func (c *compiler) liveSets() {
 		return slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Admit == a })
 	}
 
-	c.live.at = perFamily("at", "Knocks in progress: source -> state.", MaxProgress, &nft.TypeClassID, address)
-	c.live.wrong = c.newSet(&set{
-		name: "wrong", doc: "Random numbers, one for each packet that was no knock. Nobody reads them: writing one takes\n" +
-			"as long as writing a source's progress. They go soon, as a large table is slower.",
-		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: maxWrong, collect: 50 * time.Millisecond,
-	})
+	c.live.at = perFamily("at", "How far the sources of the last few seconds have come: source -> state. Those whose last\n"+
+		"packet was no knock are in the state "+idText(nobody)+".", MaxProgress, &nft.TypeClassID, address)
 	if admits(policy.AdmitAny) {
 		c.live.many = perFamily("many", "Grants for any number of connections: source, grant. An element holds a limit that\nonly a flood reaches.", maxGrants, nil, grant)
 	}
@@ -109,15 +100,6 @@ func (c *compiler) liveSets() {
 		name: "budget", doc: "How many packets each source has left before it cannot begin any more. Sources share\n" +
 			"buckets by a hash with a secret seed: a set of addresses could be filled with forged ones.",
 		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.Attempts.Buckets),
-	})
-}
-
-// unusedSet makes the set that is asked in vain.
-func (c *compiler) unusedSet() {
-	c.unused = c.newSet(&set{
-		name: "unused", doc: "It means nothing: where one packet's way is shorter than another's, it asks here.",
-		key:      []datatype{nft.TypeClassID, nft.TypeInetProto, nft.TypeInetService},
-		elements: []element{elementOf(append([]part{idPart(stranger)}, portParts(policy.Port{Protocol: policy.TCP})...)...)},
 	})
 }
 
