@@ -73,10 +73,11 @@ func (s *stand) fill(ctx context.Context, f family, sources int, pause time.Dura
 }
 
 // settle waits until the kernel has freed the memory of the measured hosts,
-// which it does in the background: until little changes in four pauses.
+// which it does in the background: until little changes in four pauses, or for
+// twenty on a machine where other programs go on changing it.
 func settle(ctx context.Context, pause time.Duration) error {
 	before, err := kernelMemory()
-	for quiet := 0; quiet < 4 && err == nil; {
+	for waits, quiet := 0, 0; waits < 20 && quiet < 4 && err == nil; waits++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -200,12 +200,12 @@ func (c *replica) routeTo(l *copiedLink, to netip.Prefix) error {
 	})
 }
 
-// strangers returns the networks from which a link is scanned. They are those for
-// benchmarks (RFC 2544, RFC 5180), which no real host is in.
+// strangers returns the networks from which a link is scanned. They are for benchmarks
+// (RFC 2544) and for documents (RFC 9637), and no real host is in them.
 func (l *copiedLink) strangers() []netip.Prefix {
 	return []netip.Prefix{
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(l.number), 0}), 24),
-		netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0, 2, 0, 0, 0, byte(l.number)}), 64),
+		netip.PrefixFrom(netip.AddrFrom16([16]byte{0x3f, 0xff, 0, byte(l.number)}), 32),
 	}
 }
 

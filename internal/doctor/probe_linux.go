@@ -29,13 +29,17 @@ type target struct {
 	next uint16 // source port
 }
 
-// stranger returns an address that has not sent yet.
+// stranger returns an address that has not sent yet. In IPv6 it is in a /48 of its own,
+// which has a budget of its own: see automaton.AttemptPrefix.
 func (t *target) stranger(n int) netip.Addr {
 	network := t.link.strangers()[0]
 	if t.to.Is6() {
 		network = t.link.strangers()[1]
 	}
 	a := network.Addr().AsSlice()
+	if t.to.Is6() {
+		a[5] = byte(n)
+	}
 	a[len(a)-1] = byte(n)
 	address, _ := netip.AddrFromSlice(a)
 	return address

@@ -75,6 +75,19 @@ func (k *Link) Sender() (*Sender, error) {
 	return s, nil
 }
 
+// BroadcastSender returns a Sender whose frames are for everyone on the link, whatever
+// address the packets in them are for.
+func (k *Link) BroadcastSender() (*Sender, error) {
+	s, err := k.Sender()
+	if err != nil {
+		return nil, err
+	}
+	for i := range 6 {
+		s.ethernet4[i], s.ethernet6[i] = 0xff, 0xff
+	}
+	return s, nil
+}
+
 // Send sends packets in order and returns how many were put on the link: all
 // of them, unless there is an error. It does not allocate, and does not keep
 // the packets. Packets are worked on at the other end by the CPU that sends

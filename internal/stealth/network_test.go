@@ -200,13 +200,13 @@ type network struct {
 	site                    site
 	machine                 *automaton.Machine
 	backend                 firewall.Backend
-	senders                 map[*lab.Link]*lab.Sender
+	senders                 map[senderOf]*lab.Sender
 	sourcePort              uint16
 }
 
 func newNetwork(t *testing.T, c cover, at site) *network {
 	t.Helper()
-	n := &network{Lab: lab.NewT(t), backend: c.backend, site: at, senders: map[*lab.Link]*lab.Sender{}, sourcePort: 10000}
+	n := &network{Lab: lab.NewT(t), backend: c.backend, site: at, senders: map[senderOf]*lab.Sender{}, sourcePort: 10000}
 	n.machine = labtest.Compile(t, n.backend, fmt.Sprintf(doors, c.posture, c.answer))
 	n.scanner, n.friend, n.gw, n.inner = n.Host("scanner"), n.Host("friend"), n.Host("gw"), n.Host("inner")
 	n.fromScanner, n.fromFriend = at.build(n.Lab, n.gw, n.scanner, n.friend)
@@ -275,17 +275,28 @@ func (w way) family() string {
 	return "IPv6"
 }
 
+// A senderOf is a link, and whether frames are to everyone on it.
+type senderOf struct {
+	link      *lab.Link
+	broadcast bool
+}
+
 // send puts packets on a link as they are, and waits until they and their
 // answers have arrived.
-func (n *network) send(t *testing.T, k *lab.Link, packets ...*packet.Packet) {
+func (n *network) send(t *testing.T, by senderOf, packets ...*packet.Packet) {
 	t.Helper()
-	s := n.senders[k]
+	s := n.senders[by]
 	if s == nil {
 		var err error
-		if s, err = k.Sender(); err != nil {
+		if by.broadcast {
+			s, err = by.link.BroadcastSender()
+		} else {
+			s, err = by.link.Sender()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		n.senders[k] = s
+		n.senders[by] = s
 	}
 	for _, p := range packets {
 		b, err := p.Append(nil)
@@ -322,7 +333,7 @@ func (n *network) knock(t *testing.T, w way, door string, knocks int) {
 			} else {
 				p.TCP = &packet.TCP{SrcPort: n.newPort(), DstPort: k.Number, Flags: packet.SYN, Window: 64240}
 			}
-			n.send(t, w.link, p)
+			n.send(t, senderOf{link: w.link}, p)
 		}
 		return
 	}

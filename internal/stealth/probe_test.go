@@ -40,7 +40,7 @@ func (e *examiner) examine(t *testing.T, w way, recipes []recipe, protocol packe
 	t.Helper()
 	shapes := map[string][]shape{}
 	sent := map[uint16]probe{}
-	var packets []*packet.Packet
+	packets := map[bool][]*packet.Packet{} // by whether in frames to everyone
 	for _, r := range recipes {
 		if !r.fits(w, e.site) {
 			continue
@@ -57,15 +57,17 @@ func (e *examiner) examine(t *testing.T, w way, recipes []recipe, protocol packe
 		if p.whole.TCP != nil && p.whole.TCP.SrcPort == 0 || p.whole.UDP != nil && p.whole.UDP.SrcPort == 0 {
 			sent[0] = p
 		}
-		packets = append(packets, p.parts...)
+		packets[r.broadcast] = append(packets[r.broadcast], p.parts...)
 	}
 	for _, capture := range e.captures {
 		drain(t, capture) // of others' packets
 	}
 	// The kernel sends ICMP by one socket for each processor, which all hosts share, and
 	// drops errors when too many of them wait to be received.
-	for some := range slices.Chunk(packets, 32) {
-		e.send(t, w.link, some...)
+	for broadcast, packets := range packets {
+		for some := range slices.Chunk(packets, 32) {
+			e.send(t, senderOf{w.link, broadcast}, some...)
+		}
 	}
 	for where, capture := range e.captures {
 		for _, c := range drain(t, capture) {

@@ -24,7 +24,8 @@ type recipe struct {
 	cut    []int // where it is cut into parts
 	order  []int // in which order they are sent; nil as they come
 
-	several bool // only to a host with several addresses on the link
+	several   bool // only to a host with several addresses on the link
+	broadcast bool // in frames to everyone on the link
 }
 
 // family says in which IP version a recipe can be made.
@@ -72,6 +73,11 @@ var tcpRecipes = slices.Concat(
 		}},
 		{name: "SYN with TTL 1", change: func(p *packet.Packet) { p.TTL = 1 }},
 		{name: "SYN with TTL 255", change: func(p *packet.Packet) { p.TTL = 255 }},
+		{name: "SYN in a frame to everyone", broadcast: true, change: func(*packet.Packet) {}},
+		{name: "ACK in a frame to everyone", broadcast: true, change: func(p *packet.Packet) {
+			p.TCP.Flags, p.TCP.Ack = packet.ACK, 5
+		}},
+		{name: "FIN in a frame to everyone", broadcast: true, change: func(p *packet.Packet) { p.TCP.Flags = packet.FIN }},
 		{name: "SYN from port 0", change: func(p *packet.Packet) { p.TCP.SrcPort = 0 }},
 		{name: "header cut short", change: raw(func(b []byte) []byte { return b[:12] })},
 		{name: "header longer than the packet", change: raw(func(b []byte) []byte { b[12] = 0xf0; return b })},
@@ -116,6 +122,7 @@ var udpRecipes = slices.Concat(
 		{name: "datagram with no checksum", change: func(p *packet.Packet) { p.UDP.NoChecksum = true }},
 		{name: "datagram with traffic class 0xb8", change: func(p *packet.Packet) { p.TrafficClass = 0xb8 }},
 		{name: "datagram with TTL 1", change: func(p *packet.Packet) { p.TTL = 1 }},
+		{name: "datagram in a frame to everyone", broadcast: true, change: func(*packet.Packet) {}},
 		{name: "datagram from port 0", change: func(p *packet.Packet) { p.UDP.SrcPort = 0 }},
 		{name: "datagram longer than it says", change: raw(func(b []byte) []byte { b[5] = 9; return b })},
 		{name: "datagram shorter than it says", change: raw(func(b []byte) []byte { b[5] = 200; return b })},

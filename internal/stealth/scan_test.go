@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/firewall/backends"
 	"postern/internal/packet"
 	"postern/internal/policy"
 )
@@ -170,6 +171,39 @@ func (s *scans) scan(t *testing.T, when string, kinds []kind) {
 			}
 			if len(shapes) != shapesWanted {
 				t.Errorf("answers of %d shapes, want %d:%s", len(shapes), shapesWanted, list(shapes))
+			}
+		})
+	}
+}
+
+// TestStealthAddresses scans a host that has several addresses and checks sources strictly,
+// at those that it has beside the first one. nmap takes no notice of an ICMP error from
+// another address than it asked.
+func TestStealthAddresses(t *testing.T) {
+	for _, b := range backends.All() {
+		c := cover{policy.Guard, policy.CoverReset, b}
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, c, site{rpFilter: 1, several: true})
+			n.scanner.Route("198.0.0.0/8", n.fromScanner.Peer.Addr4())
+			n.scanner.Route("2001:db8::/32", n.fromScanner.Peer.Addr6())
+			for _, to := range []string{
+				"192.0.2.77", "198.18.7.2", "198.18.8.8", "198.51.100.2",
+				"2001:db8:1::77", "2001:db8:7::2", "2001:db8:8::8", "2001:db8:2::2",
+			} {
+				for _, k := range kinds {
+					special := specialTCP
+					switch {
+					case k.udp:
+						special = specialUDP
+					case !k.asks:
+						continue
+					}
+					got := n.nmap(t, k, netip.MustParseAddr(to), join(special)+",40001,40002", 6)
+					if want := k.expects(k.answer(c.answer)); len(got) != 1 || got[want] != len(special)+2 {
+						t.Errorf("%s, %s: nmap finds %v, want %d ports %v", to, k.option, got, len(special)+2, want)
+					}
+				}
 			}
 		})
 	}

@@ -225,6 +225,7 @@ func (c *compiler) refusalChain(name, doc string) *chain {
 // refuse answers as the policy's cover says.
 func (c *compiler) refuse(ch *chain) {
 	if c.p.Cover.Answers() {
+		ch.add("No host answers TCP in a frame that is for others, too.", drop, isTCP, matching("-m pkttype ! --pkt-type unicast"))
 		if c.f == IPv6 {
 			ch.add("Few hosts follow routing headers, and they are not answered.", drop, isRouted)
 		}

@@ -193,6 +193,7 @@ func (c *compiler) ending() {
 	if c.p.Cover.Answers() {
 		c.refuse = c.refusing(ch)
 		c.cover, c.unjudged = c.refuse, c.elsewhere(ch)
+		ch.add(toEveryone, isProto(policy.TCP), drop)
 		c.unrouted(ch)
 		// conntrack calls invalid what belongs to a connection and does not
 		// fit its window. A bare ACK of no connection is new to it

@@ -11,10 +11,12 @@
 //
 // # How a packet is judged
 //
-//	syn     prerouting raw     new TCP connections to this host, before conntrack
-//	packet  prerouting mangle  UDP and echo requests of no known flow
-//	divert  prerouting dstnat  what was admitted to a forwarded service
-//	input   input filter       what is left: only what was admitted gets in
+//	syn       prerouting raw     new TCP connections to this host, before conntrack
+//	packet    prerouting mangle  UDP and echo requests of no known flow
+//	divert    prerouting dstnat  what was admitted to a forwarded service
+//	undivert  prerouting dstnat  what is refused stays here, whatever others divert
+//	refused   input raw          the answer to what the first two did not admit
+//	input     input filter       what is left: only what was admitted gets in
 //
 // The work is done by lookups in tables, never by a rule for each door, so that
 // a packet's cost does not grow with the policy. (There is one exception: where

@@ -63,6 +63,7 @@ func (c *compiler) idlePorts() {
 	c.idle.add(isEstablished, accept)
 	c.idle.add(toOthers, accept)
 	c.idle.add(hasSocket, accept)
+	c.idle.add(toEveryone, accept)
 	c.unrouted(c.idle)
 	c.idle.add(isACK, isInvalid, drop) // as in the chain cover
 	c.idle.answer(c.p.Cover)

@@ -220,6 +220,7 @@ const (
 
 var (
 	isUnmoved = compare(carriedBits(moved), "== ", expr.CmpOpEq, idText(0), idBytes(0))
+	isMoved   = compare(carriedBits(moved), "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
 	settled   = carriedBits(moved - 1) // the state carried, without the bit
 )
 
@@ -258,6 +259,7 @@ func (c *compiler) straight(ch *chain, a *inputKind, of ...family) {
 	}
 	c.forgetIn(ch, of...)
 	step(uint32(automaton.Root), "No edge from its state: it may be a first knock.")
+	ch.say("This changes nothing, and takes as long.", isMoved, carry(carried))
 	if len(a.only.elements) > 0 {
 		ch.add(verdict(a.only, a.here()...))
 	}

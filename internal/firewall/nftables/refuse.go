@@ -8,6 +8,7 @@ import (
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/policy"
 )
@@ -132,6 +133,13 @@ func (c *compiler) elsewhere(answer *chain) *chain {
 	ch.add(goTo(answer))
 	return ch
 }
+
+// toEveryone matches a packet in a frame that was for others, too. No kernel answers TCP
+// in such a frame, whatever address the packet is for. (Nor UDP, but reject sees to that.)
+var toEveryone = simple("meta pkttype != host",
+	&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: register(0)},
+	&expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: []byte{unix.PACKET_HOST}},
+)
 
 // unrouted deals with routing headers as the kernel does where nobody has told it to follow
 // any. It drops packets with those of RPL (type 3) and of segment routing (type 4), and
