@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -40,10 +41,55 @@ func edit(pattern, with string) func(string) string {
 func begunFirst(rules string) string {
 	var first strings.Builder
 	first.WriteString("\tchain spend {\n")
-	for _, look := range regexp.MustCompile(`(?m)^\tchain (walk[46]) \{\n.*\n(.* map @at[46])\n`).FindAllStringSubmatch(rules, -1) {
-		fmt.Fprintf(&first, "\t\tmeta l4proto { tcp, udp } %s goto %s\n", strings.TrimSpace(look[2]), look[1])
+	for _, look := range lookUp.FindAllStringSubmatch(rules, -1) {
+		fmt.Fprintf(&first, "\t\tmeta l4proto { tcp, udp } %s meta priority != %s goto %s\n", look[2], nobody, look[1])
 	}
 	return strings.Replace(rules, "\tchain spend {\n", first.String(), 1)
+}
+
+// lookUp finds where the rules look up the state of a packet's source.
+var lookUp = regexp.MustCompile(`(?m)^\tchain (walk[46]) \{\n\t\t(.* map @at[46])\n`)
+
+// nobody is the state of sources whose last packet was no knock.
+const nobody = "7fff:ffff"
+
+// loop finds the elements of the step map, of which some are loops.
+var loop = regexp.MustCompile(`(?m)^(\t\t\t)(\w+):(\w+) \. (tcp|udp) \. (\d+) : (\w+):(\w+)`)
+
+// isLoop reports whether such an element leads back to its state.
+func isLoop(element []string) bool {
+	from, err := strconv.ParseUint(element[2], 16, 16)
+	if err != nil {
+		return false
+	}
+	to, err := strconv.ParseUint(element[6], 16, 16)
+	return err == nil && to == from|1<<15 && element[3] == element[7]
+}
+
+// noLoops makes repeated knocks wrong ports.
+func noLoops(rules string) string {
+	return loop.ReplaceAllStringFunc(rules, func(text string) string {
+		e := loop.FindStringSubmatch(text)
+		if !isLoop(e) {
+			return text
+		}
+		return fmt.Sprintf("%s%s:%s . %s . %s : ffff:ffff", e[1], e[2], e[3], e[4], e[5])
+	})
+}
+
+// noRenewal makes repeated knocks change nothing.
+func noRenewal(rules string) string {
+	cover := regexp.MustCompile(`burst 20 packets \} (goto \w+)`).FindStringSubmatch(rules)
+	if cover == nil {
+		return rules
+	}
+	var stay strings.Builder
+	for _, e := range loop.FindAllStringSubmatch(rules, -1) {
+		if isLoop(e) {
+			fmt.Fprintf(&stay, "\t\tmeta priority %s:%s meta l4proto %s th dport %s %s\n", e[2], e[3], e[4], e[5], cover[1])
+		}
+	}
+	return lookUp.ReplaceAllString(rules, "$0"+stay.String())
 }
 
 // mutants are faults that a backend could have, each in one of the things that
@@ -52,10 +98,9 @@ var mutants = []struct {
 	fault string
 	edit  func(string) string
 }{
-	{"another last knock opens the doors", edit(`(\. tcp \. )(\d+ : goto door_)`, "${1}6$2")},
-	{"a wrong port does not count as a first knock", edit(`(?m)^(\t\tmeta priority) set none\n(\t\tmeta priority )`,
-		"$1 != root goto wrong\n$1 set none\n$2")},
-	{"a wrong port does not lose progress", edit(`(?m)^\t\tdelete @at[46].*\n`, "")},
+	{"another last knock opens the doors", edit(`(\. tcp \. )(\d+ : goto (?:door|enter)_)`, "${1}6$2")},
+	{"a wrong port does not count as a first knock", edit(`& 8000:0 == none (meta priority set none)`, nobody+" $1")},
+	{"a source's state is not replaced", edit(`(?m)^\t\tdelete @at[46].*\n`, "")},
 	{"progress lasts too long", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}10m")},
 	{"progress lasts too short", edit(`(add @at[46] \{[^}]* timeout )\w+`, "${1}40ms")},
 	{"a grant lasts too long", edit(`(@(?:once|many)[46] \{[^}]* timeout )\w+`, "${1}10m")},
@@ -70,7 +115,8 @@ var mutants = []struct {
 	{"the budget is a single address's", edit(`(jhash ip6 saddr) & ffff:ffff:ffff:: `, "$1 ")},
 	{"a stray packet loses no grant", edit(`(?m)^.*jump forfeit\n`, "")},
 	{"anybody may knock", edit(`(?m)^.*saddr != @from_.*\n`, "")},
-	{"what comes again loses progress", edit(`(?m)^(\tchain walk(?:_echo)?_stay \{\n)`, "${1}\t\tjump forget\n")},
+	{"what comes again loses progress", noLoops},
+	{"what comes again does not renew the time", noRenewal},
 	{"what is admitted is not marked", edit(`(?m)^.*mark set .*\n`, "")},
 	{"its connection is not marked", edit(`(?m)^.*ct mark set .*\n`, "")},
 	{"the packet is marked, too, that allow takes", edit(`(?s)(chain allow(?:_original)? \{\n)`, "${1}\t\tct mark set 0x1000\n")},
