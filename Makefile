@@ -56,13 +56,14 @@ systemd: ## boot Debian machines: boots, other firewalls, rollback RUNS=6, packa
 	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian -systemd
 	$(GO) test -count=1 -timeout 120m -v ./internal/booted -systemd -runs $(RUNS)
 
-KERNELS ?= bookworm bullseye trixie-backports trixie
+KERNELS ?= bookworm bullseye trixie-backports
 SUITES ?= demo|nftables|iptables
+PARTS ?= TestSuites|TestReaders
 
 .PHONY: kernels
 kernels: ## boot Debian's kernels in qemu and run tests there: KERNELS="bookworm ..." (as root)
 	@./scripts/install-test-tools kernels
-	$(GO) test -count=1 -timeout 12h -v ./internal/kernels -kernels '$(KERNELS)' -suites '$(SUITES)'
+	$(GO) test -count=1 -timeout 12h -v -run '$(PARTS)' ./internal/kernels -kernels '$(KERNELS)' -suites '$(SUITES)'
 
 .PHONY: packages
 packages: ## build packages and archives of this commit in ./dist
