@@ -4,6 +4,7 @@ package nftables
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -158,8 +159,28 @@ func (c *compiler) gates() {
 	}
 }
 
-// moving makes the chains that put a source into the state carried, where step
-// timeouts differ.
+// nobodyStays returns how long a wrong port keeps its source's element: as long as
+// the shortest step, so that most policies need one rule for all packets, but no
+// longer than there is room for all that the budget lets through.
+func (c *compiler) nobodyStays() time.Duration {
+	room := MaxProgress / (automaton.Attempts.Rate * automaton.Attempts.Buckets) // seconds
+	return min(c.shortestStay(), time.Duration(room)*time.Second)
+}
+
+// stays returns the different times that an element of a source may live for. There
+// are none where every door has one knock.
+func (c *compiler) stays() []time.Duration {
+	all := c.timeouts()
+	if len(all) == 0 {
+		return nil
+	}
+	all = append(all, c.nobodyStays())
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// moving makes the chains that put a source into the state carried, where these
+// times differ.
 func (c *compiler) moving() {
 	put := func(ch *chain, timeout time.Duration) {
 		for _, f := range families {
@@ -167,8 +188,8 @@ func (c *compiler) moving() {
 		}
 		ch.add(goTo(c.cover))
 	}
-	timeouts := c.timeouts()
-	if len(timeouts) < 2 {
+	stays := c.stays()
+	if len(stays) < 2 {
 		return
 	}
 	c.move = c.newChain("move", "The source moves to the state carried.")
@@ -176,7 +197,7 @@ func (c *compiler) moving() {
 		name: "pace", doc: "The step timeout of each state.", key: []datatype{nft.TypeClassID}, verdict: true,
 	})
 	chains := map[time.Duration]*chain{}
-	for _, t := range timeouts {
+	for _, t := range stays {
 		chains[t] = c.newChain("move_"+durationText(t), "")
 		put(chains[t], t)
 	}
@@ -184,7 +205,7 @@ func (c *compiler) moving() {
 		s := &c.m.States[i]
 		pace.elements = append(pace.elements, elementOf(idPart(uint32(s.ID))).goingTo(chains[s.Timeout]))
 	}
-	pace.elements = append(pace.elements, elementOf(idPart(nobody)).goingTo(chains[timeouts[0]]))
+	pace.elements = append(pace.elements, elementOf(idPart(nobody)).goingTo(chains[c.nobodyStays()]))
 	c.move.add(verdict(pace, carried))
 }
 
@@ -265,7 +286,7 @@ func (c *compiler) straight(ch *chain, a *inputKind, of ...family) {
 	}
 	step(nobody, "Nor is it one.")
 	ch.add(carry(settled))
-	switch all := c.timeouts(); len(all) {
+	switch all := c.stays(); len(all) {
 	case 0:
 		ch.add(goTo(c.cover))
 	case 1:
