@@ -103,9 +103,7 @@ func (f *findings) add(name string, bare, ours []shape) {
 			f.tcp++
 		}
 		for i := range bare {
-			for _, d := range differences(bare[i], ours[i]) {
-				all = append(all, d)
-			}
+			all = append(all, differences(bare[i], ours[i])...)
 		}
 	}
 	for _, d := range all {
