@@ -104,10 +104,12 @@ netem() {
 # door_opens hides a service at 22/tcp: the client gets in by knocking only.
 door_opens() {
 	ncat -lk 22 --sh-exec 'echo hello' &
-	server=$!
+	trap "kill $!" EXIT
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		ip netns exec client ping -c 1 -W 1 192.0.2.1 >/dev/null && break
 	done
+	# As it is without rules.
+	sleep 3 | ip netns exec client ncat -w 5 192.0.2.1 22 | grep hello
 	policy "$1" "$2
 doors: {ssh: {service: tcp/22, knock: {sequence: [41830, 7719, 52004]}}}" >/tmp/policy
 	$p up --no-confirm --yes -f /tmp/policy
@@ -115,7 +117,6 @@ doors: {ssh: {service: tcp/22, knock: {sequence: [41830, 7719, 52004]}}}" >/tmp/
 	ip netns exec client $p add server --address 192.0.2.1 --knock 41830,7719,52004
 	# ncat ends when its input does, so that has to wait for the answer.
 	sleep 3 | ip netns exec client $p connect server --timeout 60s | grep hello
-	kill $server
 	$p status -f /tmp/policy
 }
 
