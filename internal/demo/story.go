@@ -107,6 +107,10 @@ func (s *story) knock(ctx context.Context, c *client, from netip.Addr, ports []u
 				return nil, err
 			}
 		}
+		// Also where nobody watches, the story must not use up the budget.
+		if err := sleep(ctx, time.Second/time.Duration(automaton.Attempts.Rate)); err != nil {
+			return nil, err
+		}
 		answers, err := s.try(c, from, port)
 		if err != nil {
 			return nil, err
