@@ -73,7 +73,7 @@ type Budget struct {
 // wrong port, and the time of an answer does not tell them apart. Six clients behind
 // one address can still make three knocks each at once; a single client never reaches
 // the limit.
-var Attempts = Budget{Rate: 10, Burst: 20, Buckets: 16384}
+var Attempts = Budget{Rate: 10, Burst: 20, Buckets: 32768}
 
 // FirstKnocks limits the first knocks of one source, where only these are counted.
 // Other inputs count without end.

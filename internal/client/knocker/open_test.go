@@ -103,6 +103,8 @@ func address(k *lab.Link) netip.Addr {
 }
 
 // TestOpenAtOnce: openings of one client take turns, or they would spoil each other's.
+// The server counts so many of their knocks at once, and then so many a second; so
+// most of them need some tries.
 func TestOpenAtOnce(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	l := lab.NewT(t)
@@ -114,7 +116,7 @@ func TestOpenAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			if tries, err := h.open(ctx); err != nil || tries > 2 {
+			if tries, err := h.open(ctx); err != nil {
 				t.Errorf("%d tries, %v", tries, err)
 			}
 		})

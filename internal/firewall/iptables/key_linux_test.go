@@ -2,11 +2,13 @@ package iptables
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"postern/internal/automaton"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 )
@@ -66,8 +68,8 @@ func knocksOf(names []string) []int {
 		ids[name[max(0, len(name)-8):]] = true
 	}
 	tells := func(text string) bool {
-		id := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))[:8]
-		return ids[id]
+		sum := sha256.Sum256([]byte(text))
+		return ids[fmt.Sprintf("%08x", binary.BigEndian.Uint32(sum[:])&automaton.Largest)]
 	}
 	var found []int
 	for path := ""; ; {
