@@ -16,8 +16,8 @@
 //     number of connections up to a rate.) Progress stays as it is. Where
 //     several doors open the service, each has grants of its own; the one with
 //     the shortest open_for is used first.
-//  3. The source's budget of attempts is spent: nothing changes. Every input that
-//     comes here takes one from it.
+//  3. The source's budget of attempts is spent: its progress is forgotten, as by a
+//     wrong port. Every input that comes here takes one from it.
 //  4. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten.
 //  5. Otherwise its progress is forgotten. If root has an edge for the port, it

@@ -107,7 +107,8 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 
 	every := r.machine.Parameters.Counted == EveryInput
 	if every && !r.spend(source, at) {
-		v.Rule = 3
+		delete(r.progress, source)
+		v.Rule, v.To = 3, Root
 		return v
 	}
 	v.Rule = 4

@@ -271,8 +271,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetSpent: where every input counts, nothing does with an empty budget: neither
-// the next knock nor a wrong port. Where only first knocks count, all else goes on.
+// TestBudgetSpent: where every input counts, all are wrong ports with an empty budget.
+// Where only first knocks count, all else goes on.
 func TestBudgetSpent(t *testing.T) {
 	for _, test := range []struct {
 		counted  automaton.Counted
@@ -281,8 +281,8 @@ func TestBudgetSpent(t *testing.T) {
 		later    bool   // whether it does when there is one left again
 		progress bool   // whether the source has kept its progress till then
 	}{
-		{automaton.EveryInput, service, false, true, true},
-		{automaton.EveryInput, wrongPort, false, true, true},
+		{automaton.EveryInput, service, false, false, false},
+		{automaton.EveryInput, wrongPort, false, false, false},
 		{automaton.OnlyFirst, firstKnock, true, false, true},
 		{automaton.OnlyFirst, service, true, false, true},
 		{automaton.OnlyFirst, wrongPort, false, false, false},

@@ -342,7 +342,7 @@ func (s *session) statusText(st state, most int) string {
 	if n := len(st.Counters); n > 0 {
 		section(t[:1+cut(n)], n-cut(n))
 	}
-	if len(st.Progress) == 0 && len(st.Grants) == 0 {
+	if len(st.Progress) == 0 && len(st.Grants) == 0 && !st.Partial {
 		b.WriteString("\n" + sayNobody + "\n")
 	}
 	return b.String()

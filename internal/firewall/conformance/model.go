@@ -80,7 +80,7 @@ type outcome struct {
 	late     bool // its source had held the grant, which has expired
 	ended    bool // its source had got the grant at a door that has changed since
 	refused  bool // it would have changed something, and its source's budget was spent
-	stayed   bool // the same, and its source has kept its progress
+	forgot   bool // the same, and its source has lost its progress
 	forfeits bool // it cost its source a grant
 	spared   bool // it was a first knock right after the last one, which costs no grant
 }
@@ -280,7 +280,7 @@ func (o *model) spend(at span, s probe, before automaton.SourceState, v *outcome
 	if o.machine.Parameters.Counted == automaton.EveryInput {
 		matters := o.matters(s, before)
 		v.refused = matters && d.Rule == 3
-		v.stayed = v.refused && d.From != automaton.Root
+		v.forgot = v.refused && d.From != automaton.Root
 		v.unsure = v.unsure || matters && b.unsure(at)
 		b.take(at)
 	} else if d.Rule == 5 && o.first[s.port] {

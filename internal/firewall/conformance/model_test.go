@@ -75,7 +75,7 @@ func (y try) probe(t *testing.T) probe {
 func verdictOf(v outcome) string {
 	text := string(v.kind)
 	if v.kind == input {
-		text = [...]string{1: "again", 2: "admitted", 3: "ignored", 4: "moved", 5: "begun"}[v.verdict.Rule]
+		text = [...]string{1: "again", 2: "admitted", 3: "spent", 4: "moved", 5: "begun"}[v.verdict.Rule]
 		if v.verdict.Rule == 5 && v.verdict.To == automaton.Root {
 			text = "reset"
 		}
@@ -251,10 +251,10 @@ func TestModelBudget(t *testing.T) {
 			if v := from(2, "1001"); v.refused || v.verdict.To == automaton.Root {
 				t.Error("the last attempt is refused")
 			}
-			if v := from(3, "1001"); !v.refused || v.stayed {
+			if v := from(3, "1001"); !v.refused || v.forgot {
 				t.Error("one attempt more is not refused")
 			}
-			if v := from(2, "udp/1002"); v.verdict.Granted != test.goesOn || v.stayed == test.goesOn {
+			if v := from(2, "udp/1002"); v.verdict.Granted != test.goesOn || v.forgot == test.goesOn {
 				t.Errorf("the second knock is granted: %t", v.verdict.Granted)
 			}
 			if v := from(2, "22"); v.pass != test.goesOn {

@@ -40,7 +40,7 @@ func TestFloodsSpend(t *testing.T) {
 				t.Fatal(err)
 			}
 			const n = 200
-			refused, stayed, several := 0, 0, 0
+			refused, forgot, several := 0, 0, 0
 			for i := range uint64(n) {
 				r := rand.New(rand.NewPCG(1, i))
 				_, m, err := s.draw(r, []block{0})
@@ -53,7 +53,7 @@ func TestFloodsSpend(t *testing.T) {
 				for _, e := range writeFlood(r, &s.pace, m, 0) {
 					v := o.step(span{from: e.at, to: e.at}, e.probe)
 					owners[o.owner(e.probe.src)], sources[m.Policy.Source.Mask(e.probe.src)] = true, true
-					all.refused, all.stayed = all.refused || v.refused, all.stayed || v.stayed
+					all.refused, all.forgot = all.refused || v.refused, all.forgot || v.forgot
 				}
 				if len(owners) != 1 {
 					t.Fatalf("policy %d: the flood is of %d budgets", i, len(owners))
@@ -64,11 +64,11 @@ func TestFloodsSpend(t *testing.T) {
 					}
 				}
 				count(&refused, all.refused)
-				count(&stayed, all.stayed)
+				count(&forgot, all.forgot)
 				count(&several, len(sources) > 1)
 			}
-			t.Logf("of %d floods %d are refused, %d leave one where it was, and %d are of several sources", n, refused, stayed, several)
-			if refused < n/2 || name == "every input" && stayed < n/10 || several < n/10 {
+			t.Logf("of %d floods %d are refused, %d leave one where it was, and %d are of several sources", n, refused, forgot, several)
+			if refused < n/2 || name == "every input" && forgot < n/10 || several < n/10 {
 				t.Error("those are too few")
 			}
 		})

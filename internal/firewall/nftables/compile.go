@@ -35,7 +35,8 @@ type compiler struct {
 	admitted                          *chain // the same; nil where nothing is marked
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
-	judge, asked, spend, pass, cover  *chain
+	judge, asked, spend, over, pass   *chain
+	cover                             *chain
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
 	late                              *chain            // nil where cover refuses TCP, too
@@ -72,7 +73,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "walk", "kept", "move", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
+	"spend", "over", "walk", "kept", "move", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
 	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 

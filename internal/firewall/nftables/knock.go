@@ -50,7 +50,10 @@ func (c *compiler) knocks() {
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
-	c.spend = c.newChain("spend", "Only so many packets of a source count. The rest changes nothing.")
+	c.spend = c.newChain("spend", "Only so many packets of a source count as knocks.")
+	c.over = c.newChain("over", "The source is over its budget. Whatever the port is, it is a wrong one.")
+	c.forgetIn(c.over, families...)
+	c.over.add(goTo(c.cover))
 	c.spending(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
@@ -219,7 +222,7 @@ func (c *compiler) spending(ports, echo *inputKind) {
 		bits := automaton.AttemptPrefix(c.p.Source, sample[f]).Bits()
 		c.spend.add(
 			carry(bucket(f, bits, budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.cover),
+			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.over),
 		)
 		if len(echo.step.elements)+len(echo.turns.elements)+len(echo.only.elements) > 0 {
 			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
