@@ -1,10 +1,7 @@
 package nftables
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -101,25 +98,6 @@ func TestKnockDuringFlood(t *testing.T) {
 	if n := len(s.Inspect().Progress); n < 1000 {
 		t.Errorf("the flood left %d sources knocking: it has not arrived", n)
 	}
-}
-
-// backlogDrops is how many packets this machine has dropped because a processor
-// had too many waiting (net.core.netdev_max_backlog): the second column of
-// /proc/net/softnet_stat.
-func backlogDrops(t *testing.T) (dropped uint64) {
-	t.Helper()
-	data, err := os.ReadFile("/proc/net/softnet_stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		var processed, n uint64
-		if _, err := fmt.Sscanf(line, "%x %x", &processed, &n); err != nil {
-			t.Fatal(err)
-		}
-		dropped += n
-	}
-	return dropped
 }
 
 // TestReplaceDuringFlood: however many SYNs come to a hidden service while the
