@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package bench has what the benches below it share: the rules that Postern is
-// compared with, and ways to load rules on a host of the lab.
+// Package bench has what the benches below it share: how they run, the rules that
+// Postern is compared with, and ways to load rules on a host of the lab.
 package bench
 
 import (

@@ -13,12 +13,9 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"postern/internal/lab"
+	"postern/bench"
 )
 
 func main() {
@@ -27,17 +24,7 @@ func main() {
 	megabits := flag.Int("mbit", 0, "how many megabits a second the network carries; 0: as many as the machine does")
 	program := flag.String("postern", "", "a postern to measure, instead of building one")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := lab.Enter()
-	if err == nil {
-		err = run(ctx, *size, *rounds, *megabits, *program, os.Stdout)
-	}
-	if ctx.Err() != nil {
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "copy: error:", err)
-		os.Exit(1)
-	}
+	bench.Main("copy", func(ctx context.Context) error {
+		return run(ctx, *size, *rounds, *megabits, *program, os.Stdout)
+	})
 }

@@ -24,13 +24,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"postern/internal/lab"
+	"postern/bench"
 )
 
 // A plan is what to measure, and how much.
@@ -63,19 +61,7 @@ func main() {
 	chosen := flag.String("network", "", `only this network of the table: loss/reorder/duplicates, like "5/10/0"`)
 	part := flag.String("part", "", "only this part: clean, cpus, table, beside")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := lab.Enter()
-	if err == nil {
-		err = b.run(ctx, *chosen, *part)
-	}
-	if ctx.Err() != nil {
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "openings: error:", err)
-		os.Exit(1)
-	}
+	bench.Main("openings", func(ctx context.Context) error { return b.run(ctx, *chosen, *part) })
 }
 
 func (b *plan) run(ctx context.Context, chosen, part string) error {

@@ -20,11 +20,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"time"
 
+	"postern/bench"
 	"postern/internal/firewall/nftables"
-	"postern/internal/lab"
 )
 
 // A plan is what to measure, and how much.
@@ -45,26 +44,16 @@ func main() {
 	traffic := flag.String("traffic", "", "send only these kinds of traffic: \"scan,knock,knock6\"")
 	fill := flag.Bool("memory", true, "fill the tables and see what memory they take")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	err := lab.Enter()
-	if err == nil {
+	bench.Main("packets", func(ctx context.Context) (err error) {
 		p.subjects = subjects(*rules, largeToo, os.Stderr)
-		p.traffic, err = chooseTraffic(*traffic)
-	}
-	if err == nil {
-		err = p.run(ctx, os.Stdout, os.Stderr)
-	}
-	if err == nil && *fill {
+		if p.traffic, err = chooseTraffic(*traffic); err != nil {
+			return err
+		}
+		if err = p.run(ctx, os.Stdout, os.Stderr); err != nil || !*fill {
+			return err
+		}
 		fmt.Println()
 		// Twice the size of the table: some sources share a spent budget.
-		err = memory(ctx, 2*nftables.MaxProgress, 500*time.Millisecond, os.Stdout)
-	}
-	if ctx.Err() != nil {
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "packets: error:", err)
-		os.Exit(1)
-	}
+		return memory(ctx, 2*nftables.MaxProgress, 500*time.Millisecond, os.Stdout)
+	})
 }

@@ -23,13 +23,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
+	"postern/bench"
 	"postern/internal/firewall/backends"
-	"postern/internal/lab"
 	"postern/internal/policy"
 )
 
@@ -43,19 +42,9 @@ func main() {
 	clue := flag.String("clue", "", "attack only by the clues whose names contain this")
 	udp := flag.Bool("udp", false, "attack a sequence of UDP knocks")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	err := lab.Enter()
-	if err == nil {
-		err = run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, *udp, rarePause}, os.Stdout, os.Stderr)
-	}
-	if ctx.Err() != nil {
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "timing: error:", err)
-		os.Exit(1)
-	}
+	bench.Main("timing", func(ctx context.Context) error {
+		return run(ctx, options{*n, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, *udp, rarePause}, os.Stdout, os.Stderr)
+	})
 }
 
 // Rare trials are so long apart that each may be logged: a rule logs 10 packets

@@ -71,8 +71,8 @@ type Budget struct {
 // Attempts limits how many inputs of one source count. Every input takes one, not
 // only first knocks: a firewall then does the same work for a first knock as for a
 // wrong port, and the time of an answer does not tell them apart. Six clients behind
-// one address can still make three knocks each at once; a single client never reaches
-// the limit.
+// one address can still make three knocks each at once. A client that opens one door
+// at a time does not reach the limit.
 var Attempts = Budget{Rate: 10, Burst: 20, Buckets: 32768}
 
 // FirstKnocks limits the first knocks of one source, where only these are counted.

@@ -131,8 +131,8 @@ func protocols(sequence []policy.Port) map[policy.Protocol]bool {
 // moment may open them.
 //
 // It does so with and without a budget of attempts. A sender that has none left need
-// only pause, and opens what it would have opened. One that does not pause is ignored
-// for most of its probes, and what counts of the rest may be a sequence as well.
+// only pause, and opens what it would have opened. For one that does not pause, a first
+// knock over the budget begins nothing, and the next one may begin at another door.
 func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	results := make([]Result, len(m.Doors))
 	index := make(map[*Door]int, len(m.Doors))

@@ -198,14 +198,21 @@ func (r *results) line(line string) {
 	}
 }
 
+// ran returns how a suite ended.
+func (r *results) ran(t *testing.T, u suite) *run {
+	t.Helper()
+	ran := r.runs[u.name]
+	if ran == nil || ran.code == "" {
+		t.Fatal("the machine has gone off before it ended")
+	}
+	return ran
+}
+
 // report makes each suite a test. One that failed has its output as the message.
 func (r *results) report(t *testing.T, chosen []suite) {
 	for _, u := range chosen {
 		t.Run(u.name, func(t *testing.T) {
-			ran := r.runs[u.name]
-			if ran == nil || ran.code == "" {
-				t.Fatal("the machine has gone off before it ended")
-			}
+			ran := r.ran(t, u)
 			out := ran.output.String()
 			passed := strings.Count(out, "--- PASS")
 			skipped := strings.Count(out, "--- SKIP")

@@ -37,10 +37,7 @@ func TestLinks(t *testing.T) {
 			boot(t, s, dir, script.String(), r)
 			for _, u := range chosen {
 				t.Run(u.name, func(t *testing.T) {
-					ran := r.runs[u.name]
-					if ran == nil {
-						t.Fatal("the machine has gone off before")
-					}
+					ran := r.ran(t, u)
 					t.Logf("exit %s\n%s", ran.code, ran.output.String())
 					if ran.code != "0" {
 						t.Error("it has failed")

@@ -84,10 +84,7 @@ unload
 			boot(t, s, dir, script.String(), r)
 			for i, u := range chosen {
 				t.Run(u.name, func(t *testing.T) {
-					ran := r.runs[u.name]
-					if ran == nil {
-						t.Fatal("the machine has gone off before")
-					}
+					ran := r.ran(t, u)
 					out := ran.output.String()
 					t.Logf("exit %s\n%s", ran.code, out)
 					named := missing[i].named

@@ -19,7 +19,7 @@ func mask(arg string) {
 }
 
 // NoDump keeps the memory of this process from other processes of its user, and from a
-// core file, whoever ends it how: until it becomes another program. Its files in /proc
+// core file, however it ends, until it becomes another program. Its files in /proc
 // belong to root from then on, so that an ordinary user cannot map the ids of a user
 // namespace for its children.
 func NoDump() { unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) } // it fails for no process

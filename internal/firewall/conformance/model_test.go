@@ -228,7 +228,7 @@ func TestModelUnbounded(t *testing.T) {
 	}
 }
 
-// With an empty budget a source cannot begin, whoever of those that share it has spent
+// With an empty budget a source cannot begin, also if another that shares it has spent
 // it. Where every input counts, it cannot go on either.
 func TestModelBudget(t *testing.T) {
 	for name, test := range map[string]struct {

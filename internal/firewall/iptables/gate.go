@@ -91,7 +91,7 @@ func (c *compiler) findState(ch *chain) {
 	}
 }
 
-// gate fills the chain of a state: rule 3 of the automaton.
+// gate fills the chain of a state: rule 4 of the automaton.
 func (c *compiler) gate(s *automaton.State, first *chain) {
 	gate := c.gates[s.ID]
 	doc := "Nothing new: it was knocked before, or is the service itself. The time begins again."
@@ -119,7 +119,7 @@ func (c *compiler) gate(s *automaton.State, first *chain) {
 	gate.add("Not that port. It may still be a first knock.", to(first))
 }
 
-// first fills the chain of senders with no progress: rule 4 of the automaton.
+// first fills the chain of senders with no progress: rule 5 of the automaton.
 func (c *compiler) first(gate *chain) {
 	budget := c.m.Parameters.Attempts
 	full := fmt.Sprintf("-m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-name %%s",

@@ -27,7 +27,7 @@ func (b Backend) Keep() (firewall.Keeper, error) {
 func (k *keeper) Notified() bool { return k.variant == "nft" }
 
 // Apply has Changed report true next: rules that were flushed again before that would
-// have the sizes from before Apply. Where it failed, whoever asked tries again.
+// have the sizes from before Apply. Where it failed, the caller tries again.
 func (k *keeper) Apply(m *automaton.Machine) error {
 	err := k.Backend.Apply(m)
 	if err == nil {

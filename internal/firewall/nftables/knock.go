@@ -185,12 +185,6 @@ func (c *compiler) stays() []time.Duration {
 // moving makes the chains that put a source into the state carried, where these
 // times differ.
 func (c *compiler) moving() {
-	put := func(ch *chain, timeout time.Duration) {
-		for _, f := range families {
-			ch.add(c.put(f, timeout))
-		}
-		ch.add(goTo(c.cover))
-	}
 	stays := c.stays()
 	if len(stays) < 2 {
 		return
@@ -202,7 +196,10 @@ func (c *compiler) moving() {
 	chains := map[time.Duration]*chain{}
 	for _, t := range stays {
 		chains[t] = c.newChain("move_"+durationText(t), "")
-		put(chains[t], t)
+		for _, f := range families {
+			chains[t].add(c.put(f, t))
+		}
+		chains[t].add(goTo(c.cover))
 	}
 	for i := range c.m.States {
 		s := &c.m.States[i]
@@ -250,7 +247,7 @@ var (
 
 // walk makes the chain of rules 4 and 5 of the automaton, for packets of one family.
 //
-// Whoever waits for an answer can time it. So what a packet costs must not tell how
+// Anyone who waits for an answer can time it. So what a packet costs must not tell how
 // far its source has come, nor whether its port is a knock. All take the same rules,
 // through lookups that find nothing and deletions of what is not there, and each
 // replaces its source's element: by the next state, or by that of nobody. Only a last

@@ -97,7 +97,7 @@ func (c *compiler) liveSets() {
 		doc = ""
 	}
 	c.live.budget = c.newSet(&set{
-		name: "budget", doc: "How many packets each source has left before it cannot begin any more. Sources share\n" +
+		name: "budget", doc: "How many packets each source has left that count as knocks. Sources share\n" +
 			"buckets by a hash with a secret seed: a set of addresses could be filled with forged ones.",
 		key: []datatype{nft.TypeClassID}, dynamic: true, timeout: true, size: uint32(automaton.Attempts.Buckets),
 	})
