@@ -44,7 +44,7 @@ var recipeMutants = []struct {
 }{
 	{"progress lasts too long", edit(`--seconds 1 (--name POSTERN-OK)`, "--seconds 2 $1")},
 	{"a grant lasts too long", edit(`--seconds 2 (--name POSTERN-OPEN)`, "--seconds 3 $1")},
-	{"a grant for one connection admits more", edit(`(?m)-m recent --remove --name POSTERN-OPEN\S+ --mask \S+ --rsource -j RETURN$`, "-j RETURN")},
+	{"a grant for one connection admits more", edit(`(?m)-m recent --remove --name POSTERN-OPEN\S+ --mask \S+ --rsource (-[gj] \S+)$`, "$1")},
 	{"a datagram that was admitted is not known again", edit(`(?m)^.*--ctstatus CONFIRMED -j RETURN\n`, "")},
 	{"nothing that was admitted is known again", edit(`(?m)^.*--ctstat(us CONFIRMED|e (?:RELATED,)?ESTABLISHED) -j RETURN\n`, "")},
 	{"an ACK does not knock in the recipe", edit(`(?m)^(-A POSTERN-INPUT) (-g POSTERN-KNOCKING)$`, "$1 -p tcp -m tcp ! --syn -j DROP\n$1 $2")},
