@@ -92,7 +92,6 @@ func (s *scans) story(t *testing.T) {
 	}
 	s.scan(t, "a client is connected", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.asks }))
 	// What asks for nothing new must not tell even the one who holds a grant.
-	time.Sleep(time.Second) // its scan has used up its budget
 	s.knock(t, s.scanner, "ssh", 3)
 	s.holds(t, s.scanner.src, 0, 1)
 	s.scan(t, "a client is connected and the scanner has a grant", slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.asks }))
