@@ -106,7 +106,7 @@ func dump(f *File) string {
 	for _, h := range f.Hosts {
 		fmt.Fprintf(&b, "%s (%d:%d): %s of %s, ", h.Name, h.Pos.Line, h.Pos.Column, h.Service, h.Address)
 		if k := h.Key; k != nil {
-			fmt.Fprintf(&b, "site %x, device %016x, door %08x, secret %x, token %d\n", k.Site, k.Device, k.Door, k.Secret, h.Token)
+			fmt.Fprintf(&b, "site %x, %v, secret %x, token %d\n", k.Site[:], k, k.Secret[:], h.Token)
 		} else {
 			fmt.Fprintf(&b, "knocks %v\n", h.Knock)
 		}
