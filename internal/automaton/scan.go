@@ -179,29 +179,8 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	}
 	unbounded := *m
 	unbounded.Parameters.Attempts = Budget{}
-	named := m.named()
 	for _, ref := range []*Reference{NewReference(m), NewReference(&unbounded)} {
-		in := Input{Source: source, Dest: dest}
-		forgotten := false // by a wrong port, and nothing has been earned since
-		for n := range 2 * len(t.ports) {
-			port, at := t.ports[n%len(t.ports)], time.Duration(n)*s.interval()
-			if !t.live.contains(port) {
-				continue
-			}
-			wrong := !named.contains(port)
-			if wrong && forgotten { // which is nearly always
-				if ref.machine.Parameters.Counted == EveryInput {
-					ref.spend(source, at)
-				}
-				continue
-			}
-			in.Port, in.Sequence = port, uint32(n)
-			v := ref.Step(at, in)
-			if v.Door != nil {
-				opened(v.Door, n+1)
-			}
-			forgotten = wrong && v.Rule == 5
-		}
+		ref.scanInOrder(s, t, opened)
 	}
 	if s.CPUs > 1 {
 		c := newCycle(t)
@@ -212,6 +191,33 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 		}
 	}
 	return results
+}
+
+// scanInOrder runs the targets twice, and calls opened for each door that opens. A port that
+// means nothing changes no more than the budget if one before it has had its effect.
+func (r *Reference) scanInOrder(s Scan, t targets, opened func(*Door, int)) {
+	named := r.machine.named()
+	in := Input{Source: source, Dest: dest}
+	forgotten := false // by a wrong port, and nothing has been earned since
+	for n := range 2 * len(t.ports) {
+		port, at := t.ports[n%len(t.ports)], time.Duration(n)*s.interval()
+		if !t.live.contains(port) {
+			continue
+		}
+		wrong := !named.contains(port)
+		if wrong && forgotten { // which is nearly always
+			if r.machine.Parameters.Counted == EveryInput {
+				r.spend(source, at)
+			}
+			continue
+		}
+		in.Port, in.Sequence = port, uint32(n)
+		v := r.Step(at, in)
+		if v.Door != nil {
+			opened(v.Door, n+1)
+		}
+		forgotten = wrong && v.Rule == 5
+	}
 }
 
 // named returns the knocks and services of all doors.
