@@ -166,7 +166,7 @@ func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, round int) n
 		return nil
 	}
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	ctx, cancel := context.WithTimeout(ctx, p.wait())
 	defer cancel()
 	// No second address and no fallback: the grant is for this one.
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
