@@ -34,6 +34,11 @@ func (e Envelope) String() string { return [...]string{"UDP", "ping", "TCP"}[e] 
 // the server for a cookie before, which a server behind a door does not give.
 var errNoSYNData = fmt.Errorf("data in a SYN: %w", errors.ErrUnsupported)
 
+// tokenGap is the longest time from a token to the connection: for networks on which
+// one packet overtakes another. Nothing is gained by more, and the door may be open
+// for less.
+const tokenGap = 50 * time.Millisecond
+
 // SendToken sends one token to an address, in the first envelope that this user of
 // this system can send, and returns which.
 func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, Datagram) }
