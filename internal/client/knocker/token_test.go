@@ -164,6 +164,16 @@ func TestToken(t *testing.T) {
 				if _, _, err := verifier.Verify(token, own, c.Time); err != key.Replayed {
 					t.Errorf("again: %v", err)
 				}
+				// Each family has a lane of its own.
+				for lane, want := range map[key.Lane]error{key.Lane4: key.Replayed, key.Lane6: nil} {
+					if own.Is6() {
+						lane = key.Lane6 - lane
+					}
+					older := k.Token(c.Time.Add(-time.Second), own, lane)
+					if _, _, err := verifier.Verify(older, own, c.Time); err != want {
+						t.Errorf("an older one in lane %d: %v, want %v", lane, err, want)
+					}
+				}
 			}
 			if diff := cmp.Diff(test.want, arrived); diff != "" {
 				t.Errorf("arrived: -want +got\n%s", diff)
