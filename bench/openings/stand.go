@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -86,6 +88,11 @@ func (st *stand) renew(c *client) error {
 	st.opening++
 	st.link.Renumber(fmt.Sprintf("10.%d.%d.1/8", 1+st.opening/250, 1+st.opening%250))
 	if err := st.lab.Err(); err != nil {
+		return err
+	}
+	// The budget of the address before is none of the new one's.
+	budget := filepath.Join(st.cache, "postern", serverAddress.String()+".budget")
+	if err := os.Remove(budget); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if c.memory == forgets {

@@ -60,8 +60,8 @@ func (e *OpenError) Refused() bool {
 	return len(e.Tries) > 0
 }
 
-// minRound is the least time from one round to the next: a refusal comes fast, and a
-// server bounds how often a sender may begin to knock.
+// minRound is the least time from one round to the next: a refusal comes fast, and
+// rounds in quick succession would use up the budget while the network has trouble.
 const minRound = 100 * time.Millisecond
 
 // Open knocks and connects, until it is connected or the context ends. Only the
@@ -71,7 +71,8 @@ const minRound = 100 * time.Millisecond
 // Packets get lost, and overtake one another. So each round leaves more time between
 // its packets than the one before, and waits longer for the connection. It is given
 // up before the next round begins: to the server, the SYN that the system would
-// retransmit is a stray packet.
+// retransmit is a stray packet. A round begins when the server counts all of it, and
+// knocks beyond its budget follow as that grows again.
 //
 // If nothing can be sent by any way, Open returns at once: there is no network, or no
 // right to use it.
@@ -79,12 +80,13 @@ const minRound = 100 * time.Millisecond
 // It calls tried, if that is not nil, after each try.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	paces := make([]pace, len(d.Ways))
+	budgets := make([]budget, len(d.Ways))
 	failed := &OpenError{}
 	for round := 0; ; round++ {
 		unsent := 0
 		for i, way := range d.Ways {
 			// One round at a time: another opening may need fewer than this one.
-			turn, err := takeTurn(ctx, way.Knock)
+			turn, err := takeTurn(ctx, way.Knock, budgets[i])
 			if err != nil && len(failed.Tries) == 0 {
 				return nil, err
 			}
@@ -96,11 +98,12 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 			}
 			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
-			conn := d.try(ctx, &t, paces[i])
+			conn := d.try(ctx, turn, &t, paces[i])
 			if t.Err == nil {
 				turn.remember(t.Waited)
 			}
 			turn.end()
+			budgets[i] = turn.budget
 			if t.Err != nil && ctx.Err() != nil { // it was interrupted, and shows nothing
 				failed.Err = ctx.Err()
 				return nil, failed
@@ -135,19 +138,13 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
 
 // try makes one round.
-func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
-	for i, port := range d.Knocks {
-		if err := send(t.Way.Knock, port); err != nil {
-			t.Err = fmt.Errorf("knocking at %s: %w", t.Way.Knock, err)
-			return nil
-		}
-		gap := t.Gap
-		if i == len(d.Knocks)-1 {
-			gap = p.gap // d.Gap is between knocks, and the door may be open for less
-		}
-		if t.Err = sleep(ctx, gap); t.Err != nil {
-			return nil
-		}
+func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace) net.Conn {
+	if t.Err = turn.knock(ctx, t.Way.Knock, d.Knocks, t.Gap, func(policy.Port) {}); t.Err != nil {
+		return nil
+	}
+	// d.Gap is between knocks, and the door may be open for less.
+	if t.Err = sleep(ctx, p.gap); t.Err != nil {
+		return nil
 	}
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.patience)
@@ -156,6 +153,9 @@ func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
 	t.Waited, t.Err, t.Refused = max(time.Since(begun), 1), err, refused(err) // a coarse clock may show no time at all
+	if err != nil {
+		turn.budget.spendSYN(time.Now(), t.Waited)
+	}
 	return conn
 }
 

@@ -15,10 +15,13 @@ import (
 // there meanwhile: a server tells sources apart by their address, and rounds of
 // knocks at the same time would spoil one another.
 //
-// It is a locked file. A file beside it holds the round trip time of the last opening.
-// (Not every system can read a locked file.) Where no such files can be made, openings
-// go on without.
-type turn struct{ lock *flock.Flock } // nil without
+// It is a locked file. Files beside it hold the round trip time of the last opening,
+// and the budget. (Not every system can read a locked file.) Where no such files can
+// be made, openings go on without.
+type turn struct {
+	lock   *flock.Flock // nil without
+	budget budget       // end keeps it for the next turn
+}
 
 // A TurnError reports that other openings did not end in time.
 type TurnError struct{ Err error } // the context's
@@ -29,40 +32,49 @@ func (e *TurnError) Unwrap() error { return e.Err }
 // poll is how often takeTurn tries to lock a file that is locked.
 const poll = 2 * time.Millisecond
 
-// takeTurn waits for the turn.
-func takeTurn(ctx context.Context, a netip.Addr) (turn, error) {
+// takeTurn waits for the turn. Where turns cannot be taken, the budget is what this
+// process knows of it.
+func takeTurn(ctx context.Context, a netip.Addr, known budget) (*turn, error) {
+	without := &turn{budget: known}
 	folder, err := os.UserCacheDir()
 	if err != nil {
-		return turn{}, ctx.Err()
+		return without, ctx.Err()
 	}
 	folder = filepath.Join(folder, "postern")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return turn{}, ctx.Err()
+		return without, ctx.Err()
 	}
 	name := strings.NewReplacer(":", "_", "%", "_", "/", "_").Replace(a.String())
 	lock := flock.New(filepath.Join(folder, name+lockSuffix))
 	switch _, err = lock.TryLockContext(ctx, poll); {
 	case ctx.Err() != nil:
 		lock.Close()
-		return turn{}, &TurnError{ctx.Err()}
+		return nil, &TurnError{ctx.Err()}
 	case err != nil:
-		return turn{}, nil
+		return without, nil
 	}
-	return turn{lock}, nil
+	t := &turn{lock: lock}
+	if text, err := os.ReadFile(t.file(budgetSuffix)); err == nil {
+		t.budget.whole, _ = time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
+	}
+	return t, nil
 }
 
-func (t turn) end() {
-	if t.lock != nil {
-		t.lock.Close()
+// end gives up the turn.
+func (t *turn) end() {
+	if t.lock == nil {
+		return
 	}
+	t.write(budgetSuffix, t.budget.whole.Format(time.RFC3339Nano))
+	t.lock.Close()
 }
 
 // roundTrip returns the round trip time that was remembered, or 0.
-func (t turn) roundTrip() time.Duration {
+func (t *turn) roundTrip() time.Duration {
 	if t.lock == nil {
 		return 0
 	}
-	text, err := os.ReadFile(roundTripFile(t.lock))
+	text, err := os.ReadFile(t.file(roundTripSuffix))
 	if err != nil {
 		return 0
 	}
@@ -78,15 +90,26 @@ func (t turn) roundTrip() time.Duration {
 const retransmit = time.Second
 
 // remember keeps a round trip time for the next opening.
-func (t turn) remember(roundTrip time.Duration) {
-	if t.lock == nil || roundTrip >= retransmit {
-		return
+func (t *turn) remember(roundTrip time.Duration) {
+	if t.lock != nil && roundTrip < retransmit {
+		t.write(roundTripSuffix, roundTrip.String())
 	}
-	// If it cannot be written, the next opening does without.
-	os.WriteFile(roundTripFile(t.lock), []byte(roundTrip.String()+"\n"), 0o600)
 }
 
-const lockSuffix = ".lock"
+// What the files of an address end in.
+const (
+	lockSuffix      = ".lock"
+	budgetSuffix    = ".budget"
+	roundTripSuffix = ""
+)
 
-// roundTripFile is the file with the round trip time, beside a lock.
-func roundTripFile(lock *flock.Flock) string { return strings.TrimSuffix(lock.Path(), lockSuffix) }
+// file returns the path of a file beside the lock.
+func (t *turn) file(suffix string) string {
+	return strings.TrimSuffix(t.lock.Path(), lockSuffix) + suffix
+}
+
+// write writes a line to a file beside the lock. If it cannot be written, the next
+// opening does without.
+func (t *turn) write(suffix, line string) {
+	os.WriteFile(t.file(suffix), []byte(line+"\n"), 0o600)
+}
