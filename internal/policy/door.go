@@ -14,6 +14,7 @@ import (
 
 // A doorEntry is a door's place in the file.
 type doorEntry struct {
+	name     *yaml.Node
 	entries  map[string]document.Entry // of the door and of its knock, which share no key
 	listed   int                       // how many services are in the file, valid or not
 	services []*yaml.Node              // of each of the door's services
@@ -64,7 +65,7 @@ func checkName(kind, text string) *document.Fault {
 func (w *walker) readDoor(e document.Entry) {
 	d := NewDoor(e.Key.Value)
 	d.Pos = document.PositionOf(e.Key)
-	var at doorEntry
+	at := doorEntry{name: e.Key}
 	owner := "door " + document.Short(d.Name)
 	var knock, from *yaml.Node // read last: they depend on the other keys
 	at.entries = w.Fields(owner, e.Key, e.Value, []document.Field{

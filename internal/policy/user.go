@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"postern/internal/document"
+	"postern/internal/key"
 )
 
 // Keys says how the tokens arrive that are made with users' keys. The zero value
@@ -203,6 +204,7 @@ func (w *walker) people() {
 		w.Fail(w.keys, "keys has no meaning without a door that a key opens", "remove it, or write \"key: [NAME]\" under a door's knock")
 	}
 	w.keyPortTaken()
+	w.doorNumbers()
 }
 
 // listed finds names in the doors' key lists that are no user's.
@@ -226,6 +228,23 @@ func (w *walker) listed() {
 			}
 			w.Fail(n, "there is no user "+n.Value, hint)
 		}
+	}
+}
+
+// doorNumbers finds doors that a token cannot tell apart. Of two names, one in four
+// thousand million is such.
+func (w *walker) doorNumbers() {
+	first := map[key.Door]int{}
+	for i := range w.doors {
+		if len(w.doors[i].users) == 0 {
+			continue
+		}
+		id := key.DoorID(w.policy.Doors[i].Name)
+		if other, there := first[id]; there {
+			w.Fail(w.doors[i].name, "a token for this door would be one for "+w.doorRef(other), "give one of the two doors another name")
+			continue
+		}
+		first[id] = i
 	}
 }
 
