@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,10 +66,15 @@ func open(id ebpf.ProgramID) (_ *instance, err error) {
 
 // known reports whether the maps are those of this version.
 func (i *instance) known() bool {
-	for name, sizes := range map[string][2]uint32{
-		mapConfig: {4, 64}, mapDevices: {8, 88}, mapAccess: {16, 4}, mapUses: {4, 32}, mapCounts: {4, 8},
+	for name, entry := range map[string][2]any{
+		mapConfig:  {uint32(0), configValue{}},
+		mapDevices: {key.Device(0), deviceValue{}},
+		mapAccess:  {pairKey{}, uint32(0)},
+		mapUses:    {uint32(0), useValue{}},
+		mapCounts:  {uint32(0), uint64(0)},
 	} {
-		if m := i.maps[name]; m == nil || m.KeySize() != sizes[0] || m.ValueSize() != sizes[1] {
+		m := i.maps[name]
+		if m == nil || int(m.KeySize()) != binary.Size(entry[0]) || int(m.ValueSize()) != binary.Size(entry[1]) {
 			return false
 		}
 	}
