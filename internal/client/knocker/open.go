@@ -159,7 +159,7 @@ func (d *Door) takeTurn(ctx context.Context, to netip.Addr, known budget, round 
 func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, round int) net.Conn {
 	if d.Key != nil {
 		// What one network drops, another kind of packet may get through.
-		t.By, t.Err = d.Key.send(t.Way.Knock, Envelope(round)%envelopes)
+		t.By, t.Err = d.Key.send(t.Way.Knock, round)
 	} else {
 		t.Err = turn.knock(ctx, t.Way.Knock, d.Knocks, t.Gap, func(policy.Port) {})
 	}

@@ -41,11 +41,16 @@ const tokenGap = 50 * time.Millisecond
 
 // SendToken sends one token to an address, in the first envelope that this user of
 // this system can send, and returns which.
-func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, Datagram) }
+func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, 0) }
 
-// send sends a token in an envelope, or in the next one that can be sent. If none
-// can, the error is the datagram's.
-func (k *Key) send(to netip.Addr, first Envelope) (Envelope, error) {
+// send sends the token of a round, counted from 0. Each round has another envelope,
+// or the next one that can be sent. If none can, the error is the datagram's.
+//
+// When all envelopes have failed, the address may be translated on the way, so that
+// the server sees another one: the next rounds are not bound to it. (Whoever holds
+// back packets to bring that about is on the way, and could use the client's own
+// address as well.)
+func (k *Key) send(to netip.Addr, round int) (Envelope, error) {
 	// It sends nothing, but finds out from which address packets go there.
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, k.Port)))
 	if err != nil {
@@ -53,13 +58,17 @@ func (k *Key) send(to netip.Addr, first Envelope) (Envelope, error) {
 	}
 	defer conn.Close()
 	own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	bound := boundTo(own, to)
+	if round/int(envelopes)%2 == 1 {
+		bound = netip.Addr{}
+	}
 	lane := key.Lane4
 	if to.Is6() {
 		lane = key.Lane6
 	}
 	for i := range envelopes {
-		e := (first + i) % envelopes
-		token := k.Token(nextTime(k.Device, time.Now()), boundTo(own, to), lane)
+		e := (Envelope(round) + i) % envelopes
+		token := k.Token(nextTime(k.Device, time.Now()), bound, lane)
 		var failed error
 		switch e {
 		case Datagram:
