@@ -30,6 +30,7 @@ var layers = [][]string{
 	{"internal/change"},
 	{"internal/firewall/backends"},
 	{"internal/firewall/nftables", "internal/firewall/iptables"},
+	{"internal/firewall/bpf"},
 	{"internal/firewall"},
 	{"internal/automaton"},
 	{"internal/host"},
@@ -38,7 +39,7 @@ var layers = [][]string{
 	{"internal/document"},
 	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh", "internal/lab/prober"},
 	{"internal/lab"},
-	{"internal/packet", "internal/paragraph"},
+	{"internal/key", "internal/packet", "internal/paragraph"},
 	{"internal/descriptor", "internal/pause", "internal/secrecy", "internal/systemd", "internal/stealth", "internal/booted", "internal/kernels", "bench/machine", "docs"},
 }
 

@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +26,7 @@ type stand struct {
 	link    *lab.Link     // on the client's side
 	relay   *impair.Relay // nil on a cable
 	cache   string        // the cache folder of a client that keeps one
+	limit   time.Duration // how long an opening may take, and its greeting after it
 	opening int           // the number of openings so far
 }
 
@@ -34,7 +37,7 @@ var serverAddress = netip.MustParseAddr("10.0.0.1")
 func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, lay layer) (*stand, error) {
 	server, client := l.Host(name+"-s"), l.Host(name+"-c")
 	const prefix = "10.0.0.0/8" // the first address is the server's
-	st := &stand{lab: l, kit: k, client: client, cache: filepath.Join(k.folder, "cache-"+name)}
+	st := &stand{lab: l, kit: k, client: client, limit: limit, cache: filepath.Join(k.folder, "cache-"+name)}
 	st.link, st.relay = lay(server, client, prefix)
 	if err := l.Err(); err != nil {
 		return nil, err
@@ -86,6 +89,11 @@ func (st *stand) renew(c *client) error {
 	st.opening++
 	st.link.Renumber(fmt.Sprintf("10.%d.%d.1/8", 1+st.opening/250, 1+st.opening%250))
 	if err := st.lab.Err(); err != nil {
+		return err
+	}
+	// The budget of the address before is none of the new one's.
+	budget := filepath.Join(st.cache, "postern", serverAddress.String()+".budget")
+	if err := os.Remove(budget); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if c.memory == forgets {

@@ -20,6 +20,7 @@ var settingFlags = []struct{ key, usage string }{
 	{hosts.KeyAddress, flagAddress},
 	{hosts.KeyPort, flagPort},
 	{hosts.KeyKnock, flagKnock},
+	{hosts.KeyToken, flagToken}, // the key itself comes by a link, which has a check
 	{hosts.KeyStepTimeout, flagStepTimeout},
 	{hosts.KeyGap, flagGap},
 	{hosts.KeyTimeout, flagTimeout},
@@ -93,7 +94,7 @@ func (s *session) addCommand() *cobra.Command {
 }
 
 // whole reports whether a host has all that a new one needs.
-func whole(h *hosts.Host) bool { return h.Address != "" && len(h.Knock) > 0 }
+func whole(h *hosts.Host) bool { return h.Address != "" && (len(h.Knock) > 0 || h.Key != nil) }
 
 // isLink reports whether an argument stands for a link.
 func isLink(arg string) bool { return arg == "-" || hosts.IsLink(unwrapped(arg)) }

@@ -12,16 +12,16 @@ import (
 const (
 	shortAdd = "add a host to the hosts file, by its settings or by a link"
 	longAdd  = `Saves a host in the hosts file, so that its name is enough to knock. Its settings
-are in the flags, or in a LINK that "postern share" printed on the server; - reads
-the link from standard input, so that the shell's history does not keep it. Flags
-override what a link says.
+are in the flags, or in a LINK that was printed on the server; - reads the link
+from standard input, so that the shell's history does not keep it. Flags override
+what a link says. A link has knocks, or a key of this device's own.
 
 With --force the flags change the saved host of that name and leave its other
 settings as they are; --user "" removes a setting. A link with --force replaces
 the old host. Where no host has the name, it is added.
 
-The file holds the knocks, and only you can read it. Its comments and its order
-stay as they are; an entry can also be written by hand:
+The file holds knocks and keys, and only you can read it. Its comments and its
+order stay as they are; an entry can also be written by hand:
 
   version: 1
   hosts:
@@ -38,6 +38,7 @@ stay as they are; an entry can also be written by hand:
 	flagForce   = "change the host of that name, or replace it by a link"
 	flagAddress = "where the host is: a name or an IP `ADDRESS`"
 	flagKnock   = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
+	flagToken   = "the `PORT` that the tokens of a key go to, if the server's has changed"
 	flagGap     = "the least `TIME` between two knocks"
 	flagFamily  = "`4` to connect by IPv4 only, 6 by IPv6"
 	flagUser    = "the `USER` to log in as, over ssh"
@@ -103,7 +104,7 @@ func (s *session) sayAdded(n *newcomer, file *hosts.File, on hosts.IfExists) {
 }
 
 func wasExposed(path string) ui.Remark {
-	return ui.Remark{Note: true, Message: fmt.Sprintf("other users could read %s, and the knocks in it; now only you can", document.QuotedPath(path))}
+	return ui.Remark{Note: true, Message: fmt.Sprintf("other users could read %s, and the secrets in it; now only you can", document.QuotedPath(path))}
 }
 
 // wayIn is the verb to connect with: one that sees whether the door has opened, if

@@ -10,18 +10,24 @@ import (
 const (
 	shortHosts = "list saved hosts"
 	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
-user's folder for settings. The knocks are a secret: it shows only how many there
-are. To remove a host, delete its lines from the file.`
+user's folder for settings. Knocks and keys are secrets: it shows only how many
+knocks there are, or that there is a key. To remove a host, delete its lines from
+the file.`
 	exampleHosts = `  postern hosts
   postern hosts --secrets`
-	flagSecrets = "show the knocks themselves"
+	flagSecrets = "show the knocks and keys themselves"
 )
 
 var headHosts = []string{"NAME", "ADDRESS", "SERVICE", "KNOCKS", "USER"}
 
 func hostRow(h *hosts.Host, show hosts.Secrecy) []string {
 	knocks, user := strconv.Itoa(len(h.Knock)), h.User
-	if show == hosts.Disclosed {
+	switch {
+	case h.Key != nil && show == hosts.Disclosed:
+		knocks = h.Key.Encode()
+	case h.Key != nil:
+		knocks = "key"
+	case show == hosts.Disclosed:
 		knocks = h.Sequence()
 	}
 	if user == "" {

@@ -67,7 +67,7 @@ func twoBackends(all []backends.Answer) ui.Remark {
 
 func exposed(path string) ui.Remark {
 	return ui.Remark{
-		Message: fmt.Sprintf("other users can read %s, and the knocks in it", document.QuotedPath(path)),
+		Message: fmt.Sprintf("other users can read %s, and the secrets in it", document.QuotedPath(path)),
 		Hints:   []string{fmt.Sprintf("chmod 600 %q", path)},
 	}
 }

@@ -4,21 +4,36 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Lines of a file are shown with its errors, and these end in the logs of CI, of
-// Ansible, of a machine's boot, which more people read than the file. So knocks are
-// masked there: what looks like one, as a line with an error may have it anywhere.
+// Ansible, of a machine's boot, which more people read than the file. So knocks and
+// keys are masked there: what looks like one, as a line with an error may have it
+// anywhere.
 var (
 	portList = regexp.MustCompile(`(?:\b(?:service|from)\s*:\s*)?\[[^\[\]]*(?:\]|$)`) // which a broken line does not end
 	onlyPort = regexp.MustCompile(`^\s*(?:-\s+)?['"\[]*(?:(?:tcp|udp)[/: ]?)?\d+(?:[/: ]?(?:tcp|udp))?['"\]]*\s*(?:,|#.*|$)`)
 	ofKnocks = regexp.MustCompile(`(?i)(?:sequence|knocks?)\W`)
 	aPort    = regexp.MustCompile(`\b\d+\b`)
+	ofKey    = regexp.MustCompile(`(?i)(\b(?:keys?|secret|site)['"]?\s*[:=]\s*['"]?)([^\s,'"\[\]{}]{4,})`)
+	longWord = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}=*`) // 30 bytes in base64
 )
 
 // masked returns a line with as many characters, and stars for the digits of what may
-// be a knock.
+// be a knock and for what may be a key.
 func masked(line string) string {
+	line = longWord.ReplaceAllStringFunc(line, func(word string) string {
+		if strings.IndexFunc(word, unicode.IsUpper) < 0 || !strings.ContainsAny(word, "0123456789") {
+			return word // of a person's
+		}
+		return strings.Repeat("*", len(word))
+	})
+	line = ofKey.ReplaceAllStringFunc(line, func(entry string) string {
+		parts := ofKey.FindStringSubmatch(entry)
+		return parts[1] + strings.Repeat("*", utf8.RuneCountInString(parts[2]))
+	})
 	stars := func(text string) string {
 		return aPort.ReplaceAllStringFunc(text, func(n string) string { return strings.Repeat("*", len(n)) })
 	}

@@ -24,6 +24,14 @@ func TestMasked(t *testing.T) {
 		"  - 192.0.2.0/24":                                                "  - 192.0.2.0/24",
 		"posture: closd":                                                  "posture: closd",
 		"":                                                                "",
+		"key: c2VjcmV0c2VjcmV0c2VjcmV0":                                   "key: ************************",
+		"home: {key: \"c2Vj.cmV0\", token: 1}":                            "home: {key: \"*********\", token: 1}",
+		"secret : 'c2Vjé' # of ann":                                       "secret : '*****' # of ann",
+		"kye: c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U= # mine": "kye: ******************************************** # mine",
+		"knock: {key: [alice, bob]}":                               "knock: {key: [alice, bob]}",
+		"keys: {port: udp/40123}":                                  "keys: {port: udp/40123}",
+		"a-name-that-is-longer-than-forty-characters-1: 2":         "a-name-that-is-longer-than-forty-characters-1: 2",
+		"keys:": "keys:",
 	} {
 		if got := masked(line); got != want {
 			t.Errorf("%q: got %q, want %q", line, got, want)

@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"postern/internal/document"
+	"postern/internal/key"
 	"postern/internal/policy"
 )
 
@@ -41,7 +42,7 @@ func (e *UneditableError) Error() string {
 }
 
 // preface is the beginning of a new file.
-const preface = `# The hosts that postern knocks at. The knocks are a secret: keep this file to
+const preface = `# The hosts that postern knocks at. Knocks and keys are secrets: keep this file to
 # yourself. They hide a service; they do not replace its authentication.
 version: 1
 
@@ -99,7 +100,12 @@ func (f *File) becomes(text string, h Host) bool {
 // same compares hosts without their positions.
 func (h Host) same(o Host) bool {
 	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) &&
+		sameKey(h.Key, o.Key) && h.Token == o.Token &&
 		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
+}
+
+func sameKey(a, b *key.Credential) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // entry returns the host as an entry of the file.
@@ -135,11 +141,17 @@ func (h *Host) Settings() []Setting {
 	if h.Service.Protocol != policy.TCP {
 		port = h.Service.String()
 	}
-	all := []Setting{{KeyAddress, plain(h.Address)}, {KeyPort, port}, {KeyKnock, "[" + h.Sequence() + "]"}}
+	all := []Setting{{KeyAddress, plain(h.Address)}, {KeyPort, port}}
 	add := func(holds bool, key, text string) {
 		if holds {
 			all = append(all, Setting{key, text})
 		}
+	}
+	if h.Key != nil {
+		add(true, KeyKey, plain(h.Key.Encode()))
+		add(true, KeyToken, strconv.Itoa(int(h.Token)))
+	} else {
+		add(true, KeyKnock, "["+h.Sequence()+"]")
 	}
 	add(h.StepTimeout != policy.DefaultStepTimeout, KeyStepTimeout, document.FormatDuration(h.StepTimeout))
 	add(h.Gap != 0, KeyGap, document.FormatDuration(h.Gap))

@@ -92,6 +92,9 @@ func soundHost(t *testing.T, h Host) {
 	if _, fault := address(h.Address); fault != nil {
 		t.Errorf("address: %v", fault)
 	}
+	if (len(h.Knock) == 0) != (h.Key != nil) || (h.Token == 0) != (h.Key == nil) {
+		t.Errorf("%d knocks, key %v, token %d", len(h.Knock), h.Key, h.Token)
+	}
 	if len(h.Knock) > policy.MaxKnocks || h.Service.Number == 0 || h.StepTimeout <= 0 || h.Timeout <= 0 || h.Gap < 0 {
 		t.Errorf("%+v", h)
 	}
@@ -101,7 +104,12 @@ func soundHost(t *testing.T, h Host) {
 func dump(f *File) string {
 	var b strings.Builder
 	for _, h := range f.Hosts {
-		fmt.Fprintf(&b, "%s (%d:%d): %s of %s, knocks %v\n", h.Name, h.Pos.Line, h.Pos.Column, h.Service, h.Address, h.Knock)
+		fmt.Fprintf(&b, "%s (%d:%d): %s of %s, ", h.Name, h.Pos.Line, h.Pos.Column, h.Service, h.Address)
+		if k := h.Key; k != nil {
+			fmt.Fprintf(&b, "site %x, %v, secret %x, token %d\n", k.Site[:], k, k.Secret[:], h.Token)
+		} else {
+			fmt.Fprintf(&b, "knocks %v\n", h.Knock)
+		}
 		fmt.Fprintf(&b, "  step_timeout %v, gap %v, timeout %v, family %d, user %q\n", h.StepTimeout, h.Gap, h.Timeout, h.Family, h.User)
 	}
 	return b.String()

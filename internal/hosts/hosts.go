@@ -12,11 +12,15 @@
 //	    timeout: 15s             # how long to try before giving up
 //	    family: 4                # only by IPv4, or 6: only by IPv6
 //	    user: ann                # to log in as, over ssh
+//	  work:
+//	    address: work.example
+//	    key: cG9zdGVybiBpcyBhIHNt... # of this device, in place of a knock
+//	    token: 40123             # the port that its tokens go to
 //
-// Only address and knock are required. The knocks are a secret: only the owner
-// can read the file, and links should be kept as secret. Anyone who has the
-// knocks can knock, so the service behind the door must still authenticate its
-// users.
+// Only address and knock are required, or address, key and token. Knocks and
+// keys are secrets: only the owner can read the file, and links should be kept
+// as secret. Anyone who has them can open the door, so the service behind it
+// must still authenticate its users.
 //
 // The file is checked as strictly as a server's policy, and its errors are
 // reported in the same way. Adding a host changes nothing else in the text:
@@ -27,18 +31,21 @@ import (
 	"time"
 
 	"postern/internal/document"
+	"postern/internal/key"
 	"postern/internal/policy"
 )
 
 // A Host is a service behind a door, and what a client needs to open it.
 type Host struct {
 	Name        string
-	Address     string        // a name, or an IP address
-	Service     policy.Port   // TCP or UDP
-	Knock       []policy.Port // at least one
-	StepTimeout time.Duration // the longest time between two knocks
-	Gap         time.Duration // the least time between two knocks; 0: the client decides
-	Timeout     time.Duration // for a whole opening, with name lookup and waiting for other openings
+	Address     string          // a name, or an IP address
+	Service     policy.Port     // TCP or UDP
+	Knock       []policy.Port   // at least one, unless there is a key
+	Key         *key.Credential // opens the door by a token; nil: knocks do
+	Token       uint16          // the port that tokens go to, of UDP, and of TCP; 0 without a key
+	StepTimeout time.Duration   // the longest time between two knocks
+	Gap         time.Duration   // the least time between two knocks; 0: the client decides
+	Timeout     time.Duration   // for a whole opening, with name lookup and waiting for other openings
 	Family      Family
 	User        string // to log in as; empty: the client decides
 
@@ -77,7 +84,7 @@ type File struct {
 	Path  string // of the file, if Own has read it
 	Hosts []Host // in the order of the file; no name twice
 	// Exposed is set if other users of this machine can read the file, and so
-	// the knocks.
+	// the knocks and keys.
 	Exposed bool
 
 	text   string          // without a byte order mark

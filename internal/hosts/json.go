@@ -2,7 +2,8 @@ package hosts
 
 import "postern/internal/document"
 
-// Secrecy is whether the knocks themselves are shown, or only how many there are.
+// Secrecy is whether knocks and keys themselves are shown, or only which of them
+// there are.
 type Secrecy int
 
 const (
@@ -17,7 +18,9 @@ type JSON struct {
 	Service     string   `json:"service"`
 	Knocks      int      `json:"knocks"`
 	Sequence    []string `json:"sequence,omitempty"`
-	StepTimeout string   `json:"step_timeout"`
+	Token       uint16   `json:"token,omitempty"` // the port; a host that has one has a key
+	Key         string   `json:"key,omitempty"`
+	StepTimeout string   `json:"step_timeout,omitempty"`
 	Gap         string   `json:"gap,omitempty"`
 	Timeout     string   `json:"timeout"`
 	Family      int      `json:"family,omitempty"`
@@ -28,8 +31,11 @@ type JSON struct {
 func (h *Host) JSON(show Secrecy) JSON {
 	j := JSON{
 		Name: h.Name, Address: h.Address, Service: h.Service.String(), Knocks: len(h.Knock),
-		StepTimeout: document.FormatDuration(h.StepTimeout), Timeout: document.FormatDuration(h.Timeout),
+		Token: h.Token, Timeout: document.FormatDuration(h.Timeout),
 		Family: int(h.Family), User: h.User,
+	}
+	if h.Key == nil {
+		j.StepTimeout = document.FormatDuration(h.StepTimeout)
 	}
 	if h.Gap != 0 {
 		j.Gap = document.FormatDuration(h.Gap)
@@ -37,6 +43,9 @@ func (h *Host) JSON(show Secrecy) JSON {
 	if show == Disclosed {
 		for _, p := range h.Knock {
 			j.Sequence = append(j.Sequence, p.String())
+		}
+		if h.Key != nil {
+			j.Key = h.Key.Encode()
 		}
 	}
 	return j

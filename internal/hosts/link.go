@@ -1,6 +1,8 @@
 package hosts
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,19 +14,26 @@ import (
 	"postern/internal/policy"
 )
 
-// A link is an entry of the hosts file in one word:
+// A link is an entry of the hosts file in one word, with knocks or with a key:
 //
 //	postern://server.example:22/v1/name=ssh/knock=20914,7061:udp,icmp/
+//	postern://server.example:22/v2/name=ssh/key=cG9zdGVy…/token=40123/check=Zm9vYm/
 //
 // The version follows the address and says how to read the rest. Then come
-// parts with a name each, in any order: name and knock are required; protocol,
-// family and step_timeout are written if they are not tcp, any and 3s. A link
-// ends with a slash, so that one which was cut short differs from one with
-// fewer knocks. No character in it means anything to a shell, and none needs
-// escaping in a URL, except the brackets of an IPv6 address: quote those.
+// parts with a name each, in any order: protocol, family and step_timeout are
+// written if they are not tcp, any and 3s, and a link with a key has no
+// step_timeout; the others are required. A link ends with a slash, so that one
+// which was cut short differs from one with fewer knocks. No character in it
+// means anything to a shell, and none needs escaping in a URL, except the
+// brackets of an IPv6 address: quote those.
+//
+// The last part of version 2 is a check of all before it, so that a link with
+// a wrong character is an error, and not a door that stays shut. (A wrong knock
+// of version 1 is not noticed: clients of that version know no check.)
 const (
-	linkScheme  = "postern://"
-	linkVersion = 1
+	linkScheme = "postern://"
+	linkKnocks = 1 // the version of links with knocks
+	linkKey    = 2 // and of links with a key
 	// The step_timeout of a version 1 link that names none. It does not follow
 	// later changes of the policy's default.
 	linkStepTimeout = 3 * time.Second
@@ -41,15 +50,26 @@ const MaxLink = 1024
 const (
 	partName     = "name"
 	partProtocol = "protocol"
+	partCheck    = "check"
 )
 
-var linkParts = []string{partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock}
+// linkParts are the parts of each version, apart from the check.
+var linkParts = map[int][]string{
+	linkKnocks: {partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock},
+	linkKey:    {partName, partProtocol, KeyFamily, KeyKey, KeyToken},
+}
+
+// checkOf returns the check of a link's text before it: 36 bits.
+func checkOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:])[:6]
+}
 
 // A NewerError reports that a link has a version that this program cannot read.
 type NewerError struct{ Version string }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("this link has version %s, but this postern reads version %d", document.Short(e.Version), linkVersion)
+	return fmt.Sprintf("this link has version %s, but this postern reads versions %d and %d", document.Short(e.Version), linkKnocks, linkKey)
 }
 
 // IsLink reports whether a text is meant as a link, valid or not.
@@ -76,13 +96,22 @@ func (h *Host) Link() (string, *document.Fault) {
 			at = "[" + at + "]"
 		}
 	}
+	version := linkKnocks
+	if h.Key != nil {
+		version = linkKey
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s:%d/v%d/%s=%s/", linkScheme, at, h.Service.Number, linkVersion, partName, h.Name)
+	fmt.Fprintf(&b, "%s%s:%d/v%d/%s=%s/", linkScheme, at, h.Service.Number, version, partName, h.Name)
 	if h.Service.Protocol != policy.TCP {
 		fmt.Fprintf(&b, "%s=%s/", partProtocol, h.Service.Protocol)
 	}
 	if h.Family != AnyFamily {
 		fmt.Fprintf(&b, "%s=%d/", KeyFamily, h.Family)
+	}
+	if h.Key != nil {
+		fmt.Fprintf(&b, "%s=%s/%s=%d/", KeyKey, h.Key.Encode(), KeyToken, h.Token)
+		fmt.Fprintf(&b, "%s=%s/", partCheck, checkOf(b.String()))
+		return b.String(), nil
 	}
 	if h.StepTimeout != linkStepTimeout {
 		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.FormatDuration(h.StepTimeout))
@@ -123,32 +152,48 @@ func ParseLink(text string) (Host, error) {
 	// and more of them.
 	at, rest, found := strings.Cut(text[len(linkScheme):], "/")
 	version, rest, more := strings.Cut(rest, "/")
+	read := linkKnocks
+	if version == "v"+strconv.Itoa(linkKey) {
+		read = linkKey
+	}
 	odd := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 	switch number := strings.TrimPrefix(version, "v"); {
 	case !found, version == "":
 		return wrong("the link ends after its address", again)
 	case number == version, strings.Trim(number, "0123456789") != "", number == "", number[0] == '0':
 		return wrong(document.Quoted(version)+" is not the version of a link", form)
-	case number != strconv.Itoa(linkVersion):
+	case number != strconv.Itoa(read):
 		return Host{}, &NewerError{number}
 	case len(text) > MaxLink:
 		return wrong(fmt.Sprintf("this is not a link: it is longer than %d bytes", MaxLink), form)
 	case odd >= 0:
-		return wrong("the link has a character that links cannot have, after "+document.Quoted(text[max(0, odd-20):odd]), again)
+		// What stands around it may be a secret.
+		return wrong(fmt.Sprintf("character %d of the link is one that links cannot have", odd+1), again)
 	case !more || rest == "", !strings.HasSuffix(rest, "/"):
 		return wrong("the link has lost its end: it does not end with a /", again)
 	}
 
 	h := New("")
-	h.StepTimeout = linkStepTimeout
-	parts, f := h.readParts(strings.TrimSuffix(rest, "/"))
+	if read == linkKey {
+		before, check, found := strings.Cut(rest, "/"+partCheck+"=")
+		switch {
+		case !found:
+			return wrong("the link has lost its end: it does not end with its check", again)
+		case checkOf(text[:len(text)-len(check)-len(partCheck)-1]) != strings.TrimSuffix(check, "/"):
+			return wrong("the link is not as it was made: its check does not agree", again)
+		}
+		rest = before
+	} else {
+		h.StepTimeout = linkStepTimeout
+	}
+	parts, f := h.readParts(strings.TrimSuffix(rest, "/"), read)
 	if f != nil {
 		return Host{}, f
 	}
 	if f := h.readAuthority(at, parts[partProtocol]); f != nil {
 		return Host{}, f
 	}
-	for _, required := range []string{partName, KeyKnock} {
+	for _, required := range map[int][]string{linkKnocks: {partName, KeyKnock}, linkKey: {partName, KeyKey, KeyToken}}[read] {
 		if _, there := parts[required]; !there {
 			return wrong("the link has no "+required, again)
 		}
@@ -159,21 +204,22 @@ func ParseLink(text string) (Host, error) {
 	return h, nil
 }
 
-// readParts parses what follows the version.
-func (h *Host) readParts(text string) (map[string]string, *document.Fault) {
+// readParts parses what follows the version, without the check.
+func (h *Host) readParts(text string, version int) (map[string]string, *document.Fault) {
+	of := linkParts[version]
 	parts := map[string]string{}
 	for part := range strings.SplitSeq(text, "/") {
 		name, value, found := strings.Cut(part, "=")
-		known := slices.Contains(linkParts, name)
+		known := slices.Contains(of, name)
 		switch _, twice := parts[name]; {
 		case !found || !known && value == "":
 			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which is not NAME=VALUE", document.Quoted(part)), "ask for it again, and take care to copy all of it")
 		case !known:
-			hint := "a link has " + strings.Join(linkParts, ", ")
-			if near := document.Nearest(name, linkParts); near != "" {
+			hint := "a link has " + strings.Join(of, ", ")
+			if near := document.Nearest(name, of); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which links of version %d do not have", document.Quoted(name), linkVersion), hint)
+			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which links of version %d do not have", document.Quoted(name), version), hint)
 		case twice:
 			return nil, document.NewFault("the link has "+name+" twice", "ask for it again")
 		}

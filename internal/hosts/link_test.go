@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/document"
 	"postern/internal/document/documenttest"
+	"postern/internal/key"
 	"postern/internal/policy"
 )
 
@@ -35,6 +36,12 @@ func TestLink(t *testing.T) {
 		}), "postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/"},
 		{with(func(h *Host) { h.Family = IPv4 }), "postern://home.example:22/v1/name=home/family=4/knock=20914,7061:udp,icmp/"},
 		{with(func(h *Host) { h.Address = "192.0.2.1" }), "postern://192.0.2.1:22/v1/name=home/knock=20914,7061:udp,icmp/"},
+		{keyed("home"), keyedLink},
+		{func() Host {
+			h := keyed("vpn")
+			h.Address, h.Service, h.Family = "vpn.example", policy.Port{Protocol: policy.UDP, Number: 51820}, IPv6
+			return h
+		}(), "postern://vpn.example:51820/v2/name=vpn/protocol=udp/family=6/key=" + keyedText + "/token=40123/check=Kc4gna/"},
 	} {
 		link, f := c.host.Link()
 		if f != nil || link != c.link {
@@ -106,13 +113,49 @@ func TestBadLinks(t *testing.T) {
 
 // TestLinkCutShort: a link that was cut short is never parsed as another one.
 func TestLinkCutShort(t *testing.T) {
-	const link = "postern://home.example:22/v1/name=home/family=4/step_timeout=5s/knock=20914,7061:udp,41230/"
-	if _, err := ParseLink(link); err != nil {
-		t.Fatal(err)
+	for _, link := range []string{
+		"postern://home.example:22/v1/name=home/family=4/step_timeout=5s/knock=20914,7061:udp,41230/",
+		keyedLink,
+	} {
+		if _, err := ParseLink(link); err != nil {
+			t.Fatal(err)
+		}
+		for i := range len(link) {
+			if h, err := ParseLink(link[:i]); err == nil {
+				t.Errorf("%q was taken as %+v", link[:i], h)
+			}
+		}
 	}
-	for i := range len(link) {
-		if h, err := ParseLink(link[:i]); err == nil {
-			t.Errorf("%q was taken as %+v", link[:i], h)
+}
+
+// TestLinkMistyped: a link with a key that differs in a character, lacks one, has
+// one twice, or has two exchanged, is an error. And the error does not have the key.
+func TestLinkMistyped(t *testing.T) {
+	wrong := func(text string) {
+		t.Helper()
+		h, err := ParseLink(text)
+		if text == keyedLink {
+			return
+		}
+		if err == nil {
+			t.Errorf("%q was taken as %+v", text, h)
+			return
+		}
+		for i := 0; i+16 < len(keyedText); i++ {
+			if strings.Contains(err.Error(), keyedText[i:i+16]) {
+				t.Errorf("%q: the error has a part of the key: %v", text, err)
+			}
+		}
+	}
+	for i := range len(keyedLink) {
+		before, after := keyedLink[:i], keyedLink[i+1:]
+		for _, c := range "aZ0-_/=,:. %" {
+			wrong(before + string(c) + after)
+			wrong(before + string(c) + keyedLink[i:])
+		}
+		wrong(before + after)
+		if after != "" {
+			wrong(before + after[:1] + keyedLink[i:i+1] + after[1:])
 		}
 	}
 }
@@ -120,12 +163,12 @@ func TestLinkCutShort(t *testing.T) {
 // TestNewerLink: whatever a later version has after its number, it is reported
 // as newer.
 func TestNewerLink(t *testing.T) {
-	for _, link := range []string{"postern://home.example:22/v2/name=home/", "postern://x/v2", "postern:///v2/?#%", "postern://[/v2/" + strings.Repeat("x", 500),
+	for _, link := range []string{"postern://home.example:22/v3/name=home/", "postern://x/v3", "postern:///v3/?#%", "postern://[/v3/" + strings.Repeat("x", 500),
 		"postern://home/v18446744073709551616/"} {
 		_, err := ParseLink(link)
 		if newer, ok := errors.AsType[*NewerError](err); !ok {
 			t.Errorf("%s: %v", link, err)
-		} else if !strings.Contains(newer.Error(), "this link has version "+newer.Version+", but this postern reads version 1") {
+		} else if !strings.Contains(newer.Error(), "this link has version "+newer.Version+", but this postern reads versions 1 and 2") {
 			t.Errorf("%s: %v", link, err)
 		}
 	}
@@ -167,7 +210,18 @@ func someHost() *rapid.Generator[Host] {
 		number := rapid.Uint16Range(1, 65535)
 		protocol := rapid.SampledFrom([]policy.Protocol{policy.TCP, policy.UDP})
 		h.Service = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
+		if rapid.Bool().Draw(t, "key") {
+			bytes := func(n int, name string) []byte { return rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, name) }
+			h.Key = &key.Credential{
+				Site: key.Site(bytes(16, "site")), Device: key.Device(rapid.Uint64().Draw(t, "device")),
+				Door: key.Door(rapid.Uint32().Draw(t, "door")), Secret: key.Secret(bytes(32, "secret")),
+			}
+			h.Token = number.Draw(t, "token")
+		}
 		for range rapid.IntRange(1, policy.MaxKnocks).Draw(t, "knocks") {
+			if h.Key != nil {
+				break
+			}
 			p := policy.Port{Protocol: policy.ICMP}
 			if rapid.IntRange(0, 9).Draw(t, "ping") > 0 {
 				p = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
@@ -177,8 +231,10 @@ func someHost() *rapid.Generator[Host] {
 		ms := func(least, most int, name string) time.Duration {
 			return time.Duration(rapid.IntRange(least, most).Draw(t, name)) * time.Millisecond
 		}
-		h.StepTimeout = ms(100, 3_600_000, "step_timeout")
-		h.Gap = ms(0, 90, "gap")
+		if h.Key == nil {
+			h.StepTimeout = ms(100, 3_600_000, "step_timeout")
+			h.Gap = ms(0, 90, "gap")
+		}
 		h.Timeout = ms(3000, 3_600_000, "timeout")
 		if _, err := netip.ParseAddr(h.Address); err != nil {
 			h.Family = rapid.SampledFrom([]Family{AnyFamily, IPv4, IPv6}).Draw(t, "family")
@@ -197,6 +253,7 @@ func FuzzParseLink(f *testing.F) {
 			}
 		}
 	}
+	f.Add(keyedLink)
 	f.Add("postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/")
 	f.Fuzz(func(t *testing.T, text string) {
 		h, err := ParseLink(text)

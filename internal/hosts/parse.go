@@ -19,7 +19,7 @@ var language = document.FileKind{
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "hosts": "the top of the file",
 		KeyAddress: "a host", KeyPort: "a host", KeyKnock: "a host", KeyStepTimeout: "a host",
-		KeyGap: "a host", KeyTimeout: "a host", KeyFamily: "a host", KeyUser: "a host",
+		KeyKey: "a host", KeyToken: "a host", KeyGap: "a host", KeyTimeout: "a host", KeyFamily: "a host", KeyUser: "a host",
 	},
 	UnknownKey: unknownKey,
 }
@@ -29,7 +29,7 @@ func unknownKey(key string) (meant, hint string) {
 	other := map[string]string{
 		"host": KeyAddress, "hostname": KeyAddress, "ip": KeyAddress, "server": KeyAddress,
 		"service": KeyPort, "sequence": KeyKnock, "knocks": KeyKnock, "ports": KeyKnock,
-		"delay": KeyGap, "pause": KeyGap, "login": KeyUser,
+		"token_port": KeyToken, "delay": KeyGap, "pause": KeyGap, "login": KeyUser,
 	}
 	if meant = other[strings.ToLower(key)]; meant == "" {
 		return "", ""
@@ -102,10 +102,15 @@ func (w *walker) readHost(e document.Entry) {
 			w.Check(n, h.Set(key, n.Value))
 		}}
 	}
+	knock := document.Field{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }}
+	key, token := word(KeyKey, "KEY", "a knock"), word(KeyToken, "PORT", "a knock")
+	if hasKey(e.Value) {
+		knock.Default, key.Default, token.Default = "a key", "", ""
+	}
 	entries := w.Fields("host "+document.Short(h.Name), e.Key, e.Value, []document.Field{
 		word(KeyAddress, "server.example", ""),
 		word(KeyPort, strconv.Itoa(DefaultPort), strconv.Itoa(DefaultPort)),
-		{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }},
+		knock, key, token,
 		word(KeyStepTimeout, document.FormatDuration(policy.DefaultStepTimeout), document.FormatDuration(policy.DefaultStepTimeout)),
 		word(KeyGap, "50ms", "as little as the connection allows"),
 		word(KeyTimeout, document.FormatDuration(DefaultTimeout), document.FormatDuration(DefaultTimeout)),
@@ -122,6 +127,16 @@ func (w *walker) readHost(e document.Entry) {
 		}
 	}
 	w.file.Hosts = append(w.file.Hosts, h)
+}
+
+// hasKey reports whether a host is written with a key in place of knocks.
+func hasKey(n *yaml.Node) bool {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i].Value; k == KeyKey || k == KeyToken {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *walker) readKnock(h *Host, n *yaml.Node) {

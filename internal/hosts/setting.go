@@ -17,6 +17,8 @@ const (
 	KeyAddress     = "address"
 	KeyPort        = "port"
 	KeyKnock       = "knock"
+	KeyKey         = "key"
+	KeyToken       = "token"
 	KeyStepTimeout = "step_timeout"
 	KeyGap         = "gap"
 	KeyTimeout     = "timeout"
@@ -34,6 +36,10 @@ func (h *Host) Set(key, text string) *document.Fault {
 		return set(&h.Service, text, service)
 	case KeyKnock:
 		return set(&h.Knock, text, knocks)
+	case KeyKey:
+		return set(&h.Key, text, credential)
+	case KeyToken:
+		return set(&h.Token, text, token)
 	case KeyStepTimeout:
 		return set(&h.StepTimeout, text, within(key, policy.MinTime, policy.MaxStepTimeout))
 	case KeyGap:
@@ -310,6 +316,23 @@ func (h *Host) conflicts() []conflict {
 		all = append(all, conflict{KeyFamily, document.NewFault(
 			fmt.Sprintf("family is %d, and address %s is IPv%d", h.Family, h.Address, is), "leave the family out: an address has but one")})
 	}
+	if h.Key == nil && h.Token != 0 {
+		all = append(all, conflict{KeyToken, document.NewFault(
+			"token is the port for a key, and this host has none", "leave it out")})
+	}
+	if h.Key != nil {
+		const hint = "leave it out: a key takes the place of the knocks"
+		if len(h.Knock) > 0 {
+			all = append(all, conflict{KeyKnock, document.NewFault("there are a knock and a key", hint)})
+		}
+		if h.StepTimeout != policy.DefaultStepTimeout {
+			all = append(all, conflict{KeyStepTimeout, document.NewFault("step_timeout is about knocks, and there is a key", hint)})
+		}
+		if h.Gap != 0 {
+			all = append(all, conflict{KeyGap, document.NewFault("gap is about knocks, and there is a key", hint)})
+		}
+		return all
+	}
 	if h.Gap >= h.StepTimeout {
 		all = append(all, conflict{KeyGap, document.NewFault(
 			fmt.Sprintf("gap %s is not less than step_timeout %s", document.FormatDuration(h.Gap), document.FormatDuration(h.StepTimeout)),
@@ -329,7 +352,9 @@ func (h *Host) Check() (key string, f *document.Fault) {
 	switch {
 	case h.Address == "":
 		return KeyAddress, document.NewFault(fmt.Sprintf("host %s has no address", document.Quoted(h.Name)), "add its address: a name or an IP address")
-	case len(h.Knock) == 0:
+	case h.Key != nil && h.Token == 0:
+		return KeyToken, document.NewFault(fmt.Sprintf("host %s has no token", document.Quoted(h.Name)), "add the port that tokens go to, as in 40123")
+	case h.Key == nil && len(h.Knock) == 0:
 		return KeyKnock, document.NewFault(fmt.Sprintf("host %s has no knock", document.Quoted(h.Name)), "add the ports to knock at, as in 1234,2345:udp,3456")
 	}
 	for _, c := range h.conflicts() {

@@ -53,9 +53,11 @@ func (e *NotRegularError) Error() string {
 // CheckRegular returns nil if path is a regular file or does not exist.
 // Opening anything else could block for ever: a pipe waits for a writer.
 func CheckRegular(path string) error {
-	info, err := os.Stat(path)
-	if _, here := os.Lstat(path); here == nil && errors.Is(err, fs.ErrNotExist) {
-		return &NotRegularError{path, "is a link that leads nowhere"}
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return &NotRegularError{path, "is a link that leads nowhere"}
+		}
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -102,7 +104,7 @@ const (
 	lockSuffix = ".postern-lock"
 	newSuffix  = ".postern-new"
 
-	lockTimeout = 2 * time.Second
+	lockTimeout = 10 * time.Second
 	lockPoll    = 20 * time.Millisecond
 )
 

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/internal/rewrite"
@@ -52,10 +54,12 @@ func TestKilledWriter(t *testing.T) {
 	write := func() (bool, error) {
 		return rewrite.File(path, rewrite.Private, func([]byte) ([]byte, error) { return []byte("new\n"), nil })
 	}
-	_, err = write()
-	if _, ok := errors.AsType[*rewrite.BusyError](err); !ok {
-		t.Errorf("while the other process writes: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := write()
+		if _, ok := errors.AsType[*rewrite.BusyError](err); !ok {
+			t.Errorf("while the other process writes: %v", err)
+		}
+	})
 	cmd.Process.Kill()
 	cmd.Wait()
 	if changed, err := write(); err != nil || !changed {
@@ -67,4 +71,26 @@ func TestKilledWriter(t *testing.T) {
 	if _, err := os.Stat(path + ".postern-new"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the unfinished text is still there: %v", err)
 	}
+}
+
+// TestCheckRegularWhileWritten: a file that others create at that moment is not taken for a
+// link that leads nowhere.
+func TestCheckRegularWhileWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for range 5000 {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+			os.Remove(path)
+		}
+	})
+	for range 20000 {
+		if err := rewrite.CheckRegular(path); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	writer.Wait()
 }

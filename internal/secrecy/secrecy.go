@@ -5,8 +5,9 @@ package secrecy
 import "strings"
 
 // Arguments returns a copy of the arguments that the program was called with, and
-// masks the digits of the originals if a verb among them takes knocks: what ps shows
-// then are stars. From the start of the process until here it shows them.
+// masks the originals if a verb among them takes knocks or keys: what ps shows then
+// are stars in the place of digits, and of all that follows "key=", as in a link.
+// From the start of the process until here it shows them.
 func Arguments(args []string, verbs ...string) []string {
 	own, secret := make([]string, len(args)), false
 	for i, arg := range args {

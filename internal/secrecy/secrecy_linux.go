@@ -1,18 +1,23 @@
 package secrecy
 
 import (
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mask overwrites the digits of an argument of this process. Strings of os.Args are
-// the memory that the kernel shows, on the stack of the process, as no other strings
-// are.
+// mask overwrites what may be a knock or a key in an argument of this process.
+// Strings of os.Args are the memory that the kernel shows, on the stack of the
+// process, as no other strings are.
 func mask(arg string) {
 	memory := unsafe.Slice(unsafe.StringData(arg), len(arg))
+	key := len(arg)
+	if i := strings.Index(arg, "key="); i >= 0 {
+		key = i + len("key=")
+	}
 	for i, c := range memory {
-		if c >= '0' && c <= '9' {
+		if c >= '0' && c <= '9' || i >= key {
 			memory[i] = '*'
 		}
 	}

@@ -30,8 +30,9 @@ func TestMain(m *testing.M) {
 // TestArguments: the program has its arguments, and others do not see the knocks.
 func TestArguments(t *testing.T) {
 	for args, hidden := range map[string]string{
-		"knock server.example 47011 udp/5120 --gap=12ms": "knock server.example ***** udp/**** --gap=**ms",
-		"ssh ann@10.0.0.1 -p 22":                         "ssh ann@10.0.0.1 -p 22",
+		"knock server.example 47011 udp/5120 --gap=12ms":                                              "knock server.example ***** udp/**** --gap=**ms",
+		"--json knock home postern://home.example:22/v2/name=a/key=AbC-_d9/token=40123/check=aB_/ -q": "--json knock home postern://home.example:**/v*/name=a/key=****************************** -q",
+		"ssh ann@10.0.0.1 -p 22": "ssh ann@10.0.0.1 -p 22",
 	} {
 		own, err := os.Executable()
 		if err != nil {

@@ -41,6 +41,8 @@ func (r recipe) fits(w way, at site) bool {
 	return (r.only == anyFamily || (r.only == onlyV4) == w.src.Is4()) && (at.several || !r.several)
 }
 
+const sumOfZeroName = "SYN whose answer has a checksum of 0"
+
 // tcpRecipes begin with a SYN.
 var tcpRecipes = slices.Concat(
 	[]recipe{
@@ -52,7 +54,7 @@ var tcpRecipes = slices.Concat(
 		{name: "SYN with an acknowledgement number", change: func(p *packet.Packet) { p.TCP.Ack = 77777 }},
 		{name: "SYN with sequence number 0", change: func(p *packet.Packet) { p.TCP.Seq = 0 }},
 		{name: "SYN with the last sequence number", change: func(p *packet.Packet) { p.TCP.Seq = 1<<32 - 1 }},
-		{name: "SYN whose answer has a checksum of 0", change: sumOfZero},
+		{name: sumOfZeroName, change: sumOfZero},
 		{name: "SYN with fast open", change: options(34, 2)},
 		{name: "SYN with multipath TCP", change: options(30, 4, 0, 1)},
 		{name: "SYN with an MD5 signature", change: options(19, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)},

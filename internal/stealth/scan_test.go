@@ -159,11 +159,6 @@ func (s *scans) scan(t *testing.T, when string, kinds []kind) {
 					probes[p] = c.Packet
 				case ok && probes[p] != nil:
 					shape := shapeOf(probe{whole: probes[p]}, c.Packet)
-					// A sum of zero has two forms, and whether it is zero is
-					// chance here. A probe of TestStealthProbes is for it.
-					if t := shape.packet.TCP; t != nil && t.ChecksumError == 0xffff {
-						t.ChecksumError = 0
-					}
 					shapes[shape.String()] = append(shapes[shape.String()], p.theirs)
 				default:
 					t.Errorf("an answer to nothing: %v", c.Packet)
@@ -199,6 +194,7 @@ func TestStealthAddresses(t *testing.T) {
 					case !k.asks:
 						continue
 					}
+					special = slices.DeleteFunc(slices.Clone(special), isSecond)
 					got := n.nmap(t, k, netip.MustParseAddr(to), join(special)+",40001,40002", 6)
 					if want := k.expects(k.answer(c.answer)); len(got) != 1 || got[want] != len(special)+2 {
 						t.Errorf("%s, %s: nmap finds %v, want %d ports %v", to, k.option, got, len(special)+2, want)
@@ -208,6 +204,10 @@ func TestStealthAddresses(t *testing.T) {
 		})
 	}
 }
+
+// isSecond reports whether a port is a door's second knock. Where so few ports are scanned in
+// random order, chance would open a door now and then; without this one it cannot.
+func isSecond(port uint16) bool { return port/1000 == 7 && port%10 == 2 }
 
 // expects is what nmap reports of ports that answer so.
 func (k kind) expects(answer policy.Answer) state {

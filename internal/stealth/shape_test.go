@@ -54,6 +54,10 @@ func shapeOf(sent probe, answer *packet.Packet) shape {
 		if t.Ack != 0 {
 			t.Ack -= probe.TCP.Seq - 1
 		}
+		// A sum of zero has two forms on the wire, and is chance but for one recipe.
+		if t.ChecksumError == 0xffff && sent.name != sumOfZeroName {
+			t.ChecksumError = 0
+		}
 		p.TCP = &t
 	case p.ICMP != nil:
 		s.quote = quote(sent, p.Payload)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"postern/internal/automaton"
 	"postern/internal/policy"
 )
 
@@ -94,25 +95,39 @@ func ResolveAll(ctx context.Context, host string, family Family) ([]netip.Addr, 
 // round, and rounds are shorter.
 const turnTimeout = 15 * time.Second
 
-// Knock sends the knocks in order, with a delay between one and the next, and calls
-// sent after each. It ends early only if one cannot be sent, or the context ends.
+// Knock sends the knocks in order, with a delay between one and the next, or more
+// where the server would not count them, and calls sent after each. It ends early
+// only if one cannot be sent, or the context ends.
 func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.Duration, sent func(policy.Port)) error {
 	waiting, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
-	turn, err := takeTurn(waiting, to)
+	turn, err := takeTurn(waiting, to, budget{})
 	if err != nil {
 		return err
 	}
 	defer turn.end()
+	return turn.knock(ctx, to, ports, delay, sent)
+}
+
+// knock sends knocks within the budget. What it does not hold back are as many
+// packets as the budget is at most, so that their gaps are those that were asked for.
+func (t *turn) knock(ctx context.Context, to netip.Addr, ports []policy.Port, gap time.Duration, sent func(policy.Port)) error {
+	first := min(len(ports), automaton.Attempts.Burst)
 	for i, port := range ports {
-		if i > 0 {
-			if err := sleep(ctx, delay); err != nil {
-				return err
-			}
+		pause := gap
+		switch {
+		case i == 0:
+			pause = t.budget.wait(time.Now(), first)
+		case i >= first:
+			pause = max(gap, t.budget.wait(time.Now(), 1))
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
 		}
 		if err := send(to, port); err != nil {
 			return fmt.Errorf("knocking at %s: %w", to, err)
 		}
+		t.budget.spend(time.Now(), 1)
 		sent(port)
 	}
 	return nil
@@ -125,7 +140,7 @@ func send(to netip.Addr, port policy.Port) error {
 	case policy.UDP:
 		return sendDatagram(to, port.Number)
 	case policy.ICMP:
-		return sendEcho(to)
+		return sendEcho(to, nil)
 	}
 	return fmt.Errorf("%s cannot be a knock", port)
 }

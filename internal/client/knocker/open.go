@@ -11,9 +11,10 @@ import (
 	"postern/internal/policy"
 )
 
-// A Door is a TCP service, and how to knock for it.
+// A Door is a TCP service, and how to open it: with a key, or by knocks.
 type Door struct {
 	Ways        []Way // at least one, each tried with all knocks
+	Key         *Key  // nil: by knocks
 	Knocks      []policy.Port
 	StepTimeout time.Duration // the server forgets a knock after this
 	Gap         time.Duration // the least time between two knocks; 0 leaves it to Open
@@ -30,6 +31,7 @@ type Way struct {
 type Try struct {
 	Way     Way
 	Gap     time.Duration // between two knocks
+	By      Envelope      // of the token, if the door has a key and it was sent
 	Waited  time.Duration // for the connection; 0 if it was not attempted
 	Refused bool          // the service refused the connection
 	Err     error         // nil if it is connected
@@ -60,8 +62,8 @@ func (e *OpenError) Refused() bool {
 	return len(e.Tries) > 0
 }
 
-// minRound is the least time from one round to the next: a refusal comes fast, and a
-// server bounds how often a sender may begin to knock.
+// minRound is the least time from one round to the next: a refusal comes fast, and
+// rounds in quick succession would use up the budget while the network has trouble.
 const minRound = 100 * time.Millisecond
 
 // Open knocks and connects, until it is connected or the context ends. Only the
@@ -71,7 +73,8 @@ const minRound = 100 * time.Millisecond
 // Packets get lost, and overtake one another. So each round leaves more time between
 // its packets than the one before, and waits longer for the connection. It is given
 // up before the next round begins: to the server, the SYN that the system would
-// retransmit is a stray packet.
+// retransmit is a stray packet. A round begins when the server counts all of it, and
+// knocks beyond its budget follow as that grows again.
 //
 // If nothing can be sent by any way, Open returns at once: there is no network, or no
 // right to use it.
@@ -79,12 +82,13 @@ const minRound = 100 * time.Millisecond
 // It calls tried, if that is not nil, after each try.
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	paces := make([]pace, len(d.Ways))
+	budgets := make([]budget, len(d.Ways))
 	failed := &OpenError{}
 	for round := 0; ; round++ {
 		unsent := 0
 		for i, way := range d.Ways {
 			// One round at a time: another opening may need fewer than this one.
-			turn, err := takeTurn(ctx, way.Knock)
+			turn, err := d.takeTurn(ctx, way.Knock, budgets[i], round)
 			if err != nil && len(failed.Tries) == 0 {
 				return nil, err
 			}
@@ -96,11 +100,12 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 			}
 			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
-			conn := d.try(ctx, &t, paces[i])
+			conn := d.try(ctx, turn, &t, paces[i], round)
 			if t.Err == nil {
 				turn.remember(t.Waited)
 			}
 			turn.end()
+			budgets[i] = turn.budget
 			if t.Err != nil && ctx.Err() != nil { // it was interrupted, and shows nothing
 				failed.Err = ctx.Err()
 				return nil, failed
@@ -119,7 +124,12 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 				}
 				continue
 			}
-			paces[i].slowDown(t, d.StepTimeout)
+			if d.Key != nil {
+				paces[i].slowDown(t, 2*tokenGap)
+				paces[i].rest = 0 // nobody's budget is spent
+			} else {
+				paces[i].slowDown(t, d.StepTimeout)
+			}
 			// Others who wait for a turn must see that it is free.
 			rest := max(minRound-time.Since(begun), 2*poll) + paces[i].rest
 			if failed.Err = sleep(ctx, rest); failed.Err != nil {
@@ -134,28 +144,42 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 // over ssh should survive.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
 
+// takeTurn waits for the turn that a round needs. A token needs none: the server
+// keeps nothing of it that another could spoil. But where a grant is good for one
+// connection, another opening at the same moment may take it. So only those that
+// have failed once take turns.
+func (d *Door) takeTurn(ctx context.Context, to netip.Addr, known budget, round int) (*turn, error) {
+	if d.Key != nil && round == 0 {
+		return noTurn(to, known), ctx.Err()
+	}
+	return takeTurn(ctx, to, known)
+}
+
 // try makes one round.
-func (d *Door) try(ctx context.Context, t *Try, p pace) net.Conn {
-	for i, port := range d.Knocks {
-		if err := send(t.Way.Knock, port); err != nil {
-			t.Err = fmt.Errorf("knocking at %s: %w", t.Way.Knock, err)
-			return nil
-		}
-		gap := t.Gap
-		if i == len(d.Knocks)-1 {
-			gap = p.gap // d.Gap is between knocks, and the door may be open for less
-		}
-		if t.Err = sleep(ctx, gap); t.Err != nil {
-			return nil
-		}
+func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, round int) net.Conn {
+	if d.Key != nil {
+		// What one network drops, another kind of packet may get through.
+		t.By, t.Err = d.Key.send(t.Way.Knock, round)
+	} else {
+		t.Err = turn.knock(ctx, t.Way.Knock, d.Knocks, t.Gap, func(policy.Port) {})
+	}
+	if t.Err != nil {
+		return nil
+	}
+	// d.Gap is between knocks, and the door may be open for less.
+	if t.Err = sleep(ctx, p.gap); t.Err != nil {
+		return nil
 	}
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	ctx, cancel := context.WithTimeout(ctx, p.wait())
 	defer cancel()
 	// No second address and no fallback: the grant is for this one.
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	conn, err := dialer.DialContext(ctx, "tcp", t.Way.Service.String())
 	t.Waited, t.Err, t.Refused = max(time.Since(begun), 1), err, refused(err) // a coarse clock may show no time at all
+	if err != nil {
+		turn.budget.spendSYN(time.Now(), t.Waited)
+	}
 	return conn
 }
 

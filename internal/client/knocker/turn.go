@@ -15,10 +15,14 @@ import (
 // there meanwhile: a server tells sources apart by their address, and rounds of
 // knocks at the same time would spoil one another.
 //
-// It is a locked file. A file beside it holds the round trip time of the last opening.
-// (Not every system can read a locked file.) Where no such files can be made, openings
-// go on without.
-type turn struct{ lock *flock.Flock } // nil without
+// It is a locked file. Files beside it hold the round trip time of the last opening,
+// and the budget. (Not every system can read a locked file.) Where no such files can
+// be made, openings go on without.
+type turn struct {
+	base   string       // of the files' paths; empty without
+	lock   *flock.Flock // nil without
+	budget budget       // end keeps it for the next turn
+}
 
 // A TurnError reports that other openings did not end in time.
 type TurnError struct{ Err error } // the context's
@@ -29,40 +33,66 @@ func (e *TurnError) Unwrap() error { return e.Err }
 // poll is how often takeTurn tries to lock a file that is locked.
 const poll = 2 * time.Millisecond
 
-// takeTurn waits for the turn.
-func takeTurn(ctx context.Context, a netip.Addr) (turn, error) {
+// takeTurn waits for the turn. Where turns cannot be taken, the budget is what this
+// process knows of it.
+func takeTurn(ctx context.Context, a netip.Addr, known budget) (*turn, error) {
+	t := noTurn(a, known)
+	if t.base == "" {
+		return t, ctx.Err()
+	}
+	lock := flock.New(t.base + lockSuffix)
+	switch _, err := lock.TryLockContext(ctx, poll); {
+	case ctx.Err() != nil:
+		lock.Close()
+		return nil, &TurnError{ctx.Err()}
+	case err != nil:
+		return t, nil
+	}
+	t.lock = lock
+	if text, err := os.ReadFile(t.file(budgetSuffix)); err == nil {
+		t.budget.whole, _ = time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
+	}
+	return t, nil
+}
+
+// noTurn is for who may knock at the same time as others.
+func noTurn(a netip.Addr, known budget) *turn {
+	base, err := cacheFile(strings.NewReplacer(":", "_", "%", "_", "/", "_").Replace(a.String()))
+	if err != nil {
+		base = ""
+	}
+	return &turn{base: base, budget: known}
+}
+
+// cacheFile returns the path of a file in the user's cache directory, whose folder
+// is there.
+func cacheFile(name string) (string, error) {
 	folder, err := os.UserCacheDir()
 	if err != nil {
-		return turn{}, ctx.Err()
+		return "", err
 	}
 	folder = filepath.Join(folder, "postern")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return turn{}, ctx.Err()
+		return "", err
 	}
-	name := strings.NewReplacer(":", "_", "%", "_", "/", "_").Replace(a.String())
-	lock := flock.New(filepath.Join(folder, name+lockSuffix))
-	switch _, err = lock.TryLockContext(ctx, poll); {
-	case ctx.Err() != nil:
-		lock.Close()
-		return turn{}, &TurnError{ctx.Err()}
-	case err != nil:
-		return turn{}, nil
-	}
-	return turn{lock}, nil
+	return filepath.Join(folder, name), nil
 }
 
-func (t turn) end() {
-	if t.lock != nil {
-		t.lock.Close()
+// end gives up the turn.
+func (t *turn) end() {
+	if t.lock == nil {
+		return
 	}
+	t.write(budgetSuffix, t.budget.whole.Format(time.RFC3339Nano))
+	t.lock.Close()
 }
 
 // roundTrip returns the round trip time that was remembered, or 0.
-func (t turn) roundTrip() time.Duration {
-	if t.lock == nil {
+func (t *turn) roundTrip() time.Duration {
+	if t.base == "" {
 		return 0
 	}
-	text, err := os.ReadFile(roundTripFile(t.lock))
+	text, err := os.ReadFile(t.file(roundTripSuffix))
 	if err != nil {
 		return 0
 	}
@@ -78,15 +108,24 @@ func (t turn) roundTrip() time.Duration {
 const retransmit = time.Second
 
 // remember keeps a round trip time for the next opening.
-func (t turn) remember(roundTrip time.Duration) {
-	if t.lock == nil || roundTrip >= retransmit {
-		return
+func (t *turn) remember(roundTrip time.Duration) {
+	if t.base != "" && roundTrip < retransmit {
+		t.write(roundTripSuffix, roundTrip.String())
 	}
-	// If it cannot be written, the next opening does without.
-	os.WriteFile(roundTripFile(t.lock), []byte(roundTrip.String()+"\n"), 0o600)
 }
 
-const lockSuffix = ".lock"
+// What the files of an address end in.
+const (
+	lockSuffix      = ".lock"
+	budgetSuffix    = ".budget"
+	roundTripSuffix = ""
+)
 
-// roundTripFile is the file with the round trip time, beside a lock.
-func roundTripFile(lock *flock.Flock) string { return strings.TrimSuffix(lock.Path(), lockSuffix) }
+// file returns the path of a file beside the lock.
+func (t *turn) file(suffix string) string { return t.base + suffix }
+
+// write writes a line to a file beside the lock. If it cannot be written, the next
+// opening does without.
+func (t *turn) write(suffix, line string) {
+	os.WriteFile(t.file(suffix), []byte(line+"\n"), 0o600)
+}

@@ -15,7 +15,7 @@ func TestTurn(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", folder)
 	t.Setenv("HOME", folder) // where the other systems look
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")
-	first, err := takeTurn(t.Context(), a)
+	first, err := takeTurn(t.Context(), a, budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,12 +31,12 @@ func TestTurn(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = takeTurn(ctx, a)
+	_, err = takeTurn(ctx, a, budget{})
 	if _, ok := errors.AsType[*TurnError](err); !ok || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second turn at once: %v", err)
 	}
 	first.end()
-	second, err := takeTurn(t.Context(), a)
+	second, err := takeTurn(t.Context(), a, budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestTurn(t *testing.T) {
 	if got := second.roundTrip(); got != 7*time.Millisecond {
 		t.Errorf("remembers %v later", got)
 	}
-	other, err := takeTurn(t.Context(), b)
+	other, err := takeTurn(t.Context(), b, budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestTurnUnremembered(t *testing.T) {
 	}
 	look := func(what string) {
 		t.Helper()
-		held, err := takeTurn(t.Context(), a)
+		held, err := takeTurn(t.Context(), a, budget{})
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}

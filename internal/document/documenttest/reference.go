@@ -34,6 +34,9 @@ type Level struct {
 	Wrap     string            // puts its keys, in braces, into a file
 	Keys     map[string]string // a valid mapping, without what can be left out
 	Optional bool              // any one of the keys may be left out
+	// Beside is the valid mapping, instead of Keys, for a key that does not go
+	// with them.
+	Beside map[string]map[string]string
 }
 
 // A reader asks the parser about a level.
@@ -46,6 +49,11 @@ type reader struct {
 // take the place of the valid ones.
 func (l reader) said(keys map[string]string) []string {
 	whole := maps.Clone(l.Keys)
+	for key := range keys {
+		if beside, there := l.Beside[key]; there {
+			whole = maps.Clone(beside)
+		}
+	}
 	if whole == nil {
 		whole = map[string]string{}
 	}

@@ -1,0 +1,34 @@
+package hosts
+
+import (
+	"fmt"
+
+	"postern/internal/document"
+	"postern/internal/key"
+)
+
+// keyLength is the number of characters of every key.
+var keyLength = len(key.Credential{}.Encode())
+
+// credential parses a key. What is wrong is said without the text, which is a
+// secret but for its fault.
+func credential(text string) (*key.Credential, *document.Fault) {
+	const hint = "copy it whole, or ask for a new link"
+	if len(text) != keyLength {
+		return nil, document.NewFault(fmt.Sprintf("key has %d characters, and every key has %d", len(text), keyLength), hint)
+	}
+	c, err := key.DecodeCredential(text)
+	if err != nil {
+		return nil, document.NewFault("key has a character that keys cannot have", hint)
+	}
+	return &c, nil
+}
+
+// token parses the port that a key's tokens go to.
+func token(text string) (uint16, *document.Fault) {
+	p, f := service("udp/" + text)
+	if f != nil {
+		return 0, document.NewFault("token cannot be "+document.Quoted(text), "write one port as a number, as in 40123")
+	}
+	return p.Number, nil
+}
