@@ -90,8 +90,8 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 }
 
 // leastUses is how many pairs there is room for at least, so that the map need not
-// be replaced by a larger one on most hosts, ever. It costs a megabyte.
-const leastUses = 1 << 16
+// be replaced by a larger one on most hosts, ever. It costs a megabyte. Tests have less.
+var leastUses = 1 << 16
 
 // draw returns the pairs of devices and doors, each with the code that it has
 // already or one that nobody has.

@@ -124,6 +124,7 @@ struct token {
 	} head;
 };
 
+/* What it comes in. */
 struct envelope {
 	u32 at; /* where the token begins, from the IP header on */
 	u16 ip; /* ETH_P_IP or ETH_P_IPV6 */
@@ -142,8 +143,9 @@ static inline bool read(struct packet *p, u32 offset, void *to, u32 len)
 
 static inline u16 be16_at(const u8 *b) { return (u16)b[0] << 8 | b[1]; }
 
-/* transport reports whether the header of TCP, UDP or ICMP is a candidate's. len is
- * that of the header and all that follows, start where it begins. */
+/* transport reports whether what follows the IP header is TCP, UDP or ICMP with 40
+ * bytes of data, as tokens come in. len is the length of all that follows, start
+ * where it begins. */
 static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, u8 icmp, u8 request,
 			     u32 len, u32 start, u16 port)
 {
@@ -173,11 +175,10 @@ static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, 
 	return 1;
 }
 
-/* candidate reports whether the packet can have a token, and where. What has IP
- * options, extension headers or is a fragment has none. A frame with a VLAN tag
- * comes again, without it, on the VLAN's own interface, which gives it a priority
- * first. */
-static inline bool candidate(struct packet *p, const struct config *c, struct envelope *e)
+/* open reports whether the packet can have a token, and where. What has IP options,
+ * extension headers or is a fragment has none. A frame with a VLAN tag comes again,
+ * without it, on the VLAN's own interface, which gives it a priority first. */
+static inline bool open(struct packet *p, const struct config *c, struct envelope *e)
 {
 	/* Headers of link layer, IPv6 and TCP, all of its options, and a token. */
 	if (p->len > 32 + 40 + 60 + TOKEN || p->vlan_present)
@@ -254,22 +255,20 @@ static noinline int tag_is_right(const struct device *d, const struct token *t, 
 	return !different;
 }
 
-static inline enum outcome verify(struct packet *p, const struct config *c, const struct envelope *e)
+static inline enum outcome verify(struct packet *p, const struct config *c, const struct envelope *e,
+				  struct token *t)
 {
 	struct pair pair = {};
-	struct token t;
 	enum outcome when;
 	u64 now, old;
 
-	if (!read(p, e->at, &t, sizeof t))
-		return UNKNOWN_DEVICE;
-	t.head.device ^= siphash17(c->site, t.tag, 0);
-	struct device *d = map_lookup(&devices, &t.head.device);
+	t->head.device ^= siphash17(c->site, t->tag, 0);
+	struct device *d = map_lookup(&devices, &t->head.device);
 	if (!d)
 		return UNKNOWN_DEVICE;
-	t.head.time ^= siphash17(d->mask, t.tag, 1);
-	*(u64 *)&t.head.door ^= siphash17(d->mask, t.tag, 2);
-	if (t.head.version != VERSION || t.head.flags & ~(BOUND | LANE) || t.head.zero)
+	t->head.time ^= siphash17(d->mask, t->tag, 1);
+	*(u64 *)&t->head.door ^= siphash17(d->mask, t->tag, 2);
+	if (t->head.version != VERSION || t->head.flags & ~(BOUND | LANE) || t->head.zero)
 		return MALFORMED;
 
 	/* There is no clock of UTC for programs. That of TAI is set with it. Time
@@ -278,36 +277,36 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	now = clock_tai() - c->offset;
 	if (d->until && now >= d->until)
 		return EXPIRED;
-	when = in_window(t.head.time, now, c);
-	if (when != ACCEPTED && (!c->doubt || in_window(t.head.time, now - c->doubt, c) != ACCEPTED))
+	when = in_window(t->head.time, now, c);
+	if (when != ACCEPTED && (!c->doubt || in_window(t->head.time, now - c->doubt, c) != ACCEPTED))
 		return when;
-	if (c->flags & MUST_BIND && !(t.head.flags & BOUND))
+	if (c->flags & MUST_BIND && !(t->head.flags & BOUND))
 		return UNBOUND;
 
-	pair.device = t.head.device;
-	pair.door = t.head.door;
+	pair.device = t->head.device;
+	pair.door = t->head.door;
 	u32 *code = map_lookup(&access, &pair);
 	if (!code)
 		return NOT_ALLOWED;
 	struct use *use = map_lookup(&uses, code);
 	if (!use)
 		return NOT_ALLOWED;
-	u64 *last = t.head.flags & LANE ? &use->last[1] : &use->last[0];
+	u64 *last = t->head.flags & LANE ? &use->last[1] : &use->last[0];
 	old = *(volatile u64 *)last;
-	if (t.head.time <= old) {
+	if (t->head.time <= old) {
 		/* A packet comes by here twice if its interface is a port of a bridge
 		 * or a bond. Nobody but this program knows the code. */
-		if (t.head.time == old && p->priority == *code)
+		if (t->head.time == old && p->priority == *code)
 			return AGAIN;
 		return REPLAYED;
 	}
-	if (!tag_is_right(d, &t, e->tuple.source))
+	if (!tag_is_right(d, t, e->tuple.source))
 		return FORGED;
 
 	/* Of several tokens at the same moment each may find that it is newer than
 	 * the last one. Who changes what it has read wins; the others look again. */
 	for (int i = 0; i < 16; i++) {
-		u64 found = __sync_val_compare_and_swap(last, old, t.head.time);
+		u64 found = __sync_val_compare_and_swap(last, old, t->head.time);
 
 		if (found == old) {
 			for (int j = 0; j < 4; j++)
@@ -316,7 +315,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 			return ACCEPTED;
 		}
 		old = found;
-		if (t.head.time <= old)
+		if (t->head.time <= old)
 			break;
 	}
 	return REPLAYED;
@@ -365,12 +364,13 @@ int postern_token(struct packet *p)
 {
 	struct envelope e = {};
 	enum outcome outcome;
+	struct token t;
 	u32 zero = 0, index;
 
 	struct config *c = map_lookup(&config, &zero);
-	if (!c || !candidate(p, c, &e))
+	if (!c || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
 		return NEXT;
-	outcome = verify(p, c, &e);
+	outcome = verify(p, c, &e, &t);
 	if (outcome == AGAIN)
 		return NEXT;
 	index = outcome;
