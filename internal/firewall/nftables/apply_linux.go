@@ -29,6 +29,7 @@ var _ interface {
 	firewall.ChainOwner
 	firewall.Marker
 	firewall.Keepable
+	firewall.Granter
 } = Backend{}
 
 // Name is "nftables".
