@@ -31,6 +31,7 @@ var _ interface {
 	firewall.ChainOwner
 	firewall.Marker
 	firewall.Keepable
+	firewall.Granter
 } = Backend{}
 
 // Name is "nftables".
@@ -38,7 +39,16 @@ func (Backend) Name() string { return "nftables" }
 
 // Machine compiles a policy with exact parameters. There is none that nftables
 // cannot run.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) {
+	for i := range p.Doors {
+		if k := &p.Doors[i].Knock; len(k.Users) > 0 {
+			return nil, &firewall.InexpressibleError{Backend: "nftables", Diagnostics: []policy.Diagnostic{
+				p.Diagnose(k.UsersPos, "these rules verify no keys yet", "open the door with a sequence"),
+			}}
+		}
+	}
+	return automaton.Compile(p)
+}
 
 // Formats returns the text for the program nft.
 func (Backend) Formats() []firewall.Format {
