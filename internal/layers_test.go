@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"internal/firewall/nftables", "internal/firewall/iptables"},
 	{"internal/firewall/bpf"},
 	{"internal/firewall"},
-	{"internal/automaton"},
+	{"internal/automaton", "internal/keyfile"},
 	{"internal/host"},
 	{"internal/policy"},
 	{"internal/document/documenttest", "internal/rewrite"},

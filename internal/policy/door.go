@@ -29,7 +29,7 @@ const maxName = 32
 func (w *walker) readDoors(n *yaml.Node) {
 	for _, e := range w.Entries(n, "give one of the two doors another name") {
 		before := w.ErrorCount()
-		w.Check(e.Key, checkName("door", e.Key.Value))
+		w.Check(e.Key, CheckName("door", e.Key.Value))
 		f := document.Field{Key: "door " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
 		if !w.CheckShape(e, f) {
@@ -43,9 +43,9 @@ func (w *walker) readDoors(n *yaml.Node) {
 // sampleName is a name of each kind of thing, as a file has it.
 var sampleName = map[string]string{"door": "\"ssh:\"", "user": "alice", "device": "laptop"}
 
-// checkName returns what is wrong with the name of a door, a user or a device, or
+// CheckName returns what is wrong with the name of a door, a user or a device, or
 // nil. Names stand in rules, log lines, links and shells.
-func checkName(kind, text string) *document.Fault {
+func CheckName(kind, text string) *document.Fault {
 	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
 	rest := func(r rune) bool { return letter(r) || r >= '0' && r <= '9' || r == '-' || r == '_' }
 	named := kind + " name " + document.Quoted(text)

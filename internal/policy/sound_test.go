@@ -35,11 +35,11 @@ func sound(t rapid.TB, p *Policy) {
 	users := map[string]bool{} // whether the user opens a door
 	for _, u := range p.Users {
 		_, twice := users[u.Name]
-		ok(checkName("user", u.Name) == nil && !twice, "user %q", u.Name)
+		ok(CheckName("user", u.Name) == nil && !twice, "user %q", u.Name)
 		users[u.Name] = false
 		ok(len(u.Devices) > 0 && len(slices.Compact(slices.Sorted(slices.Values(u.Devices)))) == len(u.Devices), "%s has devices %q", u.Name, u.Devices)
 		for _, d := range u.Devices {
-			ok(checkName("device", d) == nil, "device %q", d)
+			ok(CheckName("device", d) == nil, "device %q", d)
 		}
 		for _, n := range u.Networks {
 			soundNetwork(t, n)

@@ -96,7 +96,7 @@ func keyPort(text string) (Port, *document.Fault) {
 
 func (w *walker) readUsers(n *yaml.Node) {
 	for _, e := range w.Entries(n, "give one of the two users another name") {
-		w.Check(e.Key, checkName("user", e.Key.Value))
+		w.Check(e.Key, CheckName("user", e.Key.Value))
 		f := document.Field{Key: "user " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "the user's devices under it, as in {devices: [laptop]}"}
 		w.users[e.Key.Value] = &userEntry{key: e.Key}
@@ -112,7 +112,7 @@ func (w *walker) readUser(e document.Entry) {
 		{Key: "devices", Shape: document.List, Example: "[laptop]", Read: func(n *yaml.Node) {
 			seen := map[string]bool{}
 			for _, c := range w.Scalars(n, "a device", "[laptop, phone]") {
-				if w.Check(c, checkName("device", c.Value)) && once(w, c, seen, c.Value, "device "+c.Value) {
+				if w.Check(c, CheckName("device", c.Value)) && once(w, c, seen, c.Value, "device "+c.Value) {
 					u.Devices = append(u.Devices, c.Value)
 				}
 			}
@@ -171,7 +171,7 @@ func (w *walker) readKeyList(k *Knock, at *doorEntry, n *yaml.Node) {
 	k.UsersPos = document.PositionOf(n)
 	seen := map[string]bool{}
 	for _, c := range w.Scalars(n, "a user", "the name of a user, as in [alice]") {
-		if w.Check(c, checkName("user", c.Value)) && once(w, c, seen, c.Value, "user "+c.Value) {
+		if w.Check(c, CheckName("user", c.Value)) && once(w, c, seen, c.Value, "user "+c.Value) {
 			k.Users = append(k.Users, c.Value)
 			at.users = append(at.users, c)
 		}
