@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limit is how long an opening may take, and its greeting after it.
+// limit is how long an opening may take, unless many share one budget.
 const limit = 5 * time.Second
 
 // An outcome is the result of one opening.
@@ -79,7 +79,7 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 		}
 	}()
 
-	stderr.SetReadDeadline(begun.Add(limit))
+	stderr.SetReadDeadline(begun.Add(st.limit))
 	said := bufio.NewScanner(stderr)
 	last := "no output"
 	for said.Scan() {
@@ -103,10 +103,10 @@ func (st *stand) open(ctx context.Context, c *client) (outcome, error) {
 		}
 		return outcome{why: fmt.Sprintf("gave up: %v: %s", err, last)}, nil
 	}
-	if o.took == 0 || o.took > limit {
-		return outcome{why: fmt.Sprintf("not within %v: %s", limit, last)}, nil
+	if o.took == 0 || o.took > st.limit {
+		return outcome{why: fmt.Sprintf("not within %v: %s", st.limit, last)}, nil
 	}
-	stdout.SetReadDeadline(time.Now().Add(limit))
+	stdout.SetReadDeadline(time.Now().Add(st.limit))
 	said = bufio.NewScanner(stdout)
 	o.in = said.Scan() && said.Text() == strings.TrimSpace(greeting)
 	if !o.in {

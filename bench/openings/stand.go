@@ -26,6 +26,7 @@ type stand struct {
 	link    *lab.Link     // on the client's side
 	relay   *impair.Relay // nil on a cable
 	cache   string        // the cache folder of a client that keeps one
+	limit   time.Duration // how long an opening may take, and its greeting after it
 	opening int           // the number of openings so far
 }
 
@@ -36,7 +37,7 @@ var serverAddress = netip.MustParseAddr("10.0.0.1")
 func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, lay layer) (*stand, error) {
 	server, client := l.Host(name+"-s"), l.Host(name+"-c")
 	const prefix = "10.0.0.0/8" // the first address is the server's
-	st := &stand{lab: l, kit: k, client: client, cache: filepath.Join(k.folder, "cache-"+name)}
+	st := &stand{lab: l, kit: k, client: client, limit: limit, cache: filepath.Join(k.folder, "cache-"+name)}
 	st.link, st.relay = lay(server, client, prefix)
 	if err := l.Err(); err != nil {
 		return nil, err

@@ -5,8 +5,8 @@
 // # The machine
 //
 // A state is the progress of one source; Root is no progress. An input is one
-// packet that would open a new connection to this host and that no allow entry
-// of the policy matches: a pure TCP SYN, a UDP datagram or an ICMP echo request
+// packet that would open a new connection to this host, that no allow entry of the
+// policy matches, and that is not for the port of keys: a pure TCP SYN, a UDP datagram or an ICMP echo request
 // that belongs to no known flow. For each input, the first rule that matches:
 //
 //  1. The same packet was admitted before (a SYN that the client's system
@@ -32,6 +32,15 @@
 // admitted costs the source its grants. Such a door keeps the source in a state
 // of its own for one more step_timeout after the last knock. In that state,
 // repeated knocks of the door cost nothing.
+//
+// # Keys
+//
+// A door may be opened by keys, too, or by keys alone. A token is a packet made with
+// the key of one device. It is no input, and neither is any other packet to the port
+// that tokens arrive at. Who made a token, for which door, when, and that it is new,
+// is for others to verify; the machine says who there is (see Token), and what a
+// verified token does: if the user's networks have its sender, the same as the last
+// knock of its door. It takes nothing from the budget of attempts, and costs no grant.
 //
 // # Stable names
 //
@@ -162,12 +171,14 @@ type Machine struct {
 	Edges      []Edge    // without loops; in the order of the states they start from
 	Services   []Service // in the order in which doors first name them
 	Grants     []Grant   // in the order of the doors and of their services
+	Tokens     []Token   // in the order of the doors, of their users, and of their devices
 
 	states  map[StateID]*State
 	edges   map[input]*Edge
 	loops   map[input]bool
 	service map[serviceKey]*Service
 	grants  map[GrantID]*Grant
+	tokens  map[tokenKey]*Token
 
 	forfeited []GrantID // what a stray packet costs
 }
@@ -265,9 +276,12 @@ func Compile(p *policy.Policy) (*Machine, error) {
 	if err := m.compileGrants(); err != nil {
 		return nil, err
 	}
+	m.compileTokens()
 	root := &node{door: -1}
 	for i := range p.Doors {
-		root.add(i, &p.Doors[i])
+		if len(p.Doors[i].Knock.Sequence) > 0 {
+			root.add(i, &p.Doors[i])
+		}
 	}
 	nodes := root.all(nil)
 	names := make([]string, len(nodes))
@@ -341,13 +355,18 @@ func (m *Machine) compileGrants() error {
 
 // grantName returns everything that a grant depends on, for its hash: what it
 // opens, how it is earned, and what one source is. A door is known by its
-// knocks, as states are, and not by its name.
+// knocks, as states are, and not by its name; one without knocks has but that. Whose
+// keys open it is no part of the name: adding a user costs the others nothing.
 func (m *Machine) grantName(d *Door, s *Service) string {
-	return fmt.Sprintf("grant of %s by %v for %v admitting %s forfeit %v from %v source %v",
-		s, d.Knock.Sequence, d.OpenFor, s.Admit, s.Forfeit, d.From, m.Policy.Source)
+	by := fmt.Sprint(d.Knock.Sequence)
+	if len(d.Knock.Sequence) == 0 {
+		by = "keys of " + d.Name
+	}
+	return fmt.Sprintf("grant of %s by %s for %v admitting %s forfeit %v from %v source %v",
+		s, by, d.OpenFor, s.Admit, s.Forfeit, d.From, m.Policy.Source)
 }
 
-// add adds one door to the trie.
+// add adds one door with a sequence to the trie.
 func (n *node) add(index int, d *policy.Door) {
 	knock := &d.Knock
 	for i, port := range knock.Sequence {
@@ -456,6 +475,7 @@ func (m *Machine) index() {
 	m.loops = make(map[input]bool)
 	m.service = make(map[serviceKey]*Service, len(m.Services))
 	m.grants = make(map[GrantID]*Grant, len(m.Grants))
+	m.tokens = make(map[tokenKey]*Token, len(m.Tokens))
 	for i := range m.States {
 		s := &m.States[i]
 		m.states[s.ID] = s
@@ -477,6 +497,10 @@ func (m *Machine) index() {
 		if m.Services[g.Service].Forfeit {
 			m.forfeited = append(m.forfeited, g.ID)
 		}
+	}
+	for i := range m.Tokens {
+		t := &m.Tokens[i]
+		m.tokens[tokenKey{t.Name(), m.Doors[t.Door].Name}] = t
 	}
 }
 

@@ -18,9 +18,9 @@ type Input struct {
 // A Verdict is the decision about an input.
 type Verdict struct {
 	Admitted bool
-	Rule     int      // the rule of the package comment that decided: 1 to 5
+	Rule     int      // the rule of the package comment that decided: 1 to 5; 0 for what is no input
 	From, To StateID  // the source's state before and after
-	Door     *Door    // the door whose last knock this was, granted or not
+	Door     *Door    // the door whose last knock or token this was, granted or not
 	Granted  bool     // whether the source got the door's grants
 	Service  *Service // the service admitted to; nil if not admitted
 }
@@ -93,6 +93,9 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	source := r.machine.Policy.Source.Mask(in.Source)
 	from := r.at(source, at)
 	v := Verdict{From: from, To: from}
+	if r.machine.Policy.IsKeyPort(in.Port) {
+		return v // no input
+	}
 
 	service := r.machine.ServiceAt(in.Dest, in.Port)
 	if until, ok := r.admitted[in]; ok && at < until && r.machine.Parameters.Known == SameSYN {
@@ -131,16 +134,20 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	}
 	if edge.Door >= 0 {
 		v.Door = &r.machine.Doors[edge.Door]
-		v.Granted = r.grant(source, in.Source, v.Door, at)
-		if !v.Granted {
+		if v.Granted = r.grant(source, in.Source, v.Door, at); !v.Granted {
 			return v
 		}
 	}
-	if edge.To != Root {
-		r.progress[source] = progress{edge.To, at + r.machine.states[edge.To].Timeout}
-		v.To = edge.To
-	}
+	v.To = r.move(source, edge.To, at)
 	return v
+}
+
+// move takes a source without progress to a state, and returns that.
+func (r *Reference) move(source netip.Addr, to StateID, at time.Duration) StateID {
+	if to != Root {
+		r.progress[source] = progress{to, at + r.machine.states[to].Timeout}
+	}
+	return to
 }
 
 // at returns the state that a source is in.

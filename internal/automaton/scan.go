@@ -23,7 +23,8 @@ const (
 )
 
 // A Scan is a sender that knows nothing of the policy and probes every port
-// from one address that no door's `from` excludes.
+// from one address that no door's `from` excludes. It has no key: a door without a
+// sequence stays shut.
 type Scan struct {
 	Order Order
 	// Rate is the number of probes a second; 0 means 10,000.
@@ -49,8 +50,8 @@ type Result struct {
 
 // Scan returns the effect of a scan on each door, in the order of Doors.
 //
-// A probe of a port that `allow` opens to everyone takes time but does not
-// change anyone's progress.
+// A probe of a port that `allow` opens to everyone, or of the one that tokens
+// arrive at, takes time but does not change anyone's progress.
 func (m *Machine) Scan(s Scan) []Result {
 	if s.Rate <= 0 {
 		s.Rate = 10_000
@@ -87,7 +88,7 @@ func (s Scan) interval() time.Duration {
 type targets struct {
 	ports []policy.Port // in ascending order
 	// live are the ports that the machine judges: all but those that `allow`
-	// opens to everyone.
+	// opens to everyone, and that tokens arrive at.
 	live portSet
 }
 
@@ -136,6 +137,11 @@ func (m *Machine) targets(of map[policy.Protocol]bool) targets {
 	t.live = newPortSet()
 	for _, port := range t.ports {
 		t.live.set(port, true)
+	}
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
+		if p := (policy.Port{Protocol: protocol, Number: m.Policy.Keys.Port.Number}); m.Policy.IsKeyPort(p) {
+			t.live.set(p, false)
+		}
 	}
 	for i := range m.Policy.Allow {
 		a := &m.Policy.Allow[i]
@@ -262,6 +268,9 @@ func newCycle(t targets) cycle {
 func (c cycle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
 	size := len(c.count) - 1
 	sequence := d.Knock.Sequence
+	if len(sequence) == 0 {
+		return 0, false
+	}
 	place, ok := c.at(sequence[0])
 	if !ok {
 		return 0, false

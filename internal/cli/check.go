@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,6 +79,7 @@ type checkedDoor struct {
 	Name       string   `json:"name"`
 	Services   []string `json:"services"`
 	Knocks     int      `json:"knocks"`
+	Users      int      `json:"users"` // whose keys open it
 	Ascending  *float64 `json:"ascending"`
 	Descending *float64 `json:"descending"`
 	Random     *float64 `json:"random"` // on average
@@ -137,7 +137,7 @@ func scanned(m *automaton.Machine, scan automaton.Scan) []checkedDoor {
 	for i := range m.Doors {
 		d := &m.Doors[i]
 		doors = append(doors, checkedDoor{
-			d.Name, services(m, d), len(d.Knock.Sequence),
+			d.Name, services(m, d), len(d.Knock.Sequence), len(d.Knock.Users),
 			probes(ascending[i]), probes(descending[i]), probes(random[i]),
 		})
 	}
@@ -149,7 +149,7 @@ func (s *session) checkedText(c checked) string {
 	t := ui.Table{headCheck}
 	for _, d := range c.Doors {
 		t = append(t, []string{
-			d.Name, strconv.Itoa(d.Knocks), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
+			d.Name, d.knocksText(), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
 		})
 	}
 	var b strings.Builder

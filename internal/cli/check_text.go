@@ -75,6 +75,17 @@ func wouldRefuse(errors int) *ui.Failure {
 	}
 }
 
+// knocksText says what opens a door.
+func (d *checkedDoor) knocksText() string {
+	switch {
+	case d.Knocks == 0:
+		return "none, by key only"
+	case d.Users > 0:
+		return strconv.Itoa(d.Knocks) + ", or a key"
+	}
+	return strconv.Itoa(d.Knocks)
+}
+
 // opensText says when a scan in order opens a door.
 func opensText(probes *float64) string {
 	if probes == nil {

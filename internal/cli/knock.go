@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -155,6 +156,7 @@ type knocked struct {
 	Host         string      `json:"host"`
 	Address      string      `json:"address"`
 	Knocks       []string    `json:"knocks,omitempty"` // that the caller has named; those of a saved host are a secret
+	Token        string      `json:"token,omitempty"`  // how it was sent, where the host has a key
 	Milliseconds int64       `json:"milliseconds"`
 	Warnings     []ui.Remark `json:"warnings"`
 }
@@ -177,6 +179,14 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	}
 	answer := knocked{Host: k.host, Address: to.String()}
 	begun := time.Now()
+	if k.saved != nil && k.saved.Key != nil {
+		by, err := client.SendToken(to, k.saved)
+		if err != nil {
+			return err
+		}
+		answer.Token = by.String()
+		return s.saidKnock(k, to, answer, time.Since(begun))
+	}
 	sent := 0
 	err = client.Knock(ctx, to, k.ports, k.delay.Value, func(p policy.Port) {
 		sent++
@@ -190,7 +200,11 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	if err != nil {
 		return err
 	}
-	took := time.Since(begun)
+	return s.saidKnock(k, to, answer, time.Since(begun))
+}
+
+// saidKnock says what was sent.
+func (s *session) saidKnock(k knocking, to netip.Addr, answer knocked, took time.Duration) error {
 	if s.JSON {
 		answer.Milliseconds, answer.Warnings = took.Milliseconds(), s.Remarks
 		return s.Answer(answer)

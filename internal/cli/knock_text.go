@@ -13,8 +13,9 @@ const (
 	shortKnock = "knock at a host's door"
 	longKnock  = `Sends one knock to each port, in the given order: by TCP, by UDP if it is written
 PORT:udp, or a ping if it is icmp/echo. With a NAME alone, the ports are those
-of the saved host: see "postern add". It waits for no answer, as none would show
-whether the door opened. Connect right after it, to the same address.
+of the saved host: see "postern add"; one that has a key is sent a token in one
+packet instead. It waits for no answer, as none would show whether the door
+opened. Connect right after it, to the same address.
 
 The flags of knockd's client work: -u, -d, -v, -4 and -6.`
 	exampleKnock = `  postern knock home && ssh ann@home.example
@@ -55,7 +56,11 @@ func (s *session) sayKnocked(k knocking, to netip.Addr, took time.Duration) {
 	if k.host != to.String() {
 		now += fmt.Sprintf(", to %s", to)
 	}
-	s.Say("knocked, in %s; %s", max(took.Round(time.Millisecond), time.Millisecond), now)
+	what := "knocked"
+	if k.saved != nil && k.saved.Key != nil {
+		what = "sent a token"
+	}
+	s.Say("%s, in %s; %s", what, max(took.Round(time.Millisecond), time.Millisecond), now)
 	if k.saved != nil && k.saved.Service.Protocol == policy.TCP {
 		s.Hint(fmt.Sprintf("\"postern connect %s\" does both, and tries again if it does not open", k.saved.Name))
 	}

@@ -150,6 +150,8 @@ func (s *session) rootCommand() *cobra.Command {
 		inKernel(s.confirmCommand()),
 		inKernel(s.rollbackCommand()),
 		inKernel(s.statusCommand()),
+		inKernel(s.grantCommand()),
+		inKernel(s.revokeCommand()),
 		inKernel(s.watchdogCommand()),
 		inKernel(s.installCommand()),
 		inKernel(s.uninstallCommand()),

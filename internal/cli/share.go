@@ -107,6 +107,9 @@ func (s *session) share(what sharing) error {
 	if err != nil {
 		return aboutArgument(err, what.door, p)
 	}
+	if len(d.Knock.Sequence) == 0 {
+		return noKnocks(d)
+	}
 	h := hosts.New(cmp.Or(what.name, d.Name))
 	h.Knock, h.StepTimeout = d.Knock.Sequence, d.Knock.StepTimeout
 	if h.Service, err = serviceOf(d, what.service); err != nil {

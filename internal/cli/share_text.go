@@ -83,6 +83,10 @@ func whichService(d *policy.Door) *ui.Failure {
 		Hints: []string{"pick one with --service: " + serviceNames(d)}}
 }
 
+func noKnocks(d *policy.Door) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q has no knocks to share: only keys open it", d.Name)}
+}
+
 func noSuchService(d *policy.Door, s policy.Port) *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q does not open %s", d.Name, s),
 		Hints: []string{"it opens " + serviceNames(d)}}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/client/knocker"
+	"postern/internal/hosts"
 	"postern/internal/policy"
 )
 
@@ -23,6 +24,13 @@ func (e *KnockError) Hints() []string { return []string{UnsentHint(e.To, e.Err)}
 // Knock sends knocks to an address, and calls sent after each.
 func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.Duration, sent func(policy.Port)) error {
 	return knockError(to, knocker.Knock(ctx, to, ports, delay, sent))
+}
+
+// SendToken sends a token for a host that has a key, and returns in which kind of
+// packet.
+func SendToken(to netip.Addr, h *hosts.Host) (knocker.Envelope, error) {
+	e, err := knocker.SendToken(to, keyOf(h))
+	return e, knockError(to, err)
 }
 
 func knockError(to netip.Addr, err error) error {

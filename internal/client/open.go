@@ -126,7 +126,7 @@ func Open(ctx context.Context, h *hosts.Host, to Destination, slow func(Seen)) (
 	var conn net.Conn
 	if err == nil {
 		conn, err = knocker.Open(opening, knocker.Door{
-			Ways: ways, Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
+			Ways: ways, Key: keyOf(h), Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
 		}, func(t knocker.Try) {
 			running.Lock()
 			defer running.Unlock()
@@ -187,6 +187,14 @@ func waysTo(ctx context.Context, h *hosts.Host, to Destination) ([]knocker.Way, 
 		return nil, &NoCommonFamilyError{h.Address, to.Host}
 	}
 	return ways, nil
+}
+
+// keyOf returns the key that opens a host's door, or nil if knocks do.
+func keyOf(h *hosts.Host) *knocker.Key {
+	if h.Key == nil {
+		return nil
+	}
+	return &knocker.Key{Credential: *h.Key, Port: h.Token}
 }
 
 // FamilyOf returns which of a host's addresses the hosts file says to use.

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +107,8 @@ func (e *ShutError) Hints() []string {
 	case e.Unsent():
 		last := all[len(all)-1]
 		return []string{UnsentHint(last.address, last.err)}
+	case e.Host.Key != nil:
+		return e.keyHints(sum)
 	case sum.Refused > 0:
 		return []string{
 			"the knocks may be out of date, or the service may not be running; both look like a refusal",
@@ -118,6 +121,27 @@ func (e *ShutError) Hints() []string {
 		}
 	}
 	return []string{"the host may be down, or a firewall on the way may answer for it"}
+}
+
+// keyHints returns the likely causes where a key did not open the door. The server
+// does not tell them apart, so that nobody learns what is wrong with a forged token.
+func (e *ShutError) keyHints(sum Seen) []string {
+	hints := []string{
+		fmt.Sprintf("this machine's clock may be wrong: it says %s UTC, and a token is good for a minute", time.Now().UTC().Format("15:04:05 on 2006-01-02")),
+		"the key may be revoked, expired or out of date: ask for a new link",
+	}
+	if sum.Refused > 0 {
+		hints = append(hints, "the service may not be running; that looks the same")
+	} else {
+		hints = append(hints, "the host may be down; that looks the same")
+	}
+	var sent []string
+	for _, t := range e.Tries {
+		if name := t.By.String(); !t.Unsent() && !slices.Contains(sent, name) {
+			sent = append(sent, name)
+		}
+	}
+	return append(hints, fmt.Sprintf("a firewall on the way may drop tokens, which were sent by %s: try another network", strings.Join(sent, ", ")))
 }
 
 // UnsentHint returns what to do about packets that cannot leave this machine.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"postern/internal/client/knocker"
 	"postern/internal/hosts"
+	"postern/internal/key"
 	"postern/internal/policy"
 )
 
@@ -84,5 +86,40 @@ func TestStaysShut(t *testing.T) {
 				t.Errorf("got unsent %v, %q, %q", e.Unsent(), e.Error(), e.Hints())
 			}
 		})
+	}
+}
+
+// TestKeyStaysShut: a key that does not open the door has more causes, and the first to
+// look at is the clock.
+func TestKeyStaysShut(t *testing.T) {
+	h := hosts.New("home")
+	h.Address, h.Key, h.Token = "home.example", &key.Credential{}, 40123
+	a := netip.MustParseAddr("192.0.2.1")
+	way := knocker.Way{Knock: a, Service: netip.AddrPortFrom(a, 22)}
+	try := func(by knocker.Envelope, refused bool) knocker.Try {
+		return knocker.Try{Way: way, By: by, Waited: time.Second, Refused: refused, Err: context.DeadlineExceeded}
+	}
+	unsent := knocker.Try{Way: way, Err: fmt.Errorf("sending a token: %w", syscall.ENETUNREACH)}
+	const key = "the key may be revoked, expired or out of date: ask for a new link"
+	for _, test := range []struct {
+		tries []knocker.Try
+		hints []string // but for the first
+	}{
+		{[]knocker.Try{try(knocker.Datagram, false), try(knocker.SYNData, false), try(knocker.SYNData, false)},
+			[]string{key, "the host may be down; that looks the same",
+				"a firewall on the way may drop tokens, which were sent by UDP, TCP: try another network"}},
+		{[]knocker.Try{try(knocker.Datagram, true), unsent},
+			[]string{key, "the service may not be running; that looks the same",
+				"a firewall on the way may drop tokens, which were sent by UDP: try another network"}},
+	} {
+		e := &ShutError{Host: &h, Ways: []knocker.Way{way}, Tries: test.tries, Err: context.DeadlineExceeded}
+		got := e.Hints()
+		if !strings.HasPrefix(got[0], "this machine's clock may be wrong: it says ") || !slices.Equal(got[1:], test.hints) {
+			t.Errorf("got %q", got)
+		}
+	}
+	e := &ShutError{Host: &h, Ways: []knocker.Way{way}, Tries: []knocker.Try{unsent}, Err: context.DeadlineExceeded}
+	if got := e.Hints(); !e.Unsent() || !slices.Equal(got, []string{hintNetwork}) {
+		t.Errorf("nothing was sent: %q", got)
 	}
 }

@@ -97,8 +97,12 @@ func (c *replica) scan(m *automaton.Machine, targets []*target, scan, doors *Ent
 	if len(scan.Findings) > 0 {
 		scan.Seen = "hidden ports can be spotted"
 	}
-	tried := 0
+	tried, keyed := 0, 0
 	for i := range m.Doors[:min(len(m.Doors), mostDoors)] {
+		if len(m.Doors[i].Knock.Sequence) == 0 { // and only clients have the keys
+			keyed++
+			continue
+		}
 		for _, is4 := range []bool{true, false} {
 			for _, t := range targets {
 				if t.to.Is4() != is4 || !reachedAt(&m.Doors[i], t.to) {
@@ -120,6 +124,8 @@ func (c *replica) scan(m *automaton.Machine, targets []*target, scan, doors *Ent
 		doors.Seen = "not all open"
 	case tried == 0:
 		doors.Seen = "none could be tried"
+	case keyed > 0:
+		doors.Seen = "each that has knocks opens"
 	case len(m.Doors) > mostDoors:
 		doors.Seen = fmt.Sprintf("the first %d open", mostDoors)
 	}

@@ -14,6 +14,7 @@
 package document
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -26,6 +27,7 @@ type FileKind struct {
 	EmptyHint  string // for an empty file: what a file begins with
 	MaxNesting string // the deepest nesting: "six levels"
 	Mapping    string // an example of a mapping, in braces
+	MaxSize    int    // of the largest file that is parsed, in bytes; 0: the constant MaxSize
 	// KeyOwners maps keys that people often misplace to what they belong to,
 	// such as "a door".
 	KeyOwners map[string]string
@@ -44,10 +46,10 @@ const MaxSize = 1 << 20
 // wrong; only text that is not YAML hides the errors after it. The returned
 // Source can point at the file later.
 func Parse(name string, data []byte, l *FileKind, read func(*Walker, *yaml.Node)) (*Source, error) {
-	if len(data) > MaxSize {
+	if most := cmp.Or(l.MaxSize, MaxSize); len(data) > most {
 		return nil, &InvalidError{Kind: l.Name, Diagnostics: []Diagnostic{{
 			File: name, Line: 1, Column: 1,
-			Message: "the file is larger than 1 MiB",
+			Message: fmt.Sprintf("the file is larger than %d MiB", most>>20),
 			Hint:    fmt.Sprintf("a %s is a small text file: check the name of the file", l.Name),
 		}}}
 	}

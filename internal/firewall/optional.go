@@ -1,6 +1,13 @@
 package firewall
 
-import "postern/internal/automaton"
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/document"
+)
 
 // Backends differ in more than how they run a machine. What not every backend has
 // is one of these interfaces; nobody asks for a backend by its name.
@@ -136,4 +143,78 @@ type Bounded interface {
 	// Places returns how many may be knocking at once, in each family. While all
 	// places are taken nobody else's first knock counts.
 	Places() int
+}
+
+// A Granter gives and takes grants by hand. The machine must be the one that the kernel
+// runs for the backend.
+type Granter interface {
+	// Grant gives the source of an address what a door's last knock gives it, for so long:
+	// all of it or nothing. The address must be one that the door is for. It is a
+	// *FixedTimeError that the backend cannot give a grant for so long.
+	Grant(m *automaton.Machine, d *automaton.Door, to netip.Addr, lasts time.Duration) error
+
+	// Revoke takes grants away.
+	Revoke(m *automaton.Machine, r Revocation) (Revoked, error)
+}
+
+// A Revocation says which grants are to go.
+type Revocation struct {
+	Door  *automaton.Door  // nil: every door
+	From  netip.Addr       // whose source loses them; the zero value: everyone
+	Cut   bool             // the connections to the doors' services end, too
+	Spare []netip.AddrPort // the remote ends of connections that do not
+}
+
+// Concerns reports whether an address is one of those that lose grants.
+func (r *Revocation) Concerns(m *automaton.Machine, a netip.Addr) bool {
+	return !r.From.IsValid() || m.Policy.Source.Prefix(r.From).Contains(a)
+}
+
+// Grants returns the grants that are to go.
+func (r *Revocation) Grants(m *automaton.Machine) []automaton.GrantID {
+	var all []automaton.GrantID
+	for i := range m.Grants {
+		if g := &m.Grants[i]; r.Door == nil || &m.Doors[g.Door] == r.Door {
+			all = append(all, g.ID)
+		}
+	}
+	return all
+}
+
+// Services returns what these grants open.
+func (r *Revocation) Services(m *automaton.Machine) []*automaton.Service {
+	var all []*automaton.Service
+	for i := range m.Services {
+		s := &m.Services[i]
+		for _, g := range s.Grants {
+			if r.Door == nil || &m.Doors[m.Grants[g].Door] == r.Door {
+				all = append(all, s)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// Revoked is what a Revocation has found.
+type Revoked struct {
+	Grants      int // of sources, as far as they could be counted
+	Connections int // that have ended
+	Spared      int // connections that have not
+}
+
+// A FixedTimeError says that a backend gives grants for the door's open_for alone.
+type FixedTimeError struct {
+	Backend string
+	Door    *automaton.Door
+}
+
+func (e *FixedTimeError) Error() string {
+	return fmt.Sprintf("the %s backend grants for the time that the policy says, %s at door %s, and for no other",
+		e.Backend, document.FormatDuration(e.Door.OpenFor), e.Door.Name)
+}
+
+// Hints returns what to do about it.
+func (e *FixedTimeError) Hints() []string {
+	return []string{"leave out --for, or use the nftables backend"}
 }

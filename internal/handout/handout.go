@@ -52,6 +52,12 @@ type client struct {
 func (c *client) CanRunSSH() bool { return c.RunsSSH || c.Port != 0 }
 
 func newClient(d *policy.Door) (*client, error) {
+	if len(d.Knock.Sequence) == 0 {
+		return nil, &UnsupportedError{
+			Message: fmt.Sprintf("door %q is opened by keys alone, and a script has none", d.Name),
+			Hint:    "use postern on the client, or give the door a sequence, too",
+		}
+	}
 	for _, t := range []struct {
 		key  string
 		time time.Duration

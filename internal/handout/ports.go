@@ -51,6 +51,11 @@ func Ports(p *policy.Policy) string {
 			to.add(single(port), serves(d))
 		}
 	}
+	if p.HasKeys() {
+		forwarded.add(single(p.Keys.Port), "keys")
+		forwarded.add(single(policy.Port{Protocol: policy.TCP, Number: p.Keys.Port.Number}), "keys, where no UDP gets through")
+		both = true
+	}
 	for _, a := range p.Allow {
 		switch {
 		case a.Service == policy.Service{}, a.From.IsValid() && a.From.Addr().IsPrivate():

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,9 @@ func TestLint(t *testing.T) {
 			t.Errorf("%s: %v\n%s", file, err, out)
 		}
 		for line := range strings.Lines(format(t, p)) {
-			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
+			// A key cannot be broken.
+			long := func(word string) bool { return len(word) > 70 }
+			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 && !slices.ContainsFunc(strings.Fields(line), long) {
 				t.Errorf("%s: %d columns: %s", file, n, line)
 			}
 		}

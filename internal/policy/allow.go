@@ -46,4 +46,5 @@ func (w *walker) readAllowEntry(n *yaml.Node) {
 		}},
 	})
 	w.policy.Allow = append(w.policy.Allow, a)
+	w.allowed = append(w.allowed, n)
 }

@@ -15,6 +15,8 @@ const (
 	DefaultSourceIPv6 = 128
 
 	DefaultLogTarget = LogKernel
+
+	DefaultBound = BoundOptional
 )
 
 // SuggestedMark is the mark that a new policy is given, and that one without a mark is

@@ -14,19 +14,22 @@ import (
 
 // A doorEntry is a door's place in the file.
 type doorEntry struct {
+	name     *yaml.Node
 	entries  map[string]document.Entry // of the door and of its knock, which share no key
 	listed   int                       // how many services are in the file, valid or not
 	services []*yaml.Node              // of each of the door's services
 	knocks   []*yaml.Node              // of each knock; empty if one is invalid
+	users    []*yaml.Node              // of each of the knock's users
 	sound    bool                      // the door is valid by itself
 }
 
-const maxDoorName = 32
+// maxName is the length of the longest name of a door, a user or a device.
+const maxName = 32
 
 func (w *walker) readDoors(n *yaml.Node) {
 	for _, e := range w.Entries(n, "give one of the two doors another name") {
 		before := w.ErrorCount()
-		w.Check(e.Key, checkDoorName(e.Key.Value))
+		w.Check(e.Key, CheckName("door", e.Key.Value))
 		f := document.Field{Key: "door " + document.Short(e.Key.Value), Shape: document.Mapping,
 			Advice: "its service and its knock under it, as in {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}"}
 		if !w.CheckShape(e, f) {
@@ -37,19 +40,24 @@ func (w *walker) readDoors(n *yaml.Node) {
 	}
 }
 
-// checkDoorName returns what is wrong with a door's name, or nil.
-func checkDoorName(text string) *document.Fault {
+// sampleName is a name of each kind of thing, as a file has it.
+var sampleName = map[string]string{"door": "\"ssh:\"", "user": "alice", "device": "laptop"}
+
+// CheckName returns what is wrong with the name of a door, a user or a device, or
+// nil. Names stand in rules, log lines, links and shells.
+func CheckName(kind, text string) *document.Fault {
 	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
 	rest := func(r rune) bool { return letter(r) || r >= '0' && r <= '9' || r == '-' || r == '_' }
+	named := kind + " name " + document.Quoted(text)
 	switch {
 	case text == "":
-		return document.NewFault("a door has no name", "write a name, as in \"ssh:\"")
-	case utf8.RuneCountInString(text) > maxDoorName:
-		return document.NewFault(fmt.Sprintf("door name %s is longer than %d characters", document.Quoted(text), maxDoorName), "give the door a shorter name")
+		return document.NewFault("a "+kind+" has no name", "write a name, as in "+sampleName[kind])
+	case utf8.RuneCountInString(text) > maxName:
+		return document.NewFault(fmt.Sprintf("%s is longer than %d characters", named, maxName), "give the "+kind+" a shorter name")
 	case !letter(rune(text[0])):
-		return document.NewFault(fmt.Sprintf("door name %s does not begin with a letter", document.Quoted(text)), "begin with a letter from a to z, as in \"ssh:\"")
+		return document.NewFault(named+" does not begin with a letter", "begin with a letter from a to z, as in "+sampleName[kind])
 	case strings.IndexFunc(text, func(r rune) bool { return !rest(r) }) >= 0:
-		return document.NewFault(fmt.Sprintf("door name %s has a character that names cannot have", document.Quoted(text)), "use only letters, digits, - and _")
+		return document.NewFault(named+" has a character that names cannot have", "use only letters, digits, - and _")
 	}
 	return nil
 }
@@ -57,7 +65,7 @@ func checkDoorName(text string) *document.Fault {
 func (w *walker) readDoor(e document.Entry) {
 	d := NewDoor(e.Key.Value)
 	d.Pos = document.PositionOf(e.Key)
-	var at doorEntry
+	at := doorEntry{name: e.Key}
 	owner := "door " + document.Short(d.Name)
 	var knock, from *yaml.Node // read last: they depend on the other keys
 	at.entries = w.Fields(owner, e.Key, e.Value, []document.Field{

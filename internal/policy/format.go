@@ -16,7 +16,12 @@ import (
 // it. Defaults are left out. Parse returns the same policy for the text, except
 // for positions.
 func Format(p *Policy) string {
-	doors, admitted, source, log := block(), inline(), inline(), inline()
+	keys, users, doors, admitted, source, log := inline(), block(), block(), inline(), inline(), inline()
+	keys.unless(!p.HasKeys(), "port", p.Keys.Port.format())
+	keys.unless(!p.HasKeys() || p.Keys.Bound == DefaultBound, "address", word(p.Keys.Bound))
+	for i := range p.Users {
+		users.add(p.Users[i].Name, p.Users[i].format())
+	}
 	for i := range p.Doors {
 		doors.add(p.Doors[i].Name, p.Doors[i].format())
 	}
@@ -35,6 +40,8 @@ func Format(p *Policy) string {
 	allow := list(p.Allow, Allow.format)
 	allow.Style = 0
 	top.unless(len(p.Allow) == 0, "allow", allow)
+	top.unless(!p.HasKeys(), "keys", keys.node())
+	top.unless(len(p.Users) == 0, "users", users.node())
 	top.add("doors", doors.node())
 	top.unless(len(admitted.Content) == 0, "admitted", admitted.node())
 	top.unless(len(source.Content) == 0, "source", source.node())
@@ -52,7 +59,7 @@ func Format(p *Policy) string {
 }
 
 // A section begins with one of these keys, or with the name of a door.
-var section = regexp.MustCompile(`(?m)^(allow:|doors:|admitted:|source:|log:|backend:|  [^ -])`)
+var section = regexp.MustCompile(`(?m)^(allow:|keys:|users:|doors:|admitted:|source:|log:|backend:|  [^ -].*:$)`)
 
 func (a Allow) format() *yaml.Node {
 	m := inline()
@@ -62,6 +69,14 @@ func (a Allow) format() *yaml.Node {
 	if len(m.Content) == 2 {
 		m.Style = 0 // "- service: tcp/443"
 	}
+	return m.node()
+}
+
+func (u *User) format() *yaml.Node {
+	m := inline()
+	m.add("devices", list(u.Devices, word))
+	m.unless(len(u.Networks) == 0, "networks", list(u.Networks, prefix))
+	m.unless(u.Until.IsZero(), "until", plain(FormatUntil(u.Until)))
 	return m.node()
 }
 
@@ -84,12 +99,13 @@ func (d *Door) format() *yaml.Node {
 
 func (k *Knock) format() *yaml.Node {
 	m := block()
-	m.add("sequence", list(k.Sequence, func(p Port) *yaml.Node {
+	m.unless(len(k.Sequence) == 0, "sequence", list(k.Sequence, func(p Port) *yaml.Node {
 		if p.Protocol == TCP {
 			return number(int(p.Number))
 		}
 		return p.format()
 	}))
+	m.unless(len(k.Users) == 0, "key", list(k.Users, word))
 	m.unless(k.StepTimeout == DefaultStepTimeout, "step_timeout", duration(k.StepTimeout))
 	m.unless(k.Retransmits == DefaultRetransmits, "retransmits", word(k.Retransmits))
 	return m.node()

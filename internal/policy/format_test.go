@@ -100,6 +100,11 @@ allow:
   - interface: wg0
   - {service: tcp/25, from: "2001:db8::25", interface: eth1}
 
+keys: {port: udp/40123, address: required}
+
+users:
+  alice: {devices: [laptop, phone], networks: [198.51.100.0/24, "2001:db8::/32"], until: 2027-06-30}
+
 doors:
   ssh:
     service: tcp/22
@@ -108,6 +113,7 @@ doors:
     masquerade: true
     knock:
       sequence: [1234, udp/4000, icmp/echo]
+      key: [alice]
       step_timeout: 1m30s
       retransmits: reset
     open_for: 24h
@@ -157,6 +163,8 @@ func TestFormatKnowsEveryField(t *testing.T) {
 	compare("Allow", p.Allow[len(p.Allow)-1], Allow{})
 	compare("Door", p.Doors[0], door)
 	compare("Knock", p.Doors[0].Knock, door.Knock)
+	compare("Keys", p.Keys, Keys{Bound: DefaultBound})
+	compare("User", p.Users[0], User{})
 }
 
 func FuzzFormat(f *testing.F) {
@@ -204,6 +212,33 @@ func randomPolicy(t *rapid.T) *Policy {
 		}
 		p.Allow = append(p.Allow, a)
 	}
+	keys := coin("keys")
+	if keys {
+		p.Keys = Keys{Port: Port{UDP, rapid.Uint16Range(1, 1<<15-1).Draw(t, "key port")}, Bound: rapid.SampledFrom([]Bound{BoundOptional, BoundRequired}).Draw(t, "bound")}
+		for i := range rapid.IntRange(1, 3).Draw(t, "users") {
+			u := User{
+				Name: randomName.Draw(t, "user") + fmt.Sprintf("-%d", i), Devices: rapid.SliceOfNDistinct(randomName, 1, 3, rapid.ID).Draw(t, "devices"),
+				Networks: rapid.SliceOfNDistinct(randomNetwork, 0, 3, rapid.ID).Draw(t, "networks"),
+			}
+			if coin("until") {
+				u.Until = time.Unix(rapid.Int64Range(1, 7e9).Draw(t, "until"), 0).UTC()
+				if coin("whole day") {
+					u.Until = u.Until.Truncate(24*time.Hour).AddDate(0, 0, 1)
+				}
+			}
+			p.Users = append(p.Users, u)
+		}
+	}
+	// other returns another port than that of keys.
+	other := func(port Port) Port {
+		if keys && port.Number == p.Keys.Port.Number {
+			port.Number ^= 1 << 15
+		}
+		return port
+	}
+	p.Allow = slices.DeleteFunc(p.Allow, func(a Allow) bool {
+		return keys && (a.Service.Covers(p.Keys.Port) || a.Service.Covers(Port{TCP, p.Keys.Port.Number}))
+	})
 	// Doors share no service and no first knock, and so cannot be in conflict.
 	for i := range rapid.IntRange(1, 4).Draw(t, "doors") {
 		d := NewDoor(rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9_-]{0,25}`).Draw(t, "name") + fmt.Sprintf("-%d", i))
@@ -214,9 +249,26 @@ func randomPolicy(t *rapid.T) *Policy {
 		for j := range d.Services {
 			d.Services[j].Number = uint16(1 + i + 4*j + 16*rapid.IntRange(0, 4000).Draw(t, "number"))
 		}
+		for j := range d.Services {
+			d.Services[j] = other(d.Services[j])
+		}
+		if i == 0 {
+			for j := range p.Users {
+				d.Knock.Users = append(d.Knock.Users, p.Users[j].Name)
+			}
+		} else if keys && coin("key") {
+			d.Knock.Users = []string{p.Users[0].Name}
+		}
 		d.Knock.Sequence = append([]Port{{Protocol: TCP, Number: uint16(i + 1)}}, rapid.SliceOfN(randomPort(ICMP), 0, MaxKnocks-1).Draw(t, "knocks")...)
-		d.Knock.StepTimeout = randomTime(t, MaxStepTimeout)
-		d.Knock.Retransmits = rapid.SampledFrom([]Retransmits{RetransmitsIgnore, RetransmitsReset}).Draw(t, "retransmits")
+		for j := range d.Knock.Sequence {
+			d.Knock.Sequence[j] = other(d.Knock.Sequence[j])
+		}
+		if len(d.Knock.Users) > 0 && coin("keys alone") {
+			d.Knock.Sequence = nil
+		} else {
+			d.Knock.StepTimeout = randomTime(t, MaxStepTimeout)
+			d.Knock.Retransmits = rapid.SampledFrom([]Retransmits{RetransmitsIgnore, RetransmitsReset}).Draw(t, "retransmits")
+		}
 		d.OpenFor = randomTime(t, MaxOpenFor)
 		d.Admit = rapid.SampledFrom([]Admit{AdmitOne, AdmitAny}).Draw(t, "admit")
 		d.Forfeit = coin("forfeit")
@@ -234,6 +286,10 @@ func randomPolicy(t *rapid.T) *Policy {
 	}
 	return p
 }
+
+// randomName returns names of doors, users and devices, some of which YAML could take
+// for something else.
+var randomName = rapid.OneOf(rapid.SampledFrom([]string{"null", "true", "no", "y", "e1", "on"}), rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9_-]{0,25}`))
 
 // Names and addresses that YAML could take for something else come often.
 var (

@@ -63,10 +63,20 @@ func dump(p *Policy) string {
 	for _, a := range p.Allow {
 		line("allow %v from %v on %q (%d:%d)", a.Service, a.From, a.Interface, a.Pos.Line, a.Pos.Column)
 	}
+	if p.HasKeys() {
+		line("keys at %v (%d:%d), address %s", p.Keys.Port, p.Keys.Pos.Line, p.Keys.Pos.Column, p.Keys.Bound)
+	}
+	for _, u := range p.Users {
+		line("user %s (%d:%d) with %q", u.Name, u.Pos.Line, u.Pos.Column, u.Devices)
+		line("  networks %v, until %v (%d:%d)", u.Networks, u.Until, u.UntilPos.Line, u.UntilPos.Column)
+	}
 	for _, d := range p.Doors {
 		line("door %s (%d:%d)", d.Name, d.Pos.Line, d.Pos.Column)
 		line("  services %v at %v", d.Services, d.Address)
 		line("  knocks %v at %v", d.Knock.Sequence, d.Knock.SequencePos)
+		if len(d.Knock.Users) > 0 {
+			line("  keys of %q (%d:%d)", d.Knock.Users, d.Knock.UsersPos.Line, d.Knock.UsersPos.Column)
+		}
 		line("  step_timeout %v, retransmits %s", d.Knock.StepTimeout, d.Knock.Retransmits)
 		line("  open_for %v, admit %s, forfeit %v", d.OpenFor, d.Admit, d.Forfeit)
 		line("  forward %v, masquerade %v", d.Forward, d.Masquerade)

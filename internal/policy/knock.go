@@ -12,9 +12,9 @@ import (
 const MaxKnocks = 32
 
 func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]document.Entry {
-	k := &d.Knock
-	return w.Fields("knock", key, n, []document.Field{
-		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
+	k, before := &d.Knock, w.ErrorCount()
+	entries := w.Fields("knock", key, n, []document.Field{
+		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Default: "that only keys open it", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
 		{Key: "step_timeout", Shape: document.Scalar, Example: document.FormatDuration(DefaultStepTimeout), Default: document.FormatDuration(DefaultStepTimeout), Read: func(n *yaml.Node) {
 			k.StepTimeoutPos = document.PositionOf(n)
 			w.duration(n, "step_timeout", &k.StepTimeout, MinTime, MaxStepTimeout)
@@ -22,7 +22,19 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 		{Key: "retransmits", Shape: document.Scalar, Example: string(DefaultRetransmits), Default: string(DefaultRetransmits), Read: func(n *yaml.Node) {
 			choose(w, n, "retransmits", &k.Retransmits, RetransmitsIgnore, RetransmitsReset)
 		}},
+		{Key: "key", Shape: document.List, Example: "[alice]", Default: "that no key opens it", Read: func(n *yaml.Node) { w.readKeyList(k, at, n) }},
 	})
+	_, sequence := entries["sequence"]
+	_, keys := entries["key"]
+	if !sequence && !keys && w.ErrorCount() == before {
+		w.Fail(key, "knock has neither a sequence nor keys", "add \"sequence: [PORT, PORT, PORT]\", or \"key: [NAME]\"")
+	}
+	for _, of := range []string{"step_timeout", "retransmits"} {
+		if e, there := entries[of]; there && !sequence && keys {
+			w.Fail(e.Key, of+" has no meaning without a sequence", "remove it, or add a sequence")
+		}
+	}
+	return entries
 }
 
 func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {

@@ -22,11 +22,12 @@ var language = document.FileKind{
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "posture": "the top of the file", "interfaces": "the top of the file",
 		"cover": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
-		"admitted": "the top of the file", "source": "the top of the file", "log": "the top of the file", "backend": "the top of the file",
+		"admitted": "the top of the file", "keys": "the top of the file", "users": "the top of the file", "source": "the top of the file", "log": "the top of the file", "backend": "the top of the file",
 		"knock": "a door", "open_for": "a door", "admit": "a door", "forfeit": "a door", "forward": "a door",
-		"masquerade": "a door", "address": "a door",
+		"masquerade": "a door", "address": "a door or keys",
 		"service": "a door or an allow entry", "from": "a door or an allow entry", "interface": "an allow entry",
-		"sequence": "a door's knock", "step_timeout": "a door's knock", "retransmits": "a door's knock",
+		"sequence": "a door's knock", "step_timeout": "a door's knock", "retransmits": "a door's knock", "key": "a door's knock",
+		"port": "keys", "devices": "a user", "networks": "a user", "until": "a user",
 		"mark": "admitted", "ipv4": "source", "ipv6": "source", "target": "log", "group": "log", "progress": "log",
 	},
 	UnknownKey: func(key string) (meant, hint string) {
@@ -43,9 +44,10 @@ var language = document.FileKind{
 func Parse(name string, data []byte) (*Policy, error) {
 	p := &Policy{}
 	file, err := document.Parse(name, data, &language, func(d *document.Walker, root *yaml.Node) {
-		w := &walker{Walker: d, policy: p}
+		w := &walker{Walker: d, policy: p, users: map[string]*userEntry{}}
 		w.readPolicy(root)
 		w.conflicts()
+		w.people()
 	})
 	if err != nil {
 		return nil, err
@@ -57,8 +59,11 @@ func Parse(name string, data []byte) (*Policy, error) {
 // A walker reads the YAML tree into a policy.
 type walker struct {
 	*document.Walker
-	policy *Policy
-	doors  []doorEntry // one for each of policy.Doors
+	policy  *Policy
+	doors   []doorEntry  // one for each of policy.Doors
+	allowed []*yaml.Node // one for each of policy.Allow
+	keys    *yaml.Node   // the key "keys"; nil if it is missing
+	users   map[string]*userEntry
 }
 
 func (w *walker) readPolicy(n *yaml.Node) {
@@ -72,7 +77,7 @@ func (w *walker) readPolicy(n *yaml.Node) {
 	p := w.policy
 	defaults := New(p.Posture)
 	p.Source, p.Log = defaults.Source, defaults.Log
-	w.Fields("the policy", n, n, []document.Field{
+	entries := w.Fields("the policy", n, n, []document.Field{
 		{Key: "version", Shape: document.Scalar, Example: "1", Read: w.readVersion},
 		{Key: "posture", Shape: document.Scalar, Advice: `"posture: closed" to shut all that is not allowed, or "posture: guard" to hide the doors alone`, Read: func(n *yaml.Node) {
 			choose(w, n, "posture", &p.Posture, Closed, Guard)
@@ -82,6 +87,8 @@ func (w *walker) readPolicy(n *yaml.Node) {
 			choose(w, n, "cover", &p.Cover, Covers()...)
 		}},
 		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Default: "nothing", Read: w.readAllow},
+		{Key: "keys", Shape: document.Mapping, Example: "{port: udp/40123}", Default: "no keys", Read: w.readKeys},
+		{Key: "users", Shape: document.Mapping, Example: "{alice: {devices: [laptop]}}", Default: "nobody", Read: w.readUsers},
 		{Key: "doors", Shape: document.Mapping, Example: "{ssh: {service: tcp/22, knock: {sequence: [PORT, PORT, PORT]}}}", Read: w.readDoors},
 		{Key: "admitted", Shape: document.Mapping, Example: "{mark: 0x1000}", Default: "no mark", Read: w.readAdmitted},
 		{Key: "source", Shape: document.Mapping, Example: "{ipv4: 32, ipv6: 64}", Default: fmt.Sprintf("{ipv4: %d, ipv6: %d}", DefaultSourceIPv4, DefaultSourceIPv6), Read: w.readSource},
@@ -90,6 +97,7 @@ func (w *walker) readPolicy(n *yaml.Node) {
 			choose(w, n, "backend", &p.Backend, BackendNftables, BackendIptables)
 		}},
 	})
+	w.keys = entries["keys"].Key
 	if p.Cover == "" {
 		p.Cover = p.Posture.DefaultCover()
 	}

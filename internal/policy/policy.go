@@ -24,6 +24,8 @@ type Policy struct {
 	Interfaces []string // empty: every interface but loopback
 	Cover      Cover
 	Allow      []Allow
+	Keys       Keys   // the zero value if no door is opened by a key
+	Users      []User // in the order of the file; each opens a door
 	Doors      []Door // in the order of the file; at least one
 	Admitted   Admitted
 	Source     Source
@@ -122,13 +124,15 @@ func (d *Door) HasFamilyOf(addr netip.Addr) bool {
 	return !d.Forward.IsValid() || d.Forward.Addr().Is4() == is4
 }
 
-// A Knock is the sequence that opens a door.
+// A Knock is what opens a door: a sequence, the keys of users, or either.
 type Knock struct {
-	Sequence    []Port        // at least one
+	Sequence    []Port        // empty if only keys open the door
+	Users       []string      // whose keys open the door: names of Policy.Users; empty if none do
 	StepTimeout time.Duration // the longest time between two knocks
 	Retransmits Retransmits
 
 	SequencePos    []Position // of each knock
+	UsersPos       Position   // the zero value if no keys open the door
 	StepTimeoutPos Position   // the zero value if it is the default
 }
 
@@ -223,7 +227,10 @@ func (p *Policy) Diagnose(at Position, message, hint string) Diagnostic {
 }
 
 // AcceptsFrom reports whether addr may knock at the door.
-func (d *Door) AcceptsFrom(addr netip.Addr) bool {
+func (d *Door) AcceptsFrom(addr netip.Addr) bool { return accepts(d.From, addr) }
+
+// accepts reports whether addr is of one of the networks; without any, all are.
+func accepts(networks []netip.Prefix, addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
-	return len(d.From) == 0 || slices.ContainsFunc(d.From, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return len(networks) == 0 || slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

@@ -95,6 +95,7 @@ const (
 	forAllow use = iota
 	forDoor
 	forKnock
+	forKeys
 )
 
 // forms returns the hint for what can be written.
@@ -104,6 +105,8 @@ func (u use) forms() string {
 		return "write a tcp or udp port, as in 22, tcp/22 or udp/53"
 	case forKnock:
 		return "write a port, as in 1234, tcp/1234 or udp/4000, or icmp/echo"
+	case forKeys:
+		return "write a UDP port, as in udp/40123"
 	}
 	return "write a port or a range, as in tcp/443 or tcp/8000-8099, or one of icmp/echo, " + portless() + ", or a number, as in protocol/253"
 }
@@ -133,6 +136,8 @@ func port(text string, u use) (Port, *document.Fault) {
 		return Port{}, f
 	case s.Protocol == ICMP && u == forDoor:
 		return Port{}, document.NewFault(document.Quoted(text)+" cannot be behind a door", u.forms())
+	case s.First != s.Last && u == forKeys:
+		return Port{}, document.NewFault(document.Quoted(text)+" is a range of ports", u.forms())
 	case s.First != s.Last:
 		return Port{}, document.NewFault(document.Quoted(text)+" is a range of ports", fmt.Sprintf("write every port on its own: [%s/%d, %s/%d, …]",
 			s.Protocol, s.First, s.Protocol, s.First+1))
@@ -160,7 +165,7 @@ func service(text string, u use) (Service, *document.Fault) {
 	switch {
 	case text == "icmp/echo":
 		return Service{Protocol: ICMP}, nil
-	case slices.Contains([]string{"icmp", "icmpv6", "icmp6", "ping"}, name) && u != forDoor:
+	case slices.Contains([]string{"icmp", "icmpv6", "icmp6", "ping"}, name) && u != forDoor && u != forKeys:
 		return wrong("is not understood", "write icmp/echo, which is ping for IPv4 and IPv6")
 	case strings.ContainsAny(text, ", "):
 		several := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })

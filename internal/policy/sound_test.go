@@ -32,6 +32,33 @@ func sound(t rapid.TB, p *Policy) {
 		ok(a.Service.First <= a.Service.Last, "service %v", a.Service)
 		soundNetwork(t, a.From)
 	}
+	users := map[string]bool{} // whether the user opens a door
+	for _, u := range p.Users {
+		_, twice := users[u.Name]
+		ok(CheckName("user", u.Name) == nil && !twice, "user %q", u.Name)
+		users[u.Name] = false
+		ok(len(u.Devices) > 0 && len(slices.Compact(slices.Sorted(slices.Values(u.Devices)))) == len(u.Devices), "%s has devices %q", u.Name, u.Devices)
+		for _, d := range u.Devices {
+			ok(CheckName("device", d) == nil, "device %q", d)
+		}
+		for _, n := range u.Networks {
+			soundNetwork(t, n)
+		}
+		ok(u.Until == u.Until.UTC().Truncate(time.Second) && u.Until.Year() <= 2200, "%s until %v", u.Name, u.Until)
+	}
+	defer func() {
+		for name, opens := range users {
+			ok(opens, "%s opens no door", name)
+		}
+		ok(p.HasKeys() == (len(users) > 0), "keys %+v, and %d users", p.Keys, len(users))
+		ok(!p.HasKeys() || p.Keys.Port.Protocol == UDP && p.Keys.Port.Number > 0 && (p.Keys.Bound == BoundOptional || p.Keys.Bound == BoundRequired), "keys %+v", p.Keys)
+	}()
+	free := func(port Port, what string) {
+		ok(!p.HasKeys() || port.Protocol == ICMP || port.Number != p.Keys.Port.Number, "%s has the port of keys", what)
+	}
+	for _, a := range p.Allow {
+		ok(!p.HasKeys() || !a.Service.Covers(p.Keys.Port) && !a.Service.Covers(Port{TCP, p.Keys.Port.Number}), "allow %v has the port of keys", a.Service)
+	}
 	names, sequences := map[string]bool{}, map[string]string{}
 	for _, d := range p.Doors {
 		ok(!names[d.Name], "two doors %s", d.Name)
@@ -39,20 +66,29 @@ func sound(t rapid.TB, p *Policy) {
 		ok(len(d.Services) > 0, "%s has no service", d.Name)
 		for _, s := range d.Services {
 			ok((s.Protocol == TCP || s.Protocol == UDP) && s.Number > 0, "%s has service %v", d.Name, s)
+			free(s, d.Name)
 		}
 		k := d.Knock
-		ok(len(k.Sequence) >= 1 && len(k.Sequence) <= 32 && len(k.Sequence) == len(k.SequencePos), "%s has sequence %v", d.Name, k)
+		ok(len(k.Sequence)+len(k.Users) >= 1 && len(k.Sequence) <= 32 && len(k.Sequence) == len(k.SequencePos), "%s has sequence %v", d.Name, k)
+		for i, u := range k.Users {
+			_, known := users[u]
+			ok(known && !slices.Contains(k.Users[:i], u), "%s is opened by %q", d.Name, k.Users)
+			users[u] = true
+		}
 		prefix := ""
 		for i, s := range k.Sequence {
 			ok((s.Protocol == TCP || s.Protocol == UDP) == (s.Number > 0), "%s has knock %v", d.Name, s)
+			free(s, d.Name)
 			prefix += s.String() + " "
 			if i+1 < len(k.Sequence) {
 				ok(sequences[prefix] != "end", "%s goes through the last knock of another door", d.Name)
 				sequences[prefix] = "step"
 			}
 		}
-		ok(sequences[prefix] == "", "%s ends where another door passes or ends", d.Name)
-		sequences[prefix] = "end"
+		ok(prefix == "" || sequences[prefix] == "", "%s ends where another door passes or ends", d.Name)
+		if prefix != "" {
+			sequences[prefix] = "end"
+		}
 		ok(k.StepTimeout >= 100*time.Millisecond && k.StepTimeout <= time.Hour, "%s has step_timeout %v", d.Name, k.StepTimeout)
 		ok(d.OpenFor >= 100*time.Millisecond && d.OpenFor <= 24*time.Hour, "%s has open_for %v", d.Name, d.OpenFor)
 		ok(k.StepTimeout%time.Millisecond == 0 && d.OpenFor%time.Millisecond == 0, "%s has times %v %v", d.Name, k.StepTimeout, d.OpenFor)

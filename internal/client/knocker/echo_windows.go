@@ -20,11 +20,11 @@ var (
 	anyIPv6Address = windows.RawSockaddrInet6{Family: windows.AF_INET6}
 )
 
-// sendEcho sends one echo request, which any user may on Windows.
+// sendEcho sends one echo request with a payload, which any user may on Windows.
 //
 // Windows itself waits for the answer, and writes it to memory that must stay valid
 // until then. The handle must stay open, too: closing it cancels the request.
-func sendEcho(to netip.Addr) error {
+func sendEcho(to netip.Addr, payload []byte) error {
 	create := icmp6Create
 	if to.Is4() {
 		create = icmpCreate
@@ -45,17 +45,18 @@ func sendEcho(to netip.Addr) error {
 		icmpClose.Call(handle)
 		return err
 	}
-	answer := new([512]byte) // more than any answer to an empty echo takes
+	answer := new([512]byte) // more than any answer to a short echo takes
+	data := unsafe.Pointer(unsafe.SliceData(payload))
 	var sent uintptr
 	if to.Is4() {
 		address := to.As4()
 		sent, _, err = icmpSendEcho.Call(handle, uintptr(answered), 0, 0,
-			uintptr(binary.LittleEndian.Uint32(address[:])), 0, 0, 0,
+			uintptr(binary.LittleEndian.Uint32(address[:])), uintptr(data), uintptr(len(payload)), 0,
 			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoTimeout)
 	} else {
 		address := &windows.RawSockaddrInet6{Family: windows.AF_INET6, Addr: to.As16(), Scope_id: id}
 		sent, _, err = icmp6SendEcho.Call(handle, uintptr(answered), 0, 0,
-			uintptr(unsafe.Pointer(&anyIPv6Address)), uintptr(unsafe.Pointer(address)), 0, 0, 0,
+			uintptr(unsafe.Pointer(&anyIPv6Address)), uintptr(unsafe.Pointer(address)), uintptr(data), uintptr(len(payload)), 0,
 			uintptr(unsafe.Pointer(answer)), unsafe.Sizeof(*answer), echoTimeout)
 	}
 	end := func() {
@@ -70,6 +71,7 @@ func sendEcho(to netip.Addr) error {
 		windows.WaitForSingleObject(answered, windows.INFINITE) // no longer than echoTimeout
 		end()
 		runtime.KeepAlive(answer)
+		runtime.KeepAlive(payload)
 	}()
 	return nil
 }

@@ -140,7 +140,7 @@ func send(to netip.Addr, port policy.Port) error {
 	case policy.UDP:
 		return sendDatagram(to, port.Number)
 	case policy.ICMP:
-		return sendEcho(to)
+		return sendEcho(to, nil)
 	}
 	return fmt.Errorf("%s cannot be a knock", port)
 }

@@ -1,6 +1,7 @@
 package knocker
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -12,6 +13,7 @@ type pace struct {
 	gap      time.Duration
 	rest     time.Duration
 	widest   time.Duration // the largest gap; after many tries it is drawn below that
+	longest  time.Duration // the largest rest, which is drawn below that
 	tries    int
 }
 
@@ -29,9 +31,11 @@ const (
 	// milliseconds.
 	secondGap = 12 * time.Millisecond
 	// crowded is after how many tries it is likely that others knock from the same
-	// address, who take no turns with us, and each spoils the other's rounds. From then
-	// on times are random, so that they differ.
+	// address, who take no turns with us: each spoils the other's rounds, and all spend
+	// one budget. From then on times are random, so that they differ, and rests grow
+	// until the budget is enough.
 	crowded = 5
+	maxRest = 20 * time.Second
 )
 
 // newPace is the pace of the first round. roundTrip is 0 if it is not known.
@@ -47,6 +51,16 @@ func (p *pace) adapt(roundTrip time.Duration) {
 	if roundTrip > 0 {
 		p.patience = min(max(2*roundTrip+50*time.Millisecond, minPatience), maxPatience)
 	}
+}
+
+// wait is how long to wait for the connection of a round. In a crowd it mostly ends
+// before the system sends the SYN again, which would cost more of the budget; the
+// other rounds are for a path on which an answer takes longer.
+func (p *pace) wait() time.Duration {
+	if p.tries >= crowded && p.tries%4 != 0 {
+		return min(p.patience, retransmit-50*time.Millisecond)
+	}
+	return p.patience
 }
 
 // slowDown takes more time after a try that failed. A gap wider than half of the
@@ -66,7 +80,10 @@ func (p *pace) slowDown(t Try, stepTimeout time.Duration) {
 	p.widest = min(max(p.widest*3/2, secondGap), stepTimeout/2)
 	p.gap = p.widest
 	if p.tries >= crowded {
-		p.gap = min(secondGap, p.widest) + rand.N(max(p.widest-secondGap, 0)+1)
-		p.rest = rand.N(p.patience)
+		// Short gaps are as likely as long ones: they leave others less time to come
+		// in between.
+		p.gap = time.Duration(float64(p.widest) * math.Pow(float64(secondGap)/float64(max(p.widest, secondGap)), rand.Float64()))
+		p.longest = min(max(2*p.longest, p.patience), maxRest)
+		p.rest = rand.N(p.longest)
 	}
 }

@@ -39,15 +39,22 @@ func TestPace(t *testing.T) {
 	}
 	p := newPace(0)
 	gaps, rests := map[time.Duration]bool{}, map[time.Duration]bool{}
+	short := 0
 	for range 100 {
 		p.slowDown(silent, time.Minute)
-		if p.gap < secondGap || p.gap > 30*time.Second || p.rest < 0 || p.rest > maxPatience {
+		if p.wait() < retransmit {
+			short++
+		}
+		if p.gap < secondGap || p.gap > 30*time.Second || p.rest < 0 || p.rest > maxRest {
 			t.Fatalf("out of bounds: %+v", p)
 		}
 		gaps[p.gap], rests[p.rest] = true, true
 	}
-	if p.patience != maxPatience || p.widest != 30*time.Second {
+	if p.patience != maxPatience || p.longest != maxRest || p.widest != 30*time.Second {
 		t.Errorf("after many rounds: %+v", p)
+	}
+	if short < 70 || short > 90 { // the system may send a SYN again in the others
+		t.Errorf("%d rounds are short", short)
 	}
 	if len(gaps) < 90 || len(rests) < 90 { // there is chance in it
 		t.Errorf("%d gaps and %d rests", len(gaps), len(rests))

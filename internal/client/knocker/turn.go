@@ -19,6 +19,7 @@ import (
 // and the budget. (Not every system can read a locked file.) Where no such files can
 // be made, openings go on without.
 type turn struct {
+	base   string       // of the files' paths; empty without
 	lock   *flock.Flock // nil without
 	budget budget       // end keeps it for the next turn
 }
@@ -35,29 +36,46 @@ const poll = 2 * time.Millisecond
 // takeTurn waits for the turn. Where turns cannot be taken, the budget is what this
 // process knows of it.
 func takeTurn(ctx context.Context, a netip.Addr, known budget) (*turn, error) {
-	without := &turn{budget: known}
-	folder, err := os.UserCacheDir()
-	if err != nil {
-		return without, ctx.Err()
+	t := noTurn(a, known)
+	if t.base == "" {
+		return t, ctx.Err()
 	}
-	folder = filepath.Join(folder, "postern")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return without, ctx.Err()
-	}
-	name := strings.NewReplacer(":", "_", "%", "_", "/", "_").Replace(a.String())
-	lock := flock.New(filepath.Join(folder, name+lockSuffix))
-	switch _, err = lock.TryLockContext(ctx, poll); {
+	lock := flock.New(t.base + lockSuffix)
+	switch _, err := lock.TryLockContext(ctx, poll); {
 	case ctx.Err() != nil:
 		lock.Close()
 		return nil, &TurnError{ctx.Err()}
 	case err != nil:
-		return without, nil
+		return t, nil
 	}
-	t := &turn{lock: lock}
+	t.lock = lock
 	if text, err := os.ReadFile(t.file(budgetSuffix)); err == nil {
 		t.budget.whole, _ = time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 	}
 	return t, nil
+}
+
+// noTurn is for who may knock at the same time as others.
+func noTurn(a netip.Addr, known budget) *turn {
+	base, err := cacheFile(strings.NewReplacer(":", "_", "%", "_", "/", "_").Replace(a.String()))
+	if err != nil {
+		base = ""
+	}
+	return &turn{base: base, budget: known}
+}
+
+// cacheFile returns the path of a file in the user's cache directory, whose folder
+// is there.
+func cacheFile(name string) (string, error) {
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	folder = filepath.Join(folder, "postern")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	return filepath.Join(folder, name), nil
 }
 
 // end gives up the turn.
@@ -71,7 +89,7 @@ func (t *turn) end() {
 
 // roundTrip returns the round trip time that was remembered, or 0.
 func (t *turn) roundTrip() time.Duration {
-	if t.lock == nil {
+	if t.base == "" {
 		return 0
 	}
 	text, err := os.ReadFile(t.file(roundTripSuffix))
@@ -91,7 +109,7 @@ const retransmit = time.Second
 
 // remember keeps a round trip time for the next opening.
 func (t *turn) remember(roundTrip time.Duration) {
-	if t.lock != nil && roundTrip < retransmit {
+	if t.base != "" && roundTrip < retransmit {
 		t.write(roundTripSuffix, roundTrip.String())
 	}
 }
@@ -104,9 +122,7 @@ const (
 )
 
 // file returns the path of a file beside the lock.
-func (t *turn) file(suffix string) string {
-	return strings.TrimSuffix(t.lock.Path(), lockSuffix) + suffix
-}
+func (t *turn) file(suffix string) string { return t.base + suffix }
 
 // write writes a line to a file beside the lock. If it cannot be written, the next
 // opening does without.

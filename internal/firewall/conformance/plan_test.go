@@ -13,6 +13,9 @@ import (
 var undrawn = map[string]string{
 	"Door.Forward":    "the backends' forward_linux_test.go: the suite has one host behind the rules",
 	"Door.Masquerade": "as Forward",
+	"Policy.Keys":     "the backends refuse keys",
+	"Policy.Users":    "as Keys",
+	"Knock.Users":     "as Keys",
 	"Policy.Backend":  "cli's testdata/backend.txt: a backend is held to the same policy whatever its key says",
 }
 

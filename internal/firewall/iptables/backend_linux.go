@@ -31,6 +31,7 @@ var _ interface {
 	firewall.Diverted
 	firewall.Marker
 	firewall.Adviser
+	firewall.Granter
 } = Backend{}
 
 // Name is "iptables".

@@ -1,8 +1,10 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ var _ interface {
 	firewall.ChainOwner
 	firewall.Marker
 	firewall.Keepable
+	firewall.Granter
 } = Backend{}
 
 // Name is "nftables".
@@ -36,7 +39,16 @@ func (Backend) Name() string { return "nftables" }
 
 // Machine compiles a policy with exact parameters. There is none that nftables
 // cannot run.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) {
+	for i := range p.Doors {
+		if k := &p.Doors[i].Knock; len(k.Users) > 0 {
+			return nil, &firewall.InexpressibleError{Backend: "nftables", Diagnostics: []policy.Diagnostic{
+				p.Diagnose(k.UsersPos, "these rules verify no keys yet", "open the door with a sequence"),
+			}}
+		}
+	}
+	return automaton.Compile(p)
+}
 
 // Formats returns the text for the program nft.
 func (Backend) Formats() []firewall.Format {
@@ -238,6 +250,10 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
+	old, err := r.otherStates(sets)
+	if err != nil {
+		return nil, err
+	}
 	// Verdict maps refer to chains, and must go before them.
 	for _, loaded := range sets {
 		if loaded.Anonymous {
@@ -248,7 +264,7 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 			b.delSet(loaded.Name)
 			continue
 		}
-		if !r.sets[i].earned() {
+		if !r.sets[i].earned() || old && r.sets[i].isMap() {
 			b.flushSet(loaded.Name)
 		}
 		kept["set "+loaded.Name] = true
@@ -291,6 +307,31 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 		b.delObject(named.Name, uint32(named.Type))
 	}
 	return kept, nil
+}
+
+// otherStates reports whether the rules that are loaded have states with the bit that
+// says that a source has moved, as those of early versions had: progress in these would
+// be taken for moves.
+func (r *Ruleset) otherStates(loaded []*nft.Set) (bool, error) {
+	found := false
+	for _, s := range loaded {
+		if s.Name == "rule_set" {
+			if digest, _ := readComment(s.Comment); digest == r.digest {
+				return false, nil // as it says, or modified by others
+			}
+		}
+	}
+	for _, s := range loaded {
+		if s.Name != "step" && s.Name != "step_echo" || s.Anonymous {
+			continue
+		}
+		if _, err := dump(s.Name, math.MaxInt, func(e element, _ time.Duration) {
+			found = found || len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key)&moved != 0
+		}); err != nil {
+			return false, err
+		}
+	}
+	return found, nil
 }
 
 // earned reports whether what the kernel holds in the set outlives the rules.

@@ -248,11 +248,33 @@ func (b *batch) delSet(name string) {
 const maxEntries = 400
 
 func (b *batch) addElements(set string, entries []entry) {
+	b.elements(set, unix.NFT_MSG_NEWSETELEM, netlink.Create, entries)
+}
+
+// delElements deletes elements that are there.
+func (b *batch) delElements(set string, entries []entry) {
+	b.elements(set, unix.NFT_MSG_DELSETELEM, 0, entries)
+}
+
+// renewElements puts elements in the place of what is there of their keys, or nothing:
+// deleting what is not there would be an error, and adding what is changes nothing.
+func (b *batch) renewElements(set string, entries []entry) {
+	b.dropElements(set, entries)
+	b.addElements(set, entries)
+}
+
+// dropElements deletes what is there of some keys, or nothing.
+func (b *batch) dropElements(set string, entries []entry) {
+	b.addElements(set, entries)
+	b.delElements(set, entries)
+}
+
+func (b *batch) elements(set string, kind uint16, flags netlink.HeaderFlags, entries []entry) {
 	for len(entries) > 0 {
 		n := min(len(entries), maxEntries)
 		part := entries[:n]
 		entries = entries[n:]
-		b.add("elements of "+set, unix.NFT_MSG_NEWSETELEM, netlink.Create, func(ae *netlink.AttributeEncoder) {
+		b.add("elements of "+set, kind, flags, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, Table)
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
 			ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(ae *netlink.AttributeEncoder) error {
@@ -291,6 +313,13 @@ func (e *entry) encode(ae *netlink.AttributeEncoder) error {
 	}
 	if e.expire > 0 {
 		ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(e.expire.Milliseconds()))
+	}
+	if e.limit != nil {
+		limit, err := marshal(e.limit.expr())
+		if err != nil {
+			return err
+		}
+		ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_EXPR, limit)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "over", "walk", "kept", "move", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
-	"guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
+	"cut", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 
 func (c *compiler) arrange() {

@@ -145,6 +145,7 @@ func (c *compiler) admitting() {
 		if c.live.packets != nil {
 			c.asked.add(in(c.live.packets[f], tuple(f, policy.UDP)...), goTo(c.pass))
 			admit.add(insert(c.live.packets[f], automaton.AdmittedFor, tuple(f, policy.UDP)...))
+			admit.add(remove(c.live.cut[f], tuple(f, policy.UDP)...))
 		}
 	}
 	admit.add(goTo(c.pass))

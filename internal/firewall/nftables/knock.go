@@ -58,6 +58,7 @@ func (c *compiler) knocks() {
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
+	c.cutting()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
 	c.strays()

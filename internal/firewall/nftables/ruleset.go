@@ -216,6 +216,7 @@ type entry struct {
 	element
 	intervalEnd bool
 	expire      time.Duration
+	limit       *rate // of what the packet path may do with it
 }
 
 // entries returns the elements, an interval as its two ends.

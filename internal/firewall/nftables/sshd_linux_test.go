@@ -2,15 +2,18 @@ package nftables
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"postern/internal/firewall"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 	"postern/internal/lab/openssh"
@@ -20,7 +23,8 @@ import (
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.Apply(howto(t))
+	m := howto(t)
+	s.Apply(m)
 	keys := t.TempDir()
 	server, err := openssh.Start(t.Context(), s.Gateway, 22, keys)
 	if err != nil {
@@ -78,6 +82,32 @@ func TestSSH(t *testing.T) {
 		}
 		if err := first.Wait(); err != nil {
 			t.Errorf("the first session: %v", err)
+		}
+
+		// A session that is cut ends at both ends.
+		s.realKnocks(t, at)
+		second := ssh(s, t, server, at, "echo in; cat")
+		out, err = second.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := second.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := bufio.NewReader(out).ReadString('\n'); err != nil || got != "in\n" {
+			t.Fatalf("the session says %q (%v)", got, err)
+		}
+		if err := s.Gateway.Do(func() error {
+			_, err := Backend{}.Revoke(m, firewall.Revocation{From: labtest.On(s.Outside, f), Door: &m.Doors[0], Cut: true})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if exit, ok := errors.AsType[*exec.ExitError](second.Wait()); !ok || exit.ExitCode() != 255 {
+			t.Errorf("the session that was cut ends with %v", exit)
 		}
 	})
 }

@@ -40,6 +40,7 @@ type liveSets struct {
 	syns     map[family]*set // admitted TCP connections
 	packets  map[family]*set // admitted UDP flows
 	sessions map[family]*set // TCP connections older than the rules
+	cut      map[family]*set // TCP connections and UDP flows that must not go on
 	budget   *set
 }
 
@@ -96,6 +97,7 @@ func (c *compiler) liveSets() {
 		})
 		doc = ""
 	}
+	c.live.cut = perFamily("cut", "Connections and UDP flows that were cut.", maxAdmitted, nil, flow)
 	c.live.budget = c.newSet(&set{
 		name: "budget", doc: "How many packets each source has left that count as knocks. Sources share\n" +
 			"buckets by a hash with a secret seed: a set of addresses could be filled with forged ones.",

@@ -1,0 +1,110 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// clsact is the queueing discipline that runs programs as filters, for kernels
+// without tcx. An interface has one at most, so others' filters may be in it, or it
+// may be others' with our filter in it.
+type clsact struct{}
+
+const (
+	filterName   = programName
+	withQdisc    = filterName + ", and the clsact" // the name says who made the qdisc
+	filterHandle = 0x506f7374
+)
+
+func qdisc(index int) *netlink.Clsact {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+}
+
+func (clsact) programs(l netlink.Link) ([]place, error) {
+	filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return nil, err
+	}
+	var all []place
+	for _, f := range filters { // by priority, as the kernel runs them
+		if f, ok := f.(*netlink.BpfFilter); ok {
+			all = append(all, place{
+				index: l.Attrs().Index, hook: clsact{}, id: ebpf.ProgramID(f.Id), filter: f,
+			})
+		}
+	}
+	return all, nil
+}
+
+func (clsact) attach(index int, i *instance, old *place) error {
+	f := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: filterHandle, Protocol: unix.ETH_P_ALL,
+		},
+		Fd: i.program.FD(), Name: filterName, DirectAction: true,
+	}
+	if old != nil {
+		f.FilterAttrs, f.Name = old.filter.FilterAttrs, old.filter.Name
+		return netlink.FilterReplace(f)
+	}
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	err = netlink.QdiscAdd(qdisc(index))
+	if made := err == nil; made {
+		f.Name = withQdisc
+	} else if !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("cannot add a clsact to %s: %w", link.Attrs().Name, err)
+	}
+	others, err := netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return err
+	}
+	f.Priority = freePriority(others)
+	return netlink.FilterAdd(f)
+}
+
+// freePriority returns the lowest priority that a filter may have, which runs first.
+// Filters of one priority are of one kind and protocol; of BPF programs the newest
+// runs first.
+func freePriority(others []netlink.Filter) uint16 {
+	for priority := uint16(1); ; priority++ {
+		if !slices.ContainsFunc(others, func(other netlink.Filter) bool {
+			a := other.Attrs()
+			return a.Priority == priority && (other.Type() != "bpf" || a.Protocol != unix.ETH_P_ALL)
+		}) {
+			return priority
+		}
+	}
+}
+
+func (clsact) detach(p place) error {
+	if err := netlink.FilterDel(p.filter); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if !strings.HasPrefix(p.filter.Name, withQdisc) {
+		return nil
+	}
+	link, err := netlink.LinkByIndex(p.index)
+	if err != nil {
+		return err
+	}
+	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		if others, err := netlink.FilterList(link, parent); err != nil || len(others) > 0 {
+			return err
+		}
+	}
+	if err := netlink.QdiscDel(qdisc(p.index)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("cannot remove the clsact of %s: %w", link.Attrs().Name, err)
+	}
+	return nil
+}

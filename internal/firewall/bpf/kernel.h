@@ -1,0 +1,98 @@
+/* What the program uses of the kernel's interface to BPF programs. The numbers
+ * and layouts are of include/uapi/linux/bpf.h, pkt_cls.h, if_ether.h and
+ * if_packet.h, and never change. */
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef _Bool bool;
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tokens are little-endian, and so is this program"
+#endif
+
+#define be16(x) __builtin_bswap16(x)
+#define be32(x) __builtin_bswap32(x)
+
+#define SEC(name) __attribute__((section(name), used))
+#define inline inline __attribute__((always_inline))
+#define noinline __attribute__((noinline))
+
+/* The fields of a map's definition, which the loader reads as type information. */
+#define number(name, value) int(*name)[value]
+#define type(name, value) typeof(value) *name
+
+enum {
+	MAP_HASH = 1,
+	MAP_ARRAY = 2,
+	MAP_PERCPU_ARRAY = 6,
+	NO_PREALLOC = 1,
+};
+
+/* struct __sk_buff, as far as it is used. */
+struct packet {
+	u32 len; /* from the first header of the link layer on, if there is one */
+	u32 pkt_type;
+	u32 mark;
+	u32 queue_mapping;
+	u32 protocol; /* in network byte order */
+	u32 vlan_present;
+	u32 vlan_tci;
+	u32 vlan_proto;
+	u32 priority;
+	u32 ingress_ifindex;
+	u32 ifindex;
+};
+
+enum {
+	PACKET_HOST = 0, /* pkt_type: the link layer's address is this host's */
+	ETH_P_IP = 0x0800,
+	ETH_P_IPV6 = 0x86dd,
+};
+
+/* What a program answers: whatever comes next decides (TCX_NEXT, TC_ACT_UNSPEC),
+ * or the packet is dropped (TCX_DROP, TC_ACT_SHOT). */
+enum {
+	NEXT = -1,
+	DROP = 2,
+};
+
+struct tuple4 {
+	u32 source, destination;
+	u16 source_port, destination_port;
+};
+
+struct tuple6 {
+	u32 source[4], destination[4];
+	u16 source_port, destination_port;
+};
+
+/* struct bpf_fib_lookup */
+struct route {
+	u8 family;
+	u8 protocol;
+	u16 source_port, destination_port;
+	u16 length;
+	u32 ifindex;
+	u32 flow;
+	u32 source[4], destination[4];
+	u8 answer[16];
+};
+
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
+	FORWARDING_DISABLED = 5, /* BPF_FIB_LKUP_RET_FWD_DISABLED */
+	HEADER_NET = 1,          /* BPF_HDR_START_NET */
+};
+
+#define CURRENT_NETNS (-1UL)
+
+static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*pull_data)(struct packet *, u32 len) = (void *)39;
+static long (*load_relative)(const struct packet *, u32 offset, void *to, u32 len, u32 header) = (void *)68;
+static long (*fib_lookup)(struct packet *, struct route *, int size, u32 flags) = (void *)69;
+static void *(*socket_udp)(struct packet *, void *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
+static long (*socket_release)(void *socket) = (void *)86;
+static u64 (*clock_tai)(void) = (void *)208;

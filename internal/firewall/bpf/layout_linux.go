@@ -1,0 +1,87 @@
+package bpf
+
+import (
+	"time"
+
+	"postern/internal/key"
+)
+
+// The names and structures of token.c. Programs of another layout are replaced
+// without keeping what they know.
+const (
+	layout      = 1
+	programName = "postern_token"
+
+	mapConfig  = "config"
+	mapDevices = "devices"
+	mapAccess  = "access"
+	mapUses    = "uses"
+	mapCounts  = "counts"
+
+	flagDropJunk = 1
+	flagMustBind = 2
+)
+
+type configValue struct {
+	Layout uint32
+	Port   uint16
+	Flags  uint16
+	Site   key.SipKey
+	Behind uint64 // ns
+	Ahead  uint64 // ns
+	Offset uint64 // ns from UTC to TAI
+	Doubt  uint64 // ns by which that may have grown
+}
+
+type deviceValue struct {
+	Inner, Outer [8]uint32
+	Mask         key.SipKey
+	Until        uint64
+}
+
+type pairKey struct {
+	Device key.Device
+	Door   key.Door
+	_      uint32
+}
+
+type useValue struct {
+	Last   [2]uint64
+	Source [16]byte
+}
+
+// TAI is 37 seconds ahead of UTC, since 2017. There is to be no leap second before
+// 2035 at the earliest (CGPM 2022, resolution 4).
+const taiOffset = 37 * time.Second
+
+// value returns what the program reads. offset is how far the kernel's TAI is ahead
+// of UTC at the moment: nothing, until a time daemon says otherwise, if one does.
+func (c Config) value(offset time.Duration) configValue {
+	v := configValue{
+		Layout: layout,
+		Port:   c.Port,
+		Site:   c.Site.Mask(),
+		Behind: uint64(c.Window.Behind),
+		Ahead:  uint64(c.Window.Ahead),
+		Offset: uint64(offset),
+	}
+	if c.DropJunk {
+		v.Flags |= flagDropJunk
+	}
+	if c.MustBind {
+		v.Flags |= flagMustBind
+	}
+	if offset == 0 {
+		v.Doubt = uint64(taiOffset)
+	}
+	return v
+}
+
+func (d Device) value(site key.Site) deviceValue {
+	v := deviceValue{Mask: d.Secret.Mask(site)}
+	v.Inner, v.Outer = d.Secret.MAC(site).Midstates()
+	if !d.Until.IsZero() {
+		v.Until = uint64(max(d.Until.UnixNano(), 1))
+	}
+	return v
+}

@@ -1,0 +1,52 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/firewall"
+)
+
+// Probe reports whether this process can load the program, by doing so. The error is
+// a *firewall.UnsupportedError that names what is missing.
+func Probe() error {
+	p, err := Load(Config{}, nil, nil)
+	if err != nil {
+		return err
+	}
+	p.Close()
+	return nil
+}
+
+// explain returns the *firewall.UnsupportedError that names why the kernel refuses,
+// or the error itself.
+func explain(err error) error {
+	if err == nil || errors.As(err, new(*firewall.UnsupportedError)) {
+		return err
+	}
+	missing := func(what, hint string) error {
+		return &firewall.UnsupportedError{What: what, Hint: hint, Err: err}
+	}
+	lacks := func(err error) bool { return errors.Is(err, ebpf.ErrNotSupported) }
+	switch {
+	case binary.NativeEndian.Uint16([]byte{1, 0}) != 1:
+		return missing("little-endian processor", "keys work on those only; use sequences")
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, new(*ebpf.VerifierError)):
+		return missing("permission to load BPF programs",
+			"containers and user namespaces have none; run Postern on the host itself, or use sequences")
+	case errors.Is(err, unix.ENOSYS), lacks(features.HaveProgramType(ebpf.SchedCLS)):
+		return missing("BPF programs in its kernel", "keys require one with CONFIG_BPF_SYSCALL")
+	case lacks(features.HaveV3ISA()):
+		return missing("atomic operations for BPF programs in its kernel", "keys require Linux 6.1 or newer")
+	case lacks(features.HaveProgramHelper(ebpf.SchedCLS, asm.FnKtimeGetTaiNs)):
+		return missing("clock for BPF programs that follows the time of day", "keys require Linux 6.1 or newer")
+	case errors.As(err, new(*ebpf.VerifierError)):
+		return missing("kernel that accepts the program of keys", "please report the kernel's version, and this: "+err.Error())
+	}
+	return err
+}

@@ -1,0 +1,383 @@
+//go:build ignore
+
+/* The program that verifies tokens. It is attached at the ingress of interfaces,
+ * and so sees packets before netfilter does.
+ *
+ * A packet that can be a token is a candidate. If its token is right, the packet
+ * gets the code of the device and door as its priority, and the tables do the
+ * rest. Nothing that others can see or use changes before the tag is verified.
+ *
+ * What it does with a token is what Verifier of internal/key does. The layout of
+ * a token is in that package's comment, and the maps' structures have their like
+ * in layout.go. */
+
+#include "kernel.h"
+#include "hash.h"
+
+/* fib_lookup is for programs under a licence that is compatible with the GPL. */
+char licence[] SEC("license") = "Dual MIT/GPL";
+
+enum {
+	DROP_JUNK = 1, /* config.flags */
+	MUST_BIND = 2,
+
+	TOKEN = 40,
+	VERSION = 1,
+	BOUND = 1, /* head.flags */
+	LANE = 2,
+};
+
+/* The outcomes that are counted: accepted, and the refusals of internal/key in
+ * their order. */
+enum outcome {
+	ACCEPTED,
+	UNKNOWN_DEVICE,
+	MALFORMED,
+	EXPIRED,
+	STALE,
+	EARLY,
+	UNBOUND,
+	NOT_ALLOWED,
+	REPLAYED,
+	FORGED,
+	OUTCOMES,
+	AGAIN, /* accepted before, on another interface; not counted */
+};
+
+struct config {
+	u32 layout; /* of these structures */
+	u16 port;
+	u16 flags;
+	u64 site[2];
+	u64 behind, ahead; /* the window, in ns */
+	u64 offset;        /* from UTC to TAI when the program was loaded, in ns */
+	u64 doubt;         /* how much larger it may have become, in ns; or 0 */
+};
+
+struct device {
+	u32 inner[8], outer[8]; /* HMAC's states after the blocks of its keys */
+	u64 mask[2];
+	u64 until; /* ns since 1970; or 0, for ever */
+};
+
+struct pair {
+	u64 device;
+	u32 door;
+	u32 zero;
+};
+
+/* What a code was last used for. It outlives the program: the next one has the
+ * same map. */
+struct use {
+	u64 last[2];   /* the newest time accepted in each lane */
+	u32 source[4]; /* who sent it, IPv4 as ::ffff:a.b.c.d; zero if nobody did */
+};
+
+struct {
+	number(type, MAP_ARRAY);
+	type(key, u32);
+	type(value, struct config);
+	number(max_entries, 1);
+} config SEC(".maps");
+
+struct {
+	number(type, MAP_HASH);
+	type(key, u64);
+	type(value, struct device);
+	number(max_entries, 1);
+	number(map_flags, NO_PREALLOC);
+} devices SEC(".maps");
+
+struct {
+	number(type, MAP_HASH);
+	type(key, struct pair);
+	type(value, u32);
+	number(max_entries, 1);
+	number(map_flags, NO_PREALLOC);
+} access SEC(".maps");
+
+struct {
+	number(type, MAP_HASH);
+	type(key, u32);
+	type(value, struct use);
+	number(max_entries, 1);
+	number(map_flags, NO_PREALLOC);
+} uses SEC(".maps");
+
+struct {
+	number(type, MAP_PERCPU_ARRAY);
+	type(key, u32);
+	type(value, u64);
+	number(max_entries, OUTCOMES);
+} counts SEC(".maps");
+
+/* What a token says, and what it is made of. */
+struct token {
+	u64 tag[2];
+	struct {
+		u64 device;
+		u64 time;
+		u32 door;
+		u8 version;
+		u8 flags;
+		u16 zero;
+	} head;
+};
+
+/* What it comes in. */
+struct envelope {
+	u32 at; /* where the token begins, from the IP header on */
+	u16 ip; /* ETH_P_IP or ETH_P_IPV6 */
+	bool udp;
+	struct tuple6 tuple; /* in network byte order; IPv4 addresses are mapped */
+};
+
+/* read copies bytes of a packet, from the IP header on. Part of a packet may not
+ * be in one piece of memory, as a SYN's data; then it is made one. */
+static inline bool read(struct packet *p, u32 offset, void *to, u32 len)
+{
+	if (!load_relative(p, offset, to, len, HEADER_NET))
+		return 1;
+	return !pull_data(p, p->len) && !load_relative(p, offset, to, len, HEADER_NET);
+}
+
+static inline u16 be16_at(const u8 *b) { return (u16)b[0] << 8 | b[1]; }
+
+/* transport reports whether what follows the IP header is TCP, UDP or ICMP with 40
+ * bytes of data, as tokens come in. len is the length of all that follows, start
+ * where it begins. */
+static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, u8 icmp, u8 request,
+			     u32 len, u32 start, u16 port)
+{
+	u32 size = 8;
+
+	if (protocol == icmp) {
+		if (header[0] != request || header[1] != 0)
+			return 0;
+	} else if (protocol == 17) {
+		if (be16_at(header + 2) != port || be16_at(header + 4) != 8 + TOKEN)
+			return 0;
+		e->udp = 1;
+	} else if (protocol == 6) {
+		/* SYN without FIN, RST and ACK */
+		if (be16_at(header + 2) != port || (header[13] & 0x17) != 0x02)
+			return 0;
+		size = (header[12] >> 4) * 4;
+		if (size < 20)
+			return 0;
+	} else {
+		return 0;
+	}
+	if (len != size + TOKEN)
+		return 0;
+	__builtin_memcpy(&e->tuple.source_port, header, 4);
+	e->at = start + size;
+	return 1;
+}
+
+/* open reports whether the packet can have a token, and where. What has IP options,
+ * extension headers or is a fragment has none. A frame with a VLAN tag comes again,
+ * without it, on the VLAN's own interface, which gives it a priority first. */
+static inline bool open(struct packet *p, const struct config *c, struct envelope *e)
+{
+	/* Headers of link layer, IPv6 and TCP, all of its options, and a token. */
+	if (p->len > 32 + 40 + 60 + TOKEN || p->vlan_present)
+		return 0;
+	if (p->protocol == be16(ETH_P_IP)) {
+		u8 h[34]; /* to the flags of TCP */
+
+		if (!read(p, 0, h, sizeof h) || h[0] != 0x45 || be16_at(h + 6) & 0x3fff)
+			return 0;
+		if (!transport(e, h + 20, h[9], 1, 8, be16_at(h + 2) - 20, 20, c->port))
+			return 0;
+		e->ip = ETH_P_IP;
+		e->tuple.source[0] = e->tuple.source[1] = 0;
+		e->tuple.source[2] = be32(0xffff);
+		__builtin_memcpy(&e->tuple.source[3], h + 12, 4);
+		e->tuple.destination[0] = e->tuple.destination[1] = 0;
+		e->tuple.destination[2] = be32(0xffff);
+		__builtin_memcpy(&e->tuple.destination[3], h + 16, 4);
+		return 1;
+	}
+	if (p->protocol == be16(ETH_P_IPV6)) {
+		u8 h[54];
+
+		if (!read(p, 0, h, sizeof h) || h[0] >> 4 != 6)
+			return 0;
+		if (!transport(e, h + 40, h[6], 58, 128, be16_at(h + 4), 40, c->port))
+			return 0;
+		e->ip = ETH_P_IPV6;
+		__builtin_memcpy(&e->tuple.source, h + 8, 32);
+		return 1;
+	}
+	return 0;
+}
+
+/* in_window returns ACCEPTED, STALE or EARLY. */
+static inline enum outcome in_window(u64 time, u64 now, const struct config *c)
+{
+	if (time < now)
+		return now - time > c->behind ? STALE : ACCEPTED;
+	return time - now > c->ahead ? EARLY : ACCEPTED;
+}
+
+/* tag_is_right reports whether the tag is the first 16 bytes of the HMAC-SHA-256 of
+ * the head and the address. */
+static noinline int tag_is_right(const struct device *d, const struct token *t, const u32 source[4])
+{
+	const u32 *head = (const u32 *)&t->head, *tag = (const u32 *)t->tag;
+	bool bound = t->head.flags & BOUND;
+	u32 state[8], w[16];
+	u32 different = 0;
+
+	for (int i = 0; i < 8; i++)
+		state[i] = d->inner[i];
+	for (int i = 0; i < 6; i++)
+		w[i] = be32(head[i]);
+	for (int i = 0; i < 4; i++)
+		w[6 + i] = bound ? be32(source[i]) : 0;
+	w[10] = 0x80000000;
+	w[11] = w[12] = w[13] = w[14] = 0;
+	w[15] = (64 + 40) * 8;
+	sha256_block(state, w);
+
+	for (int i = 0; i < 8; i++) {
+		w[i] = state[i];
+		state[i] = d->outer[i];
+	}
+	w[8] = 0x80000000;
+	w[9] = w[10] = w[11] = w[12] = w[13] = w[14] = 0;
+	w[15] = (64 + 32) * 8;
+	sha256_block(state, w);
+
+	for (int i = 0; i < 4; i++)
+		different |= state[i] ^ be32(tag[i]);
+	return !different;
+}
+
+static inline enum outcome verify(struct packet *p, const struct config *c, const struct envelope *e,
+				  struct token *t)
+{
+	struct pair pair = {};
+	enum outcome when;
+	u64 now, old;
+
+	t->head.device ^= siphash17(c->site, t->tag, 0);
+	struct device *d = map_lookup(&devices, &t->head.device);
+	if (!d)
+		return UNKNOWN_DEVICE;
+	t->head.time ^= siphash17(d->mask, t->tag, 1);
+	*(u64 *)&t->head.door ^= siphash17(d->mask, t->tag, 2);
+	if (t->head.version != VERSION || t->head.flags & ~(BOUND | LANE) || t->head.zero)
+		return MALFORMED;
+
+	/* There is no clock of UTC for programs. That of TAI is set with it. Time
+	 * daemons tell the kernel late after boot that TAI is 37 s ahead, and from
+	 * then on both differ by that much more. */
+	now = clock_tai() - c->offset;
+	if (d->until && now >= d->until)
+		return EXPIRED;
+	when = in_window(t->head.time, now, c);
+	if (when != ACCEPTED && (!c->doubt || in_window(t->head.time, now - c->doubt, c) != ACCEPTED))
+		return when;
+	if (c->flags & MUST_BIND && !(t->head.flags & BOUND))
+		return UNBOUND;
+
+	pair.device = t->head.device;
+	pair.door = t->head.door;
+	u32 *code = map_lookup(&access, &pair);
+	if (!code)
+		return NOT_ALLOWED;
+	struct use *use = map_lookup(&uses, code);
+	if (!use)
+		return NOT_ALLOWED;
+	u64 *last = t->head.flags & LANE ? &use->last[1] : &use->last[0];
+	old = *(volatile u64 *)last;
+	if (t->head.time <= old) {
+		/* A packet comes by here twice if its interface is a port of a bridge
+		 * or a bond. Nobody but this program knows the code. */
+		if (t->head.time == old && p->priority == *code)
+			return AGAIN;
+		return REPLAYED;
+	}
+	if (!tag_is_right(d, t, e->tuple.source))
+		return FORGED;
+
+	/* Of several tokens at the same moment each may find that it is newer than
+	 * the last one. Who changes what it has read wins; the others look again. */
+	for (int i = 0; i < 16; i++) {
+		u64 found = __sync_val_compare_and_swap(last, old, t->head.time);
+
+		if (found == old) {
+			for (int j = 0; j < 4; j++)
+				use->source[j] = e->tuple.source[j];
+			p->priority = *code;
+			return ACCEPTED;
+		}
+		old = found;
+		if (t->head.time <= old)
+			break;
+	}
+	return REPLAYED;
+}
+
+/* nobodys reports whether a UDP packet is for this host and for no socket. It may
+ * else be the answer to one that happens to have the port of keys. A host that
+ * forwards may have sent it for another by its own address; so it is nobody's
+ * there only if the tables say so. */
+static noinline int nobodys(struct packet *p, const struct envelope *e)
+{
+	struct route route = {};
+	void *socket;
+
+	if (p->pkt_type != PACKET_HOST)
+		return 0;
+	route.ifindex = p->ifindex;
+	if (e->ip == ETH_P_IP) {
+		struct tuple4 tuple = {
+			.source = e->tuple.source[3],
+			.destination = e->tuple.destination[3],
+			.source_port = e->tuple.source_port,
+			.destination_port = e->tuple.destination_port,
+		};
+
+		route.family = AF_INET;
+		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
+			return 0;
+		socket = socket_udp(p, &tuple, sizeof tuple, CURRENT_NETNS, 0);
+	} else {
+		struct tuple6 tuple = e->tuple;
+
+		route.family = AF_INET6;
+		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
+			return 0;
+		socket = socket_udp(p, &tuple, sizeof tuple, CURRENT_NETNS, 0);
+	}
+	if (!socket)
+		return 1;
+	socket_release(socket);
+	return 0;
+}
+
+SEC("tc")
+int postern_token(struct packet *p)
+{
+	struct envelope e = {};
+	enum outcome outcome;
+	struct token t;
+	u32 zero = 0, index;
+
+	struct config *c = map_lookup(&config, &zero);
+	if (!c || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
+		return NEXT;
+	outcome = verify(p, c, &e, &t);
+	if (outcome == AGAIN)
+		return NEXT;
+	index = outcome;
+	u64 *count = map_lookup(&counts, &index);
+	if (count)
+		++*count;
+	if (outcome != ACCEPTED && c->flags & DROP_JUNK && e.udp && nobodys(p, &e))
+		return DROP;
+	return NEXT;
+}

@@ -1,0 +1,169 @@
+package bpf
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"postern/internal/key"
+)
+
+var unbound netip.Addr
+
+// TestVerify: the program says what the verifier of internal/key does, token by
+// token, and for the same reason.
+func TestVerify(t *testing.T) {
+	each(t, func(t *testing.T, e envelope, from netip.Addr) { verify(newScene(t, nil, nil), e, from) })
+}
+
+func verify(s *scene, e envelope, from netip.Addr) {
+	for person := range s.people {
+		for door := range s.people[person].Doors {
+			s.want("good", e, from, s.credential(person, door).Token(s.fresh(), unbound, key.Lane4), 0)
+			s.want("good", e, from, s.credential(person, door).Token(s.fresh(), from, key.Lane6), 0)
+		}
+	}
+	c := s.credential(0, 0)
+	good := c.Token(s.fresh(), from, key.Lane4)
+	s.want("swapped address", e, neighbour(from), good, key.Forged)
+	s.want("good after all", e, from, good, 0)
+	s.want("replay", e, from, good, key.Replayed)
+	s.want("replay elsewhere", e, neighbour(from), good, key.Replayed)
+	s.want("the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
+	s.want("older in its lane", e, from, c.Token(s.now().Add(-time.Second), from, key.Lane6), key.Replayed)
+	s.want("another door's", e, from, s.credential(0, 1).Token(s.fresh(), from, key.Lane4), 0)
+	s.want("a door that it may not", e, from, s.credential(2, 1).Token(s.fresh(), from, key.Lane4), key.NotAllowed)
+
+	wrong := c
+	wrong.Door = key.DoorID("cellar")
+	s.want("no door", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.NotAllowed)
+	wrong = c
+	wrong.Secret = key.NewSecret()
+	s.want("another secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
+	wrong = c
+	wrong.Secret = s.people[1].Secret
+	s.want("somebody else's secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
+	wrong = c
+	wrong.Device = key.NewDevice()
+	s.want("no device", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
+	wrong = c
+	wrong.Site = key.NewSite()
+	s.want("another server", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
+
+	minute := time.Minute
+	s.want("stale", e, from, c.Token(s.now().Add(-minute-time.Second), from, key.Lane4), key.Stale)
+	s.want("old", e, from, c.Token(s.now().Add(-minute+10*time.Second), from, key.Lane4), key.Replayed)
+	s.want("early", e, from, c.Token(s.now().Add(minute), from, key.Lane4), key.Early)
+	s.want("from long ago", e, from, c.Token(time.Unix(0, 0), from, key.Lane4), key.Stale)
+	s.want("from the end of time", e, from, c.Token(time.Unix(0, -1), from, key.Lane4), key.Early)
+	s.want("the rightful next", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
+
+	s.advance(2 * time.Hour)
+	s.want("expired", e, from, s.credential(1, 0).Token(s.fresh(), from, key.Lane4), key.Expired)
+	s.want("another's are not", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
+}
+
+// TestFamilies: a token that was used is a replay over the other family, too.
+func TestFamilies(t *testing.T) {
+	s := newScene(t, nil, nil)
+	token := s.credential(0, 0).Token(s.fresh(), unbound, key.Lane4)
+	s.want("over IPv6", datagram, sender6, token, 0)
+	s.want("over IPv4", datagram, sender4, token, key.Replayed)
+	s.want("as a ping", ping, sender6, token, key.Replayed)
+	token = s.credential(0, 0).Token(s.fresh(), netip.AddrFrom16(sender4.As16()), key.Lane6)
+	s.want("bound as IPv6", synData, sender4, token, 0)
+}
+
+func TestMustBind(t *testing.T) {
+	each(t, func(t *testing.T, e envelope, from netip.Addr) {
+		s := newScene(t, nil, func(c *Config) { c.MustBind = true })
+		c := s.credential(0, 0)
+		s.want("unbound", e, from, c.Token(s.fresh(), unbound, key.Lane4), key.Unbound)
+		s.want("bound", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
+	})
+}
+
+// TestEveryBit: with any bit changed a token is refused, and nothing else changes.
+func TestEveryBit(t *testing.T) {
+	each(t, func(t *testing.T, e envelope, from netip.Addr) { bits(newScene(t, nil, nil), e, from) })
+}
+
+func bits(s *scene, e envelope, from netip.Addr) {
+	for _, bound := range []netip.Addr{unbound, from} {
+		good := s.credential(0, 0).Token(s.fresh(), bound, key.Lane4)
+		for bit := range 8 * key.TokenSize {
+			token := good
+			token[bit/8] ^= 1 << (bit % 8)
+			if refusal, err := s.compare(e, from, token); err != nil || refusal == 0 {
+				s.t.Errorf("bit %d, %v: %v", bit, refusal, err)
+			}
+		}
+		s.want("unchanged", e, from, good, 0)
+	}
+}
+
+func TestRandomTokens(t *testing.T) {
+	each(t, func(t *testing.T, e envelope, from netip.Addr) {
+		s := newScene(t, nil, nil)
+		for range 1000 {
+			s.want("random", e, from, randomToken(), key.UnknownDevice)
+		}
+	})
+}
+
+// TestRightDevice: tokens with a number that is known and a random rest come as far
+// as a token can without the secret. Their version is wrong nearly always.
+func TestRightDevice(t *testing.T) {
+	s := newScene(t, nil, nil)
+	for range 1000 {
+		c := s.credential(0, 0)
+		c.Secret = key.NewSecret()
+		s.want("known number", datagram, sender4, c.Token(s.fresh(), unbound, key.Lane4), key.Malformed)
+	}
+}
+
+// TestWindow: the ends of the window are where they should be, to the nanosecond, as
+// far as the clock can be read: before and after, and both must allow the answer.
+func TestWindow(t *testing.T) {
+	s := newScene(t, nil, nil)
+	s.advance(10 * time.Minute) // so that what is old is no replay
+	c := s.credential(0, 0)
+	seen := map[key.Refusal]int{}
+	for _, end := range []struct {
+		at      time.Duration
+		refusal key.Refusal
+	}{{-s.c.Window.Behind, key.Stale}, {s.c.Window.Ahead, key.Early}} {
+		for n := range 200 {
+			// Close to the end, on either side of it.
+			at := s.now().Add(end.at + time.Duration(n-100)*20*time.Microsecond)
+			token := c.Token(at, unbound, key.Lane4)
+			d := s.people[0]
+			v := func(now time.Time) key.Refusal {
+				fresh := &key.Verifier{Site: s.c.Site, Window: s.c.Window}
+				fresh.Add(d.ID, d.Secret, time.Time{})
+				fresh.Allow(d.ID, doors[0], now.Add(-time.Hour))
+				_, _, err := fresh.Verify(token, sender4, now)
+				if err == nil {
+					return 0
+				}
+				return err.(key.Refusal)
+			}
+			before := s.now()
+			if _, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0); err != nil {
+				t.Fatal(err)
+			}
+			after := s.now()
+			got := key.Refusal(s.outcome())
+			if got == key.Replayed { // in the window, and not newer than the one before
+				got = 0
+			}
+			if a, b := v(before), v(after); got != a && got != b {
+				t.Errorf("%v from the end at %v: %q, want %q or %q", at.Sub(before)-end.at, end.at, got, a, b)
+			}
+			seen[got]++
+		}
+	}
+	if seen[0] == 0 || seen[key.Stale] == 0 || seen[key.Early] == 0 {
+		t.Errorf("not on both sides of both ends: %v", seen)
+	}
+}
