@@ -72,6 +72,15 @@ func (p *Place) pauseWatchdog() (resume func()) {
 	return pause.Ask(p.runtime)
 }
 
+// Watchdog returns the process of the watchdog that runs here, 0 if none is found, and
+// whether it is this very program.
+func (p *Place) Watchdog() (pid int, same bool) {
+	if pid = pause.Watchdog(p.runtime); pid == 0 {
+		return 0, true
+	}
+	return pid, pause.SameProgram(pid)
+}
+
 // openLock opens what the lock is on: a file that only root can open, so that no
 // other user can hold changes up. Without the directories it is the namespace itself.
 func (p *Place) openLock() (*os.File, error) {

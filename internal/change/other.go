@@ -23,4 +23,7 @@ func (p *Pending) unschedule()             {}
 
 func clock() time.Duration { return 0 }
 
+// Watchdog returns that none runs here.
+func (p *Place) Watchdog() (pid int, same bool) { return 0, true }
+
 func (p *Place) pauseWatchdog() (resume func()) { return func() {} }

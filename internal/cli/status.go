@@ -151,6 +151,7 @@ func (s *session) status(most int) error {
 			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
 		}
 	}
+	s.warnOfWatchdog()
 	answer.Warnings = s.Remarks
 	if s.JSON {
 		err = s.Answer(answer)

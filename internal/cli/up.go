@@ -92,11 +92,22 @@ type loaded struct {
 	With     string       `json:"with,omitempty"` // the program that loaded the rules, and its version
 	RuleSet  string       `json:"rule_set"`
 	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which another program had modified) or "other"
+	Grants   grantsKept   `json:"grants,omitempty"`    // what became of grants, where Replaced is "altered" or "other"
 	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
 	Pending  *waiting     `json:"pending,omitempty"`   // the rules wait for a confirmation
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []ui.Remark  `json:"warnings"`
 }
+
+// A grantsKept says what became of the grants that the rules before had given. Programs
+// read its text.
+type grantsKept string
+
+const (
+	allKept       grantsKept = "kept"
+	unchangedKept grantsKept = "kept_if_unchanged" // those of doors that are just as they were
+	perhapsKept   grantsKept = "unknown"           // another version of this program loaded the rules before
+)
 
 type loadedDoor struct {
 	Name     string   `json:"name"`
@@ -166,6 +177,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	answer := loaded{
 		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: next.RuleSet, Replaced: replaces(takeover.Before, next.RuleSet),
 	}
+	answer.Grants = keepsGrants(answer.Replaced, c.Wanted(), takeover.Before, b, m)
 	// Rules that run already are confirmed only if they are the saved ones: they may
 	// have come without anybody's confirmation.
 	confirmed := c.Pending == nil && (c.Saved == nil && answer.Replaced == "same" || c.Saved != nil && c.Saved.Same(&next))
@@ -192,6 +204,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	}
 	pending := c.Pending
 	report()
+	s.warnOfWatchdog()
 	if err := s.answerLoaded(answer, b, m); err != nil || !proposed {
 		return nil, err
 	}
@@ -270,6 +283,13 @@ func (s *session) answerLoaded(answer loaded, b firewall.Backend, m *automaton.M
 	return nil
 }
 
+// warnOfWatchdog says that the watchdog that runs is another version of this program.
+func (s *session) warnOfWatchdog() {
+	if pid, same := change.Here().Watchdog(); !same {
+		s.Warn(otherWatchdog(pid))
+	}
+}
+
 // report says what preflight has found, and returns how many errors there are. To a
 // person who takes the risk an error is a warning.
 func (s *session) report(found []preflight.Finding, risk risk) (errors int) {
@@ -284,6 +304,30 @@ func (s *session) report(found []preflight.Finding, risk risk) (errors int) {
 		s.Warn(ui.AboutFinding(f))
 	}
 	return errors
+}
+
+// keepsGrants returns what becomes of grants. They go by names that depend on all that
+// a door says, and on the version of this program: what ran before is compiled again to
+// see whether this one makes the same rules of it.
+func keepsGrants(replaced string, was *change.Saved, before *firewall.Status, b firewall.Backend, m *automaton.Machine) grantsKept {
+	switch {
+	case replaced == "altered":
+		return allKept
+	case replaced != "other":
+		return ""
+	case was == nil || !was.Loaded || was.Backend != b.Name() || was.RuleSet != before.Digest:
+		return unchangedKept
+	}
+	_, old, err := was.Machine([]firewall.Backend{b})
+	if err != nil || b.Digest(old) != before.Digest {
+		return perhapsKept
+	}
+	for i := range old.Grants {
+		if m.Grant(old.Grants[i].ID) == nil {
+			return unchangedKept
+		}
+	}
+	return allKept
 }
 
 // replaces returns what a rule set takes the place of.

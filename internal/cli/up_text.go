@@ -79,6 +79,24 @@ func savedInvalid(file string, err error) ui.Remark {
 	}
 }
 
+// text says what became of grants.
+func (g grantsKept) text() string {
+	switch g {
+	case unchangedKept:
+		return "grants of unchanged doors are kept"
+	case perhapsKept:
+		return "that was loaded by another version of postern, whose grants may be lost"
+	}
+	return "grants are kept"
+}
+
+func otherWatchdog(pid int) ui.Remark {
+	return ui.Remark{
+		Message: fmt.Sprintf("the watchdog that runs (process %d) is another version of postern: if others remove the rules, it loads its own", pid),
+		Hints:   []string{"\"systemctl restart postern-watchdog\" starts the installed one; without systemd, stop it and start it again"},
+	}
+}
+
 const sayRemember = "knocking hides a service; its own log-in must still be safe"
 
 func (s *session) sayLoaded(l loaded) {
@@ -87,10 +105,10 @@ func (s *session) sayLoaded(l loaded) {
 		s.Say("%s rule set %s, which was there already", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
 		return
 	case "altered":
-		s.Say("%s rule set %s, which another program had modified; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "repaired"), l.RuleSet)
+		s.Say("%s rule set %s, which another program had modified; %s", ui.Colour(s.ErrTTY, ui.Bold, "repaired"), l.RuleSet, l.Grants.text())
 		return
 	case "other":
-		s.Say("%s rule set %s in place of another; grants are kept", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
+		s.Say("%s rule set %s in place of another; %s", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet, l.Grants.text())
 	default:
 		s.Say("%s rule set %s", ui.Colour(s.ErrTTY, ui.Bold, "loaded"), l.RuleSet)
 	}

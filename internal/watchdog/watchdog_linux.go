@@ -9,6 +9,11 @@
 // What is to be loaded is what package change keeps on disk: the watchdog has no
 // policy of its own. A program that changes rules pauses it (package pause), and it
 // looks again when the pause is over.
+//
+// When its own file has been replaced, as by an upgrade, it goes on as the new one
+// before it does anything. If rules were loaded by yet another version of the
+// program, it leaves them alone as long as they are there: its own would not be the
+// same.
 package watchdog
 
 import (
@@ -47,6 +52,7 @@ const (
 // A watchdog is all that Run knows. Only the goroutine of Run uses it.
 type watchdog struct {
 	Config
+	program  program
 	heard    *notices
 	kept     *kept // nil: nothing is to be loaded
 	pauses   int   // that programs have asked for and not ended
@@ -56,7 +62,8 @@ type watchdog struct {
 	wait     time.Duration    // until the next attempt after a failure
 	deadline <-chan time.Time // of a change that waits for its confirmation
 
-	look     bool      // the rules are to be looked at
+	looked   bool      // at the rules, once
+	look     bool      // they are to be looked at
 	starting bool      // and the lock is asked for already
 	told     bool      // a notice said that others have changed them, or may have
 	gone     bool      // and taken them out
@@ -72,6 +79,7 @@ type kept struct {
 	saved   change.Saved
 	machine *automaton.Machine
 	digest  string // of the machine's rules; it takes long to make for very many doors
+	foreign bool   // another version of this program has loaded others, and these are not loaded
 	keeper  firewall.Keeper
 }
 
@@ -103,7 +111,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	defer heard.close()
-	w := &watchdog{Config: config, heard: heard, over: make(chan struct{}), begun: make(chan begun), look: true}
+	w := &watchdog{Config: config, program: thisProgram(), heard: heard, over: make(chan struct{}), begun: make(chan begun), look: true}
 	w.run(ctx, listener)
 	w.keep(nil)
 	w.Journal.say(info, "watchdog: stops, and leaves the rules as they are")
@@ -160,7 +168,7 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 		case <-w.heard.readable:
 			w.hear()
 		case r := <-listener.Requests():
-			w.pause(r)
+			w.pause(ctx, r)
 		case <-w.over:
 			w.resume()
 		case b := <-w.begun:
@@ -172,6 +180,7 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			case w.pauses > 0: // it has been asked to wait
 				b.change.End()
 			default:
+				w.renew(ctx)
 				if err := w.lookAt(b.change, b.err); err != nil {
 					w.fail(err)
 				} else {
@@ -212,15 +221,30 @@ func (w *watchdog) hear() {
 	}
 }
 
-// pause lets go of the rules for a program that is to change them.
-func (w *watchdog) pause(r *pause.Request) {
+// pause lets go of the rules for a program that is to change them. That may be the one
+// that replaces this one.
+func (w *watchdog) pause(ctx context.Context, r *pause.Request) {
 	if w.pauses == 0 && w.kept != nil {
 		if err := w.kept.keeper.LetGo(); err != nil {
 			w.fail(err)
 		}
 	}
+	w.renew(ctx)
 	w.pauses++
 	r.Grant(longestPause, func() { w.over <- struct{}{} })
+}
+
+// renew goes on as the program that has taken the place of this one, if one has. It
+// begins anew with all there is to do, and the lock and what is held end with this
+// one's files.
+func (w *watchdog) renew(ctx context.Context) {
+	if !w.program.replaced() {
+		return
+	}
+	w.Journal.say(info, "watchdog: goes on as what is %s now", w.program.path)
+	if err := w.program.start(ctx); err != nil {
+		w.Journal.say(failure, "watchdog: cannot go on as that: %v", err)
+	}
 }
 
 // resume looks at what the program has done. Its notices are no news.
@@ -236,7 +260,8 @@ func (w *watchdog) resume() {
 // kept on disk does not keep it from loading what it knows.
 func (w *watchdog) lookAt(c *change.Change, unread error) error {
 	told := w.told
-	w.look, w.told, w.deadline = false, false, nil
+	first := !w.looked
+	w.look, w.told, w.deadline, w.looked = false, false, nil, true
 	if c.Pending != nil && c.Pending.Left() <= 0 {
 		// Those that were to do this are dead.
 		w.keep(nil)
@@ -259,7 +284,13 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		if err != nil {
 			return errors.Join(unread, err)
 		}
+		// What was saved before this process began may be an earlier version's.
+		k.foreign = !first && k.digest != wanted.RuleSet
 		w.keep(k)
+		if k.foreign {
+			w.Journal.say(warning, "watchdog: rule set %s is of another version of this program, and stays as it is; "+
+				"if it is removed, rules of this version are loaded: restart the watchdog by the new one", wanted.RuleSet)
+		}
 	}
 	if c.Pending != nil {
 		w.deadline = time.After(c.Pending.Left())
@@ -267,6 +298,9 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 	if err := w.restore(told); err != nil {
 		w.told = told
 		return errors.Join(unread, err)
+	}
+	if w.kept.foreign {
+		return errors.Join(unread, w.hold())
 	}
 	renewed := c.Renew(wanted, w.kept.digest)
 	if renewed == nil && c.Pending == nil {
@@ -303,10 +337,10 @@ func (w *watchdog) keep(k *kept) {
 }
 
 // restore loads the rules if they are not as they should be. It looks, unless it was
-// told by a notice.
+// told by a notice; it always looks at those of another version.
 func (w *watchdog) restore(told bool) error {
 	k := w.kept
-	if told {
+	if told && !k.foreign {
 		changed, err := k.keeper.Restore(k.machine)
 		if err == nil && changed {
 			w.sayRestored(w.gone, w.by)
@@ -314,12 +348,13 @@ func (w *watchdog) restore(told bool) error {
 		return err
 	}
 	s, err := k.keeper.Inspect()
-	if err != nil || s.Loaded && !s.Altered && s.Digest == k.digest {
+	if err != nil || s.Loaded && !s.Altered && (s.Digest == k.digest || k.foreign && s.Digest == k.saved.RuleSet) {
 		return err
 	}
 	if err := k.keeper.Apply(k.machine); err != nil {
 		return err
 	}
+	k.foreign = false
 	w.sayRestored(!s.Loaded, "")
 	return nil
 }

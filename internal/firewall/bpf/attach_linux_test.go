@@ -232,7 +232,7 @@ func (s *site) index(name string) int {
 }
 
 // foreign loads somebody else's program, which answers the same to every packet.
-func foreign(t *testing.T, answer int32) *ebpf.Program {
+func foreign(t testing.TB, answer int32) *ebpf.Program {
 	t.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "foreign", Type: ebpf.SchedCLS, License: "MIT",

@@ -77,7 +77,7 @@ struct route {
 	u32 ifindex;
 	u32 flow;
 	u32 source[4], destination[4];
-	u8 answer[12];
+	u8 answer[16];
 };
 
 enum {

@@ -11,7 +11,7 @@ import (
 
 // compile compiles a directory with token.c and its headers, as `go generate` does,
 // and returns the object.
-func compile(t testing.TB, dir string) []byte {
+func compile(t testing.TB, dir string, flags ...string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("bpf.go")
 	if err != nil {
@@ -22,7 +22,7 @@ func compile(t testing.TB, dir string) []byte {
 	words := strings.Fields(line)
 	out := filepath.Join(t.TempDir(), "token.o")
 	words[len(words)-1] = out
-	cmd := exec.Command(words[0], words[1:]...)
+	cmd := exec.Command(words[0], append(flags, words[1:]...)...)
 	cmd.Dir = dir
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v (scripts/install-test-tools installs clang-14)\n%s", err, text)

@@ -13,53 +13,54 @@ var unbound netip.Addr
 // TestVerify: the program says what the verifier of internal/key does, token by
 // token, and for the same reason.
 func TestVerify(t *testing.T) {
-	each(t, func(t *testing.T, e envelope, from netip.Addr) {
-		s := newScene(t, nil, nil)
-		for person := range s.people {
-			for door := range s.people[person].Doors {
-				s.want("good", e, from, s.credential(person, door).Token(s.fresh(), unbound, key.Lane4), 0)
-				s.want("good", e, from, s.credential(person, door).Token(s.fresh(), from, key.Lane6), 0)
-			}
+	each(t, func(t *testing.T, e envelope, from netip.Addr) { verify(newScene(t, nil, nil), e, from) })
+}
+
+func verify(s *scene, e envelope, from netip.Addr) {
+	for person := range s.people {
+		for door := range s.people[person].Doors {
+			s.want("good", e, from, s.credential(person, door).Token(s.fresh(), unbound, key.Lane4), 0)
+			s.want("good", e, from, s.credential(person, door).Token(s.fresh(), from, key.Lane6), 0)
 		}
-		c := s.credential(0, 0)
-		good := c.Token(s.fresh(), from, key.Lane4)
-		s.want("swapped address", e, neighbour(from), good, key.Forged)
-		s.want("good after all", e, from, good, 0)
-		s.want("replay", e, from, good, key.Replayed)
-		s.want("replay elsewhere", e, neighbour(from), good, key.Replayed)
-		s.want("the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
-		s.want("older in its lane", e, from, c.Token(s.now().Add(-time.Second), from, key.Lane6), key.Replayed)
-		s.want("another door's", e, from, s.credential(0, 1).Token(s.fresh(), from, key.Lane4), 0)
-		s.want("a door that it may not", e, from, s.credential(2, 1).Token(s.fresh(), from, key.Lane4), key.NotAllowed)
+	}
+	c := s.credential(0, 0)
+	good := c.Token(s.fresh(), from, key.Lane4)
+	s.want("swapped address", e, neighbour(from), good, key.Forged)
+	s.want("good after all", e, from, good, 0)
+	s.want("replay", e, from, good, key.Replayed)
+	s.want("replay elsewhere", e, neighbour(from), good, key.Replayed)
+	s.want("the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
+	s.want("older in its lane", e, from, c.Token(s.now().Add(-time.Second), from, key.Lane6), key.Replayed)
+	s.want("another door's", e, from, s.credential(0, 1).Token(s.fresh(), from, key.Lane4), 0)
+	s.want("a door that it may not", e, from, s.credential(2, 1).Token(s.fresh(), from, key.Lane4), key.NotAllowed)
 
-		wrong := c
-		wrong.Door = key.DoorID("cellar")
-		s.want("no door", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.NotAllowed)
-		wrong = c
-		wrong.Secret = key.NewSecret()
-		s.want("another secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
-		wrong = c
-		wrong.Secret = s.people[1].Secret
-		s.want("somebody else's secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
-		wrong = c
-		wrong.Device = key.NewDevice()
-		s.want("no device", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
-		wrong = c
-		wrong.Site = key.NewSite()
-		s.want("another server", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
+	wrong := c
+	wrong.Door = key.DoorID("cellar")
+	s.want("no door", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.NotAllowed)
+	wrong = c
+	wrong.Secret = key.NewSecret()
+	s.want("another secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
+	wrong = c
+	wrong.Secret = s.people[1].Secret
+	s.want("somebody else's secret", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.Malformed)
+	wrong = c
+	wrong.Device = key.NewDevice()
+	s.want("no device", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
+	wrong = c
+	wrong.Site = key.NewSite()
+	s.want("another server", e, from, wrong.Token(s.fresh(), from, key.Lane4), key.UnknownDevice)
 
-		minute := time.Minute
-		s.want("stale", e, from, c.Token(s.now().Add(-minute-time.Second), from, key.Lane4), key.Stale)
-		s.want("old", e, from, c.Token(s.now().Add(-minute+10*time.Second), from, key.Lane4), key.Replayed)
-		s.want("early", e, from, c.Token(s.now().Add(minute), from, key.Lane4), key.Early)
-		s.want("from long ago", e, from, c.Token(time.Unix(0, 0), from, key.Lane4), key.Stale)
-		s.want("from the end of time", e, from, c.Token(time.Unix(0, -1), from, key.Lane4), key.Early)
-		s.want("the rightful next", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
+	minute := time.Minute
+	s.want("stale", e, from, c.Token(s.now().Add(-minute-time.Second), from, key.Lane4), key.Stale)
+	s.want("old", e, from, c.Token(s.now().Add(-minute+10*time.Second), from, key.Lane4), key.Replayed)
+	s.want("early", e, from, c.Token(s.now().Add(minute), from, key.Lane4), key.Early)
+	s.want("from long ago", e, from, c.Token(time.Unix(0, 0), from, key.Lane4), key.Stale)
+	s.want("from the end of time", e, from, c.Token(time.Unix(0, -1), from, key.Lane4), key.Early)
+	s.want("the rightful next", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
 
-		s.advance(2 * time.Hour)
-		s.want("expired", e, from, s.credential(1, 0).Token(s.fresh(), from, key.Lane4), key.Expired)
-		s.want("another's are not", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
-	})
+	s.advance(2 * time.Hour)
+	s.want("expired", e, from, s.credential(1, 0).Token(s.fresh(), from, key.Lane4), key.Expired)
+	s.want("another's are not", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
 }
 
 // TestFamilies: a token that was used is a replay over the other family, too.
@@ -84,20 +85,21 @@ func TestMustBind(t *testing.T) {
 
 // TestEveryBit: with any bit changed a token is refused, and nothing else changes.
 func TestEveryBit(t *testing.T) {
-	each(t, func(t *testing.T, e envelope, from netip.Addr) {
-		s := newScene(t, nil, nil)
-		for _, bound := range []netip.Addr{unbound, from} {
-			good := s.credential(0, 0).Token(s.fresh(), bound, key.Lane4)
-			for bit := range 8 * key.TokenSize {
-				token := good
-				token[bit/8] ^= 1 << (bit % 8)
-				if refusal, err := s.compare(e, from, token); err != nil || refusal == 0 {
-					t.Errorf("bit %d, %v: %v", bit, refusal, err)
-				}
+	each(t, func(t *testing.T, e envelope, from netip.Addr) { bits(newScene(t, nil, nil), e, from) })
+}
+
+func bits(s *scene, e envelope, from netip.Addr) {
+	for _, bound := range []netip.Addr{unbound, from} {
+		good := s.credential(0, 0).Token(s.fresh(), bound, key.Lane4)
+		for bit := range 8 * key.TokenSize {
+			token := good
+			token[bit/8] ^= 1 << (bit % 8)
+			if refusal, err := s.compare(e, from, token); err != nil || refusal == 0 {
+				s.t.Errorf("bit %d, %v: %v", bit, refusal, err)
 			}
-			s.want("unchanged", e, from, good, 0)
 		}
-	})
+		s.want("unchanged", e, from, good, 0)
+	}
 }
 
 func TestRandomTokens(t *testing.T) {

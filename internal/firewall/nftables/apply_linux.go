@@ -1,8 +1,10 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -248,6 +250,10 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
+	old, err := r.otherStates(sets)
+	if err != nil {
+		return nil, err
+	}
 	// Verdict maps refer to chains, and must go before them.
 	for _, loaded := range sets {
 		if loaded.Anonymous {
@@ -258,7 +264,7 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 			b.delSet(loaded.Name)
 			continue
 		}
-		if !r.sets[i].earned() {
+		if !r.sets[i].earned() || old && r.sets[i].isMap() {
 			b.flushSet(loaded.Name)
 		}
 		kept["set "+loaded.Name] = true
@@ -301,6 +307,31 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 		b.delObject(named.Name, uint32(named.Type))
 	}
 	return kept, nil
+}
+
+// otherStates reports whether the rules that are loaded have states with the bit that
+// says that a source has moved, as those of early versions had: progress in these would
+// be taken for moves.
+func (r *Ruleset) otherStates(loaded []*nft.Set) (bool, error) {
+	found := false
+	for _, s := range loaded {
+		if s.Name == "rule_set" {
+			if digest, _ := readComment(s.Comment); digest == r.digest {
+				return false, nil // as it says, or modified by others
+			}
+		}
+	}
+	for _, s := range loaded {
+		if s.Name != "step" && s.Name != "step_echo" || s.Anonymous {
+			continue
+		}
+		if _, err := dump(s.Name, math.MaxInt, func(e element, _ time.Duration) {
+			found = found || len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key)&moved != 0
+		}); err != nil {
+			return false, err
+		}
+	}
+	return found, nil
 }
 
 // earned reports whether what the kernel holds in the set outlives the rules.

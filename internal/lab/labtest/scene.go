@@ -79,7 +79,7 @@ func (s *Scene) AddInner() {
 }
 
 // CPUs returns those that this process may use.
-func CPUs(t *testing.T) []int {
+func CPUs(t testing.TB) []int {
 	t.Helper()
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(os.Getpid(), &set); err != nil {

@@ -1,0 +1,57 @@
+package bpf
+
+import (
+	"testing"
+	"time"
+
+	"postern/internal/key"
+)
+
+// TestDoubt: a program that was loaded when the kernel did not know the offset of TAI
+// accepts the window on either side of its becoming known.
+func TestDoubt(t *testing.T) {
+	if v := (Config{}).value(0); v.Offset != 0 || v.Doubt != uint64(37*time.Second) {
+		t.Errorf("without an offset: %+v", v)
+	}
+	if v := (Config{}).value(37 * time.Second); v.Offset != uint64(37*time.Second) || v.Doubt != 0 {
+		t.Errorf("with one: %+v", v)
+	}
+	for _, grown := range []time.Duration{0, taiOffset} {
+		s := newScene(t, nil, nil)
+		offset, err := kernelTAI()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program sees a clock that is as far ahead as it would have grown.
+		c := s.c.value(0)
+		c.Offset = uint64(offset - 10*time.Minute - grown)
+		if err := s.program.maps[mapConfig].Put(uint32(0), c); err != nil {
+			t.Fatal(err)
+		}
+		s.ahead = 10 * time.Minute // the right time
+		for _, test := range []struct {
+			at   time.Duration
+			want key.Refusal
+		}{
+			{-98 * time.Second, key.Stale},
+			{-61 * time.Second, key.Stale}, // at the earlier offset it is in the window
+			{-59 * time.Second, 0},
+			{-30 * time.Second, 0},
+			{0, 0},
+			{4 * time.Second, 0},
+			{50 * time.Second, key.Early},
+		} {
+			if grown == 0 && test.at == -61*time.Second {
+				test.want = 0
+			}
+			token := s.credential(0, 0).Token(s.now().Add(test.at), unbound, key.Lane4)
+			v, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := key.Refusal(s.outcome()); got != test.want || (v.priority != 0) != (test.want == 0) {
+				t.Errorf("TAI has become known: %v; a token of %v: %q, want %q", grown > 0, test.at, got, test.want)
+			}
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package bpf
+
+import (
+	"flag"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postern/internal/key"
+	"postern/internal/lab"
+)
+
+// A fault is a mistake in token.c, and the test that must find it.
+type fault struct {
+	name     string
+	old, new string
+	find     func(s *scene)
+}
+
+// verified runs TestVerify's tokens in datagrams, which are as good as any.
+func verified(s *scene) { verify(s, datagram, sender4) }
+
+func shaped(e envelope, from netip.Addr) func(*scene) {
+	return func(s *scene) { shapes(s, e, from); headerBits(s, e, from) }
+}
+
+func drops(s *scene) { dropped(s, lab.NewT(s.t), sender4) }
+
+var faults = []fault{
+	{"no tag", `if (!tag_is_right(d, t, e->tuple.source))`, `if (0)`, verified},
+	{"part of the tag", `for (int i = 0; i < 4; i++)
+		different |=`, `for (int i = 0; i < 3; i++)
+		different |=`, func(s *scene) { bits(s, datagram, sender4) }},
+	{"the address is not in the tag", `bound ? be32(source[i]) : 0`, `0`, verified},
+	{"the address is always in the tag", `bound ? be32(source[i]) : 0`, `be32(source[i])`, verified},
+	{"time moves before the tag is verified", `	if (!tag_is_right(`, `	*last = t->head.time;
+	if (!tag_is_right(`, verified},
+	{"replays", `	if (t->head.time <= old) {`, `	if (0) {`, verified},
+	{"older tokens", `	if (t->head.time <= old) {`, `	if (t->head.time == old) {`, verified},
+	{"no compare-and-swap", `__sync_val_compare_and_swap(last, old, t->head.time)`, `old; *last = t->head.time`, func(s *scene) {
+		if won := race(s, 20_000); won[2] > 0 {
+			s.t.Errorf("both won in %d rounds", won[2])
+		}
+	}},
+	{"one lane", `t->head.flags & LANE ? &use->last[1] : &use->last[0]`, `&use->last[0]`, verified},
+	{"old tokens", `now - time > c->behind ? STALE : ACCEPTED`, `ACCEPTED`, verified},
+	{"tokens of the future", `time - now > c->ahead ? EARLY : ACCEPTED`, `ACCEPTED`, verified},
+	{"no end", `if (d->until && now >= d->until)`, `if (0)`, verified},
+	{"any version", `t->head.version != VERSION || `, ``, verified},
+	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { bits(s, datagram, sender4) }},
+	{"replays on any interface", `t->head.time == old && p->priority == *code`, `t->head.time == old`, verified},
+	{"no second pass", `t->head.time == old && p->priority == *code`, `0`, secondPass},
+	{"fragments", `be16_at(h + 6) & 0x3fff`, `0`, shaped(datagram, sender4)},
+	{"IP options", `h[0] != 0x45`, `h[0] >> 4 != 4`, shaped(datagram, sender4)},
+	{"any IPv6", `|| h[0] >> 4 != 6`, ``, shaped(ping, sender6)},
+	{"any length of UDP", ` || be16_at(header + 4) != 8 + TOKEN`, ``, shaped(datagram, sender6)},
+	{"any length", `if (len != size + TOKEN)`, `if (0)`, shaped(ping, sender4)},
+	{"any flags of TCP", `(header[13] & 0x17) != 0x02`, `!(header[13] & 0x02)`, shaped(synData, sender4)},
+	{"any port", `be16_at(header + 2) != port || (h`, `(h`, shaped(synData, sender6)},
+	{"any code of ICMP", ` || header[1] != 0`, ``, shaped(ping, sender6)},
+	{"dropped for others", `p->pkt_type != PACKET_HOST`, `0`, drops},
+	{"dropped for sockets", `	if (!socket)
+		return 1;
+	socket_release(socket);
+	return 0;`, `	if (socket)
+		socket_release(socket);
+	return 1;`, drops},
+	{"dropped where it is forwarded", `		route.family = AF_INET;
+		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
+			return 0;`, ``, drops},
+	{"pings dropped", `c->flags & DROP_JUNK && e.udp`, `c->flags & DROP_JUNK`, drops},
+}
+
+// A recorder is a test that may fail.
+type recorder struct {
+	testing.TB
+	failed bool
+}
+
+func (r *recorder) Errorf(string, ...any) { r.failed = true }
+func (r *recorder) Error(...any)          { r.failed = true }
+
+var allFaults = flag.Bool("faults", false, "plant all faults, not eight of them")
+
+// TestFaults: the tests find mistakes in the program.
+func TestFaults(t *testing.T) {
+	needBPF(t)
+	dir := t.TempDir()
+	text := map[string]string{}
+	for _, name := range []string{"token.c", "hash.h", "kernel.h"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[name] = string(b)
+	}
+	for _, name := range []string{"hash.h", "kernel.h"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text[name]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chosen := rand.Perm(len(faults))
+	if !*allFaults {
+		chosen = chosen[:8]
+	}
+	for _, n := range chosen {
+		f := faults[n]
+		t.Run(f.name, func(t *testing.T) {
+			if n := strings.Count(text["token.c"], f.old); n != 1 {
+				t.Fatalf("token.c has this %d times: %s", n, f.old)
+			}
+			faulty := strings.Replace(text["token.c"], f.old, f.new, 1)
+			if err := os.WriteFile(filepath.Join(dir, "token.c"), []byte(faulty), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			spec, err := readSpec(compile(t, dir, "-w")) // what is not used any more is no mistake
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &recorder{TB: t}
+			s := newScene(t, spec, func(c *Config) { c.DropJunk = true })
+			s.t = r
+			f.find(s)
+			if !r.failed {
+				t.Error("not found")
+			}
+		})
+	}
+}
+
+// TestSecondPass: a packet that was accepted comes by again, as from a port of a
+// bridge to the bridge, and is neither refused nor counted.
+func TestSecondPass(t *testing.T) { secondPass(newScene(t, nil, nil)) }
+
+func secondPass(s *scene) {
+	token := s.credential(0, 0).Token(s.fresh(), unbound, key.Lane4)
+	b := frame(s.t, datagram.packet(sender4, token[:]))
+	code := s.code(s.people[0].ID, doors[0])
+	for pass, priority := range []uint32{0, code, code} {
+		v, err := s.program.run(b, priority)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if want := (verdict{next, code}); v != want {
+			s.t.Errorf("pass %d: %+v, want %+v", pass, v, want)
+		}
+		if outcome := s.outcome(); outcome != -min(pass, 1) {
+			s.t.Errorf("pass %d counts %d", pass, outcome)
+		}
+	}
+}
