@@ -44,6 +44,12 @@ conformance: tools ## compare kernel and reference at length: PACKETS=1000000, a
 	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/nftables -packets $(PACKETS)
 	$(GO) test -count=1 -timeout 120m -v -run Conformance ./internal/firewall/iptables -packets $$(($(PACKETS) / 10))
 
+ROUNDS ?= 1000000
+
+.PHONY: tokens
+tokens: tools ## the same token on two CPUs, ROUNDS=1000000, and every fault in the program (as root)
+	$(GO) test -count=1 -timeout 120m -v -run 'TestRace|TestFaults' ./internal/firewall/bpf -rounds $(ROUNDS) -faults
+
 .PHONY: stealth
 stealth: tools ## all nmap scan types over all 65,535 ports, with each cover
 	$(GO) test -count=1 -timeout 120m -v -run Stealth ./internal/stealth -all-ports

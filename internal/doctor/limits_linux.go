@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/policy"
 	"postern/internal/preflight"
 )
 
@@ -61,9 +62,9 @@ func number(name string) int {
 	return n
 }
 
-// clock looks at whether the machine's clock is kept. Nothing that opens or shuts a
-// door asks it; log lines do, and so does what is compared with them.
-func clock() Entry {
+// clock looks at whether the machine's clock is kept. No knock or grant asks it; keys
+// do, and log lines, and so does what is compared with them.
+func clock(p *policy.Policy) Entry {
 	e := Entry{Topic: preflight.Topic{Name: "clock"}, Seen: "synchronized"}
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
@@ -77,5 +78,10 @@ func clock() Entry {
 		Message:  "the clock is not synchronized: log lines may have the wrong time; knocks and grants count by a clock that never jumps",
 		Hints:    []string{"run a time service, as systemd-timesyncd or chrony"},
 	}}
+	if p.HasKeys() {
+		f := &e.Findings[0]
+		f.Severity = preflight.Warning
+		f.Message = "the clock is not synchronized: a key opens nothing for a client whose clock is more than a minute behind this one, or seconds ahead"
+	}
 	return e
 }

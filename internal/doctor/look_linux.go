@@ -11,5 +11,5 @@ func Look(ctx context.Context, p Patient) (all []Entry, others bool) {
 		all = outside(ctx, p.Machine, p.Backend)
 	}
 	h, others := hooks()
-	return append(all, h, conntrack(), clock(), reboot(p.File)), others
+	return append(all, h, conntrack(), clock(p.Machine.Policy), reboot(p.File)), others
 }

@@ -16,25 +16,22 @@ var (
 	shellText string
 	//go:embed client.ps1.tmpl
 	powerShellText string
-
-	shell      = template.Must(template.New("client-sh").Parse(shellText))
-	powerShell = template.Must(template.New("client-ps1").Parse(powerShellText))
 )
 
 // ClientSh returns a POSIX shell script that knocks at a door and runs ssh. The
 // error is an *UnsupportedError.
-func ClientSh(d *policy.Door) (string, error) { return script(shell, d) }
+func ClientSh(d *policy.Door) (string, error) { return script(shellText, d) }
 
 // ClientPowerShell returns the same for Windows PowerShell 5.1 and PowerShell
 // 7. The error is an *UnsupportedError.
-func ClientPowerShell(d *policy.Door) (string, error) { return script(powerShell, d) }
+func ClientPowerShell(d *policy.Door) (string, error) { return script(powerShellText, d) }
 
-func script(t *template.Template, d *policy.Door) (string, error) {
+func script(text string, d *policy.Door) (string, error) {
 	c, err := newClient(d)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
-	err = t.Execute(&b, c)
+	err = template.Must(template.New("").Parse(text)).Execute(&b, c)
 	return b.String(), err
 }

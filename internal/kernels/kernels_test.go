@@ -43,6 +43,7 @@ var all = []suite{
 	{"demo", "demo", []string{"-test.run=TestStory/piped"}},
 	{"nftables", "firewall/nftables", []string{"-test.skip=" + long}},
 	{"iptables", "firewall/iptables", []string{"-test.skip=" + long + "|" + sessions}},
+	{"bpf", "firewall/bpf", []string{"-test.skip=Kill|Object|Faults"}},
 	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|confirm|watchdog)$"}},
 	{"backends", "firewall/backends", []string{"-test.skip=" + long}},
 	{"otherrules", "preflight/otherrules", nil},

@@ -17,8 +17,15 @@ import (
 	"postern/internal/key"
 )
 
-// Path returns where the keys are for a policy file: keys.yaml in the same folder.
-func Path(policyFile string) string { return filepath.Join(filepath.Dir(policyFile), "keys.yaml") }
+// Path returns where the keys are for a policy file: keys.yaml in the same folder. For
+// "-", a policy from standard input, that is the usual folder of a policy.
+func Path(policyFile string) string {
+	folder := filepath.Dir(policyFile)
+	if policyFile == "-" {
+		folder = "/etc/postern"
+	}
+	return filepath.Join(folder, "keys.yaml")
+}
 
 // A File is a keys file. The zero value is one that does not exist.
 type File struct {

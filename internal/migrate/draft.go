@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -45,7 +44,7 @@ func newDoor(line int, list *remarks) *door {
 }
 
 // elsewhere is where in the draft a diagnostic points, which is of no use here.
-var elsewhere = regexp.MustCompile(` \((?:first on )?line \d+\)`)
+var elsewhere = lazily(` \((?:first on )?line \d+\)`)
 
 // settle returns the text of the draft, without those of its parts that a policy
 // refuses; these go to the list. It is empty if no door is left.
@@ -89,7 +88,7 @@ func accepted[T any](parts []T, check func([]T) error, refuse func(T, string)) [
 			try(parts[:half])
 			try(parts[half:])
 		case errors.As(err, &invalid):
-			refuse(parts[0], elsewhere.ReplaceAllString(invalid.Diagnostics[0].Message, ""))
+			refuse(parts[0], elsewhere().ReplaceAllString(invalid.Diagnostics[0].Message, ""))
 		}
 	}
 	if len(parts) > 0 {

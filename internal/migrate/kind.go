@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	sectionLine = regexp.MustCompile(`^\[[^\s\]].*\]$`)
-	shellLine   = regexp.MustCompile(`^#!.*\b(ba|da|k|z|a)?sh\b`)
+	sectionLine = lazily(`^\[[^\s\]].*\]$`)
+	shellLine   = lazily(`^#!.*\b(ba|da|k|z|a)?sh\b`)
 	// A command whose program is in a variable: "$FW -A INPUT …".
-	variableLine = regexp.MustCompile(`^"?\$\{?\w+\}?"? .*(-A|-I|-P|-j|--append|--jump) `)
+	variableLine = lazily(`^"?\$\{?\w+\}?"? .*(-A|-I|-P|-j|--append|--jump) `)
 )
 
 // kindOf finds out what a file is, by the first line that tells.
@@ -31,7 +31,7 @@ func kindOf(name string, text []byte) (Kind, error) {
 	if other != nil && other.first {
 		return refuse(other.reason(), other.instead)
 	}
-	section, shell := false, shellLine.Match(text)
+	section, shell := false, shellLine().Match(text)
 	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
 		line = strings.TrimSpace(line)
 		word, _, _ := strings.Cut(line, " ")
@@ -41,11 +41,11 @@ func kindOf(name string, text []byte) (Kind, error) {
 		case line == "" || line[0] == '#':
 		case !shell && (len(line) > 1 && line[0] == '*' && builtin[line[1:]] != nil || word == "-A" || word == "-N"):
 			return Rules, nil
-		case sectionLine.MatchString(line):
+		case sectionLine().MatchString(line):
 			section = true
 		case section && (key == "sequence" || key == "one_time_sequences"):
 			return Knockd, nil
-		case !section && (variableLine.MatchString(line) || slices.ContainsFunc(strings.FieldsFunc(line, separates), callsIptables)):
+		case !section && (variableLine().MatchString(line) || slices.ContainsFunc(strings.FieldsFunc(line, separates), callsIptables)):
 			return Script, nil
 		}
 	}

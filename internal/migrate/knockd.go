@@ -3,7 +3,6 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,12 +205,12 @@ func readSequence(text string) (all []policy.Port, bad string) {
 	return all, ""
 }
 
-var leadingNumber = regexp.MustCompile(`^\s*\+?0*(\d+)`)
+var leadingNumber = lazily(`^\s*\+?0*(\d+)`)
 
 // atoi returns the digits at the beginning of a text: knockd reads its numbers
 // with the C function of that name, which overlooks what follows.
 func atoi(text string) string {
-	if m := leadingNumber.FindStringSubmatch(text); m != nil {
+	if m := leadingNumber().FindStringSubmatch(text); m != nil {
 		return m[1]
 	}
 	return ""

@@ -3,7 +3,6 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,7 +173,7 @@ func (ld *loader) answers(d *draft, s *side) {
 }
 
 // ours are the log prefixes that Postern writes as well.
-var ours = regexp.MustCompile(`^(In knock \d+: ?|Knock accepted!: ?([A-Za-z0-9_-]+ ?)?)$`)
+var ours = lazily(`^(In knock \d+: ?|Knock accepted!: ?([A-Za-z0-9_-]+ ?)?)$`)
 
 // logs reads off where the lines about knocks go.
 func (ld *loader) logs(d *draft, s *side, first bool) {
@@ -198,7 +197,7 @@ func (ld *loader) logs(d *draft, s *side, first bool) {
 				case atFirst[r]:
 					ld.list.add(r.line, "a policy does not log first knocks, or any scanner could fill the log")
 					continue
-				case prefix != "" && !ours.MatchString(prefix):
+				case prefix != "" && !ours().MatchString(prefix):
 					ld.list.add(r.line, "the lines that a policy logs have words of their own")
 				}
 				progress := d.Log.Progress || !s.opens(state)

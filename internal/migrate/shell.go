@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -27,9 +26,9 @@ type command struct {
 // program is the name of what a command runs, without its folder.
 func (c *command) program() string { return path.Base(c.words[0]) }
 
-var iptablesName = regexp.MustCompile(`^ip6?tables(-(nft|legacy))?$`)
+var iptablesName = lazily(`^ip6?tables(-(nft|legacy))?$`)
 
-func callsIptables(word string) bool { return iptablesName.MatchString(path.Base(word)) }
+func callsIptables(word string) bool { return iptablesName().MatchString(path.Base(word)) }
 
 // Bounds of what loops, functions and expansions can make of a script.
 const (
@@ -73,10 +72,10 @@ type shell struct {
 	finished bool // by an exit
 }
 
-var opensShell = regexp.MustCompile("[({[`!]|\\b(if|while|until|case|for|select|function|time|coproc)\\b")
+var opensShell = lazily("[({[`!]|\\b(if|while|until|case|for|select|function|time|coproc)\\b")
 
 func (s *shell) script(text string) error {
-	if len(opensShell.FindAllStringIndex(text, maxOpens+1)) > maxOpens {
+	if len(opensShell().FindAllStringIndex(text, maxOpens+1)) > maxOpens {
 		return errTooLarge
 	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")

@@ -45,12 +45,12 @@ var patterns = map[string]func() *regexp.Regexp{
 }
 
 var (
-	closesUnnamed = regexp.MustCompile(`^(nft (-\S+ )*(delete|destroy) (rule|element)|ufw (--force )?delete \d+$|ipset (del|-D)) ?`)
-	fillsSet      = regexp.MustCompile(`^(nft (-\S+ )*add element|ipset) `)
-	changesNone   = regexp.MustCompile(`^(ufw (reload|enable|status)|firewall-cmd --(reload|state))$`)
+	closesUnnamed = lazily(`^(nft (-\S+ )*(delete|destroy) (rule|element)|ufw (--force )?delete \d+$|ipset (del|-D)) ?`)
+	fillsSet      = lazily(`^(nft (-\S+ )*add element|ipset) `)
+	changesNone   = lazily(`^(ufw (reload|enable|status)|firewall-cmd --(reload|state))$`)
 
-	aroundComma = regexp.MustCompile(`\s*,\s*`)
-	brackets    = regexp.MustCompile(`\{\s*([^{}]*?)\s*\}`)
+	aroundComma = lazily(`\s*,\s*`)
+	brackets    = lazily(`\{\s*([^{}]*?)\s*\}`)
 )
 
 // readCommand reads one command: what it opens, or closes, or what is the problem
@@ -63,13 +63,13 @@ func readCommand(c *command) (o *opened, closing bool, problem string) {
 	if program == "knock_helper_ipt.sh" {
 		program = "knock_add"
 	}
-	text := brackets.ReplaceAllString(aroundComma.ReplaceAllString(strings.Join(c.words[1:], " "), ","), "$1")
+	text := brackets().ReplaceAllString(aroundComma().ReplaceAllString(strings.Join(c.words[1:], " "), ","), "$1")
 	switch whole := program + " " + text; {
-	case closesUnnamed.MatchString(whole):
+	case closesUnnamed().MatchString(whole):
 		return &opened{}, true, ""
-	case changesNone.MatchString(whole):
+	case changesNone().MatchString(whole):
 		return &opened{}, false, ""
-	case fillsSet.MatchString(whole):
+	case fillsSet().MatchString(whole):
 		return nil, false, "it puts the knocker into a set, and the rule that says what the set may do is not in this file"
 	case program == "logger" || program == "echo":
 		return nil, false, "it writes a note; the policy logs knocks by itself"

@@ -3,10 +3,12 @@ package preflight
 import (
 	"errors"
 	"io/fs"
+	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/host"
+	"postern/internal/keyfile"
 	"postern/internal/policy"
 	"postern/internal/preflight/otherrules"
 )
@@ -23,6 +25,11 @@ type facts struct {
 
 	policyPath        string // "" if it is no file
 	readers, changers host.Other
+
+	now        time.Time
+	keys       *keyfile.File // nil if the policy has no keys, or they could not be read
+	keysBroken error         // what is wrong with the keys file
+	noVerifier error         // why the kernel cannot verify keys
 
 	interfaces []string          // of this host
 	links      []host.Link       // of these, those that are up

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
+	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/firewall/bpf"
 	"postern/internal/host"
+	"postern/internal/keyfile"
 	"postern/internal/preflight/otherrules"
 )
 
@@ -20,6 +24,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f := &facts{machine: m, backend: b}
 	f.readBackend(survey)
 	f.readPolicyFile()
+	f.readKeys()
 	f.readInterfaces()
 	for i := range m.Doors {
 		var missing host.Setting
@@ -74,6 +79,30 @@ func (f *facts) readPolicyFile() {
 	}
 	f.missing("who may change the policy", err)
 	f.policyPath, f.readers, f.changers = name, readers, changers
+}
+
+func (f *facts) readKeys() {
+	f.now = time.Now()
+	if !f.machine.Policy.HasKeys() {
+		return
+	}
+	name := f.policyPath
+	if name == "" {
+		name = "-"
+	}
+	keys, err := keyfile.Read(keyfile.Path(name))
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		f.keysBroken = err
+		err = nil
+	} else if err == nil {
+		f.keys = keys
+	}
+	f.missing("the keys file", err)
+	if err = bpf.Probe(); err != nil && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		f.missing("whether the kernel can verify keys", err)
+	} else {
+		f.noVerifier = err
+	}
 }
 
 func (f *facts) readInterfaces() {

@@ -31,6 +31,7 @@ const (
 	InterfaceIsPort  Kind = "interface-is-port" // packets arrive under another name
 	InterfaceMissing Kind = "interface-missing" // the policy names one that is not there
 	KnockPortOpen    Kind = "knock-port-open"   // a program listens on a knock port
+	KeyPortOpen      Kind = "key-port-open"     // a program listens on the port of keys
 	ServiceUnlisted  Kind = "service-unlisted"  // a guard leaves it open, and it resets knocks
 	IPsecCutOff      Kind = "ipsec-cut-off"     // closed blocks what this host receives
 	PolicyReadable   Kind = "policy-readable"   // by others
@@ -40,6 +41,16 @@ const (
 	TunnelCutOff     Kind = "tunnel-cut-off"
 	UDPCutOff        Kind = "udp-cut-off" // programs receive what closed blocks
 	NotChecked       Kind = "not-checked" // part of the host could not be read
+)
+
+// Of the users, and their keys.
+const (
+	DeviceWithoutKey Kind = "device-without-key" // the policy lists it, and it can open nothing
+	KeyWithoutDevice Kind = "key-without-device" // the policy does not list it
+	KeysReadable     Kind = "keys-readable"      // by others
+	KeysUnreadable   Kind = "keys-unreadable"    // by anyone: the file is damaged
+	KeysUnsupported  Kind = "keys-unsupported"   // the kernel cannot verify them
+	UserExpired      Kind = "user-expired"
 )
 
 // Of the backend that runs the policy.

@@ -38,6 +38,7 @@ func (f *facts) listeners() []Finding {
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):
 		case slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, port) }):
 			// A finding of its own; see knockPorts.
+		case m.Policy.IsKeyPort(port): // as well; see keyPort
 		default:
 			unlisted = append(unlisted, port.String())
 		}

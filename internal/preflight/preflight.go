@@ -89,6 +89,7 @@ var looks = []struct {
 	{"backend in the policy", "a reboot loads by the same backend", "", (*facts).unnamedBackend},
 	{"policy file", "others can neither read nor change it", "", (*facts).policyFile},
 	{"knock ports", "nothing listens on a knock port", "listening programs", (*facts).knockPorts},
+	{"users and keys", "each device has a key of its own, or there are none", "the keys file", (*facts).people},
 	{"interfaces", "all that the policy names are there", "interfaces", (*facts).absentInterfaces},
 	{"ports of bridges", "no interface of the policy is a port of another", "bridges", (*facts).bridgePorts},
 	{"interfaces of allow", "packets arrive by each", "interfaces", (*facts).allowedNowhere},

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -53,6 +54,39 @@ func BenchmarkProgram(b *testing.B) {
 			}
 			slices.Sort(times)
 			b.ReportMetric(float64(times[len(times)/2].Nanoseconds()), "ns/op")
+		})
+	}
+}
+
+// BenchmarkLoad measures loading ten thousand users with three devices each, beside
+// ten, in place of a program that has them too.
+func BenchmarkLoad(b *testing.B) {
+	needBPF(b)
+	for _, users := range []int{10, 10_000} {
+		b.Run(fmt.Sprint(users), func(b *testing.B) {
+			c := Config{Site: key.NewSite(), Port: port, Window: key.DefaultWindow}
+			var people []Device
+			for range 3 * users {
+				people = append(people, Device{ID: key.NewDevice(), Secret: key.NewSecret(), Doors: doors[:1]})
+			}
+			first, err := Load(c, people, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer first.Close()
+			running := &Running{instances: []*instance{&first.instance}}
+			for b.Loop() {
+				p, err := Load(c, people, running)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Close()
+			}
+			began := time.Now()
+			if pairs, err := running.Pairs(); err != nil || len(pairs) != len(people) {
+				b.Fatal(len(pairs), err)
+			}
+			b.ReportMetric(float64(time.Since(began).Nanoseconds()), "ns/Pairs")
 		})
 	}
 }

@@ -20,10 +20,11 @@ type instance struct {
 	readable bool // its maps are as this version of Postern makes them
 }
 
-// open returns the instance of a program, or nil if it is somebody else's or gone.
+// open returns the instance of a program, or nil if it is somebody else's or gone, or
+// if this process may not look at programs, and so has attached none.
 func open(id ebpf.ProgramID) (_ *instance, err error) {
 	program, err := ebpf.NewProgramFromID(id)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return nil, nil
 	}
 	if err != nil {
@@ -116,21 +117,22 @@ func (i *instance) allowed() (map[pairKey]uint32, map[uint32]useValue, error) {
 	return access, uses, err
 }
 
-// readMap returns what a map holds. Where others delete entries meanwhile, it begins
-// again, a few times.
+// readMap returns what a hash map holds. What others change meanwhile may be in it or
+// not.
 func readMap[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
-	var err error
-	for range 5 {
-		all := map[K]V{}
-		var k K
-		var v V
-		entries := m.Iterate()
-		for entries.Next(&k, &v) {
-			all[k] = v
+	const chunk = 4096 // more than one bucket of the hash ever has
+	all := map[K]V{}
+	keys, values := make([]K, chunk), make([]V, chunk)
+	for cursor := new(ebpf.MapBatchCursor); ; {
+		n, err := m.BatchLookup(cursor, keys, values, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("cannot read a BPF map: %w", err)
 		}
-		if err = entries.Err(); err == nil {
+		for i := range n {
+			all[keys[i]] = values[i]
+		}
+		if err != nil {
 			return all, nil
 		}
 	}
-	return nil, fmt.Errorf("cannot read a BPF map: %w", err)
 }

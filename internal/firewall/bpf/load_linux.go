@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -46,7 +45,10 @@ func readSpec(object []byte) (*ebpf.CollectionSpec, error) {
 }
 
 func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Running) (_ *Program, err error) {
-	now := time.Now()
+	since, err := uptime()
+	if err != nil {
+		return nil, err
+	}
 	offset, err := kernelTAI()
 	if err != nil {
 		return nil, err
@@ -58,11 +60,13 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	spec.Maps[mapDevices].MaxEntries = uint32(max(len(devices), 1))
 	spec.Maps[mapAccess].MaxEntries = uint32(max(len(p.pairs), 1))
 	options := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}}
+	fresh := p.pairs // those of which nothing is known
 	if old := running.newest(); old != nil {
 		options.MapReplacements[mapCounts] = old.maps[mapCounts]
-		if room, err := roomFor(old.maps[mapUses], p.pairs); err != nil {
+		if lacking, room, err := missing(old.maps[mapUses], p.pairs); err != nil {
 			return nil, err
 		} else if room {
+			fresh = lacking
 			spec.Maps[mapUses].MaxEntries = old.maps[mapUses].MaxEntries()
 			options.MapReplacements[mapUses] = old.maps[mapUses]
 		}
@@ -82,7 +86,7 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	if info, err := p.program.Info(); err == nil {
 		p.id, _ = info.ID()
 	}
-	if err := p.fill(c.value(offset), c, devices, now); err != nil {
+	if err := p.fill(c.value(offset), c, devices, fresh, since); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -153,25 +157,24 @@ func sortPairs(pairs []Pair) {
 	})
 }
 
-// roomFor reports whether a map of uses has room for all pairs that it does not hold
-// yet.
-func roomFor(uses *ebpf.Map, pairs []Pair) (bool, error) {
+// missing returns the pairs whose codes are not in a map of uses, and whether it has
+// room for them.
+func missing(uses *ebpf.Map, pairs []Pair) (lacking []Pair, room bool, err error) {
 	held, err := readMap[uint32, useValue](uses)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	n := len(held)
 	for _, pair := range pairs {
 		if _, ok := held[pair.Code]; !ok {
-			n++
+			lacking = append(lacking, pair)
 		}
 	}
-	return n <= int(uses.MaxEntries()), nil
+	return lacking, len(held)+len(lacking) <= int(uses.MaxEntries()), nil
 }
 
-// fill fills the maps. What is shared with a running program only grows, by codes
-// that no rule knows yet.
-func (p *Program) fill(config configValue, c Config, devices []Device, now time.Time) error {
+// fill fills the maps. What is shared with a running program only grows, by the codes
+// of fresh pairs, which no rule knows yet.
+func (p *Program) fill(config configValue, c Config, devices []Device, fresh []Pair, since time.Duration) error {
 	ids, values := make([]key.Device, len(devices)), make([]deviceValue, len(devices))
 	for i, d := range devices {
 		ids[i], values[i] = d.ID, d.value(c.Site)
@@ -179,15 +182,17 @@ func (p *Program) fill(config configValue, c Config, devices []Device, now time.
 	if err := putAll(p.maps[mapDevices], ids, values); err != nil {
 		return fmt.Errorf("the kernel takes no device: %w", err)
 	}
-	first := uint64(now.Add(c.Window.Ahead).UnixNano())
-	keys, codes := make([]pairKey, len(p.pairs)), make([]uint32, len(p.pairs))
+	codes, uses := make([]uint32, len(fresh)), make([]useValue, len(fresh))
+	for i, pair := range fresh {
+		codes[i], uses[i] = pair.Code, useValue{Since: uint64(since)}
+	}
+	if err := putAll(p.maps[mapUses], codes, uses); err != nil {
+		return fmt.Errorf("the kernel takes no code: %w", err)
+	}
+	keys := make([]pairKey, len(p.pairs))
+	codes = make([]uint32, len(p.pairs))
 	for i, pair := range p.pairs {
 		keys[i], codes[i] = pairKey{Device: pair.Device, Door: pair.Door}, pair.Code
-		use := useValue{Last: [2]uint64{first, first}}
-		err := p.maps[mapUses].Update(pair.Code, use, ebpf.UpdateNoExist)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) { // it exists: kept from before
-			return fmt.Errorf("the kernel takes no code: %w", err)
-		}
 	}
 	if err := putAll(p.maps[mapAccess], keys, codes); err != nil {
 		return fmt.Errorf("the kernel takes no pair: %w", err)
@@ -213,4 +218,13 @@ func kernelTAI() (time.Duration, error) {
 		return 0, fmt.Errorf("cannot read the kernel's offset of TAI: %w", err)
 	}
 	return time.Duration(t.Tai) * time.Second, nil
+}
+
+// uptime returns the time since the boot, as the program reads it.
+func uptime() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0, fmt.Errorf("cannot read the time since the boot: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
 }

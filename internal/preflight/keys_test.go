@@ -1,0 +1,92 @@
+package preflight
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/keyfile"
+	"postern/internal/policy"
+)
+
+func TestPeople(t *testing.T) {
+	p, err := policy.Parse("policy.yaml", []byte(`
+version: 1
+posture: closed
+keys: {port: udp/40123}
+users:
+  alice: {devices: [laptop, phone]}
+  bob: {devices: [laptop], until: 2027-06-30}
+doors:
+  ssh: {service: tcp/22, knock: {key: [alice, bob]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Date(2027, 7, 1, 0, 0, 0, 0, time.UTC)
+	keys := func(names ...string) *keyfile.File {
+		f := &keyfile.File{Path: "keys.yaml"}
+		for _, name := range names {
+			f.Enroll(name)
+		}
+		return f
+	}
+	all := keys("alice/laptop", "alice/phone", "bob/laptop")
+	exposed := *all
+	exposed.Exposed = true
+	for name, test := range map[string]struct {
+		facts facts
+		kinds []Kind
+		says  string // one of the messages
+	}{
+		"well":                   {facts{keys: all, now: end.Add(-1)}, nil, ""},
+		"keys that were unread":  {facts{now: end.Add(-1)}, nil, ""},
+		"a user's time is over":  {facts{keys: all, now: end}, []Kind{UserExpired}, "user bob is over since 2027-07-01 00:00:00 UTC"},
+		"a device without a key": {facts{keys: keys("alice/phone", "bob/laptop")}, []Kind{DeviceWithoutKey}, "no key of alice/laptop is in keys.yaml"},
+		"a key of nobody's":      {facts{keys: keys("alice/laptop", "alice/phone", "bob/laptop", "carol/x")}, []Kind{KeyWithoutDevice}, "a key of carol/x,"},
+		"no keys":                {facts{keys: keys()}, []Kind{DeviceWithoutKey}, "no key of alice/laptop, alice/phone and bob/laptop is"},
+		"others read them":       {facts{keys: &exposed}, []Kind{KeysReadable}, "others on this host can read keys.yaml"},
+		"a damaged file":         {facts{keysBroken: errors.New("broken")}, []Kind{KeysUnreadable}, "broken"},
+		"no verifier": {facts{keys: all, noVerifier: &firewall.UnsupportedError{What: "BPF", Hint: "use sequences"}},
+			[]Kind{KeysUnsupported}, "this host has no BPF, so it cannot verify keys"},
+		"a program on the port":      {facts{keys: all, listening: []policy.Port{{Protocol: policy.UDP, Number: 40123}}}, []Kind{KeyPortOpen}, "the port of keys"},
+		"a program on the TCP port":  {facts{keys: all, listening: []policy.Port{{Protocol: policy.TCP, Number: 40123}}}, []Kind{KeyPortOpen}, "the port of keys"},
+		"a program on another port":  {facts{keys: all, listening: []policy.Port{{Protocol: policy.TCP, Number: 40124}}}, nil, ""},
+		"several, the worst of them": {facts{keys: &exposed, now: end, noVerifier: errors.New("no")}, []Kind{KeysUnsupported, KeysReadable, UserExpired}, "no, so"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := test.facts
+			f.machine = m
+			var kinds []Kind
+			said := ""
+			for _, found := range f.people() {
+				kinds, said = append(kinds, found.Kind), said+found.Message+"\n"
+				if len(found.Hints) == 0 && found.Kind != KeysUnsupported {
+					t.Errorf("no remedy: %s", found.Message)
+				}
+			}
+			if !slices.Equal(kinds, test.kinds) || !strings.Contains(said, test.says) {
+				t.Errorf("found %q, want %q\n%s", kinds, test.kinds, said)
+			}
+		})
+	}
+}
+
+func TestSomeOf(t *testing.T) {
+	var names []string
+	for i := range 8 {
+		names = append(names, fmt.Sprint("d", i))
+	}
+	if got := someOf(names); got != "d0, d1, d2, d3, d4 and 3 more" || len(names) != 8 || names[5] != "d5" {
+		t.Errorf("%q of %q", got, names)
+	}
+}
