@@ -44,6 +44,8 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
+	t.Helper()
+	needBPF(t)
 	s := &site{t: t, lab: lab.NewT(t)}
 	s.server = s.lab.Host("server")
 	for i := range 2 {
@@ -194,7 +196,13 @@ func TestInterfacesChange(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return netlink.LinkSetName(l, to)
+				if err := netlink.LinkSetDown(l); err != nil { // before Linux 6.2 it has to be
+					return err
+				}
+				if err := netlink.LinkSetName(l, to); err != nil {
+					return err
+				}
+				return netlink.LinkSetUp(l)
 			})
 		}
 		rename(a, "wan")

@@ -1,14 +1,18 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 
+	"postern/internal/firewall"
 	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -16,13 +20,19 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m.Run) }
 
-// needBPF skips the test where the kernel lets no program be loaded.
+// needBPF skips the test where the kernel lets no program be loaded, or is too old for
+// this one.
 func needBPF(t testing.TB) {
 	t.Helper()
 	if !lab.RealRoot() {
 		t.Skip("only root of the machine may load BPF programs")
 	}
+	if lacks, ok := errors.AsType[*firewall.UnsupportedError](probed()); ok && strings.Contains(lacks.Hint, "Linux 6.1") {
+		t.Skip(lacks)
+	}
 }
+
+var probed = sync.OnceValue(Probe)
 
 const port = 40123
 
@@ -163,9 +173,31 @@ func newScene(t testing.TB, spec *ebpf.CollectionSpec, change func(*Config)) *sc
 	return s
 }
 
-// advance moves the clock of both verifiers, from now on. The program's is moved by
-// what it believes to be the offset of TAI.
+// advance lets time pass for both verifiers.
 func (s *scene) advance(by time.Duration) {
+	s.t.Helper()
+	s.age(by)
+	s.step(by)
+}
+
+// age makes all pairs of the program older.
+func (s *scene) age(by time.Duration) {
+	s.t.Helper()
+	uses, err := readMap[uint32, useValue](s.program.maps[mapUses])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for code, use := range uses {
+		use.Since -= uint64(by)
+		if err := s.program.maps[mapUses].Put(code, use); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// step sets the clock of both verifiers forward. The program's is set by what it
+// believes to be the offset of TAI.
+func (s *scene) step(by time.Duration) {
 	s.t.Helper()
 	s.ahead += by
 	offset, err := kernelTAI()

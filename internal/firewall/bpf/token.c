@@ -69,7 +69,8 @@ struct pair {
 /* What a code was last used for. It outlives the program: the next one has the
  * same map. */
 struct use {
-	u64 last[2];   /* the newest time accepted in each lane */
+	u64 last[2];   /* the newest time accepted in each lane; or 0 */
+	u64 since;     /* when the pair came to be, in ns since the boot */
 	u32 source[4]; /* who sent it, IPv4 as ::ffff:a.b.c.d; zero if nobody did */
 };
 
@@ -291,15 +292,16 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	struct use *use = map_lookup(&uses, code);
 	if (!use)
 		return NOT_ALLOWED;
+	/* A token that was made before may have been used. When that was is counted
+	 * back from now, as the clock may have been wrong then. */
+	if (t->head.time <= now - (clock_boot() - use->since) + c->ahead)
+		return REPLAYED;
 	u64 *last = t->head.flags & LANE ? &use->last[1] : &use->last[0];
 	old = *(volatile u64 *)last;
-	if (t->head.time <= old) {
-		/* A packet comes by here twice if its interface is a port of a bridge
-		 * or a bond. Nobody but this program knows the code. */
-		if (t->head.time == old && p->priority == *code)
-			return AGAIN;
-		return REPLAYED;
-	}
+	/* A packet comes by here twice if its interface is a port of a bridge or a
+	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
+	if (t->head.time <= old)
+		return p->priority == *code ? AGAIN : REPLAYED;
 	if (!tag_is_right(d, t, e->tuple.source))
 		return FORGED;
 
