@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -35,6 +36,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(ui.CodeUnsupported)
 		}
+		flag.Parse()
+		flag.Set("test.parallel", "6") // they wait more than they work
 	}
 	// Where nft lives, which an ordinary user's PATH lacks.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")

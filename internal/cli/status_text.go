@@ -139,7 +139,8 @@ func namesUnknown(file string, err error) ui.Remark {
 }
 
 // sayPartial follows the tables of sources where the kernel holds more of them.
-const sayPartial = "incomplete: the kernel holds more sources than status reads, some 10,000 of each kind"
+const sayPartial = `incomplete: status stops at 10,000 sources of a kind, and after some seconds; a
+scan from forged addresses leaves a source for each`
 
 func moreText(n int, partial bool) string {
 	if partial {

@@ -128,8 +128,10 @@ var mutants = []struct {
 
 // TestFaults proves that the suite finds what it is there to find.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for _, m := range mutants {
 		t.Run(m.fault, func(t *testing.T) {
+			t.Parallel()
 			if f, _ := find(t, mutant{edit: m.edit}); f == nil {
 				t.Error("the suite has not noticed it")
 			}
@@ -179,6 +181,7 @@ func renamed(m *automaton.Machine) *automaton.Machine {
 
 // TestForgetful proves that the suite changes doors whose grants are held.
 func TestForgetful(t *testing.T) {
+	t.Parallel()
 	if f, _ := find(t, &forgetful{}); f == nil {
 		t.Error("the suite has not noticed that a grant outlives a change of its door")
 	} else {
@@ -202,7 +205,7 @@ func find(t *testing.T, b firewall.Backend) (*failure, *search) {
 			t.Error(err)
 		}
 	}()
-	for s.counts.packets < 8000 {
+	for s.counts.packets < 20000 {
 		f, err := s.round()
 		if err != nil {
 			t.Errorf("seed %d, policy %d: %v", s.seed, s.rounds-1, err)
@@ -219,6 +222,7 @@ func find(t *testing.T, b firewall.Backend) (*failure, *search) {
 
 // TestShrink proves that what is found is made small enough to read.
 func TestShrink(t *testing.T) {
+	t.Parallel()
 	m := mutants[0]
 	b := mutant{edit: m.edit}
 	found, s := find(t, b)

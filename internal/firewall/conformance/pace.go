@@ -30,7 +30,7 @@ var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
 		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
-		packets: 20000, atOnce: 40, testbeds: 1,
+		packets: 20000, atOnce: 40, testbeds: 2,
 	},
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -325,8 +324,9 @@ func (r *Ruleset) otherStates(loaded []*nft.Set) (bool, error) {
 		if s.Name != "step" && s.Name != "step_echo" || s.Anonymous {
 			continue
 		}
-		if _, err := dump(s.Name, math.MaxInt, func(e element, _ time.Duration) {
+		if _, err := dump(s.Name, func(e element, _ time.Duration) bool {
 			found = found || len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key)&moved != 0
+			return !found
 		}); err != nil {
 			return false, err
 		}

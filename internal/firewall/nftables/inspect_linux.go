@@ -2,7 +2,6 @@ package nftables
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -133,7 +132,7 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 			continue
 		}
 		n := 0
-		if _, err := dump(s.Name, math.MaxInt, func(element, time.Duration) { n++ }); err != nil {
+		if _, err := dump(s.Name, func(element, time.Duration) bool { n++; return true }); err != nil {
 			return nil, false, err
 		}
 		loaded["set "+s.Name] = n
