@@ -55,7 +55,7 @@ type randomModel struct {
 func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge) *randomModel {
 	c := &randomModel{machine: m, scan: s, targets: t, outgoing: outgoing, exact: len(m.States) <= exactStates}
 	for _, e := range outgoing[Root] {
-		if t.live[e.On] {
+		if t.live.contains(e.On) {
 			c.first = append(c.first, e)
 		}
 	}
@@ -80,7 +80,7 @@ func (c *randomModel) open(door int) Result {
 	if budget := c.machine.Parameters.Attempts; budget != (Budget{}) {
 		counted := first
 		if c.machine.Parameters.Counted == EveryInput {
-			counted = probes * float64(len(c.targets.live)) / float64(len(c.targets.ports))
+			counted = probes * float64(c.targets.live.size) / float64(len(c.targets.ports))
 		}
 		waiting := (counted - float64(budget.Burst)) / float64(budget.Rate) // seconds
 		result.Probes = max(probes, waiting*c.scan.Rate)
@@ -146,20 +146,20 @@ func (c *randomModel) fill(k *chain, id StateID, at int, first []*Edge, to func(
 	all := float64(len(c.targets.ports))
 	row := k.next[at]
 	taken := map[policy.Port]bool{} // ports that do not fall back to root's edges
-	live := float64(len(c.targets.live))
+	live := float64(c.targets.live.size)
 	left := live    // strays, once the rest is subtracted
 	leaving := left // all but loops
 	state := c.machine.states[id]
 	if state != nil {
 		for _, port := range state.Loops {
-			if c.targets.live[port] {
+			if c.targets.live.contains(port) {
 				taken[port] = true
 				left--
 			}
 		}
 		leaving = left
 		for _, e := range c.outgoing[id] {
-			if c.targets.live[e.On] {
+			if c.targets.live.contains(e.On) {
 				taken[e.On] = true
 				weight := min(left, float64(c.scan.CPUs))
 				row[to(e)] += weight
@@ -168,7 +168,7 @@ func (c *randomModel) fill(k *chain, id StateID, at int, first []*Edge, to func(
 		}
 	}
 	for _, e := range first {
-		if !taken[e.On] && c.targets.live[e.On] && left >= 1 {
+		if !taken[e.On] && c.targets.live.contains(e.On) && left >= 1 {
 			row[to(e)]++
 			left--
 		}

@@ -89,7 +89,38 @@ type targets struct {
 	ports []policy.Port // in ascending order
 	// live are the ports that the machine judges: all but those that `allow`
 	// opens to everyone, and that tokens arrive at.
-	live map[policy.Port]bool
+	live portSet
+}
+
+// A portSet is a set of ports of any protocol, with a place for each.
+type portSet struct {
+	has  []bool
+	size int
+}
+
+func newPortSet() portSet { return portSet{has: make([]bool, 3<<16)} }
+
+func place(p policy.Port) int {
+	switch p.Protocol {
+	case policy.TCP:
+		return 1<<16 + int(p.Number)
+	case policy.UDP:
+		return 2<<16 + int(p.Number)
+	}
+	return 0 // an echo request has no port
+}
+
+func (s *portSet) contains(p policy.Port) bool { return s.has[place(p)] }
+
+func (s *portSet) set(p policy.Port, in bool) {
+	if at := place(p); s.has[at] != in {
+		s.has[at] = in
+		if in {
+			s.size++
+		} else {
+			s.size--
+		}
+	}
 }
 
 // targets returns every port of some protocols.
@@ -103,13 +134,13 @@ func (m *Machine) targets(of map[policy.Protocol]bool) targets {
 			t.ports = append(t.ports, policy.Port{Protocol: protocol, Number: uint16(n)})
 		}
 	}
-	t.live = make(map[policy.Port]bool, len(t.ports))
+	t.live = newPortSet()
 	for _, port := range t.ports {
-		t.live[port] = true
+		t.live.set(port, true)
 	}
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
 		if p := (policy.Port{Protocol: protocol, Number: m.Policy.Keys.Port.Number}); m.Policy.IsKeyPort(p) {
-			delete(t.live, p)
+			t.live.set(p, false)
 		}
 	}
 	for i := range m.Policy.Allow {
@@ -118,7 +149,7 @@ func (m *Machine) targets(of map[policy.Protocol]bool) targets {
 			continue
 		}
 		for n := int(a.Service.First); n <= int(a.Service.Last); n++ {
-			delete(t.live, policy.Port{Protocol: a.Service.Protocol, Number: uint16(n)})
+			t.live.set(policy.Port{Protocol: a.Service.Protocol, Number: uint16(n)}, false)
 		}
 	}
 	return t
@@ -155,17 +186,7 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	unbounded := *m
 	unbounded.Parameters.Attempts = Budget{}
 	for _, ref := range []*Reference{NewReference(m), NewReference(&unbounded)} {
-		in := Input{Source: source, Dest: dest}
-		for n := range 2 * len(t.ports) {
-			port := t.ports[n%len(t.ports)]
-			if !t.live[port] {
-				continue
-			}
-			in.Port, in.Sequence = port, uint32(n)
-			if v := ref.Step(time.Duration(n)*s.interval(), in); v.Door != nil {
-				opened(v.Door, n+1)
-			}
-		}
+		ref.scanInOrder(s, t, opened)
 	}
 	if s.CPUs > 1 {
 		c := newCycle(t)
@@ -178,18 +199,62 @@ func (m *Machine) orderedScan(s Scan, t targets) []Result {
 	return results
 }
 
+// scanInOrder runs the targets twice, and calls opened for each door that opens. A port that
+// means nothing changes no more than the budget if one before it has had its effect.
+func (r *Reference) scanInOrder(s Scan, t targets, opened func(*Door, int)) {
+	named := r.machine.named()
+	in := Input{Source: source, Dest: dest}
+	forgotten := false // by a wrong port, and nothing has been earned since
+	for n := range 2 * len(t.ports) {
+		port, at := t.ports[n%len(t.ports)], time.Duration(n)*s.interval()
+		if !t.live.contains(port) {
+			continue
+		}
+		wrong := !named.contains(port)
+		if wrong && forgotten { // which is nearly always
+			if r.machine.Parameters.Counted == EveryInput {
+				r.spend(source, at)
+			}
+			continue
+		}
+		in.Port, in.Sequence = port, uint32(n)
+		v := r.Step(at, in)
+		if v.Door != nil {
+			opened(v.Door, n+1)
+		}
+		forgotten = wrong && v.Rule == 5
+	}
+}
+
+// named returns the knocks and services of all doors.
+func (m *Machine) named() portSet {
+	all := newPortSet()
+	for i := range m.Doors {
+		for _, port := range slices.Concat(m.Doors[i].Door.Services, m.Doors[i].Knock.Sequence) {
+			all.set(port, true)
+		}
+	}
+	return all
+}
+
 // A cycle is a scan in order that starts again at the end.
 type cycle struct {
-	at    map[policy.Port]int // the index of each live port
-	count []int               // how many live ports come before each index
+	index []int // of each live port, by its place; -1 for others
+	count []int // how many live ports come before each index
+}
+
+// at returns the index of a port and whether it is live.
+func (c cycle) at(p policy.Port) (int, bool) {
+	i := c.index[place(p)]
+	return i, i >= 0
 }
 
 func newCycle(t targets) cycle {
-	c := cycle{make(map[policy.Port]int, len(t.live)), make([]int, 1, len(t.ports)+1)}
+	c := cycle{slices.Repeat([]int{-1}, len(t.live.has)), make([]int, 1, len(t.ports)+1)}
 	for i, port := range t.ports {
 		n := c.count[i]
-		if t.live[port] {
-			c.at[port] = i
+		if t.live.contains(port) {
+			c.index[place(port)] = i
 			n++
 		}
 		c.count = append(c.count, n)
@@ -206,14 +271,14 @@ func (c cycle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
 	if len(sequence) == 0 {
 		return 0, false
 	}
-	place, ok := c.at[sequence[0]]
+	place, ok := c.at(sequence[0])
 	if !ok {
 		return 0, false
 	}
 	state := Root
 	for i, port := range sequence[1:] {
 		state = m.edges[input{state, sequence[i]}].To
-		next, ok := c.at[port]
+		next, ok := c.at(port)
 		if !ok {
 			return 0, false
 		}
@@ -228,7 +293,7 @@ func (c cycle) walks(m *Machine, s Scan, d *Door) (probes int, ok bool) {
 		}
 		renewals := []int{0, steps} // when the time begins and must not be up, in probes
 		for _, loop := range m.states[state].Loops {
-			at, live := c.at[loop]
+			at, live := c.at(loop)
 			if after := (at - from + size) % size; live && 0 < after && after < steps {
 				wrong--
 				renewals = append(renewals, after)

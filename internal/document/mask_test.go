@@ -1,6 +1,9 @@
 package document
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestMasked(t *testing.T) {
 	for line, want := range map[string]string{
@@ -32,6 +35,7 @@ func TestMasked(t *testing.T) {
 		"keys: {port: udp/40123}":                                  "keys: {port: udp/40123}",
 		"a-name-that-is-longer-than-forty-characters-1: 2":         "a-name-that-is-longer-than-forty-characters-1: 2",
 		"keys:": "keys:",
+		"[1234, é]" + strings.Repeat(" ", maxRead): "[****, *]" + strings.Repeat(" ", maxRead),
 	} {
 		if got := masked(line); got != want {
 			t.Errorf("%q: got %q, want %q", line, got, want)

@@ -83,6 +83,7 @@ const minRound = 100 * time.Millisecond
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	paces := make([]pace, len(d.Ways))
 	budgets := make([]budget, len(d.Ways))
+	envelopes := make([]Envelope, len(d.Ways)) // of the first round
 	failed := &OpenError{}
 	for round := 0; ; round++ {
 		unsent := 0
@@ -97,12 +98,16 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 			}
 			if round == 0 {
 				paces[i] = newPace(turn.roundTrip())
+				envelopes[i] = turn.envelope()
 			}
 			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
-			conn := d.try(ctx, turn, &t, paces[i], round)
+			conn := d.try(ctx, turn, &t, paces[i], envelopes[i], round)
 			if t.Err == nil {
 				turn.remember(t.Waited)
+				if d.Key != nil {
+					turn.rememberEnvelope(t.By)
+				}
 			}
 			turn.end()
 			budgets[i] = turn.budget
@@ -156,10 +161,10 @@ func (d *Door) takeTurn(ctx context.Context, to netip.Addr, known budget, round 
 }
 
 // try makes one round.
-func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, round int) net.Conn {
+func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, first Envelope, round int) net.Conn {
 	if d.Key != nil {
 		// What one network drops, another kind of packet may get through.
-		t.By, t.Err = d.Key.send(t.Way.Knock, round)
+		t.By, t.Err = d.Key.send(t.Way.Knock, first, round)
 	} else {
 		t.Err = turn.knock(ctx, t.Way.Knock, d.Knocks, t.Gap, func(policy.Port) {})
 	}

@@ -28,7 +28,9 @@ const (
 	envelopes
 )
 
-func (e Envelope) String() string { return [...]string{"UDP", "ping", "TCP"}[e] }
+var envelopeNames = [envelopes]string{"UDP", "ping", "TCP"}
+
+func (e Envelope) String() string { return envelopeNames[e] }
 
 // errNoSYNData reports that a system sends no data in a SYN without having asked
 // the server for a cookie before, which a server behind a door does not give.
@@ -41,16 +43,17 @@ const tokenGap = 50 * time.Millisecond
 
 // SendToken sends one token to an address, in the first envelope that this user of
 // this system can send, and returns which.
-func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, 0) }
+func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, Datagram, 0) }
 
 // send sends the token of a round, counted from 0. Each round has another envelope,
-// or the next one that can be sent. If none can, the error is the datagram's.
+// beginning with first, or the next one that can be sent. If none can, the error is
+// the datagram's.
 //
 // When all envelopes have failed, the address may be translated on the way, so that
 // the server sees another one: the next rounds are not bound to it. (Whoever holds
 // back packets to bring that about is on the way, and could use the client's own
 // address as well.)
-func (k *Key) send(to netip.Addr, round int) (Envelope, error) {
+func (k *Key) send(to netip.Addr, first Envelope, round int) (Envelope, error) {
 	// It sends nothing, but finds out from which address packets go there.
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, k.Port)))
 	if err != nil {
@@ -67,7 +70,7 @@ func (k *Key) send(to netip.Addr, round int) (Envelope, error) {
 		lane = key.Lane6
 	}
 	for i := range envelopes {
-		e := (Envelope(round) + i) % envelopes
+		e := (first + Envelope(round) + i) % envelopes
 		token := k.Token(nextTime(k.Device, time.Now()), bound, lane)
 		var failed error
 		switch e {

@@ -15,6 +15,7 @@ import (
 	"postern/internal/client/knocker"
 	"postern/internal/key"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
@@ -180,6 +181,44 @@ func TestToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTokenRemembered: what came through at an address is tried first there.
+func TestTokenRemembered(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l := lab.NewT(t)
+	client, server := l.Host("client"), l.Host("server")
+	_, downlink := l.Connect(client, server, "203.0.113.0/24")
+	client.Sysctl("net.ipv4.ping_group_range", "0 0")
+	labtest.Greet(t, server, 22, greeting)
+	k := newKey()
+	open := func(want knocker.Envelope) {
+		t.Helper()
+		err := client.Do(func() error {
+			conn, err := knocker.Open(t.Context(), knocker.Door{Ways: []knocker.Way{way(address(downlink))}, Key: k}, func(try knocker.Try) {
+				if try.By != want {
+					t.Errorf("by %s, want %s", try.By, want)
+				}
+			})
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	open(knocker.Datagram)
+	rules(t, client, "output", "meta l4proto udp drop")
+	open(knocker.Echo)
+	if out, err := client.Command(t.Context(), "nft", "flush ruleset").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	open(knocker.Echo)
+	rules(t, client, "output", "icmp type echo-request drop")
+	open(knocker.SYNData)
+	open(knocker.SYNData)
 }
 
 // TestTokenUnsent: without a network Open returns at once.

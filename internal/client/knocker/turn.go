@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // knocks at the same time would spoil one another.
 //
 // It is a locked file. Files beside it hold the round trip time of the last opening,
-// and the budget. (Not every system can read a locked file.) Where no such files can
+// the envelope in which its token came through, and the budget. (Not every system can read a locked file.) Where no such files can
 // be made, openings go on without.
 type turn struct {
 	base   string       // of the files' paths; empty without
@@ -114,9 +115,27 @@ func (t *turn) remember(roundTrip time.Duration) {
 	}
 }
 
+// envelope returns the envelope in which a token came through last, or else the
+// first one.
+func (t *turn) envelope() Envelope {
+	if t.base == "" {
+		return Datagram
+	}
+	text, _ := os.ReadFile(t.file(envelopeSuffix))
+	return Envelope(max(slices.Index(envelopeNames[:], strings.TrimSpace(string(text))), 0))
+}
+
+// rememberEnvelope keeps the envelope for the next opening.
+func (t *turn) rememberEnvelope(e Envelope) {
+	if t.base != "" && e != t.envelope() {
+		t.write(envelopeSuffix, e.String())
+	}
+}
+
 // What the files of an address end in.
 const (
 	lockSuffix      = ".lock"
+	envelopeSuffix  = ".token"
 	budgetSuffix    = ".budget"
 	roundTripSuffix = ""
 )

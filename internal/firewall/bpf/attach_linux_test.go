@@ -194,7 +194,13 @@ func TestInterfacesChange(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return netlink.LinkSetName(l, to)
+				if err := netlink.LinkSetDown(l); err != nil { // before Linux 6.2 it has to be
+					return err
+				}
+				if err := netlink.LinkSetName(l, to); err != nil {
+					return err
+				}
+				return netlink.LinkSetUp(l)
 			})
 		}
 		rename(a, "wan")

@@ -28,6 +28,7 @@ func TestDoubt(t *testing.T) {
 		if err := s.program.maps[mapConfig].Put(uint32(0), c); err != nil {
 			t.Fatal(err)
 		}
+		s.age(10 * time.Minute)
 		s.ahead = 10 * time.Minute // the right time
 		for _, test := range []struct {
 			at   time.Duration
@@ -51,6 +52,39 @@ func TestDoubt(t *testing.T) {
 			}
 			if got := key.Refusal(s.outcome()); got != test.want || (v.priority != 0) != (test.want == 0) {
 				t.Errorf("TAI has become known: %v; a token of %v: %q, want %q", grown > 0, test.at, got, test.want)
+			}
+		}
+	}
+}
+
+// TestSteps: what was made before a pair came to be is refused, and what is made now
+// is accepted, also if the clock was wrong then and has been set since.
+func TestSteps(t *testing.T) {
+	for _, step := range []time.Duration{-2 * time.Hour, -30 * time.Second, 0, 30 * time.Second, 2 * time.Hour} {
+		s := newScene(t, nil, nil)
+		s.age(-time.Minute)       // newScene's: the pairs are of this moment
+		made := s.now().Add(step) // by a client whose clock was right
+		s.step(step)
+		c := s.credential(0, 0)
+		for what, test := range map[string]struct {
+			at   time.Duration
+			want uint32
+		}{
+			"made before":               {-time.Second, 0},
+			"made before, and in haste": {s.c.Window.Ahead - time.Second, 0},
+			"made now":                  {s.c.Window.Ahead + 10*time.Second, s.code(c.Device, c.Door)},
+		} {
+			token := c.Token(made.Add(test.at), unbound, key.Lane4)
+			for _, passed := range []time.Duration{time.Second, s.c.Window.Ahead + 20*time.Second} {
+				s.advance(passed)
+				v, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v.priority != test.want && passed > time.Second || v.priority != 0 && passed == time.Second {
+					t.Errorf("clock set by %v, token %s, %v later: %x, want %x", step, what, passed, v.priority, test.want)
+				}
+				s.advance(-passed)
 			}
 		}
 	}

@@ -95,4 +95,5 @@ static long (*load_relative)(const struct packet *, u32 offset, void *to, u32 le
 static long (*fib_lookup)(struct packet *, struct route *, int size, u32 flags) = (void *)69;
 static void *(*socket_udp)(struct packet *, void *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
 static long (*socket_release)(void *socket) = (void *)86;
+static u64 (*clock_boot)(void) = (void *)125;
 static u64 (*clock_tai)(void) = (void *)208;

@@ -47,6 +47,7 @@ type pairKey struct {
 
 type useValue struct {
 	Last   [2]uint64
+	Since  uint64 // ns of CLOCK_BOOTTIME
 	Source [16]byte
 }
 

@@ -45,7 +45,10 @@ func readSpec(object []byte) (*ebpf.CollectionSpec, error) {
 }
 
 func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Running) (_ *Program, err error) {
-	now := time.Now()
+	since, err := uptime()
+	if err != nil {
+		return nil, err
+	}
 	offset, err := kernelTAI()
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	if info, err := p.program.Info(); err == nil {
 		p.id, _ = info.ID()
 	}
-	if err := p.fill(c.value(offset), c, devices, fresh, now); err != nil {
+	if err := p.fill(c.value(offset), c, devices, fresh, since); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -171,7 +174,7 @@ func missing(uses *ebpf.Map, pairs []Pair) (lacking []Pair, room bool, err error
 
 // fill fills the maps. What is shared with a running program only grows, by the codes
 // of fresh pairs, which no rule knows yet.
-func (p *Program) fill(config configValue, c Config, devices []Device, fresh []Pair, now time.Time) error {
+func (p *Program) fill(config configValue, c Config, devices []Device, fresh []Pair, since time.Duration) error {
 	ids, values := make([]key.Device, len(devices)), make([]deviceValue, len(devices))
 	for i, d := range devices {
 		ids[i], values[i] = d.ID, d.value(c.Site)
@@ -179,10 +182,9 @@ func (p *Program) fill(config configValue, c Config, devices []Device, fresh []P
 	if err := putAll(p.maps[mapDevices], ids, values); err != nil {
 		return fmt.Errorf("the kernel takes no device: %w", err)
 	}
-	first := uint64(now.Add(c.Window.Ahead).UnixNano())
 	codes, uses := make([]uint32, len(fresh)), make([]useValue, len(fresh))
 	for i, pair := range fresh {
-		codes[i], uses[i] = pair.Code, useValue{Last: [2]uint64{first, first}}
+		codes[i], uses[i] = pair.Code, useValue{Since: uint64(since)}
 	}
 	if err := putAll(p.maps[mapUses], codes, uses); err != nil {
 		return fmt.Errorf("the kernel takes no code: %w", err)
@@ -216,4 +218,13 @@ func kernelTAI() (time.Duration, error) {
 		return 0, fmt.Errorf("cannot read the kernel's offset of TAI: %w", err)
 	}
 	return time.Duration(t.Tai) * time.Second, nil
+}
+
+// uptime returns the time since the boot, as the program reads it.
+func uptime() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0, fmt.Errorf("cannot read the time since the boot: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
 }

@@ -105,7 +105,6 @@ func (r *Running) Pairs() ([]Pair, error) {
 	for pair, code := range access {
 		p := Pair{Device: pair.Device, Door: pair.Door, Code: code}
 		if use := uses[code]; use.Source != [16]byte{} {
-			// A lane that nobody used is as new as the program, and older than this.
 			p.Last = time.Unix(0, int64(max(use.Last[0], use.Last[1])))
 			p.Source = netip.AddrFrom16(use.Source).Unmap()
 		}

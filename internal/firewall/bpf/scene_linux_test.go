@@ -163,9 +163,31 @@ func newScene(t testing.TB, spec *ebpf.CollectionSpec, change func(*Config)) *sc
 	return s
 }
 
-// advance moves the clock of both verifiers, from now on. The program's is moved by
-// what it believes to be the offset of TAI.
+// advance lets time pass for both verifiers.
 func (s *scene) advance(by time.Duration) {
+	s.t.Helper()
+	s.age(by)
+	s.step(by)
+}
+
+// age makes all pairs of the program older.
+func (s *scene) age(by time.Duration) {
+	s.t.Helper()
+	uses, err := readMap[uint32, useValue](s.program.maps[mapUses])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for code, use := range uses {
+		use.Since -= uint64(by)
+		if err := s.program.maps[mapUses].Put(code, use); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// step sets the clock of both verifiers forward. The program's is set by what it
+// believes to be the offset of TAI.
+func (s *scene) step(by time.Duration) {
 	s.t.Helper()
 	s.ahead += by
 	offset, err := kernelTAI()

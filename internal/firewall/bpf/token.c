@@ -69,7 +69,8 @@ struct pair {
 /* What a code was last used for. It outlives the program: the next one has the
  * same map. */
 struct use {
-	u64 last[2];   /* the newest time accepted in each lane */
+	u64 last[2];   /* the newest time accepted in each lane; or 0 */
+	u64 since;     /* when the pair came to be, in ns since the boot */
 	u32 source[4]; /* who sent it, IPv4 as ::ffff:a.b.c.d; zero if nobody did */
 };
 
@@ -291,6 +292,10 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	struct use *use = map_lookup(&uses, code);
 	if (!use)
 		return NOT_ALLOWED;
+	/* A token that was made before may have been used. When that was is counted
+	 * back from now, as the clock may have been wrong then. */
+	if (t->head.time <= now - (clock_boot() - use->since) + c->ahead)
+		return REPLAYED;
 	u64 *last = t->head.flags & LANE ? &use->last[1] : &use->last[0];
 	old = *(volatile u64 *)last;
 	if (t->head.time <= old) {

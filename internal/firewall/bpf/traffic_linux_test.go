@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"strconv"
 	"testing"
@@ -174,6 +175,9 @@ func TestTraffic(t *testing.T) {
 // TestTun: an interface without link headers, as of a tunnel.
 func TestTun(t *testing.T) {
 	eachHook(t, func(t *testing.T) {
+		if _, err := os.Stat("/dev/net/tun"); err != nil {
+			t.Skip(err)
+		}
 		s := newSite(t)
 		var fd int
 		s.do(func() (err error) {
