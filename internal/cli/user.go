@@ -94,7 +94,7 @@ func (s *session) userAdd() *cobra.Command {
 		Example: exampleUserAdd,
 		Args:    userAndDevice,
 	}
-	cmd.Flags().StringSliceVar(&doors, "door", nil, flagDoor)
+	cmd.Flags().StringSliceVar(&doors, "door", nil, flagUserDoor)
 	cmd.Flags().StringSliceVar(&networks, "network", nil, flagNetwork)
 	cmd.Flags().StringVar(&until, "until", "", flagUntil)
 	cmd.RegisterFlagCompletionFunc("door", s.completeDoor)
@@ -149,7 +149,7 @@ func (s *session) userRevoke() *cobra.Command {
 		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.revokeUser(cmd.Context(), args[0], second(args), open[cut])
+			return s.revokeKeys(cmd.Context(), args[0], second(args), open[cut])
 		},
 	}
 	cmd.Flags().BoolVar(&cut, "cut", false, flagUserCut)
@@ -498,7 +498,7 @@ type revokedUser struct {
 
 func anyPolicy(*policy.Policy) error { return nil }
 
-func (s *session) revokeUser(ctx context.Context, user, device string, open openings) error {
+func (s *session) revokeKeys(ctx context.Context, user, device string, open openings) error {
 	if _, err := s.editable(); err != nil {
 		return err
 	}
