@@ -163,7 +163,7 @@ func onlyDoor(p *policy.Policy) (string, error) {
 	if len(p.Doors) == 1 {
 		return p.Doors[0].Name, nil
 	}
-	return "", refuse("name one or several: --door "+doorNames(p), "the policy has several doors")
+	return "", refuse("name one or several with --door: "+doorNames(p), "the policy has several doors")
 }
 
 // doorNames returns the first few names of doors.
