@@ -44,6 +44,8 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
+	t.Helper()
+	needBPF(t)
 	s := &site{t: t, lab: lab.NewT(t)}
 	s.server = s.lab.Host("server")
 	for i := range 2 {

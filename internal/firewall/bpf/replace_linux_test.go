@@ -124,7 +124,6 @@ func TestReplace(t *testing.T) {
 // TestReload: a program that follows no other accepts nothing that was made before.
 func TestReload(t *testing.T) {
 	s := newSite(t)
-	needBPF(t)
 	c := s.credential(0, doors[0])
 	s.load(nil)
 	before := []key.Token{c.Token(time.Now(), unbound, key.Lane4), c.Token(s.later(), unbound, key.Lane6)}
@@ -199,7 +198,6 @@ func TestGrowth(t *testing.T) {
 	defer func(n int) { leastUses = n }(leastUses)
 	leastUses = 6
 	s := newSite(t)
-	needBPF(t)
 	s.people = s.people[:1]
 	first := s.load(nil)
 	s.attach(first, s.links[0].Name)
@@ -233,7 +231,6 @@ func TestGrowth(t *testing.T) {
 // replaced, and its devices can be revoked.
 func TestAnotherLayout(t *testing.T) {
 	s := newSite(t)
-	needBPF(t)
 	first := s.load(nil)
 	s.attach(first, s.links[0].Name)
 	before := codes(s.pairs())
@@ -311,7 +308,6 @@ func TestAttachUntilKilled(t *testing.T) {
 // is left on each interface is always one of them, whole, with the codes that its
 // pairs had; and a token is accepted once.
 func TestKill(t *testing.T) {
-	needBPF(t)
 	s := newSite(t)
 	a, b := s.links[0].Name, s.links[1].Name
 	var indexes string

@@ -1,14 +1,18 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 
+	"postern/internal/firewall"
 	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -16,13 +20,19 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m.Run) }
 
-// needBPF skips the test where the kernel lets no program be loaded.
+// needBPF skips the test where the kernel lets no program be loaded, or is too old for
+// this one.
 func needBPF(t testing.TB) {
 	t.Helper()
 	if !lab.RealRoot() {
 		t.Skip("only root of the machine may load BPF programs")
 	}
+	if lacks, ok := errors.AsType[*firewall.UnsupportedError](probed()); ok && strings.Contains(lacks.Hint, "Linux 6.1") {
+		t.Skip(lacks)
+	}
 }
+
+var probed = sync.OnceValue(Probe)
 
 const port = 40123
 

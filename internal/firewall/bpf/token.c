@@ -298,13 +298,10 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 		return REPLAYED;
 	u64 *last = t->head.flags & LANE ? &use->last[1] : &use->last[0];
 	old = *(volatile u64 *)last;
-	if (t->head.time <= old) {
-		/* A packet comes by here twice if its interface is a port of a bridge
-		 * or a bond. Nobody but this program knows the code. */
-		if (t->head.time == old && p->priority == *code)
-			return AGAIN;
-		return REPLAYED;
-	}
+	/* A packet comes by here twice if its interface is a port of a bridge or a
+	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
+	if (t->head.time <= old)
+		return p->priority == *code ? AGAIN : REPLAYED;
 	if (!tag_is_right(d, t, e->tuple.source))
 		return FORGED;
 

@@ -122,31 +122,26 @@ func TestRightDevice(t *testing.T) {
 	}
 }
 
-// TestWindow: the ends of the window are where they should be, to the nanosecond, as
-// far as the clock can be read: before and after, and both must allow the answer.
+// TestWindow: the ends of the window are where they should be, as far as that can be
+// seen: the verifier must agree at the time before or at the time after.
 func TestWindow(t *testing.T) {
 	s := newScene(t, nil, nil)
 	s.advance(10 * time.Minute) // so that what is old is no replay
-	c := s.credential(0, 0)
+	c, d := s.credential(0, 0), s.people[0]
 	seen := map[key.Refusal]int{}
-	for _, end := range []struct {
-		at      time.Duration
-		refusal key.Refusal
-	}{{-s.c.Window.Behind, key.Stale}, {s.c.Window.Ahead, key.Early}} {
+	for _, end := range []time.Duration{-s.c.Window.Behind, s.c.Window.Ahead} {
 		for n := range 200 {
 			// Close to the end, on either side of it.
-			at := s.now().Add(end.at + time.Duration(n-100)*20*time.Microsecond)
+			at := s.now().Add(end + time.Duration(n-100)*100*time.Microsecond)
 			token := c.Token(at, unbound, key.Lane4)
-			d := s.people[0]
-			v := func(now time.Time) key.Refusal {
-				fresh := &key.Verifier{Site: s.c.Site, Window: s.c.Window}
-				fresh.Add(d.ID, d.Secret, time.Time{})
-				fresh.Allow(d.ID, doors[0], now.Add(-time.Hour))
-				_, _, err := fresh.Verify(token, sender4, now)
-				if err == nil {
-					return 0
+			wanted := func(now time.Time) key.Refusal {
+				v := &key.Verifier{Site: s.c.Site, Window: s.c.Window}
+				v.Add(d.ID, d.Secret, time.Time{})
+				v.Allow(d.ID, doors[0], now.Add(-time.Hour))
+				if _, _, err := v.Verify(token, sender4, now); err != nil {
+					return err.(key.Refusal)
 				}
-				return err.(key.Refusal)
+				return 0
 			}
 			before := s.now()
 			if _, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0); err != nil {
@@ -157,8 +152,8 @@ func TestWindow(t *testing.T) {
 			if got == key.Replayed { // in the window, and not newer than the one before
 				got = 0
 			}
-			if a, b := v(before), v(after); got != a && got != b {
-				t.Errorf("%v from the end at %v: %q, want %q or %q", at.Sub(before)-end.at, end.at, got, a, b)
+			if a, b := wanted(before), wanted(after); got != a && got != b {
+				t.Errorf("%v from the end at %v: %q, want %q or %q", at.Sub(before)-end, end, got, a, b)
 			}
 			seen[got]++
 		}

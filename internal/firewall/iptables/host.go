@@ -79,14 +79,15 @@ func (c *compiler) dropMulticast(ch *chain) {
 	doc := "A hidden service does not answer broadcast and multicast, either."
 	for i := range c.m.Services {
 		s := &c.m.Services[i]
-		if s.Address.IsValid() || !c.reachable(s) {
+		if !c.reachable(s) {
 			continue
 		}
 		t := drop
 		if c.f == IPv6 && s.Port.Protocol == policy.UDP {
-			t = c.cover // which answers no multicast
+			t = c.hidden // which answers no multicast
 		}
-		ch.add(doc, t, append(c.addressed(s), toOthers)...)
+		// Such a packet reaches a service on one address, too, if that listens on all.
+		ch.add(doc, t, append(c.f.on(s.Port), toOthers)...)
 		doc = ""
 	}
 }
@@ -173,7 +174,7 @@ func (c *compiler) refusePackets(closed bool) {
 		name, doc = "HIDDEN", "A hidden service looks like a port with nothing behind it."
 	}
 	refuse := c.refusalChain(name, doc)
-	c.cover = to(refuse)
+	c.cover, c.hidden = to(refuse), to(refuse)
 	if closed {
 		return
 	}

@@ -138,6 +138,7 @@ type compiler struct {
 	filter, nat []*chain
 
 	cover            target // where what is not let in goes
+	hidden           target // what is for a hidden service, whatever its address
 	admitted         target // where what a door admits goes
 	knocking, forget *chain // forget is nil where no door has forfeit
 	gates            map[automaton.StateID]*chain

@@ -226,9 +226,12 @@ func (ch *chain) answer(c policy.Cover) {
 
 // guard refuses packets to the hidden services only.
 func (c *compiler) guard() {
-	hidden := func(name, doc string, refuse *chain) *chain {
+	hidden := func(name, doc string, refuse *chain, more ...statement) *chain {
 		ch := c.newChain(name, doc)
 		c.onService(ch, goTo(refuse))
+		if len(more) > 0 {
+			ch.say("Nor is what is hidden on one address reached by broadcast, multicast or anycast.", append(more, goTo(refuse))...)
+		}
 		ch.add(goTo(c.pass))
 		return ch
 	}
@@ -236,8 +239,14 @@ func (c *compiler) guard() {
 	refuse, unjudged := c.refuse, c.unjudged
 	c.refuse = hidden("hidden", doc, refuse)
 	c.cover, c.unjudged = c.refuse, c.refuse
-	if unjudged != refuse {
-		c.unjudged = hidden("hidden_unjudged", "", unjudged)
+	var toAll []statement
+	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool {
+		return s.Address.IsValid() && s.Port.Protocol == policy.UDP
+	}) {
+		toAll = []statement{in(c.hidden[policy.UDP], dport(policy.UDP)), toOthers}
+	}
+	if unjudged != refuse || len(toAll) > 0 {
+		c.unjudged = hidden("hidden_unjudged", "", unjudged, toAll...)
 	}
 	if !c.p.Cover.LooksIdle() {
 		return
