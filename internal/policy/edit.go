@@ -44,14 +44,14 @@ func (p *Policy) User(name string) *User {
 	return nil
 }
 
-// Edit returns the text of a policy, changed so that it has the keys, the users and the
+// Edit returns the text of a policy, and what it now says, changed so that it has the keys, the users and the
 // doors' lists of users of another policy. These may differ, and nothing else may.
 // Comments and layout stay. The error is an *InvalidError, of the text or of what
 // became of it, or an *UneditableError.
-func Edit(name string, text []byte, want *Policy) ([]byte, error) {
+func Edit(name string, text []byte, want *Policy) ([]byte, *Policy, error) {
 	old, err := Parse(name, text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e := document.NewEditor(string(text))
 	editUsers(e, old, want)
@@ -70,14 +70,14 @@ func Edit(name string, text []byte, want *Policy) ([]byte, error) {
 	if err == nil {
 		var got *Policy
 		if got, err = Parse(name, []byte(edited)); err == nil && Format(got) == Format(want) {
-			return []byte(edited), nil
+			return []byte(edited), got, nil
 		}
 	}
 	// Was it the editor's doing, or is the policy that was asked for none?
 	if _, err := Parse(name, []byte(Format(want))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return nil, &UneditableError{byHand(old, want)}
+	return nil, nil, &UneditableError{byHand(old, want)}
 }
 
 // keysText returns the value of "keys" on one line.
@@ -131,9 +131,19 @@ func wordText(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
+// byName returns the users by their names: there may be ten thousand.
+func byName(p *Policy) map[string]*User {
+	all := make(map[string]*User, len(p.Users))
+	for i := range p.Users {
+		all[p.Users[i].Name] = &p.Users[i]
+	}
+	return all
+}
+
 func editUsers(e *document.Editor, old, want *Policy) {
+	were, are := byName(old), byName(want)
 	for i := range old.Users {
-		if name := old.Users[i].Name; want.User(name) == nil && len(want.Users) > 0 {
+		if name := old.Users[i].Name; are[name] == nil && len(want.Users) > 0 {
 			e.Remove("users", name)
 		}
 	}
@@ -152,7 +162,7 @@ func editUsers(e *document.Editor, old, want *Policy) {
 	}
 	for i := range want.Users {
 		now := &want.Users[i]
-		was, path := old.User(now.Name), []string{"users", now.Name}
+		was, path := were[now.Name], []string{"users", now.Name}
 		if was == nil {
 			e.Add([]string{"users"}, wordText(now.Name), now.text())
 			continue
@@ -193,13 +203,17 @@ func editDoors(e *document.Editor, old, want *Policy) {
 
 // editList changes the items of a list. Those that come are the last.
 func editList(e *document.Editor, was, now []string, path ...string) {
+	had, has := map[string]bool{}, map[string]bool{}
+	for _, item := range was {
+		had[item] = true
+	}
 	for _, item := range now {
-		if !slices.Contains(was, item) {
+		if has[item] = true; !had[item] {
 			e.Append(wordText(item), path...)
 		}
 	}
 	for _, item := range was {
-		if !slices.Contains(now, item) {
+		if !has[item] {
 			e.Delete(item, path...)
 		}
 	}
@@ -211,14 +225,15 @@ func byHand(old, want *Policy) []string {
 	if !old.HasKeys() && want.HasKeys() {
 		lines = append(lines, "write \"keys: "+want.keysText()+"\" at the top of the file")
 	}
+	were, are := byName(old), byName(want)
 	for i := range want.Users {
 		u := &want.Users[i]
-		if was := old.User(u.Name); was == nil || was.text() != u.text() {
+		if was := were[u.Name]; was == nil || was.text() != u.text() {
 			lines = append(lines, "write \""+wordText(u.Name)+": "+u.text()+"\" under \"users:\"")
 		}
 	}
 	for i := range old.Users {
-		if want.User(old.Users[i].Name) == nil {
+		if are[old.Users[i].Name] == nil {
 			lines = append(lines, "remove "+old.Users[i].Name+" from \"users:\"")
 		}
 	}
