@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/cli/ui"
+	"postern/internal/firewall/bpf"
 	"postern/internal/lab"
 )
 
@@ -35,6 +37,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(ui.CodeUnsupported)
 		}
+		flag.Parse()
+		flag.Set("test.parallel", "6") // they wait more than they work
 	}
 	// Where nft lives, which an ordinary user's PATH lacks.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
@@ -75,7 +79,11 @@ func TestScripts(t *testing.T) {
 			"sysctl":     sysctl,
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "gre" {
+			switch name {
+			case "bpf": // the kernel verifies keys
+				return bpf.Probe() == nil, nil
+			case "gre":
+			default:
 				return false, fmt.Errorf("unknown condition %q", name)
 			}
 			// Adding a tunnel loads the module, where the kernel has it.

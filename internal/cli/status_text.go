@@ -31,7 +31,10 @@ const sayNobody = "no knocks in progress, no grants"
 var (
 	headProgress = []string{"KNOCKING", "DOOR", "TIME LEFT"}
 	headGrants   = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT"}
-	headCounters = []string{"COUNTER", "PACKETS"}
+	// where keys open doors
+	headKeyGrants = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT", "BY KEY OF"}
+	headKeys      = []string{"KEY OF", "LAST AT DOOR", "FROM", "MADE AT"}
+	headCounters  = []string{"COUNTER", "PACKETS"}
 )
 
 func loadedText(st state) string {
@@ -67,6 +70,12 @@ func modified() problem {
 	return problem{ui.CodeModified,
 		"another program modified the loaded rules: the services they hide may be open",
 		[]string{"\"postern up\" repairs them; find out which program flushes or edits rules"}}
+}
+
+func notVerified(interfaces []string) problem {
+	return problem{ui.CodeBareInterface,
+		fmt.Sprintf("keys open no door by way of %s: it came after the rules", ui.List(interfaces)),
+		[]string{"\"postern up --boot\" mends it; the watchdog does by itself"}}
 }
 
 func otherRules(file string) problem {
@@ -139,7 +148,8 @@ func namesUnknown(file string, err error) ui.Remark {
 }
 
 // sayPartial follows the tables of sources where the kernel holds more of them.
-const sayPartial = "incomplete: the kernel holds more sources than status reads, some 10,000 of each kind"
+const sayPartial = `incomplete: status stops at 10,000 sources of a kind, and after some seconds; a
+scan from forged addresses leaves a source for each`
 
 func moreText(n int, partial bool) string {
 	if partial {
@@ -162,6 +172,9 @@ func counterText(name string) string {
 	}
 	if door, ok := strings.CutPrefix(name, "door_"); ok {
 		return "knocks completed at door " + door
+	}
+	if door, ok := strings.CutPrefix(name, "key_"); ok {
+		return "keys accepted at door " + door
 	}
 	return name
 }

@@ -1,9 +1,16 @@
 package conformance
 
 import (
+	"flag"
 	"testing"
 
 	"postern/internal/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m.Run) }
+func TestMain(m *testing.M) {
+	lab.Main(func() int {
+		flag.Parse()
+		flag.Set("test.parallel", "6") // the searches wait more than they work
+		return m.Run()
+	})
+}

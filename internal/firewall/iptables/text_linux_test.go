@@ -29,7 +29,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	lab.Main(m.Run)
+	lab.Main(func() int {
+		flag.Parse()
+		flag.Set("test.parallel", "4") // they wait more than they work
+		return m.Run()
+	})
 }
 
 // variants are the two programs that there are.

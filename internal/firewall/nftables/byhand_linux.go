@@ -3,7 +3,6 @@ package nftables
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -159,11 +158,12 @@ func (b Backend) cut(rules *Ruleset, m *automaton.Machine, r *firewall.Revocatio
 	} {
 		for _, sets := range live {
 			for f, set := range sets {
-				if _, err := dump(set.name, math.MaxInt, func(e element, _ time.Duration) {
+				if _, err := dump(set.name, func(e element, _ time.Duration) bool {
 					s := flowOf(e.key, f, protocol)
 					if r.Reaches(m, services, s) && !slices.Contains(r.Spare, s.Remote) {
 						gone[set.name] = append(gone[set.name], entry{element: element{key: e.key}})
 					}
+					return true
 				}); err != nil {
 					return err
 				}

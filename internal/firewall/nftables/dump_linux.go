@@ -3,6 +3,8 @@ package nftables
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -12,38 +14,49 @@ import (
 	"postern/internal/firewall"
 )
 
-// maxDump and maxDumpTime are how many elements of one set are read, and for how
-// long. The kernel hands out fewer than a hundred at a time, and walks over all
-// the earlier ones each time: a million take minutes.
+// maxDump and maxDumpTime are how many sources are read from one set, and for how long.
+// The kernel hands out a few hundred elements at a time, and walks over all the earlier
+// ones each time: a million take minutes. In two seconds it gets over 100,000.
 const (
 	maxDump     = 10000
 	maxDumpTime = 2 * time.Second
 )
 
-// dump calls f for the elements of a set of ours, until there are no more or too
-// many.
-func dump(set string, most int, f func(element, time.Duration)) (whole bool, err error) {
-	n, begin := 0, time.Now()
+// dump calls f for the elements of a set of ours, until there are no more or f has
+// enough.
+func dump(set string, f func(element, time.Duration) (more bool)) (whole bool, err error) {
 	return dumpTable(unix.NFT_MSG_GETSETELEM, netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
 		func(ad *netlink.AttributeDecoder) bool {
+			more := true
 			for ad.Next() {
 				if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 					continue
 				}
 				ad.Nested(func(ad *netlink.AttributeDecoder) error {
-					for ad.Next() {
+					for more && ad.Next() {
 						e, left, err := decodeElement(ad)
 						if err != nil {
 							return err
 						}
-						f(e, left)
-						n++
+						more = f(e, left)
 					}
 					return ad.Err()
 				})
 			}
-			return n < most && (most > maxDump || time.Since(begin) < maxDumpTime)
+			return more
 		})
+}
+
+// dumpSources is dump for a set that packets fill: until f has kept so many, or for so
+// long.
+func dumpSources(set string, f func(element, time.Duration) (kept bool)) (whole bool, err error) {
+	n, until := 0, time.Now().Add(maxDumpTime)
+	return dump(set, func(e element, left time.Duration) bool {
+		if f(e, left) {
+			n++
+		}
+		return n < maxDump && time.Now().Before(until)
+	})
 }
 
 // dumpTable asks the kernel for things of our table, and calls f for each message
@@ -72,27 +85,50 @@ func dumpTable(kind uint16, what netlink.Attribute, f func(*netlink.AttributeDec
 	}); err != nil {
 		return false, err
 	}
-	for message, err := range conn.ReceiveIter() {
+	// The kernel makes its answers as large as the largest buffer that it was asked to
+	// fill, up to 32 KB (netlink_dump, Linux 6.18).
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	for buffer := make([]byte, 64<<10); ; {
+		n, failed := 0, error(nil)
+		if err := raw.Read(func(fd uintptr) bool {
+			n, _, failed = unix.Recvfrom(int(fd), buffer, 0)
+			return failed != unix.EAGAIN
+		}); err != nil {
+			return false, err
+		}
+		if failed != nil {
+			return false, os.NewSyscallError("recvfrom", failed)
+		}
+		messages, err := syscall.ParseNetlinkMessage(buffer[:n])
 		if err != nil {
 			return false, err
 		}
-		if len(message.Data) < 4 {
-			continue
-		}
-		ad, err := netlink.NewAttributeDecoder(message.Data[4:])
-		if err != nil {
-			return false, err
-		}
-		more := f(ad)
-		if err := ad.Err(); err != nil {
-			return false, err
-		}
-		if !more {
-			// This ends the dump. The iterator would read the rest of it.
-			return false, conn.Close()
+		for _, m := range messages {
+			switch m.Header.Type {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				if len(m.Data) >= 4 {
+					if code := int32(binary.NativeEndian.Uint32(m.Data)); code != 0 {
+						return false, os.NewSyscallError("netlink", syscall.Errno(-code))
+					}
+				}
+				return true, nil
+			}
+			if len(m.Data) < 4 {
+				continue
+			}
+			ad, err := netlink.NewAttributeDecoder(m.Data[4:])
+			if err != nil {
+				return false, err
+			}
+			more := f(ad)
+			if err := ad.Err(); err != nil || !more {
+				return false, err
+			}
 		}
 	}
-	return true, nil
 }
 
 func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duration, err error) {
@@ -125,12 +161,17 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duratio
 
 // dumpProgress reads the knocks in progress.
 func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
-	whole, err = dump("at"+f.suffix(), maxDump, func(e element, left time.Duration) {
-		if source, ok := netip.AddrFromSlice(e.key); ok && len(e.data) == 4 {
-			if id := automaton.StateID(binary.NativeEndian.Uint32(e.data)); id != nobody {
-				all = append(all, firewall.Progress{Source: source, State: id, Left: left})
-			}
+	whole, err = dumpSources("at"+f.suffix(), func(e element, left time.Duration) bool {
+		source, ok := netip.AddrFromSlice(e.key)
+		if !ok || len(e.data) != 4 {
+			return false
 		}
+		id := automaton.StateID(binary.NativeEndian.Uint32(e.data))
+		if id == nobody { // as a scan leaves for each of its sources
+			return false
+		}
+		all = append(all, firewall.Progress{Source: source, State: id, Left: left})
+		return true
 	})
 	return all, whole, err
 }
@@ -138,13 +179,14 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 // dumpGrants reads who holds a grant, from a set of either kind.
 func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
 	at := f.bits() / 8
-	whole, err = dump(set, maxDump, func(e element, left time.Duration) {
+	whole, err = dumpSources(set, func(e element, left time.Duration) bool {
 		if len(e.key) != at+4 {
-			return
+			return false
 		}
 		source, _ := netip.AddrFromSlice(e.key[:at])
 		id := automaton.GrantID(binary.NativeEndian.Uint32(e.key[at:]))
 		all = append(all, firewall.Grant{Source: source, ID: id, Left: left})
+		return true
 	})
 	return all, whole, err
 }

@@ -2,7 +2,6 @@ package nftables
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +51,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
+	if slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" }) {
+		if err := inspectKeys(status); err != nil {
+			return nil, err
+		}
+	}
 
 	objects, err := conn.GetNamedObjects(table)
 	if err != nil {
@@ -129,11 +133,11 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 		}
 	}
 	for _, s := range sets {
-		if s.HasTimeout {
+		if s.HasTimeout || s.Name == "keys" {
 			continue
 		}
 		n := 0
-		if _, err := dump(s.Name, math.MaxInt, func(element, time.Duration) { n++ }); err != nil {
+		if _, err := dump(s.Name, func(element, time.Duration) bool { n++; return true }); err != nil {
 			return nil, false, err
 		}
 		loaded["set "+s.Name] = n

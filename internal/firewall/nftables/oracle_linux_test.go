@@ -22,7 +22,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestMain(m *testing.M) { lab.Main(m.Run) }
+func TestMain(m *testing.M) {
+	lab.Main(func() int {
+		flag.Parse()
+		flag.Set("test.parallel", "4") // they wait more than they work
+		return m.Run()
+	})
+}
 
 // machine reads a policy of testdata.
 func machine(t testing.TB, name string) *automaton.Machine {
@@ -34,7 +40,7 @@ func machine(t testing.TB, name string) *automaton.Machine {
 	return labtest.Compile(t, Backend{}, string(data))
 }
 
-var policies = []string{"howto", "everything", "guard"}
+var policies = []string{"howto", "everything", "guard", "keys"}
 
 // TestText shows what a policy becomes, for people to read.
 func TestText(t *testing.T) {
