@@ -31,10 +31,10 @@ read. "postern user show" prints it again.`
 	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
   postern user add alice phone
   postern user add bob --door ssh,web --network 203.0.113.0/24`
-	flagUserDoor    = "let the user open this `DOOR`, or several; the policy's only one if left out"
-	flagNetwork = "take the user's keys from this `NETWORK` only, or from several"
-	flagUntil   = "take the user's keys to the end of this `DAY` (UTC), or to a time"
-	flagUserQR  = "draw links as QR codes; without it, where all of it fits on the screen"
+	flagUserDoor = "let the user open this `DOOR`, or several; the policy's only one if left out"
+	flagNetwork  = "take the user's keys from this `NETWORK` only, or from several"
+	flagUntil    = "take the user's keys to the end of this `DAY` (UTC), or to a time"
+	flagUserQR   = "draw links as QR codes; without it, where all of it fits on the screen"
 
 	shortUserList = "list users, their devices and doors"
 	longUserList  = "Lists the users of the policy, and which of their devices have a key."
