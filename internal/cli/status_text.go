@@ -19,7 +19,8 @@ a grant and for how long, and the packet counters. The exit code is for monitors
   10  there is a policy and no rules are loaded, as after a flush
   11  another program modified the loaded rules
   12  the loaded rules are not those of the policy FILE
-  13  packets come in through an interface that has no rules
+  13  packets come in through an interface that has no rules, or at which keys
+      open nothing
   14  rules of others let in what a door hides
 
 If several are true it is the lowest. --json has all of them as "problems".`
