@@ -69,6 +69,7 @@ type checked struct {
 	Backend  string        `json:"backend"`
 	Rate     float64       `json:"rate"`
 	CPUs     int           `json:"cpus"`
+	Timed    bool          `json:"timed"` // who times answers needs far fewer random probes
 	Doors    []checkedDoor `json:"doors"`
 	Warnings []ui.Remark   `json:"warnings"`
 }
@@ -95,14 +96,14 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	if err != nil {
 		return err
 	}
-	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan)}
+	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Timed: preflight.Timed(m, b), Doors: scanned(m, scan)}
 	if !s.JSON {
 		if _, err := io.WriteString(s.Out, s.checkedText(answer)); err != nil {
 			return err
 		}
 		s.sayScan(answer)
 	}
-	found := preflight.Policy(m)
+	found := preflight.Policy(m, b)
 	if at == lookHere {
 		found = preflight.Look(m, b, survey)
 	}
@@ -149,7 +150,7 @@ func (s *session) checkedText(c checked) string {
 	t := ui.Table{headCheck}
 	for _, d := range c.Doors {
 		t = append(t, []string{
-			d.Name, d.knocksText(), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate),
+			d.Name, d.knocksText(), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate, c.Timed),
 		})
 	}
 	var b strings.Builder

@@ -94,10 +94,14 @@ func opensText(probes *float64) string {
 	return fmt.Sprintf("OPENS after %.0f", *probes)
 }
 
-// averageText says how long a random scan takes.
-func averageText(probes *float64, rate float64) string {
-	if probes == nil {
+// averageText says how long a random scan takes. Where the time of answers tells which
+// knock is right, it names no time that would not hold.
+func averageText(probes *float64, rate float64, timed bool) string {
+	switch {
+	case probes == nil:
 		return "never opens"
+	case timed:
+		return largeText(*probes) + " (far fewer if answers are timed)"
 	}
 	return fmt.Sprintf("%s (%s)", largeText(*probes), longText(*probes/rate))
 }

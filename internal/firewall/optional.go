@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/document"
+	"postern/internal/key"
 )
 
 // Backends differ in more than how they run a machine. What not every backend has
@@ -137,12 +138,30 @@ type Notice struct {
 	Gone   bool   // the table itself was deleted
 }
 
-// A Bounded backend has room for so many senders with knocks in progress. (Others
-// forget the one that knocked longest ago.)
+// A Bounded backend remembers so many senders. (Others forget the one that knocked
+// longest ago.)
 type Bounded interface {
-	// Places returns how many may be knocking at once, in each family. While all
-	// places are taken nobody else's first knock counts.
+	// Places returns how many senders it remembers at once, in each family: each takes
+	// a place by any packet that counts, right or wrong. While all places are taken
+	// nobody else's first knock counts.
 	Places() int
+}
+
+// A KeyVerifier verifies tokens.
+type KeyVerifier interface {
+	// Forget makes the tokens of a device count no more, at once. What they have granted
+	// stays. The device may be unknown.
+	Forget(key.Device) error
+
+	// VerifyEverywhere has tokens verified on interfaces that came after Apply. It must be
+	// cheap if there are none: a watchdog calls it every second.
+	VerifyEverywhere(m *automaton.Machine) error
+}
+
+// A Steady backend does the same work for a right packet as for a wrong one.
+type Steady interface {
+	// Steady reports that the time of an answer does not tell them apart.
+	Steady() bool
 }
 
 // A Granter gives and takes grants by hand. The machine must be the one that the kernel

@@ -49,7 +49,7 @@ type Place struct {
 }
 
 // Policy returns the findings that need no host.
-func Policy(m *automaton.Machine) []Finding {
+func Policy(m *automaton.Machine, b firewall.Backend) []Finding {
 	var found []Finding
 	for _, l := range m.Lint() {
 		about := aboutLine(Kind(l.Kind), l.Diagnostic)
@@ -59,7 +59,8 @@ func Policy(m *automaton.Machine) []Finding {
 		found = append(found, about)
 	}
 	found = append(found, knownSequence(m.Policy)...)
-	return append(found, loggedProgress(m.Policy)...)
+	found = append(found, loggedProgress(m.Policy)...)
+	return append(found, timed(m, b)...)
 }
 
 func aboutLine(kind Kind, d policy.Diagnostic) Finding {
@@ -124,7 +125,7 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 
 // Topics returns the same findings, with what was found to be well.
 func Topics(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Topic {
-	all := []Topic{{Name: "policy", Well: "no mistakes", Findings: Policy(m)}}
+	all := []Topic{{Name: "policy", Well: "no mistakes", Findings: Policy(m, b)}}
 	if !backends.Load {
 		return append(all, Topic{Name: "this host", Findings: []Finding{hostLeftOut()}})
 	}

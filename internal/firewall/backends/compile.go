@@ -20,8 +20,8 @@ import (
 const Load = false
 
 var all = []firewall.Backend{
-	compiler{"nftables", automaton.Compile, []firewall.Format{{Name: "nft"}}},
-	compiler{"iptables", iptables.Machine, iptables.Formats()},
+	compiler{"nftables", automaton.Compile, []firewall.Format{{Name: "nft"}}, true},
+	compiler{"iptables", iptables.Machine, iptables.Formats(), false},
 }
 
 // A compiler is what of a backend works without its kernel.
@@ -29,11 +29,13 @@ type compiler struct {
 	name    string
 	machine func(*policy.Policy) (*automaton.Machine, error)
 	formats []firewall.Format
+	steady  bool
 }
 
 func (c compiler) Name() string                                         { return c.name }
 func (c compiler) Machine(p *policy.Policy) (*automaton.Machine, error) { return c.machine(p) }
 func (c compiler) Formats() []firewall.Format                           { return c.formats }
+func (c compiler) Steady() bool                                         { return c.steady }
 
 // Digest returns nothing: no rules are loaded that it could name.
 func (c compiler) Digest(*automaton.Machine) string { return "" }

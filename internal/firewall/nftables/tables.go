@@ -29,6 +29,9 @@ const (
 // Places returns how many sources may be knocking at once, in each family.
 func (Backend) Places() int { return MaxProgress }
 
+// Steady reports that all packets take the same rules: see walk.
+func (Backend) Steady() bool { return true }
+
 // liveSets are the sets that the packet path changes, and which therefore stay
 // when rules are replaced. What a policy has no use for is nil.
 type liveSets struct {
