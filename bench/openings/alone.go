@@ -70,6 +70,7 @@ to an open port, which takes one round trip:
 		note    string
 	}{
 		{ours, hidden, ""},
+		{oursByKey, hidden, ""},
 		{oursAgain, hidden, ""},
 		{loopAtHowto, hidden, ""},
 		{loopAtHowto, visible, ", certificates read"},

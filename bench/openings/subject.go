@@ -4,15 +4,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"postern/bench"
 	"postern/examples"
+	"postern/internal/key"
+	"postern/internal/keyfile"
 	"postern/internal/lab"
 )
 
@@ -62,8 +66,9 @@ const (
 	remembers               // as on a machine that has connected before
 )
 
-// All subjects use the how-to's knocks.
+// All subjects use the how-to's knocks, but for one that has a key.
 var (
+	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen}
 	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
 	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
@@ -79,22 +84,25 @@ var (
 type rules struct {
 	load []string
 	text string
+	// settle is how long after loading they let in who has the right.
+	settle time.Duration
 }
 
 // The rules. The empty ones are for the plain connection that measures the
 // round trip.
 var (
-	howto   = &rules{[]string{"iptables-restore"}, strings.Replace(bench.Howto, "-A INPUT -j KNOCKING", "-A INPUT -p tcp --dport 9 -j ACCEPT\n-A INPUT -j KNOCKING", 1)}
+	howto   = &rules{load: []string{"iptables-restore"}, text: strings.Replace(bench.Howto, "-A INPUT -j KNOCKING", "-A INPUT -p tcp --dport 9 -j ACCEPT\n-A INPUT -j KNOCKING", 1)}
+	keyed   = &rules{load: []string{"postern", "up", "-f", keyedPolicy}, settle: key.DefaultWindow.Ahead + 100*time.Millisecond}
 	door    = oneDoor("")
 	resets  = oneDoor(", retransmits: reset")
-	asHowto = &rules{up, examples.Howto}
+	asHowto = &rules{load: up, text: examples.Howto}
 
 	up = []string{"postern", "up", "-f", "-"}
 )
 
 // oneDoor returns a policy of one door, with defaults for everything else.
 func oneDoor(more string) *rules {
-	return &rules{up, `version: 1
+	return &rules{load: up, text: `version: 1
 posture: closed
 allow: [{service: tcp/9}]
 doors:
@@ -106,11 +114,12 @@ doors:
 // open files, for all its hosts, than Postern can use.
 func (r *rules) loadOn(ctx context.Context, k *kit, h *lab.Host) error {
 	cmd := h.Command(ctx, k.program(r.load[0]), r.load[1:]...)
-	cmd.Env = k.environment(k.folder)
+	cmd.Dir, cmd.Env = k.folder, k.environment(k.folder)
 	cmd.Stdin = strings.NewReader(r.text)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", r.load[0], err, out)
 	}
+	time.Sleep(r.settle)
 	return nil
 }
 
@@ -118,6 +127,7 @@ var (
 	ours         = &subject{"a", "postern connect", connect, door}
 	loopAtHowto  = &subject{"b", "ncat loop, how-to's rules", loop, howto}
 	loopAtOurs   = &subject{"c", "ncat loop, Postern's rules", loop, door}
+	oursByKey    = &subject{"g", "postern connect, with a key", connectByKey, keyed}
 	oursAgain    = &subject{"d", "postern connect, been there before", connectAgain, door}
 	oursAtResets = &subject{"e", "postern connect, retransmits: reset", connect, resets}
 	loopAsHowto  = &subject{"f", "ncat loop, Postern with howto.yaml", loop, asHowto}
@@ -126,10 +136,23 @@ var (
 // A kit is the files that clients need: postern itself, and its hosts file.
 type kit struct{ folder string }
 
-// hostsFile has the only server.
+// hostsFile has the only server, by knocks and by a key.
 const hostsFile = `version: 1
 hosts:
   server: {address: 10.0.0.1, knock: [1234, 2345, 3456]}
+  keyed: {address: 10.0.0.1, key: %s, token: 40123}
+`
+
+// keyedPolicy is a file in the kit's folder, beside the keys of its users.
+const keyedPolicy = "keyed.yaml"
+
+const keyedText = `version: 1
+posture: closed
+allow: [{service: tcp/9}]
+keys: {port: udp/40123}
+users: {alice: {devices: [laptop]}}
+doors:
+  ssh: {service: tcp/22, knock: {key: [alice]}}
 `
 
 func newKit(folder string) (*kit, error) {
@@ -137,7 +160,18 @@ func newKit(folder string) (*kit, error) {
 	if err := os.MkdirAll(config, 0o700); err != nil {
 		return nil, err
 	}
-	return &kit{folder}, os.WriteFile(filepath.Join(config, "hosts.yaml"), []byte(hostsFile), 0o600)
+	policy := filepath.Join(folder, keyedPolicy)
+	var credential key.Credential
+	if _, err := keyfile.Change(keyfile.Path(policy), func(f *keyfile.File) error {
+		credential = f.Credential(f.Enroll("alice/laptop"), "ssh")
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return &kit{folder}, errors.Join(
+		os.WriteFile(policy, []byte(keyedText), 0o600),
+		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode()), 0o600),
+	)
 }
 
 // program returns the path of a client, or of a program that loads rules.

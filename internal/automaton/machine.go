@@ -173,6 +173,10 @@ type Machine struct {
 	Grants     []Grant   // in the order of the doors and of their services
 	Tokens     []Token   // in the order of the doors, of their users, and of their devices
 
+	// Keys reads the secrets of the devices of Tokens. It is not of the policy: whoever has
+	// the machine loaded sets it, and who loads it calls Keyring.
+	Keys func() (Keyring, error)
+
 	states  map[StateID]*State
 	edges   map[input]*Edge
 	loops   map[input]bool

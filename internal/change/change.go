@@ -51,6 +51,7 @@ type Saved struct {
 	File    string    `json:"file,omitempty"`     // where the policy was read
 	When    time.Time `json:"when"`
 	Policy  string    `json:"policy,omitempty"` // its text
+	Keys    string    `json:"keys,omitempty"`   // the file with the keys of its users
 }
 
 // Parse returns the saved policy. It must be one that is to be loaded.
@@ -65,6 +66,9 @@ func (s *Saved) Machine(all []firewall.Backend) (firewall.Backend, *automaton.Ma
 				return nil, nil, err
 			}
 			m, err := b.Machine(p)
+			if err == nil {
+				m.Keys = KeysIn(s.Keys)
+			}
 			return b, m, err
 		}
 	}

@@ -3,10 +3,13 @@ package cli
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/automaton"
+	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/host"
@@ -14,13 +17,17 @@ import (
 
 func (s *session) revokeCommand() *cobra.Command {
 	var all, cut bool
+	var user string
 	cmd := &cobra.Command{
-		Use:     "revoke {DOOR ADDRESS | --all}",
+		Use:     "revoke {DOOR ADDRESS | --user NAME | --all}",
 		Short:   shortRevoke,
 		Long:    longRevoke,
 		Example: exampleRevoke,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if all {
+			switch {
+			case all && user != "":
+				return &ui.UsageError{Err: errAllOrUser, Cmd: cmd}
+			case all || user != "":
 				return exactly(0)(cmd, args)
 			}
 			return doorAndAddress(cmd, args)
@@ -28,8 +35,11 @@ func (s *session) revokeCommand() *cobra.Command {
 		ValidArgsFunction: s.completeDoorFirst,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := firewall.Revocation{Cut: cut}
-			if all {
+			switch {
+			case all:
 				return s.revoke(cmd.Context(), "", r)
+			case user != "":
+				return s.revokeUser(cmd.Context(), user, r)
 			}
 			var err error
 			if r.From, err = clientAddress(args[1], cmd); err != nil {
@@ -39,6 +49,7 @@ func (s *session) revokeCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, flagRevokeAll)
+	cmd.Flags().StringVar(&user, "user", "", flagRevokeUser)
 	cmd.Flags().BoolVar(&cut, "cut", false, flagCut)
 	return cmd
 }
@@ -47,6 +58,7 @@ func (s *session) revokeCommand() *cobra.Command {
 type revoked struct {
 	Door    string `json:"door,omitempty"`    // empty: all
 	Address string `json:"address,omitempty"` // the same
+	User    string `json:"user,omitempty"`    // whose keys had earned them
 	Backend string `json:"backend"`
 	Grants  int    `json:"grants"` // that were taken away: of very many a part is counted
 	Cut     *cut   `json:"cut,omitempty"`
@@ -81,6 +93,49 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 		answer.Grants = gone.Grants
 		if r.Cut {
 			answer.Cut = &cut{gone.Connections, gone.Spared}
+		}
+		if s.JSON {
+			return s.Answer(answer)
+		}
+		s.sayRevoked(answer)
+		return nil
+	})
+}
+
+// revokeUser takes away what the keys of a user's devices have earned last.
+func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revocation) error {
+	return s.byHand(ctx, func(m *automaton.Machine, b backends.Answer, by firewall.Granter) error {
+		var names []string
+		for i := range m.Policy.Users {
+			names = append(names, m.Policy.Users[i].Name)
+		}
+		if !slices.Contains(names, user) {
+			return unknownUser(user, names)
+		}
+		answer := revoked{User: user, Backend: b.Name()}
+		if r.Cut {
+			r.Spare, answer.Cut = ownRemotes(), &cut{}
+		}
+		known := keyNames(m)
+		for _, use := range b.Status.Keys {
+			owner, _, _ := strings.Cut(known.device(use.Device), "/")
+			if use.Last.IsZero() || owner != user {
+				continue
+			}
+			d, err := doorOf(m, known.door(use.Door))
+			if err != nil {
+				continue // it is no door of this policy
+			}
+			r.Door, r.From = d, use.From
+			gone, err := by.Revoke(m, r)
+			if err != nil {
+				return err
+			}
+			answer.Grants += gone.Grants
+			if r.Cut {
+				answer.Cut.Connections += gone.Connections
+				answer.Cut.Own += gone.Spared
+			}
 		}
 		if s.JSON {
 			return s.Answer(answer)

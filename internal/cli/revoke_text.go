@@ -1,21 +1,30 @@
 package cli
 
-import "postern/internal/cli/ui"
+import (
+	"errors"
+	"fmt"
+
+	"postern/internal/cli/ui"
+	"postern/internal/document"
+)
 
 const (
 	shortRevoke = "take back what a knock or a grant has given"
 	longRevoke  = `Takes the grant of DOOR from an address, and from everyone whom the policy takes
-for the same source; with --all, every grant of every door. It does not matter
-whether the grant was given by a knock or by "postern grant". Connections that
-are open go on, unless --cut says otherwise. Who knows the knock can knock again.
+for the same source; with --all, every grant of every door; with --user, what the
+keys of that user's devices have earned last. It does not matter whether the
+grant was given by a knock, a key or "postern grant". Connections that are open
+go on, unless --cut says otherwise. Who knows the knock can knock again, and who
+has a key can use it again: "postern user revoke" takes keys away.
 
 --cut ends the connections of the address with the services of DOOR, whoever let
 them in: with --all, all connections with services that doors hide. Your own, by
 which you are logged in, goes on.`
 	exampleRevoke = `  postern revoke ssh 198.51.100.7 --cut
   postern revoke --all`
-	flagRevokeAll = "take back all grants of all doors"
-	flagCut       = "end connections that are open, too"
+	flagRevokeUser = "take back what the keys of this user have earned, from the addresses that they came from last"
+	flagRevokeAll  = "take back all grants of all doors"
+	flagCut        = "end connections that are open, too"
 )
 
 func (s *session) sayRevoked(r revoked) {
@@ -24,6 +33,8 @@ func (s *session) sayRevoked(r revoked) {
 		s.Say("%s held no grant of door %s", r.Address, r.Door)
 	case r.Address != "":
 		s.Say("revoked: %s has no grant of door %s any more", r.Address, r.Door)
+	case r.User != "" && r.Grants == 0:
+		s.Say("the keys of %s have no grants left", r.User)
 	default:
 		s.Say("revoked: %s", ui.Count(r.Grants, "grant"))
 	}
@@ -37,3 +48,13 @@ func (s *session) sayRevoked(r revoked) {
 }
 
 const sayOwnSpared = "the connection by which you are logged in goes on"
+
+var errAllOrUser = errors.New("--all goes with no --user")
+
+func unknownUser(name string, names []string) *ui.Failure {
+	f := &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("the loaded policy has no user %q", name)}
+	if near := document.Nearest(name, names); near != "" {
+		f.Hints = []string{"did you mean " + near + "?"}
+	}
+	return f
+}

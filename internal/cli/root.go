@@ -166,6 +166,7 @@ func (s *session) rootCommand() *cobra.Command {
 		s.hostsCommand(),
 		s.addCommand(),
 		s.shareCommand(),
+		s.userCommand(),
 		s.importCommand(),
 		inKernel(demoCommand()),
 		s.completionCommand(),

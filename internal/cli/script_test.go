@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/cli/ui"
+	"postern/internal/firewall/bpf"
 	"postern/internal/lab"
 )
 
@@ -78,7 +79,11 @@ func TestScripts(t *testing.T) {
 			"sysctl":     sysctl,
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "gre" {
+			switch name {
+			case "bpf": // the kernel verifies keys
+				return bpf.Probe() == nil, nil
+			case "gre":
+			default:
 				return false, fmt.Errorf("unknown condition %q", name)
 			}
 			// Adding a tunnel loads the module, where the kernel has it.

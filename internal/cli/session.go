@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/hosts"
+	"postern/internal/keyfile"
 	"postern/internal/policy"
 )
 
@@ -38,7 +40,20 @@ func (s *session) machine(b firewall.Backend) (*automaton.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.Machine(p)
+	m, err := b.Machine(p)
+	if err == nil {
+		m.Keys = change.KeysIn(s.keysFile())
+	}
+	return m, err
+}
+
+// keysFile returns where the keys of the policy file's users are.
+func (s *session) keysFile() string {
+	file := keyfile.Path(s.file)
+	if path, err := filepath.Abs(file); err == nil {
+		file = path
+	}
+	return file
 }
 
 // machineFor is machine for a backend, or, where that is nil, for the one that "up"
@@ -52,6 +67,9 @@ func (s *session) machineFor(b firewall.Backend, survey backends.Survey) (*autom
 		b = survey.For(p)
 	}
 	m, err := b.Machine(p)
+	if err == nil {
+		m.Keys = change.KeysIn(s.keysFile())
+	}
 	return m, b, err
 }
 

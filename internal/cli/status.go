@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/key"
 	"postern/internal/policy"
 	"postern/internal/preflight"
 )
@@ -56,6 +59,7 @@ type state struct {
 	Partial  bool            `json:"partial"`  // the kernel holds more progress or grants than were read
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
+	Keys     []stateKey      `json:"keys"` // of the devices whose keys open doors
 	Counters []stateCounter  `json:"counters"`
 	Warnings []ui.Remark     `json:"warnings"`
 }
@@ -78,11 +82,19 @@ type stateDoor struct {
 type stateGrant struct {
 	Source  string  `json:"source"`
 	Grant   string  `json:"grant"`
-	Door    string  `json:"door"`    // empty if the grant is not of the file
-	Service string  `json:"service"` // the same
+	Door    string  `json:"door"`          // empty if the grant is not of the file
+	Service string  `json:"service"`       // the same
+	Key     string  `json:"key,omitempty"` // user and device, if one of the source's used a key at the door last
 	Left    float64 `json:"seconds_left"`
 
 	left time.Duration
+}
+
+type stateKey struct {
+	Key  string     `json:"key"` // user and device; the device's number if it is none of the file
+	Door string     `json:"door"`
+	Last *time.Time `json:"last"` // when its newest token was made; null: never
+	From string     `json:"from,omitempty"`
 }
 
 type stateCounter struct {
@@ -146,6 +158,9 @@ func (s *session) status(most int) error {
 		}
 		if unkept != nil && !errors.Is(unkept, fs.ErrPermission) {
 			answer.problem(unknownSaved())
+		}
+		if len(status.Bare) > 0 {
+			answer.problem(notVerified(status.Bare))
 		}
 		if m != nil {
 			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
@@ -243,6 +258,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 	st := state{
 		Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest, Altered: status.Altered, Partial: status.Partial,
 		Problems: []problem{}, Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
+		Keys: []stateKey{},
 	}
 	whole := m != nil && backend.Digest(m) == status.Digest
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
@@ -255,6 +271,14 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
 		st.Progress = append(st.Progress, row)
 	}
+	names := keyNames(m)
+	for _, k := range status.Keys {
+		row := stateKey{Key: names.device(k.Device), Door: names.door(k.Door)}
+		if !k.Last.IsZero() {
+			row.Last, row.From = &k.Last, k.From.String()
+		}
+		st.Keys = append(st.Keys, row)
+	}
 	for _, g := range status.Grants {
 		if whole && m.Grant(g.ID) == nil {
 			continue // its door is gone
@@ -263,6 +287,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		if m != nil && m.Grant(g.ID) != nil {
 			grant := m.Grant(g.ID)
 			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
+			row.Key = names.of(status.Keys, m, g.Source, row.Door)
 		}
 		st.Grants = append(st.Grants, row)
 	}
@@ -270,6 +295,43 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		st.Counters = append(st.Counters, stateCounter(c))
 	}
 	return st
+}
+
+// A keyNaming has the names of devices and doors that tokens are of.
+type keyNaming struct {
+	devices map[key.Device]string
+	doors   map[key.Door]string
+}
+
+// keyNames returns the names in a machine, which may be nil, and in its keys file.
+func keyNames(m *automaton.Machine) keyNaming {
+	n := keyNaming{map[key.Device]string{}, map[key.Door]string{}}
+	if m == nil || !m.Policy.HasKeys() {
+		return n
+	}
+	ring, _ := m.Keyring() // without it devices have numbers
+	for name, k := range ring.Devices {
+		n.devices[k.ID] = name
+	}
+	for i := range m.Doors {
+		n.doors[key.DoorID(m.Doors[i].Name)] = m.Doors[i].Name
+	}
+	return n
+}
+
+func (n keyNaming) device(d key.Device) string { return cmp.Or(n.devices[d], d.String()) }
+
+func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
+
+// of returns whose key a source used last at a door, or "".
+func (n keyNaming) of(uses []firewall.KeyUse, m *automaton.Machine, source netip.Addr, door string) string {
+	name, last := "", time.Time{}
+	for _, u := range uses {
+		if !u.Last.IsZero() && u.Door == key.DoorID(door) && m.Policy.Source.Mask(u.From) == source && u.Last.After(last) {
+			name, last = n.device(u.Device), u.Last
+		}
+	}
+	return name
 }
 
 // namedState returns the doors that a state leads to.
@@ -327,9 +389,26 @@ func (s *session) statusText(st state, most int) string {
 		section(t, n-cut(n))
 	}
 	if n := len(st.Grants); n > 0 {
-		t := ui.Table{headGrants}
+		head, keys := headGrants, slices.ContainsFunc(st.Grants, func(g stateGrant) bool { return g.Key != "" })
+		if keys {
+			head = headKeyGrants
+		}
+		t := ui.Table{head}
 		for _, g := range st.Grants[:cut(n)] {
-			t = append(t, []string{g.Source, g.doorText(), g.Service, leftText(g.left)})
+			row := []string{g.Source, g.doorText(), g.Service, leftText(g.left)}
+			if keys {
+				row = append(row, g.Key)
+			}
+			t = append(t, row)
+		}
+		section(t, n-cut(n))
+	}
+	used := slices.DeleteFunc(slices.Clone(st.Keys), func(k stateKey) bool { return k.Last == nil })
+	slices.SortStableFunc(used, func(a, b stateKey) int { return b.Last.Compare(*a.Last) })
+	if n := len(used); n > 0 {
+		t := ui.Table{headKeys}
+		for _, k := range used[:cut(n)] {
+			t = append(t, []string{k.Key, k.Door, k.From, k.Last.Local().Format(time.DateTime)})
 		}
 		section(t, n-cut(n))
 	}

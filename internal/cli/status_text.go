@@ -19,7 +19,8 @@ a grant and for how long, and the packet counters. The exit code is for monitors
   10  there is a policy and no rules are loaded, as after a flush
   11  another program modified the loaded rules
   12  the loaded rules are not those of the policy FILE
-  13  packets come in through an interface that has no rules
+  13  packets come in through an interface that has no rules, or at which keys
+      open nothing
   14  rules of others let in what a door hides
 
 If several are true it is the lowest. --json has all of them as "problems".`
@@ -31,7 +32,10 @@ const sayNobody = "no knocks in progress, no grants"
 var (
 	headProgress = []string{"KNOCKING", "DOOR", "TIME LEFT"}
 	headGrants   = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT"}
-	headCounters = []string{"COUNTER", "PACKETS"}
+	// where keys open doors
+	headKeyGrants = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT", "BY KEY OF"}
+	headKeys      = []string{"KEY OF", "LAST AT DOOR", "FROM", "MADE AT"}
+	headCounters  = []string{"COUNTER", "PACKETS"}
 )
 
 func loadedText(st state) string {
@@ -67,6 +71,12 @@ func modified() problem {
 	return problem{ui.CodeModified,
 		"another program modified the loaded rules: the services they hide may be open",
 		[]string{"\"postern up\" repairs them; find out which program flushes or edits rules"}}
+}
+
+func notVerified(interfaces []string) problem {
+	return problem{ui.CodeBareInterface,
+		"keys open no door by way of " + ui.List(interfaces),
+		[]string{"\"postern up --boot\" mends it where the interface has come after the rules; the watchdog does by itself"}}
 }
 
 func otherRules(file string) problem {
@@ -163,6 +173,9 @@ func counterText(name string) string {
 	}
 	if door, ok := strings.CutPrefix(name, "door_"); ok {
 		return "knocks completed at door " + door
+	}
+	if door, ok := strings.CutPrefix(name, "key_"); ok {
+		return "keys accepted at door " + door
 	}
 	return name
 }

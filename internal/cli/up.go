@@ -118,6 +118,7 @@ type loadedDoor struct {
 type source struct {
 	*policy.Policy
 	file, text string
+	keys       string           // the file with the keys of the policy's users
 	saved      bool             // it is the copy of the file that ran last
 	backend    firewall.Backend // that it ran by; nil if that is not known
 }
@@ -157,6 +158,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	if err != nil {
 		return nil, err
 	}
+	m.Keys = change.KeysIn(src.keys)
 	takeover, err := survey.TakeOver(b)
 	if err != nil {
 		return nil, err
@@ -172,7 +174,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		return nil, notLoaded(report())
 	}
 	next := change.Saved{
-		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: src.file, Policy: src.text,
+		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: src.file, Policy: src.text, Keys: src.keys,
 	}
 	answer := loaded{
 		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: next.RuleSet, Replaced: replaces(takeover.Before, next.RuleSet),
@@ -230,7 +232,11 @@ func (s *session) undo(c *change.Change, before backends.Survey, failure error) 
 // fileSource is the policy file.
 func (s *session) fileSource() (source, error) {
 	p, text, err := s.policyFile()
-	return source{Policy: p, file: s.file, text: string(text)}, err
+	src := source{Policy: p, file: s.file, text: string(text)}
+	if err == nil && p.HasKeys() {
+		src.keys = s.keysFile()
+	}
+	return src, err
 }
 
 // bootSource is what a machine loads when it boots: the policy that ran last, or else
@@ -247,7 +253,7 @@ func (s *session) bootSource(c *change.Change) (source, error) {
 		s.Warn(savedInvalid(s.file, err))
 		return s.fileSource()
 	}
-	src := source{Policy: p, file: c.Saved.File, text: c.Saved.Policy, saved: true}
+	src := source{Policy: p, file: c.Saved.File, text: c.Saved.Policy, keys: c.Saved.Keys, saved: true}
 	if i := slices.Index(backends.Names(s.backends), c.Saved.Backend); i >= 0 {
 		src.backend = s.backends[i]
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/key"
 	"postern/internal/policy"
 )
 
@@ -49,6 +50,8 @@ type Status struct {
 	Progress []Progress
 	Grants   []Grant
 	Partial  bool      // the kernel holds more progress or grants than was read
+	Keys     []KeyUse  // of the devices whose tokens are verified
+	Bare     []string  // interfaces where tokens are not verified, though the policy has keys
 	Counters []Counter // in the order of their names
 }
 
@@ -65,6 +68,14 @@ type Grant struct {
 	Source netip.Addr
 	ID     automaton.GrantID
 	Left   time.Duration // until it expires
+}
+
+// A KeyUse is a door that a device may open, and when it did last.
+type KeyUse struct {
+	Device key.Device
+	Door   key.Door
+	Last   time.Time  // when its last token was made; zero if there was none
+	From   netip.Addr // who sent that
 }
 
 // A Counter counts packets since its door, or the rule set, was first applied.

@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/document"
+	"postern/internal/key"
 )
 
 // Backends differ in more than how they run a machine. What not every backend has
@@ -144,6 +145,17 @@ type Bounded interface {
 	// a place by any packet that counts, right or wrong. While all places are taken
 	// nobody else's first knock counts.
 	Places() int
+}
+
+// A KeyVerifier verifies tokens.
+type KeyVerifier interface {
+	// Forget makes the tokens of a device count no more, at once. What they have granted
+	// stays. The device may be unknown.
+	Forget(key.Device) error
+
+	// VerifyEverywhere has tokens verified on interfaces that came after Apply. It must be
+	// cheap if there are none: a watchdog calls it every second.
+	VerifyEverywhere(m *automaton.Machine) error
 }
 
 // A Steady backend does the same work for a right packet as for a wrong one.

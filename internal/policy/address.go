@@ -46,6 +46,9 @@ func unspecified(text string) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// ParseNetwork parses a network or an address, as a policy has it.
+func ParseNetwork(text string) (netip.Prefix, *document.Fault) { return network(text) }
+
 // network parses a source of traffic: a prefix or one address.
 func network(text string) (netip.Prefix, *document.Fault) {
 	if !strings.Contains(text, "/") {

@@ -52,6 +52,19 @@ func (p *Policy) IsKeyPort(port Port) bool {
 	return p.HasKeys() && port.Number == p.Keys.Port.Number && (port.Protocol == UDP || port.Protocol == TCP)
 }
 
+// NamesKeyPort reports whether the policy names the port that tokens arrive at in
+// another place, too, which none may.
+func (p *Policy) NamesKeyPort() bool {
+	return slices.ContainsFunc(p.Doors, func(d Door) bool {
+		return slices.ContainsFunc(d.Services, p.IsKeyPort) || slices.ContainsFunc(d.Knock.Sequence, p.IsKeyPort)
+	}) || slices.ContainsFunc(p.Allow, func(a Allow) bool { return p.allowsKeys(&a) })
+}
+
+// allowsKeys reports whether an entry opens the port that tokens arrive at.
+func (p *Policy) allowsKeys(a *Allow) bool {
+	return p.HasKeys() && (a.Service.Covers(p.Keys.Port) || a.Service.Covers(Port{TCP, p.Keys.Port.Number}))
+}
+
 // The years of an `until`. What is later is a mistake; in nanoseconds since 1970,
 // 64 bits end in 2262.
 const (
@@ -270,8 +283,8 @@ func (w *walker) keyPortTaken() {
 			}
 		}
 	}
-	for i, a := range w.policy.Allow {
-		if a.Service.Covers(k.Port) || a.Service.Covers(Port{TCP, k.Port.Number}) {
+	for i := range w.policy.Allow {
+		if w.policy.allowsKeys(&w.policy.Allow[i]) {
 			fail(w.allowed[i], "this entry allows")
 		}
 	}

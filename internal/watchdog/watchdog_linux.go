@@ -148,7 +148,8 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 		if w.kept != nil && !w.kept.keeper.Notified() {
 			ask = time.After(poll)
 		}
-		if w.restored.count > 0 || w.failed.count > 0 {
+		verifier, _ := w.verifier()
+		if w.restored.count > 0 || w.failed.count > 0 || verifier != nil {
 			tick = ticker.C
 		}
 		if w.look && w.pauses == 0 && !w.starting {
@@ -198,10 +199,34 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 			w.look, w.deadline = true, nil
 		case now := <-tick:
 			w.sayRest(now)
+			w.verifyEverywhere()
 		case <-ask:
 			if !w.look && w.kept.keeper.Changed() {
 				w.look, w.told, w.by, w.since = true, true, "", time.Now()
 			}
+		}
+	}
+}
+
+// verifier returns what verifies tokens, and of which machine; nil if none are to be.
+func (w *watchdog) verifier() (firewall.KeyVerifier, *automaton.Machine) {
+	if w.kept == nil || w.kept.foreign || w.pauses > 0 || !w.kept.machine.Policy.HasKeys() {
+		return nil, nil
+	}
+	v, _ := w.kept.keeper.(firewall.KeyVerifier)
+	return v, w.kept.machine
+}
+
+// verifyEverywhere has tokens verified on interfaces that have come. What goes wrong is
+// tried again with the next one that comes.
+func (w *watchdog) verifyEverywhere() {
+	v, m := w.verifier()
+	if v == nil {
+		return
+	}
+	if err := v.VerifyEverywhere(m); err != nil {
+		if say, before := w.failed.happened(time.Now()); say {
+			w.Journal.say(failure, "watchdog: %v%s; it is tried again", err, times(before))
 		}
 	}
 }

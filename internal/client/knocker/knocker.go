@@ -1,4 +1,7 @@
-// Package knocker sends the knocks that open a door.
+// Package knocker sends the knocks that open a door, or the token.
+//
+// A token is one packet that a device with a key makes, for one door. The server
+// accepts it once, so it matters neither how often it arrives nor what else does.
 //
 // A knock is exactly one packet: a system that retransmits it would knock twice,
 // and the second knock may arrive in the middle of the sequence. So a TCP knock is

@@ -9,6 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"postern/internal/firewall"
 )
 
 // clsact is the queueing discipline that runs programs as filters, for kernels
@@ -63,14 +65,24 @@ func (clsact) attach(index int, i *instance, old *place) error {
 	if made := err == nil; made {
 		f.Name = withQdisc
 	} else if !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("cannot add a clsact to %s: %w", link.Attrs().Name, err)
+		return fmt.Errorf("cannot add a clsact to %s: %w", link.Attrs().Name, unsupported(err))
 	}
 	others, err := netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return err
 	}
 	f.Priority = freePriority(others)
-	return netlink.FilterAdd(f)
+	return unsupported(netlink.FilterAdd(f))
+}
+
+// unsupported returns the error that says what the kernel lacks, if it knows no clsact
+// or no filter that is a program.
+func unsupported(err error) error {
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return &firewall.UnsupportedError{What: "way to attach BPF programs to interfaces in its kernel", Err: err,
+		Hint: "keys require Linux 6.6, or CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF"}
 }
 
 // freePriority returns the lowest priority that a filter may have, which runs first.

@@ -8,7 +8,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+
 	"postern/internal/firewall"
+	"postern/internal/lab"
 )
 
 // inside is the variable by which this binary, run once more, knows that it is in a
@@ -49,5 +54,20 @@ func TestUserNamespace(t *testing.T) {
 	}
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestInside") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTooOld: where the program needs more than the kernel has, Probe says what.
+func TestTooOld(t *testing.T) {
+	if !lab.RealRoot() {
+		t.Skip("only root of the machine may load BPF programs")
+	}
+	missing := features.HaveProgramHelper(ebpf.SchedCLS, asm.FnKtimeGetTaiNs)
+	var lacks *firewall.UnsupportedError
+	switch err := Probe(); {
+	case missing == nil && err != nil:
+		t.Error(err)
+	case missing != nil && (!errors.As(err, &lacks) || !strings.Contains(lacks.What, "clock") || !strings.Contains(lacks.Hint, "6.1")):
+		t.Errorf("%v, although %v", err, missing)
 	}
 }

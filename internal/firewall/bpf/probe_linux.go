@@ -36,15 +36,15 @@ func explain(err error) error {
 	switch {
 	case binary.NativeEndian.Uint16([]byte{1, 0}) != 1:
 		return missing("little-endian processor", "keys work on those only; use sequences")
+	case errors.Is(err, unix.ENOSYS), lacks(features.HaveProgramType(ebpf.SchedCLS)):
+		return missing("BPF programs in its kernel", "keys require one with CONFIG_BPF_SYSCALL")
+	// The newest of what the program needs.
+	case lacks(features.HaveProgramHelper(ebpf.SchedCLS, asm.FnKtimeGetTaiNs)):
+		return missing("clock for BPF programs that follows the time of day", "keys require Linux 6.1 or newer")
+	// After the others: before Linux 5.11 a limit of locked memory gives the same.
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, new(*ebpf.VerifierError)):
 		return missing("permission to load BPF programs",
 			"containers and user namespaces have none; run Postern on the host itself, or use sequences")
-	case errors.Is(err, unix.ENOSYS), lacks(features.HaveProgramType(ebpf.SchedCLS)):
-		return missing("BPF programs in its kernel", "keys require one with CONFIG_BPF_SYSCALL")
-	case lacks(features.HaveV3ISA()):
-		return missing("atomic operations for BPF programs in its kernel", "keys require Linux 6.1 or newer")
-	case lacks(features.HaveProgramHelper(ebpf.SchedCLS, asm.FnKtimeGetTaiNs)):
-		return missing("clock for BPF programs that follows the time of day", "keys require Linux 6.1 or newer")
 	case errors.As(err, new(*ebpf.VerifierError)):
 		return missing("kernel that accepts the program of keys", "please report the kernel's version, and this: "+err.Error())
 	}

@@ -27,6 +27,9 @@ var minimums = []struct {
 	under func(*plan, automaton.Parameters) bool // nil: every policy
 }{
 	{what: "granted by a last knock", share: 0.04},
+	{"granted by a token", 0.01, hasKeys},
+	{"refused for its sender, with a token", 0.0005, hasKeys},
+	{"of the port of keys, or a ping with a token", 0.02, hasKeys},
 	{what: "admitted by a grant", share: 0.03},
 	{"admitted again as the same packet", 0.002, sameSYN},
 	{what: "moved on by a knock", share: 0.05},
@@ -53,6 +56,7 @@ var minimums = []struct {
 	{what: "not admitted", share: 0.1},
 }
 
+func hasKeys(p *plan, _ automaton.Parameters) bool { return len(p.users) > 0 }
 func changed(p *plan, _ automaton.Parameters) bool { return p.change.door != "" }
 func general(p *plan, _ automaton.Parameters) bool { return !p.classic }
 func sameSYN(_ *plan, p automaton.Parameters) bool { return p.Known == automaton.SameSYN }
@@ -96,31 +100,34 @@ func (v *outcome) met() map[string]bool {
 	isInput := v.kind == input
 	atRoot := d.From == 0
 	return map[string]bool{
-		"granted by a last knock":                  d.Granted,
-		"admitted by a grant":                      d.Rule == 2,
-		"admitted again as the same packet":        d.Rule == 1,
-		"moved on by a knock":                      d.Rule == 4 && d.To != 0 && d.To != d.From,
-		"left where it was by a loop":              d.Rule == 4 && d.To == d.From,
-		"set back to the root":                     d.Rule == 5 && !atRoot && d.To == 0,
-		"restarted from a later state":             d.Rule == 5 && !atRoot && d.To != 0,
-		"too late for the next knock":              isInput && v.expired,
-		"too late for the grant":                   v.late,
-		"kept out as the grant's door has changed": v.ended,
-		"lost a grant":                             v.forfeits,
-		"kept a grant when restarting":             v.spared,
-		"refused by the budget of attempts":        v.refused,
-		"set back with no attempt left":            v.forgot,
-		"refused by from":                          d.Door != nil && !d.Granted,
-		"taken by an allow entry":                  v.kind == allowed,
-		"part of a known flow":                     v.kind == known,
-		"part of a known TCP flow":                 v.kind == known && v.tcp,
-		"no input":                                 v.kind == stray,
-		"a knock that opens no connection":         v.bare && isInput && (d.Granted || d.From != d.To && d.To != 0),
-		"let in and opens no connection":           v.bare && isInput && d.Admitted,
-		"not governed":                             v.kind == ungoverned,
-		"passed untouched in guard":                isInput && v.pass && !d.Admitted,
-		"admitted and marked":                      v.mark == both,
-		"not admitted":                             isInput && !v.pass,
+		"granted by a last knock":                     d.Granted && !v.token,
+		"granted by a token":                          d.Granted && v.token,
+		"refused for its sender, with a token":        v.token && !d.Granted,
+		"of the port of keys, or a ping with a token": v.kind == keyed,
+		"admitted by a grant":                         d.Rule == 2,
+		"admitted again as the same packet":           d.Rule == 1,
+		"moved on by a knock":                         d.Rule == 4 && d.To != 0 && d.To != d.From,
+		"left where it was by a loop":                 d.Rule == 4 && d.To == d.From,
+		"set back to the root":                        d.Rule == 5 && !atRoot && d.To == 0,
+		"restarted from a later state":                d.Rule == 5 && !atRoot && d.To != 0,
+		"too late for the next knock":                 isInput && v.expired,
+		"too late for the grant":                      v.late,
+		"kept out as the grant's door has changed":    v.ended,
+		"lost a grant":                                v.forfeits,
+		"kept a grant when restarting":                v.spared,
+		"refused by the budget of attempts":           v.refused,
+		"set back with no attempt left":               v.forgot,
+		"refused by from":                             d.Door != nil && !d.Granted && !v.token,
+		"taken by an allow entry":                     v.kind == allowed,
+		"part of a known flow":                        v.kind == known,
+		"part of a known TCP flow":                    v.kind == known && v.tcp,
+		"no input":                                    v.kind == stray,
+		"a knock that opens no connection":            v.bare && isInput && (d.Granted || d.From != d.To && d.To != 0),
+		"let in and opens no connection":              v.bare && isInput && d.Admitted,
+		"not governed":                                v.kind == ungoverned,
+		"passed untouched in guard":                   isInput && v.pass && !d.Admitted,
+		"admitted and marked":                         v.mark == both,
+		"not admitted":                                isInput && !v.pass,
 	}
 }
 

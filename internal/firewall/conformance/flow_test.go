@@ -56,7 +56,7 @@ func TestFlows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := modelOf(t, automaton.Parameters{Known: test.known}, "", modelPolicy)
-			w, err := newTestbed(rules{text: everyone})
+			w, err := newTestbed(rules{text: everyone}, newKeyring())
 			if err != nil {
 				t.Fatal(err)
 			}

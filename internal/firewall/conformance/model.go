@@ -18,6 +18,9 @@ type probe struct {
 	sport    uint16 // the source port; the identifier of an echo request
 	seq      uint32
 	flags    packet.TCPFlags
+
+	token        tokenKind // "": none
+	device, door string    // whose it is, and for what
 }
 
 // opensConnection reports whether the packet would open a connection; a TCP
@@ -37,7 +40,7 @@ func (s probe) String() string {
 	if s.link != 0 {
 		text += " on " + links[s.link]
 	}
-	return text
+	return text + s.tokenText()
 }
 
 // A span is a time with its uncertainty: something happened between from and
@@ -63,6 +66,7 @@ const (
 	known      kind = "known flow" // its known flow
 	ungoverned kind = "ungoverned" // nothing: the policy does not cover the cable
 	stray      kind = "no input"   // nothing: it opens no connection
+	keyed      kind = "of keys"    // nothing: it had a token, or is for the port of tokens
 )
 
 // An outcome is what must happen to a packet.
@@ -74,6 +78,7 @@ type outcome struct {
 	tcp     bool
 	bare    bool // it does not open a connection
 	unsure  bool // it came too close to a deadline to tell
+	token   bool // its token was right, and was judged
 
 	// The events that are counted.
 	expired  bool // its source had made progress, which has expired
@@ -175,7 +180,10 @@ func (o *model) step(at span, s probe) outcome {
 	met, isKnown := o.flows[f]
 	shown := p.Posture == policy.Guard && !hidden
 	governed := len(p.Interfaces) == 0 || links[s.link] == p.Interfaces[0]
-	var v outcome
+	var v, judged outcome
+	if t := o.verified(s); t != nil && governed {
+		judged = o.judge(at, s, t)
+	}
 	switch {
 	case isKnown:
 		pass := met.in || !governed || o.allows(s) || shown
@@ -186,9 +194,14 @@ func (o *model) step(at span, s probe) outcome {
 		v = outcome{kind: allowed, pass: true}
 	case !s.opensConnection() && o.machine.Parameters.Inputs == automaton.NewConnections:
 		v = outcome{kind: stray, pass: shown}
+	case judged.token || p.IsKeyPort(s.port):
+		v = outcome{kind: keyed, pass: shown}
 	default:
 		v = o.input(at, s)
 		v.pass = v.verdict.Admitted || shown
+	}
+	if judged.token {
+		v.token, v.verdict, v.unsure = true, judged.verdict, v.unsure || judged.unsure
 	}
 	v.mark = o.mark(f, v)
 	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opensConnection()

@@ -22,13 +22,28 @@ type mutant struct {
 }
 
 func (b mutant) Apply(m *automaton.Machine) error {
+	rules := nftables.Compile(m).Render(firewall.Plain)
+	if m.Policy.HasKeys() { // what verifies tokens draws codes, which the text has not
+		if err := b.Backend.Apply(m); err != nil {
+			return err
+		}
+		listed, err := exec.Command("nft", "list", "map", "inet", nftables.Table, "keys").Output()
+		if err != nil {
+			return fmt.Errorf("nft: %w", err)
+		}
+		empty := "\tmap keys {\n\t\ttype classid : verdict\n"
+		rules = strings.Replace(rules, empty, empty+codes.FindString(string(listed))+"\n", 1)
+	}
 	load := exec.Command("nft", "-f", "-")
-	load.Stdin = strings.NewReader(b.edit(nftables.Compile(m).Render(firewall.Plain)))
+	load.Stdin = strings.NewReader(b.edit(rules))
 	if out, err := load.CombinedOutput(); err != nil {
 		return fmt.Errorf("nft: %w\n%s", err, out)
 	}
 	return nil
 }
+
+// codes finds the elements of a map in a listing.
+var codes = regexp.MustCompile(`(?s)elements = \{.*?\}`)
 
 // edit replaces whatever matches an expression.
 func edit(pattern, with string) func(string) string {
@@ -123,6 +138,11 @@ var mutants = []struct {
 	{"the packet is marked, too, that allow takes", edit(`(?s)(chain allow(?:_original)? \{\n)`, "${1}\t\tct mark set 0x1000\n")},
 	{"a mask is forgotten", edit(` & (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::)`, "")},
 	{"a service is hidden on every address", edit(`(?m)^.*map @service_at.*\n`, "")},
+	{"a user's networks are not asked for", edit(`(?m)^.*@networks_.*\n`, "")},
+	{"a ping with a token is a knock, too", edit(`(?m)^\t\tmeta priority fffe:0 goto token\n`, "")},
+	{"the port of keys is one of the others", edit(`(?m)^\t\t(tcp|udp) dport 5555 goto .*\n`, "")},
+	{"a token leaves the progress of its source", edit(`(chain keyed_[^{]*\{\n)\t\tjump forget\n`, "$1")},
+	{"a token gives nothing", edit(`(?s)(chain given_[^{]*\{\n).*?(\t\tgoto answered)`, "$1$2")},
 	{"a rule is about every interface", edit(`iifname @interfaces`, `iifname != "lo"`)},
 }
 

@@ -44,13 +44,15 @@ type subject struct {
 	pace
 	backend firewall.Backend
 	compile func(*policy.Policy) (*automaton.Machine, error)
-	classic bool // the classic recipe has parameters of its own
-	drawn   int  // valid policies drawn, including those that the backend cannot express
+	keys    automaton.Keyring // of all devices
+	tokens  bool              // some policies have keys
+	classic bool              // the classic recipe has parameters of its own
+	drawn   int               // valid policies drawn, including those that the backend cannot express
 }
 
 // newSubject finds out what the backend supports by compiling policies.
 func newSubject(b firewall.Backend) (*subject, error) {
-	s := &subject{backend: b, compile: b.Machine}
+	s := &subject{backend: b, compile: b.Machine, keys: newKeyring(), tokens: verifies(b)}
 	var refusal *firewall.InexpressibleError
 	for _, s.pace = range paces {
 		err := s.keeps(s.timeouts)
@@ -107,7 +109,11 @@ func (s *subject) machine(p *plan) (*automaton.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.compile(parsed)
+	m, err := s.compile(parsed)
+	if err == nil {
+		m.Keys = func() (automaton.Keyring, error) { return s.keys, nil }
+	}
+	return m, err
 }
 
 // draw draws plans until one is a valid policy that the backend can express.
@@ -121,6 +127,9 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 			draw = drawClassic
 		}
 		p := draw(r, s.timeouts, blocks)
+		if s.tokens && !p.classic && chance(r, 0.4) {
+			p.drawKeys(r, blocks)
+		}
 		var m *automaton.Machine
 		m, err = s.machine(p)
 		switch {

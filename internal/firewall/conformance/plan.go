@@ -19,7 +19,9 @@ type plan struct {
 	interfaces []string
 	allow      []string
 	doors      []doorPlan
-	marked     bool // what a door admits is marked
+	users      []userPlan
+	bound      string // whether tokens must be bound to the sender's address
+	marked     bool   // what a door admits is marked
 	ipv4, ipv6 int
 	log        string
 	change     change // what is changed when its rules are replaced
@@ -37,6 +39,7 @@ type doorPlan struct {
 	admit       string
 	forfeit     bool
 	from        []string
+	keys        []string // the users whose keys open it; it may have no sequence then
 }
 
 // The ports of policies. They are few, so that doors share knocks and services,
@@ -207,6 +210,20 @@ func (p *plan) text() string {
 			line("  - %s", a)
 		}
 	}
+	if len(p.users) > 0 {
+		line("keys: {port: %s, address: %s}", keyPort, p.bound)
+		line("users:")
+	}
+	for _, u := range p.users {
+		line("  %s:", u.name)
+		line("    devices: %s", list(u.devices))
+		if len(u.networks) > 0 {
+			line("    networks: %s", list(u.networks))
+		}
+		if u.until != "" {
+			line("    until: %s", u.until)
+		}
+	}
 	line("doors:")
 	for _, d := range p.doors {
 		line("  %s:", d.name)
@@ -214,7 +231,14 @@ func (p *plan) text() string {
 		if d.address != "" {
 			line("    address: %s", d.address)
 		}
-		line("    knock: {sequence: %s, step_timeout: %s, retransmits: %s}", list(d.sequence), d.stepTimeout, d.retransmits)
+		var knock []string
+		if len(d.keys) > 0 {
+			knock = append(knock, "key: "+list(d.keys))
+		}
+		if len(d.sequence) > 0 {
+			knock = append(knock, "sequence: "+list(d.sequence), "step_timeout: "+d.stepTimeout, "retransmits: "+d.retransmits)
+		}
+		line("    knock: {%s}", strings.Join(knock, ", "))
 		line("    open_for: %s", d.openFor)
 		line("    admit: %s", d.admit)
 		line("    forfeit: %t", d.forfeit)

@@ -13,9 +13,6 @@ import (
 var undrawn = map[string]string{
 	"Door.Forward":    "the backends' forward_linux_test.go: the suite has one host behind the rules",
 	"Door.Masquerade": "as Forward",
-	"Policy.Keys":     "the backends refuse keys",
-	"Policy.Users":    "as Keys",
-	"Knock.Users":     "as Keys",
 	"Policy.Backend":  "cli's testdata/backend.txt: a backend is held to the same policy whatever its key says",
 }
 
@@ -52,7 +49,11 @@ func TestPlansDrawEveryKey(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	covers, read := map[policy.Cover]bool{}, 0
 	for range 500 {
-		p, err := policy.Parse("plan", []byte(drawPlan(r, []string{"1s", "2s"}, []block{1, 2, 3}).text()))
+		drawn := drawPlan(r, []string{"1s", "2s"}, []block{1, 2, 3})
+		if chance(r, 0.5) {
+			drawn.drawKeys(r, []block{1, 2, 3})
+		}
+		p, err := policy.Parse("plan", []byte(drawn.text()))
 		if err != nil {
 			continue // doors that no policy can have together
 		}

@@ -54,7 +54,14 @@ func (o *model) describe(v outcome) string {
 		what = "let in"
 	}
 	if v.kind != input {
-		return string(v.kind) + ": " + what
+		text := string(v.kind) + ": " + what
+		switch {
+		case v.token && v.verdict.Granted:
+			text += ", opens " + v.verdict.Door.Name
+		case v.token:
+			text += ", may not open " + v.verdict.Door.Name
+		}
+		return text
 	}
 	d := &v.verdict
 	text := fmt.Sprintf("rule %d: ", d.Rule)

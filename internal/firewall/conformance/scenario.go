@@ -148,6 +148,9 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 		w.ports = append(w.ports, m.Doors[i].Knock.Sequence...)
 		w.ports = append(w.ports, m.Doors[i].Door.Services...)
 	}
+	if m.Policy.HasKeys() {
+		w.ports = append(w.ports, keyPort)
+	}
 	v6 := chance(r, 0.5)
 	w.senders = append(w.senders, b.addr(v6, 0, byte(1+r.IntN(4))))
 	for chance(r, 0.35) {
@@ -232,6 +235,10 @@ func (w *writer) randomProbe(src netip.Addr) probe {
 		if chance(w.Rand, 0.05) {
 			s.link = 1 - s.link
 		}
+		if s.token != "" { // which is told from the other one by its flow
+			w.sport++
+			s.sport = w.sport
+		}
 		return s
 	case x == 2:
 		port = pick(w.Rand, ports(strayPorts))
@@ -255,6 +262,10 @@ func (w *writer) randomProbe(src netip.Addr) probe {
 // sendUseful sends a packet that makes progress: it uses a grant or makes the
 // next knock of a door. It reports whether there was one.
 func (w *writer) sendUseful(src netip.Addr) bool {
+	if len(w.model.machine.Tokens) > 0 && chance(w.Rand, 0.2) {
+		w.sendToken(src)
+		return true
+	}
 	if len(w.let) > 0 && chance(w.Rand, 0.12) {
 		w.add(w.followUp(pick(w.Rand, w.let)))
 		return true

@@ -50,7 +50,7 @@ func (s *search) round() (*failure, error) {
 		if err := s.close(); err != nil {
 			return nil, err
 		}
-		w, err := newTestbed(s.subject.backend)
+		w, err := newTestbed(s.subject.backend, s.subject.keys)
 		if err != nil {
 			return nil, err
 		}

@@ -87,7 +87,7 @@ func alone(b *subject, p *plan, replace bool, sc scenario, kept int) (t *trial, 
 			return nil, err
 		}
 	}
-	w, err := newTestbed(b.backend)
+	w, err := newTestbed(b.backend, b.keys)
 	if err != nil {
 		return nil, err
 	}

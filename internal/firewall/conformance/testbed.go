@@ -16,6 +16,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
 	"postern/internal/policy"
@@ -43,13 +44,20 @@ type testbed struct {
 	sockets     []io.Closer
 	cpus        []int
 	next        uint32 // the tag of the last packet
+	keys        automaton.Keyring
+	newest      time.Time           // of all tokens
+	lastTokens  map[tokenUse][]byte // that were right
+	tokenTags   map[string]uint32   // of packets with tokens
 	plays       int
 	inspections int
 }
 
-func newTestbed(b firewall.Backend) (*testbed, error) {
+func newTestbed(b firewall.Backend, keys automaton.Keyring) (*testbed, error) {
 	l := lab.New()
-	w := &testbed{lab: l, backend: b, server: l.Host("server")}
+	w := &testbed{
+		lab: l, backend: b, server: l.Host("server"),
+		keys: keys, lastTokens: map[tokenUse][]byte{}, tokenTags: map[string]uint32{},
+	}
 	if err := w.build(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -76,12 +84,12 @@ func (w *testbed) build() error {
 		if w.senders[i], err = end.Peer.Sender(); err != nil {
 			return err
 		}
-		if w.arrived[i], err = end.Capture(tagged); err != nil {
+		if w.arrived[i], err = end.Capture(w.tagged); err != nil {
 			return err
 		}
 	}
 	for _, p := range []packet.Protocol{packet.ProtocolTCP, packet.ProtocolUDP, packet.ProtocolICMP} {
-		c, err := w.server.Admitted(p, tagged)
+		c, err := w.server.Admitted(p, w.tagged)
 		if err != nil {
 			return err
 		}
@@ -113,7 +121,7 @@ func (w *testbed) listen() error {
 		return err
 	}
 	numbers := map[uint16]bool{}
-	for _, port := range slices.Concat(ports(knockPorts), ports(servicePorts), ports(strayPorts), ports(allowPorts)) {
+	for _, port := range slices.Concat(ports(knockPorts), ports(servicePorts), ports(strayPorts), ports(allowPorts), []policy.Port{keyPort}) {
 		numbers[port.Number] = port.Number != 0
 	}
 	for n, has := range numbers {
@@ -171,14 +179,17 @@ func (w *testbed) inspect() (*firewall.Status, error) {
 // magic begins the payload of each packet; its tag follows.
 const magic = 0x706f7374
 
-func tagged(p *packet.Packet) bool { return tagOf(p) != 0 && p.Dst.IsValid() }
+func (w *testbed) tagged(p *packet.Packet) bool { return w.tagOf(p) != 0 && p.Dst.IsValid() }
 
 // tagOf returns a packet's tag, or 0 if the packet is not the suite's. The
 // server's errors and resets have no such payload, and an echo reply has
-// another type.
-func tagOf(p *packet.Packet) uint32 {
+// another type. A packet with a token has no room for a tag.
+func (w *testbed) tagOf(p *packet.Packet) uint32 {
 	if p.ICMP != nil && p.ICMP.Type != packet.EchoRequest && p.ICMP.Type != packet.EchoRequestV6 {
 		return 0
+	}
+	if len(p.Payload) == key.TokenSize {
+		return w.tokenTags[tokenOf(p)]
 	}
 	if len(p.Payload) != 8 || binary.BigEndian.Uint32(p.Payload) != magic {
 		return 0
@@ -186,10 +197,27 @@ func tagOf(p *packet.Packet) uint32 {
 	return binary.BigEndian.Uint32(p.Payload[4:])
 }
 
+// tokenOf tells packets with tokens apart: by the token, its sender and the flow.
+func tokenOf(p *packet.Packet) string {
+	flow := 0
+	switch {
+	case p.TCP != nil:
+		flow = int(p.TCP.SrcPort)
+	case p.UDP != nil:
+		flow = int(p.UDP.SrcPort)
+	case p.ICMP != nil:
+		flow = int(p.ICMP.ID)
+	}
+	return fmt.Sprintf("%s %d %x", p.Src, flow, p.Payload)
+}
+
 // encode returns a packet as it is on the wire.
-func encode(s probe, tag uint32) ([]byte, error) {
+func (w *testbed) encode(s probe, tag uint32) ([]byte, error) {
 	p := packet.Packet{Src: s.src, Dst: s.dst}
 	p.Payload = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, magic), tag)
+	if s.token != "" {
+		p.Payload = w.makeToken(s)
+	}
 	switch s.port.Protocol {
 	case policy.TCP:
 		p.TCP = &packet.TCP{SrcPort: s.sport, DstPort: s.port.Number, Seq: s.seq, Flags: s.flags, Window: 64240}
@@ -200,6 +228,9 @@ func encode(s probe, tag uint32) ([]byte, error) {
 		if s.src.Is6() {
 			p.ICMP.Type = packet.EchoRequestV6
 		}
+	}
+	if s.token != "" {
+		w.tokenTags[tokenOf(&p)] = tag
 	}
 	return p.Append(nil)
 }
@@ -212,7 +243,7 @@ func (w *testbed) send(begin time.Time, probes []probe) (first uint32, at span, 
 	w.next += uint32(len(probes))
 	octets := make([][]byte, len(probes))
 	for i, s := range probes {
-		if octets[i], err = encode(s, first+uint32(i)); err != nil {
+		if octets[i], err = w.encode(s, first+uint32(i)); err != nil {
 			return 0, span{}, err
 		}
 	}
@@ -290,7 +321,7 @@ func (w *testbed) drain() (map[uint32]marks, error) {
 			return nil, err
 		}
 		for _, p := range got {
-			seen[tagOf(p.Packet)] = marksOf(p.Packet)
+			seen[w.tagOf(p.Packet)] = marksOf(p.Packet)
 		}
 	}
 	return seen, nil

@@ -31,6 +31,7 @@ var _ interface {
 	firewall.Marker
 	firewall.Keepable
 	firewall.Granter
+	firewall.KeyVerifier
 } = Backend{}
 
 // Name is "nftables".
@@ -38,16 +39,7 @@ func (Backend) Name() string { return "nftables" }
 
 // Machine compiles a policy with exact parameters. There is none that nftables
 // cannot run.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) {
-	for i := range p.Doors {
-		if k := &p.Doors[i].Knock; len(k.Users) > 0 {
-			return nil, &firewall.InexpressibleError{Backend: "nftables", Diagnostics: []policy.Diagnostic{
-				p.Diagnose(k.UsersPos, "these rules verify no keys yet", "open the door with a sequence"),
-			}}
-		}
-	}
-	return automaton.Compile(p)
-}
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
 
 // Formats returns the text for the program nft.
 func (Backend) Formats() []firewall.Format {
@@ -79,7 +71,15 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
+	v := newVerifier(m)
+	defer v.close()
+	if v != nil {
+		r.codes(m, v.keys, v.pairs())
+	}
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
+		return err
+	}
+	if err := v.attach(); err != nil {
 		return err
 	}
 	return b.rememberSessions(r, before)
@@ -98,9 +98,9 @@ func (b Backend) rememberSessions(r *Ruleset, before host.Flows) error {
 	return nil
 }
 
-// Remove deletes the table, and so opens what it hid.
+// Remove deletes the table, and so opens what it hid, and then what verifies tokens.
 func (b Backend) Remove() error {
-	return retry(func() error {
+	if err := retry(func() error {
 		_, loaded, err := ours(&nft.Conn{})
 		if err != nil || loaded == nil {
 			return err
@@ -111,7 +111,11 @@ func (b Backend) Remove() error {
 		var all batch
 		all.delTable()
 		return all.commit(b.via, 0)
-	})
+	}); err != nil {
+		return err
+	}
+	var none *verifier
+	return none.attach()
 }
 
 // retry repeats what failed because others changed the firewall at the same

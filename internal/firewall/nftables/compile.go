@@ -30,6 +30,7 @@ type compiler struct {
 	serviceAt  map[family]*set // the same, for services of one address
 	interfaces *set            // nil for all but loopback
 	gate       *set            // leads to the log lines; nil if there are none
+	from       map[*automaton.Door]map[family]*set
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
 	admitted                          *chain // the same; nil where nothing is marked
@@ -43,6 +44,7 @@ type compiler struct {
 	move                              *chain            // nil where all states have one timeout
 	forfeit                           *chain            // nil where no door has it
 	forget                            *chain            // deletes the source's state
+	answered, token                   *chain            // of packets with tokens; nil where no door has keys
 	doors                             []doorway         // as the machine's
 	granting                          map[string]*chain // by name: see grantChain
 }
@@ -50,7 +52,7 @@ type compiler struct {
 // Compile returns the rule set that runs a machine. It is pure: the same machine
 // has the same rule set everywhere.
 func Compile(m *automaton.Machine) *Ruleset {
-	c := &compiler{Ruleset: &Ruleset{}, m: m, p: m.Policy}
+	c := &compiler{Ruleset: &Ruleset{}, m: m, p: m.Policy, from: map[*automaton.Door]map[family]*set{}}
 	c.name = c.newSet(&set{name: "rule_set", doc: "Nothing; its comment names the rule set.", key: []datatype{nft.TypeClassID}})
 	c.liveSets()
 	c.services()
@@ -63,7 +65,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.marking()
 	c.diverting()
 	c.arrange()
-	c.digest = c.sum()
+	c.digest = c.sum(opens(c.p))
 	c.name.comment = c.comment()
 	return c.Ruleset
 }
@@ -73,7 +75,8 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "over", "walk", "kept", "move", "enter_", "door_", "forget", "grant_", "log_", "gate", "forfeit",
+	"spend", "over", "walk", "kept", "move", "enter_", "door_",
+	"key_", "keyed_", "given_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 

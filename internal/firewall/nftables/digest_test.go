@@ -40,4 +40,15 @@ func TestDigest(t *testing.T) {
 	if other := compile(strings.Replace(string(text), "2345", "2346", 1)); other.Digest() == r.Digest() {
 		t.Error("another sequence has the same digest")
 	}
+
+	// What the rules do not say, but what verifies tokens asks, is in the digest as well.
+	if text, err = os.ReadFile("testdata/keys.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	r = compile(string(text))
+	for from, to := range map[string]string{"2027-06-30": "2027-07-30", "{port: udp/40123}": "{port: udp/40123, address: required}"} {
+		if other := compile(strings.Replace(string(text), from, to, 1)); other.Digest() == r.Digest() {
+			t.Errorf("%s: the digest is the same", to)
+		}
+	}
 }

@@ -28,6 +28,9 @@ func (c *compiler) doorChains() {
 	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
+		if len(d.Knock.Sequence) == 0 {
+			continue
+		}
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
 		c.doors[i] = doorway{ch, ch}
 		if c.forfeit != nil {
@@ -37,15 +40,10 @@ func (c *compiler) doorChains() {
 			c.doors[i].enter = enter
 		}
 		ch.add(jump(c.forget))
-		c.restrict(ch, d)
+		c.restrict(ch, d, c.cover)
 		ch.add(count(c.newCounter("door_" + d.Name)))
-		if opened := c.opened(i); opened != nil {
-			ch.add(carryID(uint32(opened.ID)))
-			for _, f := range families {
-				ch.add(c.put(f, opened.Timeout))
-			}
-		}
-		c.grant(ch, d, longestForfeit)
+		c.open(ch, i)
+		c.grant(ch, d, longestForfeit, c.cover)
 	}
 }
 
@@ -59,37 +57,64 @@ func (c *compiler) stray(ch *chain, of ...family) {
 	}
 }
 
-// opened returns the state that the door leaves a source in, or nil.
-func (c *compiler) opened(door int) *automaton.State {
+// open puts the source into the state that the door leaves it in, if that is one.
+func (c *compiler) open(ch *chain, door int) {
 	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
-	return c.m.State(c.m.Edges[i].To)
+	if i < 0 || c.m.State(c.m.Edges[i].To) == nil {
+		return
+	}
+	opened := c.m.State(c.m.Edges[i].To)
+	ch.add(carryID(uint32(opened.ID)))
+	for _, f := range families {
+		ch.add(c.put(f, opened.Timeout))
+	}
 }
 
-// restrict refuses sources that may not have the door's grants.
-func (c *compiler) restrict(ch *chain, d *automaton.Door) {
-	from := prefixes(d.From)
+// restrict sends packets of sources that may not have the door's grants to another chain.
+func (c *compiler) restrict(ch *chain, d *automaton.Door, others *chain) {
+	if c.from[d] == nil {
+		served := slices.DeleteFunc(slices.Clone(d.From), func(p netip.Prefix) bool { return !d.HasFamilyOf(p.Addr()) })
+		c.from[d] = c.networks("from_"+d.Name, "The networks that may knock at the door "+d.Name+".", served)
+	}
 	for _, f := range families {
-		switch {
-		case !d.HasFamilyOf(sample[f]) || len(d.From) > 0 && len(from[f]) == 0:
-			ch.add(isFamily(f), goTo(c.cover))
-		case len(from[f]) > 0:
-			s := c.newSet(&set{
-				name: "from_" + d.Name + "_" + f.suffix(), doc: "The networks that may knock at the door " + d.Name + ".",
-				key: []datatype{f.datatype()}, interval: true,
-			})
-			for _, p := range from[f] {
-				s.elements = append(s.elements, prefixElement(p))
-			}
-			ch.add(notIn(s, saddr(f, f.bits())), goTo(c.cover))
+		if !d.HasFamilyOf(sample[f]) {
+			ch.add(isFamily(f), goTo(others))
+		} else if len(d.From) > 0 {
+			c.within(ch, f, c.from[d][f], others)
 		}
 	}
 	// Raw prerouting comes before the kernel's own checks of the source.
-	ch.say("A multicast, broadcast or local source is not a sender.", fromNoUnicast, goTo(c.cover))
+	ch.say("A multicast, broadcast or local source is not a sender.", fromNoUnicast, goTo(others))
 }
 
-// grant adds the rules that give the source the door's grants and refuse the
-// packet.
-func (c *compiler) grant(ch *chain, d *automaton.Door, longestForfeit time.Duration) {
+// networks makes a set for each family that has any of the networks.
+func (c *compiler) networks(name, doc string, all []netip.Prefix) map[family]*set {
+	sets := map[family]*set{}
+	split := prefixes(all)
+	for _, f := range families {
+		if len(split[f]) == 0 {
+			continue
+		}
+		sets[f] = c.newSet(&set{name: name + "_" + f.suffix(), doc: doc, key: []datatype{f.datatype()}, interval: true})
+		for _, p := range split[f] {
+			sets[f].elements = append(sets[f].elements, prefixElement(p))
+		}
+	}
+	return sets
+}
+
+// within sends packets of a family to another chain if they are not from one of the
+// networks in a set. Without a set there is none.
+func (c *compiler) within(ch *chain, f family, networks *set, others *chain) {
+	if networks == nil {
+		ch.add(isFamily(f), goTo(others))
+		return
+	}
+	ch.add(notIn(networks, saddr(f, f.bits())), goTo(others))
+}
+
+// grant adds the rules that give the source the door's grants, and lead on.
+func (c *compiler) grant(ch *chain, d *automaton.Door, longestForfeit time.Duration, on *chain) {
 	for _, i := range d.Grants {
 		g := &c.m.Grants[i]
 		s := &c.m.Services[g.Service]
@@ -100,7 +125,7 @@ func (c *compiler) grant(ch *chain, d *automaton.Door, longestForfeit time.Durat
 			ch.add(refresh(c.live.held[f], longestForfeit, c.source(f)))
 		}
 	}
-	ch.add(goTo(c.cover))
+	ch.add(goTo(on))
 }
 
 // grantChains makes the chains that give the source the grant that the packet

@@ -51,6 +51,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
+	if slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" }) {
+		if err := inspectKeys(status); err != nil {
+			return nil, err
+		}
+	}
 
 	objects, err := conn.GetNamedObjects(table)
 	if err != nil {
@@ -128,7 +133,7 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 		}
 	}
 	for _, s := range sets {
-		if s.HasTimeout {
+		if s.HasTimeout || s.Name == "keys" {
 			continue
 		}
 		n := 0

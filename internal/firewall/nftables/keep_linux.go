@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
 )
 
 // Flags of a table (NFT_TABLE_F_...).
@@ -89,6 +90,8 @@ type Keeper struct {
 	machine *automaton.Machine
 	rules   *Ruleset
 	ready   *batch
+
+	interfaces []int // where tokens were verified when somebody looked
 }
 
 var _ firewall.Keeper = &Keeper{}
@@ -119,7 +122,33 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 	if err := k.ready.commit(k.via, 0); err != nil {
 		return true, k.Apply(m) // which knows what to do about the error
 	}
+	if m.Policy.HasKeys() {
+		if err := k.restoreCodes(m); err != nil {
+			return true, err
+		}
+	}
 	return true, k.rememberSessions(k.rules, nil)
+}
+
+// restoreCodes fills the map of codes again: with those of the program that runs, which
+// others cannot have removed with the rules. It is a second transaction; until then
+// tokens are as good as none.
+func (k *Keeper) restoreCodes(m *automaton.Machine) error {
+	running, err := bpf.Find()
+	if err != nil {
+		return verifying(err)
+	}
+	defer running.Close()
+	pairs, err := running.Pairs()
+	if err != nil {
+		return err
+	}
+	keys, err := m.Keyring()
+	if err != nil || !running.Loaded() {
+		return k.Apply(m) // which says what is wrong, or loads the program, too
+	}
+	k.rules.codes(m, keys, pairs)
+	return k.edit(func(all *batch) { all.addElements(k.rules.keys.name, k.rules.keys.entries()) })
 }
 
 // Concerns reports whether the notice is about our table, from another, and no

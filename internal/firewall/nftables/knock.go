@@ -56,6 +56,7 @@ func (c *compiler) knocks() {
 	c.over.add(goTo(c.cover))
 	c.spending(ports, echo)
 
+	c.tokens()
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.refuseLate()
 	c.cutting()
@@ -63,6 +64,9 @@ func (c *compiler) knocks() {
 	c.packet.add(isEstablished, accept)
 	c.strays()
 	c.dhcp(c.packet)
+	if c.token != nil {
+		c.packet.add(isTokened, goTo(c.token))
+	}
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
 		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(c.judge))
@@ -70,6 +74,7 @@ func (c *compiler) knocks() {
 	if c.allow != nil {
 		c.judge.add(jump(c.allow))
 	}
+	c.keyPort(c.judge)
 	onPorts(c.judge, c.hidden, goTo(c.asked))
 	c.judge.add(goTo(c.spend))
 	c.admitting()

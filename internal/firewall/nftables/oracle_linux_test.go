@@ -40,7 +40,7 @@ func machine(t testing.TB, name string) *automaton.Machine {
 	return labtest.Compile(t, Backend{}, string(data))
 }
 
-var policies = []string{"howto", "everything", "guard"}
+var policies = []string{"howto", "everything", "guard", "keys"}
 
 // TestText shows what a policy becomes, for people to read.
 func TestText(t *testing.T) {

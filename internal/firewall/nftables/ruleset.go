@@ -25,6 +25,7 @@ type Ruleset struct {
 	counters []string
 	chains   []*chain
 	live     liveSets
+	keys     *set // the codes of tokens; nil where no door has keys
 	digest   string
 }
 
@@ -92,8 +93,8 @@ func (r *Ruleset) Digest() string { return r.digest }
 
 // sum computes the digest. It is part of the rule set afterwards, as a comment,
 // so that it can be computed only once.
-func (r *Ruleset) sum() string {
-	sum := sha256.Sum256([]byte(r.Render(firewall.Plain)))
+func (r *Ruleset) sum(more string) string {
+	sum := sha256.Sum256([]byte(r.Render(firewall.Plain) + more))
 	return hex.EncodeToString(sum[:8])
 }
 

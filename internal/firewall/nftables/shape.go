@@ -23,7 +23,7 @@ func (r *Ruleset) shape() shape {
 		s["chain "+c.name] = len(c.rules)
 	}
 	for _, set := range r.sets {
-		if !set.timeout {
+		if !set.timeout && set != r.keys {
 			s["set "+set.name] = len(set.entries())
 		}
 	}

@@ -1,0 +1,593 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/automaton"
+	"postern/internal/change"
+	"postern/internal/cli/ui"
+	"postern/internal/enroll"
+	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
+	"postern/internal/hosts"
+	"postern/internal/key"
+	"postern/internal/keyfile"
+	"postern/internal/policy"
+)
+
+func (s *session) userCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "user",
+		Short:   shortUser,
+		Long:    longUser,
+		Example: exampleUser,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &ui.UsageError{Err: unknownVerb(args[0], cmd.SuggestionsFor(args[0])), Cmd: cmd}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ui.Help(cmd, s.Err)
+			return &ui.UsageError{Quiet: true}
+		},
+	}
+	for _, sub := range []*cobra.Command{s.userAdd(), s.userList(), s.userShow(), s.userRotate(), s.userRevoke()} {
+		cmd.AddCommand(inKernel(sub))
+	}
+	return cmd
+}
+
+// links is how the links of a device are made.
+type links struct {
+	host string
+	qr   drawQRs
+	at   map[string]hosts.Host // how a door is reached, by its name
+}
+
+// linkFlags adds the flags of links to a verb, and returns what reads them.
+func (s *session) linkFlags(cmd *cobra.Command) func() links {
+	host := cmd.Flags().String("host", "", flagHost)
+	qr := cmd.Flags().Bool("qr", false, flagUserQR)
+	return func() links {
+		l := links{host: *host, at: map[string]hosts.Host{}}
+		switch {
+		case *qr:
+			l.qr = drawQR
+		case !cmd.Flags().Changed("qr") && s.atTerminal():
+			l.qr = drawQRIfSeen
+		}
+		return l
+	}
+}
+
+// userAndDevice accepts the name of a user, and perhaps of a device.
+func userAndDevice(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &ui.UsageError{Err: errWhichUser, Cmd: cmd}
+	}
+	return exactly(2)(cmd, args)
+}
+
+// second returns the second argument, or "".
+func second(args []string) string {
+	if len(args) > 1 {
+		return args[1]
+	}
+	return ""
+}
+
+func (s *session) userAdd() *cobra.Command {
+	var doors, networks []string
+	var until string
+	cmd := &cobra.Command{
+		Use:     "add NAME [DEVICE]",
+		Short:   shortUserAdd,
+		Long:    longUserAdd,
+		Example: exampleUserAdd,
+		Args:    userAndDevice,
+	}
+	cmd.Flags().StringSliceVar(&doors, "door", nil, flagUserDoor)
+	cmd.Flags().StringSliceVar(&networks, "network", nil, flagNetwork)
+	cmd.Flags().StringVar(&until, "until", "", flagUntil)
+	cmd.RegisterFlagCompletionFunc("door", s.completeDoor)
+	made := s.linkFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		w := enroll.Wish{User: args[0], Device: second(args), Doors: doors}
+		for _, text := range networks {
+			n, f := policy.ParseNetwork(text)
+			if f != nil {
+				return &ui.UsageError{Err: fmt.Errorf("--network: %w", f), Cmd: cmd}
+			}
+			w.Networks = append(w.Networks, n)
+		}
+		if until != "" {
+			end, f := policy.ParseUntil(until)
+			if f != nil {
+				return &ui.UsageError{Err: fmt.Errorf("--until: %w", f), Cmd: cmd}
+			}
+			w.Until = end
+		}
+		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) { return f.Add(w) })
+	}
+	return cmd
+}
+
+func (s *session) userRotate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate NAME [DEVICE]", Short: shortUserRotate, Long: longUserRotate, Example: exampleUserRotate,
+		Args: userAndDevice, ValidArgsFunction: s.completeUser,
+	}
+	made := s.linkFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) { return f.Rotate(args[0], second(args)) })
+	}
+	return cmd
+}
+
+func (s *session) userShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show NAME [DEVICE]", Short: shortUserShow, Long: longUserShow, Example: exampleUserShow,
+		Args: userAndDevice, ValidArgsFunction: s.completeUser,
+	}
+	made := s.linkFlags(cmd)
+	cmd.RunE = func(_ *cobra.Command, args []string) error { return s.showUser(args[0], second(args), made()) }
+	return cmd
+}
+
+func (s *session) userRevoke() *cobra.Command {
+	var cut bool
+	open := map[bool]openings{false: takeGrants, true: cutConnections}
+	cmd := &cobra.Command{
+		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
+		Args: userAndDevice, ValidArgsFunction: s.completeUser,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.revokeKeys(cmd.Context(), args[0], second(args), open[cut])
+		},
+	}
+	cmd.Flags().BoolVar(&cut, "cut", false, flagUserCut)
+	return cmd
+}
+
+func (s *session) userList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: shortUserList, Long: longUserList, Args: exactly(0),
+		RunE: func(*cobra.Command, []string) error { return s.listUsers() },
+	}
+}
+
+// completeUser completes the names of users and of their devices.
+func (s *session) completeUser(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var all []cobra.Completion
+	if s.file != "-" {
+		if p, err := s.policy(); err == nil {
+			for i := range p.Users {
+				switch u := &p.Users[i]; {
+				case len(args) == 0:
+					all = append(all, u.Name)
+				case len(args) == 1 && u.Name == args[0]:
+					all = append(all, u.Devices...)
+				}
+			}
+		}
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp
+}
+
+// enrolled is the answer of add, rotate and show to programs.
+type enrolled struct {
+	File     string         `json:"file"`
+	Keys     string         `json:"keys"`
+	Devices  []linkedDevice `json:"devices"`
+	Loaded   *bool          `json:"loaded,omitempty"` // whether the kernel knows it already
+	Warnings []ui.Remark    `json:"warnings"`
+}
+
+type linkedDevice struct {
+	User   string       `json:"user"`
+	Device string       `json:"device"`
+	Links  []deviceLink `json:"links"`
+}
+
+// A deviceLink leads to one service.
+type deviceLink struct {
+	Door string     `json:"door"`
+	Link string     `json:"link"`
+	Host hosts.JSON `json:"host"`
+
+	of hosts.Host
+}
+
+// enroll changes the files, has the kernel know it, and prints the links of the devices
+// with new keys.
+func (s *session) enroll(ctx context.Context, user string, l links, do func(*enroll.Files) (*enroll.Result, error)) error {
+	if _, err := s.editable(); err != nil {
+		return err
+	}
+	// Where clients find the doors is asked before anything is changed.
+	found := func(p *policy.Policy) error {
+		for i := range p.Doors {
+			if d := &p.Doors[i]; slices.Contains(d.Knock.Users, user) {
+				if _, err := s.reached(d, l); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	c, err := s.changeUsers(ctx, keepOpenings, found, do)
+	if err != nil {
+		return err
+	}
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &c.loaded}
+	for i := range c.New {
+		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
+		if err != nil {
+			return err
+		}
+		answer.Devices = append(answer.Devices, d)
+	}
+	if err := s.answerLinks(answer, l); err != nil || s.JSON {
+		return err
+	}
+	s.sayEnrolled(c, answer.Devices)
+	return nil
+}
+
+// reached returns how clients reach a door.
+func (s *session) reached(d *policy.Door, l links) (hosts.Host, error) {
+	h, known := l.at[d.Name]
+	if known {
+		return h, nil
+	}
+	h = hosts.New(d.Name)
+	err := s.reach(d, &h, l.host)
+	l.at[d.Name] = h
+	return h, err
+}
+
+// linksOf returns the links of a device.
+func (s *session) linksOf(p *policy.Policy, keys *keyfile.File, k *keyfile.Device, l links) (linkedDevice, error) {
+	user, device, _ := strings.Cut(k.Name, "/")
+	d := linkedDevice{User: user, Device: device, Links: []deviceLink{}}
+	for i := range p.Doors {
+		door := &p.Doors[i]
+		if !slices.Contains(door.Knock.Users, user) {
+			continue
+		}
+		for _, service := range door.Services {
+			h, err := s.reached(door, l)
+			if err != nil {
+				return d, err
+			}
+			if len(door.Services) > 1 {
+				h.Name = fmt.Sprintf("%s-%d", door.Name, service.Number)
+			}
+			credential := keys.Credential(k, door.Name)
+			h.Key, h.Token, h.Service = &credential, p.Keys.Port.Number, service
+			link, f := h.Link()
+			if f != nil {
+				return d, &ui.Failure{Code: ui.CodeUsage, Message: f.Message, Hints: []string{f.Hint}}
+			}
+			d.Links = append(d.Links, deviceLink{door.Name, link, h.JSON(hosts.Disclosed), h})
+		}
+	}
+	return d, nil
+}
+
+// answerLinks prints links.
+func (s *session) answerLinks(answer enrolled, l links) error {
+	if s.JSON {
+		answer.Warnings = s.Remarks
+		return s.Answer(answer)
+	}
+	count := 0
+	for _, d := range answer.Devices {
+		count += len(d.Links)
+	}
+	for _, d := range answer.Devices {
+		for _, link := range d.Links {
+			if count > 1 {
+				s.sayLink(d, link)
+			}
+			if _, err := fmt.Fprintln(s.Out, link.Link); err != nil {
+				return err
+			}
+			switch {
+			case l.qr == drawQR || l.qr == drawQRIfSeen && count > 1:
+				s.sayQR(drawing(link.Link, usualQuiet))
+			case l.qr == drawQRIfSeen:
+				s.drawOnScreen(link.Link)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) showUser(user, device string, l links) error {
+	p, err := s.policy()
+	if err != nil {
+		return err
+	}
+	keys, err := s.readKeys()
+	if err != nil {
+		return err
+	}
+	u := p.User(user)
+	if u == nil {
+		return enroll.Unknown(p, user)
+	}
+	answer := enrolled{File: s.file, Keys: keys.Path, Devices: []linkedDevice{}}
+	for _, d := range u.Devices {
+		k := keys.Find(user + "/" + d)
+		if device != "" && d != device || k == nil && device == "" {
+			continue
+		}
+		if k == nil {
+			return noKey(user, d)
+		}
+		linked, err := s.linksOf(p, keys, k, l)
+		if err != nil {
+			return err
+		}
+		answer.Devices = append(answer.Devices, linked)
+	}
+	if len(answer.Devices) == 0 {
+		return noDevice(u, device)
+	}
+	return s.answerLinks(answer, l)
+}
+
+// readKeys reads the keys of the policy file's users, and warns if others can.
+func (s *session) readKeys() (*keyfile.File, error) {
+	keys, err := keyfile.Read(s.keysFile())
+	if err == nil && keys.Exposed {
+		s.Warn(exposed(keys.Path))
+	}
+	return keys, err
+}
+
+// editable reads the policy of a verb that changes it.
+func (s *session) editable() (*policy.Policy, error) {
+	if s.file == "-" {
+		return nil, notEditable()
+	}
+	return s.policy()
+}
+
+// What a change of users does about what is open.
+type openings int
+
+const (
+	keepOpenings   openings = iota
+	takeGrants              // of devices whose keys are gone
+	cutConnections          // and end their connections
+)
+
+// A usersChange is what has become of the users, and what the kernel knows of it.
+type usersChange struct {
+	*enroll.Result
+	loaded bool // the kernel runs the policy with these keys
+	other  bool // it runs another policy, or one that waits for a confirmation
+	grants int  // that were taken away
+	cut    *cut // nil unless connections were to end
+}
+
+// changeUsers changes the policy and the keys, and has the kernel know it if it ran the
+// policy before. Keys that are gone count no more at once, whatever it runs.
+func (s *session) changeUsers(ctx context.Context, open openings, check func(*policy.Policy) error,
+	do func(*enroll.Files) (*enroll.Result, error)) (*usersChange, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.End()
+	survey := backends.Look(s.backends)
+	all, err := s.loaded(survey)
+	if err != nil {
+		return nil, err
+	}
+	b := all[0]
+	r, err := do(&enroll.Files{Policy: s.file, Keys: s.keysFile(), Check: func(p *policy.Policy) error {
+		if _, err := survey.For(p).Machine(p); err != nil {
+			return err
+		}
+		return check(p)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	u := &usersChange{Result: r}
+	if !b.Status.Loaded {
+		return u, nil
+	}
+	var same bool
+	was, err := b.Machine(r.Before)
+	if err == nil {
+		same = b.Digest(was) == b.Status.Digest
+	}
+	if open != keepOpenings {
+		if err := u.takeGrants(runs(c.State, b.Backend, b.Status, was), b, open); err != nil {
+			return nil, err
+		}
+	}
+	if v, able := b.Backend.(firewall.KeyVerifier); able {
+		for i := range r.Gone {
+			if err := v.Forget(r.Gone[i].ID); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !same || len(all) > 1 || c.Pending != nil {
+		u.other = true
+		return u, nil
+	}
+	if err := s.reload(c, survey, b.Backend, r); err != nil {
+		return nil, err
+	}
+	u.loaded = true
+	return u, nil
+}
+
+// reload has the kernel run the policy and the keys as they are now.
+func (s *session) reload(c *change.Change, survey backends.Survey, b firewall.Backend, r *enroll.Result) error {
+	m, err := b.Machine(r.Policy)
+	if err != nil {
+		return err
+	}
+	m.Keys = change.KeysIn(r.Keys.Path)
+	t, err := survey.TakeOver(b)
+	if err != nil {
+		return err
+	}
+	if _, err := t.Apply(m); err != nil {
+		return err
+	}
+	return s.keep(c, change.Saved{
+		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: s.file, Policy: string(r.Text), Keys: r.Keys.Path,
+	})
+}
+
+// takeGrants takes away what devices whose keys are gone have opened: at each door, from
+// the address that their last token came from.
+func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, open openings) error {
+	by, able := b.Backend.(firewall.Granter)
+	if !able || m == nil || b.Digest(m) != b.Status.Digest {
+		return nil
+	}
+	if open == cutConnections {
+		u.cut = &cut{}
+	}
+	for _, use := range b.Status.Keys {
+		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
+		gone := slices.ContainsFunc(u.Gone, func(d keyfile.Device) bool { return d.ID == use.Device })
+		if !gone || door < 0 || use.Last.IsZero() {
+			continue
+		}
+		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: open == cutConnections, Spare: ownRemotes()})
+		if err != nil {
+			return err
+		}
+		u.grants += r.Grants
+		if u.cut != nil {
+			u.cut.Connections, u.cut.Own = u.cut.Connections+r.Connections, u.cut.Own+r.Spared
+		}
+	}
+	return nil
+}
+
+// revokedUser is the answer of revoke to programs.
+type revokedUser struct {
+	File     string      `json:"file"`
+	Keys     string      `json:"keys"`
+	User     string      `json:"user"`
+	Devices  []string    `json:"devices"` // whose keys are gone
+	Listed   bool        `json:"listed"`  // the policy lists the user still
+	Grants   int         `json:"grants"`  // that were taken away
+	Cut      *cut        `json:"cut,omitempty"`
+	Loaded   bool        `json:"loaded"`
+	Warnings []ui.Remark `json:"warnings"`
+}
+
+func anyPolicy(*policy.Policy) error { return nil }
+
+func (s *session) revokeKeys(ctx context.Context, user, device string, open openings) error {
+	if _, err := s.editable(); err != nil {
+		return err
+	}
+	u, err := s.changeUsers(ctx, open, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) { return f.Revoke(user, device) })
+	if err != nil {
+		return err
+	}
+	answer := revokedUser{
+		File: s.file, Keys: u.Keys.Path, User: user, Devices: []string{}, Listed: u.Policy.User(user) != nil,
+		Grants: u.grants, Cut: u.cut, Loaded: u.loaded, Warnings: s.Remarks,
+	}
+	for i := range u.Gone {
+		_, name, _ := strings.Cut(u.Gone[i].Name, "/")
+		answer.Devices = append(answer.Devices, name)
+	}
+	if s.JSON {
+		return s.Answer(answer)
+	}
+	s.sayUserRevoked(answer, u)
+	return nil
+}
+
+// userListing is the answer of list to programs.
+type userListing struct {
+	File     string       `json:"file"`
+	Keys     string       `json:"keys"`
+	Users    []listedUser `json:"users"`
+	Warnings []ui.Remark  `json:"warnings"`
+}
+
+type listedUser struct {
+	User     string         `json:"user"`
+	Devices  []listedDevice `json:"devices"`
+	Doors    []string       `json:"doors"`
+	Networks []string       `json:"networks"`
+	Until    *time.Time     `json:"until"` // null: for ever
+	Expired  bool           `json:"expired"`
+}
+
+type listedDevice struct {
+	Device string `json:"device"`
+	Key    bool   `json:"key"` // it has one
+}
+
+func (s *session) listUsers() error {
+	p, err := s.policy()
+	if err != nil {
+		return err
+	}
+	keys, err := s.readKeys()
+	if err != nil {
+		return err
+	}
+	answer := userListing{File: s.file, Keys: keys.Path, Users: []listedUser{}, Warnings: s.Remarks}
+	doors := map[string][]string{}
+	for i := range p.Doors {
+		for _, name := range p.Doors[i].Knock.Users {
+			doors[name] = append(doors[name], p.Doors[i].Name)
+		}
+	}
+	for i := range p.Users {
+		u := &p.Users[i]
+		row := listedUser{User: u.Name, Doors: doors[u.Name], Networks: []string{}}
+		for _, d := range u.Devices {
+			row.Devices = append(row.Devices, listedDevice{d, keys.Find(u.Name+"/"+d) != nil})
+		}
+		for _, n := range u.Networks {
+			row.Networks = append(row.Networks, policy.FormatNetwork(n))
+		}
+		if !u.Until.IsZero() {
+			row.Until, row.Expired = &u.Until, !time.Now().Before(u.Until)
+		}
+		answer.Users = append(answer.Users, row)
+	}
+	if s.JSON {
+		return s.Answer(answer)
+	}
+	if len(answer.Users) == 0 {
+		s.sayNoUsers()
+		return nil
+	}
+	t := ui.Table{headUsers}
+	for _, u := range answer.Users {
+		for _, d := range u.Devices {
+			t = append(t, []string{u.User, d.Device, d.text(), strings.Join(u.Doors, ", "), u.untilText()})
+		}
+	}
+	var b strings.Builder
+	t.Write(&b, s.OutTTY)
+	_, err = io.WriteString(s.Out, b.String())
+	return err
+}

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/cli/ui"
+	"postern/internal/document"
+	"postern/internal/policy"
+)
+
+const (
+	shortUser = "add people whose keys open doors, and revoke them"
+	longUser  = `A user is a person, with one or several devices. Each device has a key of its
+own, in keys.yaml beside the policy; the policy says who there is and which doors
+are whose. A key opens a door with one packet, which nobody can use a second time.`
+	exampleUser = `  postern user add alice laptop --door ssh
+  postern user list
+  postern user revoke alice laptop`
+
+	shortUserAdd = "add a user, or a device to a user, and print its link"
+	longUserAdd  = `Adds a user with a device, or another device to a user, gives it a key and prints
+its link, for "postern add" on the device. On a terminal it is drawn as a QR code,
+too. The policy and the keys file are changed; comments stay. If the policy was
+loaded, the kernel knows the key at once.
+
+The link is the key: give it to its user alone, over a channel that others cannot
+read. "postern user show" prints it again.`
+	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
+  postern user add alice phone
+  postern user add bob --door ssh,web --network 203.0.113.0/24`
+	flagUserDoor = "let the user open this `DOOR`, or several; the policy's only one if left out"
+	flagNetwork  = "take the user's keys from this `NETWORK` only, or from several"
+	flagUntil    = "take the user's keys to the end of this `DAY` (UTC), or to a time"
+	flagUserQR   = "draw links as QR codes; without it, where all of it fits on the screen"
+
+	shortUserList = "list users, their devices and doors"
+	longUserList  = "Lists the users of the policy, and which of their devices have a key."
+
+	shortUserShow   = "print the links of a user's devices again"
+	longUserShow    = "Prints the links of a user's devices, or of one of them, as \"postern user add\" does."
+	exampleUserShow = `  postern user show alice laptop`
+
+	shortUserRotate = "give a device another key, and print its link"
+	longUserRotate  = `Gives a device another key, and prints its link. The old key counts no more at
+once. Use it for a device that was lost and found, or that has no key yet.`
+	exampleUserRotate = `  postern user rotate alice laptop`
+
+	shortUserRevoke = "take away the key of a device, or of all devices of a user"
+	longUserRevoke  = `Takes away the key of a device, or of all devices of a user, and removes them
+from the policy. The keys count no more at once, in the kernel, whichever policy it
+runs, and what their last tokens have opened is shut: for everyone behind the same
+address, who may open it again. Connections go on, unless --cut ends those, too.
+
+A user without whom nobody could open some door stays in the policy, without a key.`
+	exampleUserRevoke = `  postern user revoke alice laptop
+  postern user revoke alice --cut`
+	flagUserCut = "end the connections, too, that go through these doors from the same addresses"
+)
+
+var errWhichUser = errors.New("which user?")
+
+var headUsers = []string{"USER", "DEVICE", "KEY", "DOORS", "UNTIL"}
+
+// text says whether the device has a key.
+func (d listedDevice) text() string {
+	if d.Key {
+		return "yes"
+	}
+	return "none"
+}
+
+func (u *listedUser) untilText() string {
+	switch {
+	case u.Until == nil:
+		return "-"
+	case u.Expired:
+		return policy.FormatUntil(*u.Until) + ", over"
+	}
+	return policy.FormatUntil(*u.Until)
+}
+
+func (s *session) sayNoUsers() {
+	s.Say("the policy has no users")
+	s.Hint("\"postern user add NAME DEVICE\" adds one")
+}
+
+func notEditable() *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
+}
+
+func noKey(user, device string) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("%s/%s has no key", user, device),
+		Hints: []string{fmt.Sprintf("\"postern user rotate %s %s\" gives it one", user, device)}}
+}
+
+func noDevice(u *policy.User, device string) *ui.Failure {
+	if device == "" {
+		return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("no device of %s has a key", u.Name),
+			Hints: []string{fmt.Sprintf("\"postern user rotate %s DEVICE\" gives it one; the user has %s", u.Name, ui.List(u.Devices))}}
+	}
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("user %s has no device %s", u.Name, document.Quoted(device)),
+		Hints: []string{"the user has " + ui.List(u.Devices)}}
+}
+
+// sayLink says where one of several links leads.
+func (s *session) sayLink(d linkedDevice, l deviceLink) {
+	s.Say("%s/%s, door %s, %s:", d.User, d.Device, l.Door, l.of.Service)
+}
+
+func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
+	for _, d := range devices {
+		s.Say("the link is the key of %s/%s: whoever has it is %s to this host", d.User, d.Device, d.User)
+		s.Hint("save it on the device: \"postern add - NAME\" reads it from standard input")
+	}
+	s.sayKnown(c)
+	for i := range c.Policy.Users {
+		if u := &c.Policy.Users[i]; len(devices) > 0 && u.Name == devices[0].User && !u.Until.IsZero() && !time.Now().Before(u.Until) {
+			s.Warn(ui.Remark{Message: fmt.Sprintf("the time of %s is over since %s: the key opens nothing", u.Name, u.Until.Format(time.DateTime)+" UTC")})
+		}
+	}
+}
+
+// sayKnown says what the kernel knows of a change.
+func (s *session) sayKnown(c *usersChange) {
+	switch {
+	case c.loaded:
+		s.Say("changed %s, and the rules that are loaded", document.QuotedPath(s.file))
+	case c.other:
+		s.Say("changed %s; the rules that are loaded are of another policy", document.QuotedPath(s.file))
+		s.Hint("load this one: \"postern up\"")
+	default:
+		s.Say("changed %s; no rules are loaded", document.QuotedPath(s.file))
+		s.Hint("load them: \"postern up\"")
+	}
+}
+
+func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
+	switch {
+	case len(r.Devices) == 0:
+		s.Say("removed %s, who had no key", r.User)
+	case c.loaded || c.other:
+		s.Say("%s of %s counts no more", keyOf(r.Devices), r.User)
+	default:
+		s.Say("%s of %s is gone", keyOf(r.Devices), r.User)
+	}
+	if c.Stays != "" {
+		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: nobody else opens door %s", r.User, c.Stays)})
+	}
+	if r.Grants > 0 {
+		s.Say("took away %s", ui.Count(r.Grants, "grant"))
+	}
+	if r.Cut != nil {
+		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
+		if r.Cut.Own > 0 {
+			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
+		}
+	}
+	s.sayKnown(c)
+}
+
+func keyOf(devices []string) string {
+	if len(devices) == 1 {
+		return "the key of device " + devices[0]
+	}
+	return "each key (" + strings.Join(devices, ", ") + ")"
+}

@@ -1,0 +1,147 @@
+package knocker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/client/knocker"
+	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/nftables"
+	"postern/internal/key"
+	"postern/internal/lab"
+	"postern/internal/lab/labtest"
+)
+
+// hideByKey runs a policy with one door, `tcp/22`, that alice's laptop opens with the
+// key.
+func hideByKey(t *testing.T, client, server *lab.Host, to netip.Addr, rest string) *hideout {
+	t.Helper()
+	if err := bpf.Probe(); err != nil {
+		t.Skip(err) // an old kernel, or no root of the machine
+	}
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	k := newKey()
+	m := labtest.Compile(t, nftables.Backend{}, fmt.Sprintf(`version: 1
+posture: closed
+log: {target: none}
+keys: {port: udp/%d}
+users: {alice: {devices: [laptop]}}
+doors:
+  ssh: {service: tcp/22, knock: {key: [alice]}}
+%s`, tokenPort, rest))
+	m.Keys = func() (automaton.Keyring, error) {
+		return automaton.Keyring{Site: k.Site, Devices: map[string]automaton.DeviceKey{m.Tokens[0].Name(): {ID: k.Device, Secret: k.Secret}}}, nil
+	}
+	labtest.Apply(t, server, nftables.Backend{}, m)
+	labtest.Serve(t, server, "tcp", ":22", func(conn net.Conn) { io.WriteString(conn, greeting) })
+	comeOfAge(t, cache, k.Device)
+	return &hideout{client: client, door: knocker.Door{Ways: []knocker.Way{way(to)}, Key: k}}
+}
+
+// comeOfAge has the next token of a device be accepted by a server that has just been
+// loaded: one made in its first seconds is not, as it might have been used before.
+func comeOfAge(t *testing.T, cache string, device key.Device) {
+	t.Helper()
+	folder := filepath.Join(cache, "postern")
+	last := time.Now().Add(key.DefaultWindow.Ahead).UnixNano()
+	if err := errors.Join(os.MkdirAll(folder, 0o700),
+		os.WriteFile(filepath.Join(folder, "device-"+device.String()), fmt.Append(nil, last), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOpenByKey comes in at the first try, and leaves its grant used up.
+func TestOpenByKey(t *testing.T) {
+	for _, network := range []string{"203.0.113.0/24", "2001:db8::/64", "192.168.0.0/24", "fd00::/64"} {
+		for _, cover := range []string{"drop", "reset"} {
+			t.Run(network+" "+cover, func(t *testing.T) {
+				l := lab.NewT(t)
+				client, server := l.Host("client"), l.Host("server")
+				_, gate := l.Connect(client, server, network)
+				h := hideByKey(t, client, server, address(gate), "cover: "+cover+"\n")
+				for range 3 {
+					if tries, err := h.open(t.Context()); err != nil || tries != 1 {
+						t.Errorf("%d tries, %v; want one that comes in", tries, err)
+					}
+				}
+				if conn, err := client.Dial(labtest.Within(t, 200*time.Millisecond), "tcp", h.door.Ways[0].Service); err == nil {
+					conn.Close()
+					t.Error("the door is open, and nobody has sent a token since")
+				}
+			})
+		}
+	}
+}
+
+// TestOpenByKeyEnvelopes comes in by each kind of packet.
+func TestOpenByKeyEnvelopes(t *testing.T) {
+	l := lab.NewT(t)
+	client, server := l.Host("client"), l.Host("server")
+	_, gate := l.Connect(client, server, "203.0.113.0/24", "2001:db8::/64")
+	client.Sysctl("net.ipv4.ping_group_range", "0 0")
+	h := hideByKey(t, client, server, gate.Addr4(), "")
+	for _, step := range []struct {
+		drop string
+		want knocker.Envelope
+	}{
+		{"", knocker.Datagram},
+		{"meta l4proto udp drop", knocker.Echo},
+		{"icmp type echo-request drop; icmpv6 type echo-request drop", knocker.SYNData},
+	} {
+		if step.drop != "" {
+			rules(t, client, "output", step.drop)
+		}
+		for _, to := range []netip.Addr{gate.Addr4(), gate.Addr6()} {
+			h.door.Ways = []knocker.Way{way(to)}
+			err := client.Do(func() error {
+				return powerless(func() error {
+					conn, err := knocker.Open(labtest.Soon(t), h.door, func(try knocker.Try) {
+						// Linux does not say that its own rules drop a ping of IPv6: that
+						// one shows by its silence.
+						if try.Err == nil && try.By != step.want {
+							t.Errorf("%s: by %s; want %s", to, try.By, step.want)
+						}
+					})
+					if err == nil {
+						conn.Close()
+					}
+					return err
+				})
+			})
+			if err != nil {
+				t.Errorf("%s by %s: %v", to, step.want, err)
+			}
+		}
+	}
+}
+
+// TestOpenByKeyAtOnce: of openings at one moment some find that another has used the
+// grant of their token. They come in all the same.
+func TestOpenByKeyAtOnce(t *testing.T) {
+	l := lab.NewT(t)
+	client, server := l.Host("client"), l.Host("server")
+	_, gate := l.Connect(client, server, "192.0.2.0/24")
+	h := hideByKey(t, client, server, address(gate), "")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := h.open(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package nftables
+
+import (
+	"fmt"
+	"strings"
+
+	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// tokened is what a ping carries that had a right token. It is no state's id and no
+// grant's, as refused is none.
+const tokened uint32 = 0xfffe << 16
+
+var (
+	isTokened = is(carried, idText(tokened), idBytes(tokened))
+	isCoded   = compare(carried, "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
+)
+
+// tokens makes the chains of tokens: one for each device and door. The program of package
+// bpf has verified the token and has given the packet the pair's code; here it is asked
+// from where it comes, and the source gets the door's grants. The map of codes is filled
+// as the rules are loaded: the codes are random.
+//
+// A packet with a token, and all that comes to the port of tokens, is no input. It is
+// answered like any other packet of its kind that is not admitted.
+func (c *compiler) tokens() {
+	if !c.p.HasKeys() {
+		return
+	}
+	c.keys = c.newSet(&set{
+		name: "keys", doc: "Whose token the packet has, by a code that is random. \"postern up\" fills it, and loads\n" +
+			"what gives packets their codes.",
+		key: []datatype{nft.TypeClassID}, verdict: true,
+	})
+	c.token = c.newChain("token", "What had a token is no knock, and is answered like any other packet.")
+	c.token.add(carryID(0))
+	if c.allow != nil {
+		c.token.add(jump(c.allow))
+	}
+	c.token.add(goTo(c.cover))
+	c.answered = c.newChain("answered", "A SYN is answered now, like any other. All else is, after connection tracking; of a ping\n"+
+		"nothing else tells that it had a token.")
+	c.answered.add(isProto(policy.TCP), goTo(c.token)) // not to judge: the kernel counts how deep chains are
+	c.answered.add(isProto(policy.UDP), goTo(c.pass))
+	c.answered.add(carryID(tokened), accept)
+
+	networks := map[*policy.User]map[family]*set{}
+	doors := make([]struct{ asked, given *chain }, len(c.m.Doors))
+	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
+	for i := range c.m.Tokens {
+		t := &c.m.Tokens[i]
+		d := &c.m.Doors[t.Door]
+		at := &doors[t.Door]
+		if at.given == nil {
+			at.asked = c.newChain("keyed_"+d.Name, "A right token for the door "+d.Name+", from where its user may be.")
+			at.asked.add(jump(c.forget))
+			c.restrict(at.asked, d, c.answered)
+			at.given = c.newChain("given_"+d.Name, "")
+			at.given.add(count(c.newCounter("key_" + d.Name)))
+			c.open(at.given, t.Door)
+			c.grant(at.given, d, longestForfeit, c.answered)
+		}
+		ch := c.newChain(tokenChain(t, d.Name), "")
+		if _, made := networks[t.User]; !made {
+			networks[t.User] = c.networks("networks_"+t.User.Name, "The networks that "+t.User.Name+" may send tokens from.", t.User.Networks)
+		}
+		if len(t.User.Networks) > 0 {
+			for _, f := range families {
+				c.within(ch, f, networks[t.User][f], c.answered)
+			}
+		}
+		ch.add(jump(at.asked))
+		if c.p.Log.Target != policy.LogNone {
+			ch.add(logRate, logLine(c.p.Log, "Key accepted!: "+t.Name()+" "+d.Name+" "))
+		}
+		ch.add(goTo(at.given))
+	}
+	c.syn.add(isCoded, c.governed(), toThisHost, verdict(c.keys, carried))
+}
+
+// tokenChain is the name of the chain of a device and door. No name of a user, a device
+// or a door has a dot.
+func tokenChain(t *automaton.Token, door string) string {
+	return fmt.Sprintf("key_%s.%s.%s", t.User.Name, t.Device, door)
+}
+
+// keyPort adds rules for what comes to the port of tokens, which is no knock.
+func (c *compiler) keyPort(ch *chain) {
+	if !c.p.HasKeys() {
+		return
+	}
+	doc := "The port of tokens: whatever comes there is no knock."
+	for _, p := range withPorts {
+		ch.say(doc, isPort(dport(p), c.p.Keys.Port.Number), goTo(c.cover))
+		doc = ""
+	}
+}
+
+// opens returns what a policy says of tokens that is no part of the rules, for the digest:
+// the program asks for it.
+func opens(p *policy.Policy) string {
+	if !p.HasKeys() {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, p.Keys.Port, p.Keys.Bound)
+	for i := range p.Users {
+		fmt.Fprintln(&b, p.Users[i].Name, p.Users[i].Until.UnixNano())
+	}
+	return b.String()
+}

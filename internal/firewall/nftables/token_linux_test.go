@@ -1,0 +1,328 @@
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall/bpf"
+	"postern/internal/key"
+	"postern/internal/lab"
+	"postern/internal/lab/labtest"
+	"postern/internal/packet"
+)
+
+const tokenPort = 40123
+
+// keyed has the keys of all devices of a machine.
+func keyed(m *automaton.Machine) automaton.Keyring {
+	ring := automaton.Keyring{Site: key.NewSite(), Devices: map[string]automaton.DeviceKey{}}
+	for i := range m.Tokens {
+		ring.Devices[m.Tokens[i].Name()] = automaton.DeviceKey{ID: key.NewDevice(), Secret: key.NewSecret()}
+	}
+	m.Keys = func() (automaton.Keyring, error) { return ring, nil }
+	return ring
+}
+
+// credential returns what a device opens a door with.
+func credential(ring automaton.Keyring, device, door string) key.Credential {
+	k := ring.Devices[device]
+	return key.Credential{Site: ring.Site, Device: k.ID, Door: key.DoorID(door), Secret: k.Secret}
+}
+
+// needBPF skips the test where no program can be loaded.
+func needBPF(t *testing.T) {
+	t.Helper()
+	if !lab.RealRoot() {
+		t.Skip("only root of the machine may load BPF programs")
+	}
+}
+
+// tokens makes tokens for one machine. Those of the first seconds after loading are not
+// accepted, as they may have been before: they are made later than they are.
+type tokens struct {
+	t    *testing.T
+	last time.Time
+}
+
+func newTokens(t *testing.T) *tokens { return &tokens{t, time.Now().Add(key.DefaultWindow.Ahead)} }
+
+// next returns the time of the next token, when it can be accepted.
+func (k *tokens) next() time.Time {
+	k.last = k.last.Add(time.Millisecond)
+	return k.last
+}
+
+// An envelope is a way to carry a token.
+type envelope string
+
+var envelopes = []envelope{"udp", "ping", "syn"}
+
+// in returns a packet with a payload.
+func (e envelope) in(s *scene, from netip.Addr, payload []byte) *packet.Packet {
+	to := map[envelope]func() *packet.Packet{
+		"udp":  func() *packet.Packet { return s.ToGateway(from, labtest.UDP(tokenPort)) },
+		"ping": func() *packet.Packet { return s.ToGateway(from, labtest.Echo) },
+		"syn":  func() *packet.Packet { return s.ToGateway(from, labtest.TCP(tokenPort)) },
+	}
+	p := to[e]()
+	p.Payload = payload
+	return p
+}
+
+// TestTokens: a right token opens the door, once, in each envelope, and nothing else does.
+// Whatever comes, it is answered as others are that come to ports with nothing behind.
+func TestTokens(t *testing.T) {
+	needBPF(t)
+	t.Parallel()
+	const doors = `
+keys: {port: udp/40123}
+users:
+  alice: {devices: [laptop, phone]}
+  bob: {devices: [laptop], networks: [192.0.2.0/24, "2001:db8::/64"]}
+doors:
+  ssh: {service: tcp/22, knock: {key: [alice, bob]}, open_for: 1h, forfeit: true}
+  web: {service: tcp/80, knock: {key: [alice], sequence: [1, 2]}, open_for: 1h, admit: any}
+`
+	for name, begin := range map[string]string{
+		"closed": labtest.Closed, "reset": labtest.Closed + "cover: reset\n", "guard": labtest.Guard,
+		"allowed": labtest.Guard + "allow: [{service: icmp/echo}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			m := labtest.Compile(t, s.Backend, begin+doors)
+			ring := keyed(m)
+			s.Apply(m)
+			// Only so many errors are sent to one address.
+			s.Gateway.Sysctl("net.ipv4.icmp_ratelimit", "0")
+			s.Gateway.Sysctl("net.ipv6.icmp.ratelimit", "0")
+			for _, port := range []uint16{22, 80} {
+				labtest.Greet(t, s.Gateway, port, "hello")
+			}
+			alice, bob := credential(ring, "alice/laptop", "ssh"), credential(ring, "bob/laptop", "ssh")
+			wait := newTokens(t)
+			time.Sleep(time.Until(wait.last.Add(-key.DefaultWindow.Ahead + 100*time.Millisecond)))
+			labtest.Each(t, func(t *testing.T, f labtest.Family) {
+				shut := s.Try(s.NewAddress(f), labtest.TCP(22))
+				for _, e := range envelopes {
+					idle := e.in(s, s.NewAddress(f), make([]byte, key.TokenSize))
+					switch e {
+					case "udp":
+						idle.UDP.DstPort = 50000
+					case "syn":
+						idle.TCP.DstPort = 50000
+					}
+					want := s.Ask(idle)
+					send := func(from netip.Addr, token key.Token, why string) {
+						t.Helper()
+						if got := s.Ask(e.in(s, from, token[:])); got != want {
+							t.Errorf("%s, %s: a packet with a token got %s, another %s", e, why, got, want)
+						}
+					}
+					right := alice.Token(wait.next(), netip.Addr{}, key.Lane4)
+					src, other := s.NewAddress(f), s.NewAddress(f)
+					send(src, right, "right")
+					s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, string(e)+", a right token")
+					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", it is used")
+					send(src, right, "replayed")
+					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", replayed")
+					bound := alice.Token(wait.next(), other, key.Lane4)
+					send(src, bound, "bound to another address")
+					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", another's address")
+					send(other, bound, "bound")
+					s.Expect(t, other, labtest.TCP(22), labtest.SYNACK, string(e)+", bound to its address")
+					wrong := alice.Token(wait.next(), netip.Addr{}, key.Lane4)
+					wrong[3] ^= 1
+					send(src, wrong, "wrong")
+					send(src, alice.Token(time.Now().Add(-time.Hour), netip.Addr{}, key.Lane4), "expired")
+					send(src, credential(ring, "bob/laptop", "web").Token(wait.next(), netip.Addr{}, key.Lane4), "another's door")
+					send(src, bob.Token(wait.next(), netip.Addr{}, key.Lane4), "from elsewhere")
+					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", no right token")
+					near := labtest.On(s.Outside, f)
+					send(near, bob.Token(wait.next(), netip.Addr{}, key.Lane4), "from the user's network")
+					s.Expect(t, near, labtest.TCP(22), labtest.SYNACK, string(e)+", from the user's network")
+
+					// It costs no grant, no progress and no budget.
+					web := credential(ring, "alice/phone", "web")
+					send(src, alice.Token(wait.next(), netip.Addr{}, key.Lane4), "right")
+					send(src, web.Token(wait.next(), netip.Addr{}, key.Lane4), "another door's")
+					for range 2 * automaton.Attempts.Burst {
+						s.Send(envelope("syn").in(s, src, []byte("junk")))
+					}
+					s.Send(envelope("udp").in(s, src, []byte("junk"))) // few: there are only so many errors a second
+					s.Expect(t, src, labtest.TCP(80), labtest.SYNACK, string(e)+", a second door")
+					s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, string(e)+", the first one")
+					src = s.NewAddress(f)
+					s.Knock(src, labtest.TCP(1))
+					s.Send(envelope("udp").in(s, src, []byte("junk")))
+					s.Knock(src, labtest.TCP(2))
+					s.Expect(t, src, labtest.TCP(80), labtest.SYNACK, string(e)+", knocked at the same time")
+				}
+			})
+			status := s.Inspect()
+			if status.Altered || len(status.Bare) > 0 || len(status.Keys) != 5 {
+				t.Errorf("altered %v, bare %v, keys %+v", status.Altered, status.Bare, status.Keys)
+			}
+		})
+	}
+}
+
+// TestTokensComeAndGo: what verifies tokens comes and goes with the rules.
+func TestTokensComeAndGo(t *testing.T) {
+	needBPF(t)
+	t.Parallel()
+	s := newScene(t)
+	const doors = labtest.Closed + "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop, phone]}}\n" +
+		"doors: {ssh: {service: tcp/22, knock: {key: [alice]}, open_for: 1h}}\n"
+	m := labtest.Compile(t, s.Backend, doors)
+	ring := keyed(m)
+	labtest.Greet(t, s.Gateway, 22, "hello")
+	src := labtest.On(s.Outside, labtest.IPv4)
+	laptop, phone := credential(ring, "alice/laptop", "ssh"), credential(ring, "alice/phone", "ssh")
+	attached := func() (names []string) {
+		t.Helper()
+		if err := s.Gateway.Do(func() error {
+			r, err := bpf.Find()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			for _, i := range r.Interfaces() {
+				if i.Attached {
+					names = append(names, i.Name)
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	do := func(f func() error) {
+		t.Helper()
+		if err := s.Gateway.Do(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Apply(m)
+	wait := newTokens(t)
+	try := func(c key.Credential, want labtest.Answer, why string) {
+		t.Helper()
+		token := c.Token(wait.next(), netip.Addr{}, key.Lane4)
+		s.Send(envelope("udp").in(s, src, token[:]))
+		s.Expect(t, src, labtest.TCP(22), want, why)
+	}
+	time.Sleep(200 * time.Millisecond)
+	try(laptop, labtest.SYNACK, "loaded")
+
+	// Others take the rules; the program that runs keeps its codes.
+	do(func() error {
+		keeper, err := Backend{}.Keep()
+		if err != nil {
+			return err
+		}
+		defer keeper.Close()
+		var all batch
+		all.delTable()
+		if err := all.commit(nil, 0); err != nil {
+			return err
+		}
+		_, err = keeper.Restore(m)
+		return err
+	})
+	try(laptop, labtest.SYNACK, "restored")
+	if status := s.Inspect(); status.Altered {
+		t.Error("restored, and altered")
+	}
+
+	// A device is revoked. What others have said since stays.
+	do(func() error { return Backend{}.Forget(ring.Devices["alice/phone"].ID) })
+	try(phone, labtest.Silence, "revoked")
+	try(laptop, labtest.SYNACK, "another device was revoked")
+	if status := s.Inspect(); status.Altered || len(status.Keys) != 1 || status.Keys[0].From != src {
+		t.Errorf("altered %v, keys %+v", status.Altered, status.Keys)
+	}
+
+	// The same policy again: the codes and the last times stay.
+	before := laptop.Token(wait.next(), netip.Addr{}, key.Lane4)
+	s.Send(envelope("udp").in(s, src, before[:]))
+	s.Apply(m)
+	s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "granted before")
+	s.Send(envelope("udp").in(s, src, before[:]))
+	s.Expect(t, src, labtest.TCP(22), labtest.Silence, "replayed after")
+	try(laptop, labtest.SYNACK, "loaded again")
+
+	// An interface that comes later.
+	_, late := s.Connect(s.Client, s.Gateway, "198.18.0.0/24", "2001:db8:18::/64")
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.Inspect(); !slices.Equal(status.Bare, []string{late.Name}) {
+		t.Errorf("bare: %v", status.Bare)
+	}
+	do(func() error { return Backend{}.VerifyEverywhere(m) })
+	if status := s.Inspect(); len(status.Bare) > 0 || len(attached()) != 2 {
+		t.Errorf("bare: %v, attached: %v", status.Bare, attached())
+	}
+
+	// The codes are gone.
+	do(func() error { return Backend{}.edit(func(all *batch) { all.flushSet("keys") }) })
+	try(laptop, labtest.Silence, "no code is known")
+	if !s.Inspect().Altered {
+		t.Error("nobody notices that the codes are gone")
+	}
+
+	// The keys cannot be read: hidden all the same.
+	m.Keys = func() (automaton.Keyring, error) { return automaton.Keyring{}, fmt.Errorf("gone") }
+	if err := s.Gateway.Do(func() error { return Backend{}.Apply(m) }); err == nil {
+		t.Error("no error where there are no keys")
+	}
+	try(laptop, labtest.Silence, "no keys")
+
+	s.Up(labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1]}}}\n")
+	if left := attached(); len(left) > 0 {
+		t.Errorf("a policy without keys leaves the program on %v", left)
+	}
+	keyed(m)
+	s.Apply(m)
+	do(Backend{}.Remove)
+	if left := attached(); len(left) > 0 {
+		t.Errorf("down leaves the program on %v", left)
+	}
+}
+
+// TestLogTokens: a right token leaves a line that names its maker, and no other does.
+func TestLogTokens(t *testing.T) {
+	needBPF(t)
+	t.Parallel()
+	s := newScene(t)
+	m := labtest.Compile(t, s.Backend, "version: 1\nposture: closed\nlog: {target: nflog, group: 8}\nkeys: {port: udp/40123}\n"+
+		"users: {alice: {devices: [laptop]}, bob: {devices: [phone], networks: 203.0.113.0/24}}\n"+
+		"doors: {ssh: {service: tcp/22, knock: {key: [alice, bob]}, from: [198.51.0.0/17, \"3fff::/20\"]}}\n")
+	ring := keyed(m)
+	s.Apply(m)
+	log := readLog(t, s.Gateway, 8)
+	wait := newTokens(t)
+	time.Sleep(200 * time.Millisecond)
+	src := s.NewAddress(labtest.IPv4)
+	send := func(from netip.Addr, device string) {
+		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
+		s.Send(envelope("udp").in(s, from, token[:]))
+	}
+	send(src, "bob/phone")                                    // from elsewhere
+	send(netip.MustParseAddr("198.51.200.1"), "alice/laptop") // whom the door is not for
+	s.Send(envelope("udp").in(s, src, make([]byte, key.TokenSize)))
+	send(src, "alice/laptop")
+	select {
+	case line := <-log:
+		if want := (logLineRead{"Key accepted!: alice/laptop ssh ", src}); line != want {
+			t.Errorf("logged: %+v, want %+v", line, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing is logged")
+	}
+}

@@ -1,0 +1,263 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
+	"postern/internal/key"
+	"postern/internal/policy"
+)
+
+// A verifier is the program that verifies the tokens of a machine, loaded and not yet
+// attached.
+type verifier struct {
+	program *bpf.Program // nil if it cannot be loaded
+	indexes []int        // of the interfaces that it is for
+	keys    automaton.Keyring
+	lacks   error // why no token counts
+}
+
+// newVerifier loads the program for a machine. It is nil if the machine has no tokens.
+// What runs goes on until attach. Where there can be no program, or no keys can be read,
+// there are only the rules: what the policy hides must be hidden all the same.
+func newVerifier(m *automaton.Machine) *verifier {
+	if !m.Policy.HasKeys() {
+		return nil
+	}
+	v := &verifier{}
+	v.keys, v.lacks = m.Keyring()
+	if err := v.load(m); err != nil {
+		v.lacks = verifying(err)
+	}
+	return v
+}
+
+func (v *verifier) load(m *automaton.Machine) error {
+	running, err := bpf.Find()
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	for _, i := range running.Interfaces() {
+		if verifies(i) {
+			v.indexes = append(v.indexes, i.Index)
+		}
+	}
+	v.program, err = bpf.Load(verifierConfig(m, v.keys), devices(m, v.keys), running)
+	return err
+}
+
+// pairs returns the devices and doors of the program, with their codes.
+func (v *verifier) pairs() []bpf.Pair {
+	if v.program == nil {
+		return nil
+	}
+	return v.program.Pairs()
+}
+
+func verifying(err error) error {
+	if lacks, ok := errors.AsType[*firewall.UnsupportedError](err); ok {
+		return lacks
+	}
+	if notPermitted(err) {
+		return &firewall.UnsupportedError{What: "permission to load BPF programs, which verify tokens",
+			Hint: "load the policy as root of the machine; containers and user namespaces may not", Err: err}
+	}
+	return fmt.Errorf("loading the program that verifies tokens: %w", err)
+}
+
+// notPermitted reports whether BPF programs are not for this user, who can then have none.
+func notPermitted(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+
+// verifies reports whether tokens can arrive at an interface.
+func verifies(i bpf.Interface) bool { return i.Name != "lo" }
+
+// verifierConfig returns what the program asks of all tokens.
+func verifierConfig(m *automaton.Machine, keys automaton.Keyring) bpf.Config {
+	p := m.Policy
+	return bpf.Config{
+		Site: keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
+		MustBind: p.Keys.Bound == policy.BoundRequired,
+		DropJunk: p.Posture == policy.Closed && p.Cover.Answer(policy.UDP) == policy.NoAnswer &&
+			len(p.Interfaces) == 0 && len(p.Allow) == 0,
+	}
+}
+
+// devices returns the devices of a machine that have keys, with what they open.
+func devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
+	at := map[string]int{}
+	for i := range m.Tokens {
+		t := &m.Tokens[i]
+		k, enrolled := keys.Devices[t.Name()]
+		if !enrolled {
+			continue
+		}
+		n, known := at[t.Name()]
+		if !known {
+			n = len(all)
+			at[t.Name()] = n
+			all = append(all, bpf.Device{ID: k.ID, Secret: k.Secret, Until: t.User.Until})
+		}
+		all[n].Doors = append(all[n].Doors, key.DoorID(m.Doors[t.Door].Name))
+	}
+	return all
+}
+
+// codes fills the map of codes, with those that lead to a chain of the rule set.
+func (r *Ruleset) codes(m *automaton.Machine, keys automaton.Keyring, pairs []bpf.Pair) {
+	chains := map[string]*chain{}
+	for _, c := range r.chains {
+		chains[c.name] = c
+	}
+	type pair struct {
+		device key.Device
+		door   key.Door
+	}
+	leads := map[pair]*chain{}
+	for i := range m.Tokens {
+		t := &m.Tokens[i]
+		if k, enrolled := keys.Devices[t.Name()]; enrolled {
+			d := m.Doors[t.Door].Name
+			leads[pair{k.ID, key.DoorID(d)}] = chains[tokenChain(t, d)]
+		}
+	}
+	r.keys.elements = nil
+	for _, p := range pairs {
+		if c := leads[pair{p.Device, p.Door}]; c != nil {
+			r.keys.elements = append(r.keys.elements, elementOf(idPart(p.Code)).goingTo(c))
+		}
+	}
+}
+
+// attach has the program verify tokens in place of the one that does. Without a verifier
+// nothing does any more.
+func (v *verifier) attach() error {
+	if v == nil {
+		err := bpf.Detach()
+		if lacks := new(firewall.UnsupportedError); notPermitted(err) || errors.As(err, &lacks) {
+			return nil // there is none
+		}
+		return err
+	}
+	if v.program != nil {
+		if err := v.program.Attach(v.indexes...); err != nil {
+			return fmt.Errorf("the rules are loaded, but tokens may not be verified: %w", err)
+		}
+	}
+	if v.lacks != nil {
+		return fmt.Errorf("the rules are loaded, but no key opens a door: %w", v.lacks)
+	}
+	return nil
+}
+
+func (v *verifier) close() {
+	if v != nil && v.program != nil {
+		v.program.Close()
+	}
+}
+
+// inspectKeys adds to a status what verifies tokens, where the loaded table asks for it.
+func inspectKeys(status *firewall.Status) error {
+	running, err := bpf.Find()
+	if err != nil {
+		if notPermitted(err) {
+			return nil
+		}
+		return verifying(err)
+	}
+	defer running.Close()
+	pairs, err := running.Pairs()
+	if err != nil {
+		return err
+	}
+	known := map[uint32]bool{}
+	if _, err := dump("keys", func(e element, _ time.Duration) bool {
+		if len(e.key) == 4 {
+			known[binary.NativeEndian.Uint32(e.key)] = true
+		}
+		return true
+	}); err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Last: p.Last, From: p.Source})
+		status.Altered = status.Altered || !known[p.Code]
+	}
+	for _, i := range running.Interfaces() {
+		if verifies(i) && !i.Attached && isUp(i.Index) {
+			status.Bare = append(status.Bare, i.Name)
+		}
+	}
+	return nil
+}
+
+// isUp reports whether packets can arrive at an interface.
+func isUp(index int) bool {
+	i, err := net.InterfaceByIndex(index)
+	return err == nil && i.Flags&net.FlagUp != 0
+}
+
+// Forget makes a device unknown to the program that runs.
+func (Backend) Forget(d key.Device) error {
+	running, err := bpf.Find()
+	if err != nil {
+		if notPermitted(err) {
+			return &firewall.PermissionError{Err: err}
+		}
+		return err
+	}
+	defer running.Close()
+	return running.Revoke(d)
+}
+
+// VerifyEverywhere loads the program anew, for all interfaces, if one has none.
+func (Backend) VerifyEverywhere(m *automaton.Machine) error {
+	if !m.Policy.HasKeys() {
+		return nil
+	}
+	running, err := bpf.Find()
+	if err != nil {
+		return verifying(err)
+	}
+	bare := slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached })
+	running.Close()
+	if !bare {
+		return nil
+	}
+	v := newVerifier(m)
+	defer v.close()
+	if v.lacks != nil {
+		return v.lacks
+	}
+	return v.attach()
+}
+
+// VerifyEverywhere does what the backend's does, if there are other interfaces than when
+// it was called last.
+func (k *Keeper) VerifyEverywhere(m *automaton.Machine) error {
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	indexes := make([]int, len(all))
+	for i := range all {
+		indexes[i] = all[i].Index
+	}
+	if slices.Sort(indexes); slices.Equal(indexes, k.interfaces) {
+		return nil
+	}
+	err = k.Backend.VerifyEverywhere(m)
+	if err == nil {
+		k.interfaces = indexes
+	}
+	return err
+}
