@@ -86,7 +86,7 @@ func edited(t rapid.TB, text string, edit func(*Policy)) (string, bool) {
 	}
 	want := p.Clone()
 	edit(want)
-	got, _, err := Edit("policy.yaml", []byte(text), want)
+	got, _, err := Edit("policy.yaml", []byte(text), p, want)
 	var invalid *InvalidError
 	switch {
 	case errors.As(err, &invalid):
@@ -218,7 +218,7 @@ func TestUneditable(t *testing.T) {
 	}
 	want := p.Clone()
 	edits["a user more"](want)
-	_, _, err = Edit("policy.yaml", []byte(text), want)
+	_, _, err = Edit("policy.yaml", []byte(text), p, want)
 	var uneditable *UneditableError
 	if !errors.As(err, &uneditable) || len(uneditable.Lines) != 2 ||
 		uneditable.Lines[1] != `write "key: [alice, "null"]" under the knock of door a` {
@@ -226,7 +226,44 @@ func TestUneditable(t *testing.T) {
 	}
 	want.Doors[0].Knock.Users = []string{"nobody"}
 	var invalid *InvalidError
-	if _, _, err := Edit("policy.yaml", []byte(text), want); !errors.As(err, &invalid) {
+	if _, _, err := Edit("policy.yaml", []byte(text), p, want); !errors.As(err, &invalid) {
 		t.Errorf("an invalid policy is %v", err)
 	}
+}
+
+// FuzzEdit: whatever layout a valid policy has, an edit means what was asked for, or
+// says that it cannot be made.
+func FuzzEdit(f *testing.F) {
+	for _, text := range samples(f) {
+		f.Add(text)
+	}
+	for _, text := range layouts {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Parse("policy.yaml", data)
+		if err != nil || len(data) > 1<<14 {
+			return
+		}
+		for name, edit := range edits {
+			want := p.Clone()
+			edit(want)
+			text, got, err := Edit("policy.yaml", data, p, want)
+			var invalid *InvalidError
+			var uneditable *UneditableError
+			switch {
+			case errors.As(err, &invalid):
+			case errors.As(err, &uneditable):
+				if len(uneditable.Lines) == 0 {
+					t.Errorf("%s: nothing is to be done by hand", name)
+				}
+			case err != nil:
+				t.Errorf("%s: the error is %v", name, err)
+			default:
+				if again, err := Parse("", text); err != nil || Format(again) != Format(want) || Format(got) != Format(want) {
+					t.Errorf("%s: the text means something else:\n%s", name, text)
+				}
+			}
+		}
+	})
 }
