@@ -29,6 +29,7 @@ import (
 	"strings"
 
 	"postern/bench"
+	"postern/internal/firewall/bpf"
 )
 
 // A plan is what to measure, and how much.
@@ -107,5 +108,8 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 	return nil
 }
 
-// measures reports whether a subject is selected.
-func (b *plan) measures(s *subject) bool { return strings.Contains(s.name, b.subject) }
+// measures reports whether a subject is selected, and can be measured here: the kernel
+// may not be able to verify keys, or not let this user have it do so.
+func (b *plan) measures(s *subject) bool {
+	return strings.Contains(s.name, b.subject) && (s.rules != keyed || bpf.Probe() == nil)
+}

@@ -188,9 +188,9 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 	}
 	if bpf.Probe() == nil {
 		for _, cover := range []string{"drop", "reset"} {
-			add(ours, "keys, "+cover, keyed(policyText("closed", cover, 1, ownService), 10)).keys = true
+			add(ours, "closed "+cover+", keys", keyed(policyText("closed", cover, 1, ownService), 10)).keys = true
 		}
-		add(ours, "10,000 users, drop", keyed(policyText("closed", "drop", 1, ownService), 10000)).keys = true
+		add(ours, "10,000 users", keyed(policyText("closed", "drop", 1, ownService), maxUsers)).keys = true
 	}
 	add(ours, "100 doors", policyText("closed", "drop", 100, ownService))
 	add(ours, "10,000 doors", policyText("closed", "drop", 10000, ownService))

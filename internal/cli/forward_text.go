@@ -25,8 +25,9 @@ LOCAL is where to listen and, after that, where to connect to:
 The syntax is that of "ssh -L", but there is no tunnel: the connection goes from
 here to that host directly, and is encrypted only if its client encrypts it.
 
-Connections knock one after another, or they would spoil each other's knocks. A
-connection whose door stays shut is reset. The others go on until Ctrl-C.
+Connections knock one after another, or they would spoil each other's knocks;
+where the host has a key, all at once. A connection whose door stays shut is
+reset. The others go on until Ctrl-C.
 
 With --json each event is a line on standard output: "listening" with its
 addresses and where they lead to, "opened", "shut" with the error, "gone" if the

@@ -75,8 +75,8 @@ func modified() problem {
 
 func notVerified(interfaces []string) problem {
 	return problem{ui.CodeBareInterface,
-		fmt.Sprintf("keys open no door by way of %s: it came after the rules", ui.List(interfaces)),
-		[]string{"\"postern up --boot\" mends it; the watchdog does by itself"}}
+		"keys open no door by way of " + ui.List(interfaces),
+		[]string{"\"postern up --boot\" mends it where the interface has come after the rules; the watchdog does by itself"}}
 }
 
 func otherRules(file string) problem {

@@ -66,7 +66,7 @@ func (f *Files) change(do func(*Result) error) (*Result, error) {
 			if err := do(r); err != nil {
 				return err
 			}
-			if r.Text, r.Policy, err = policy.Edit(f.Policy, text, r.Policy); err != nil {
+			if r.Text, r.Policy, err = policy.Edit(f.Policy, text, r.Before, r.Policy); err != nil {
 				return err
 			}
 			return f.Check(r.Policy)

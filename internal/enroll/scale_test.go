@@ -2,9 +2,11 @@ package enroll
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"postern/internal/key"
 	"postern/internal/keyfile"
 )
 
@@ -18,14 +20,13 @@ func TestTenThousandUsers(t *testing.T) {
 	}
 	f := in(t, "version: 1\nposture: closed\nkeys: {port: udp/20001}\nusers:\n"+users.String()+
 		"doors:\n  ssh:\n    service: 22\n    knock: {key: ["+strings.TrimSuffix(list.String(), ", ")+"]}\n")
-	if _, err := keyfile.Change(f.Keys, func(k *keyfile.File) error {
-		for i := range 10_000 {
-			for _, device := range []string{"laptop", "phone", "tablet"} {
-				k.Enroll(fmt.Sprintf("user%05d/%s", i, device))
-			}
+	keys := &keyfile.File{Site: key.NewSite()}
+	for i := range 10_000 {
+		for _, device := range []string{"laptop", "phone", "tablet"} {
+			keys.Devices = append(keys.Devices, keyfile.Device{Name: fmt.Sprintf("user%05d/%s", i, device), ID: key.NewDevice(), Secret: key.NewSecret()})
 		}
-		return nil
-	}); err != nil {
+	}
+	if err := os.WriteFile(f.Keys, keys.Format(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	must(t)(f.Add(Wish{User: "alice", Device: "laptop"}))

@@ -2,6 +2,7 @@ package handout
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"maps"
 	"net"
@@ -27,7 +28,11 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "ssh" {
 		os.Exit(actAsSSH(os.Args[1:]))
 	}
-	lab.Main(m.Run)
+	lab.Main(func() int {
+		flag.Parse()
+		flag.Set("test.parallel", "6") // scripts wait more than they work
+		return m.Run()
+	})
 }
 
 // remoteStatus is the exit status of this ssh, as if from a remote command.

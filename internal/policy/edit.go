@@ -44,15 +44,11 @@ func (p *Policy) User(name string) *User {
 	return nil
 }
 
-// Edit returns the text of a policy, and what it now says, changed so that it has the keys, the users and the
-// doors' lists of users of another policy. These may differ, and nothing else may.
-// Comments and layout stay. The error is an *InvalidError, of the text or of what
-// became of it, or an *UneditableError.
-func Edit(name string, text []byte, want *Policy) ([]byte, *Policy, error) {
-	old, err := Parse(name, text)
-	if err != nil {
-		return nil, nil, err
-	}
+// Edit returns the text that a policy was parsed from, changed so that it has the keys,
+// the users and the doors' lists of users of another policy, and the policy that it now
+// is. Nothing else of these two may differ. Comments and layout stay. The error is an
+// *InvalidError of what became of it, or an *UneditableError.
+func Edit(name string, text []byte, old, want *Policy) ([]byte, *Policy, error) {
 	e := document.NewEditor(string(text))
 	editUsers(e, old, want)
 	editDoors(e, old, want)

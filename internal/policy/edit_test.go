@@ -86,7 +86,7 @@ func edited(t rapid.TB, text string, edit func(*Policy)) (string, bool) {
 	}
 	want := p.Clone()
 	edit(want)
-	got, _, err := Edit("policy.yaml", []byte(text), want)
+	got, _, err := Edit("policy.yaml", []byte(text), p, want)
 	var invalid *InvalidError
 	switch {
 	case errors.As(err, &invalid):
@@ -218,7 +218,7 @@ func TestUneditable(t *testing.T) {
 	}
 	want := p.Clone()
 	edits["a user more"](want)
-	_, _, err = Edit("policy.yaml", []byte(text), want)
+	_, _, err = Edit("policy.yaml", []byte(text), p, want)
 	var uneditable *UneditableError
 	if !errors.As(err, &uneditable) || len(uneditable.Lines) != 2 ||
 		uneditable.Lines[1] != `write "key: [alice, "null"]" under the knock of door a` {
@@ -226,7 +226,7 @@ func TestUneditable(t *testing.T) {
 	}
 	want.Doors[0].Knock.Users = []string{"nobody"}
 	var invalid *InvalidError
-	if _, _, err := Edit("policy.yaml", []byte(text), want); !errors.As(err, &invalid) {
+	if _, _, err := Edit("policy.yaml", []byte(text), p, want); !errors.As(err, &invalid) {
 		t.Errorf("an invalid policy is %v", err)
 	}
 }

@@ -166,6 +166,7 @@ type failure struct {
 	input   string // its standard input
 	stderr  string
 	err     error
+	compat  bool // nf_tables may have no way to run extensions
 }
 
 func (f *failure) Error() string {
@@ -205,7 +206,13 @@ func (p command) run(verb, input string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", explain(&failure{name, input, stderr.String(), err})
+		f := &failure{program: name, input: input, stderr: stderr.String(), err: err}
+		if input != "" { // its version was asked for before
+			v, err := p.restoreVersion()
+			_, absent := os.Stat("/sys/module/nft_compat") // or it is no module
+			f.compat = err == nil && v.Variant == "nft" && absent != nil
+		}
+		return "", explain(f)
 	}
 	return stdout.String(), nil
 }

@@ -36,7 +36,11 @@ func explain(f *failure) error {
 			fmt.Sprintf("load it with `modprobe %stable_%s`", family, table[1]))
 	case extension != nil:
 		name := extension[1] + extension[2]
-		return unsupported(fmt.Sprintf("%q for %s", name, f.program), fmt.Sprintf("load it with `modprobe %s`", module(name, f.program)))
+		modules := module(name, f.program)
+		if f.compat { // without it no extension is there, whichever is named first
+			modules = "-a nft_compat " + modules
+		}
+		return unsupported(fmt.Sprintf("%q for %s", name, f.program), fmt.Sprintf("load it with `modprobe %s`", modules))
 	}
 	if rule := f.rule(); rule != "" {
 		return fmt.Errorf("%s refused the rules: %w: %s", f.program, f, rule)

@@ -162,6 +162,8 @@ func TestExplain(t *testing.T) {
 	for _, test := range []struct {
 		program, stderr, kind, want string
 	}{
+		{"iptables-restore without nft_compat", "Warning: Extension tcp revision 0 not supported, missing kernel module?\n",
+			"unsupported", "this host has no \"tcp\" for iptables-restore; load it with `modprobe -a nft_compat xt_tcpudp`, or use the nftables backend"},
 		{"iptables-restore", "Fatal: can't open lock file /run/xtables.lock: Permission denied\n", "permission", ""},
 		{"iptables-save", "Failed to list table names in /proc/net/ip_tables_names: Permission denied\n", "permission", ""},
 		{"iptables-nft-save", "iptables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n", "permission", ""},
@@ -184,7 +186,8 @@ func TestExplain(t *testing.T) {
 			"", "iptables-restore refused the rules: host/network `foo.bar.' not found: second line, key ... and --dport ... -j DROP"},
 		{"iptables-restore", "iptables-restore: line 3 failed\n", "", "iptables-restore refused the rules: iptables-restore: line 3 failed"},
 	} {
-		err := explain(&failure{program: test.program, input: "*filter\nsecond line, key 0123ab and --dport 47011 -j DROP\nCOMMIT\n", stderr: test.stderr, err: errors.New("exit status 1")})
+		name, _, compat := strings.Cut(test.program, " without nft_compat")
+		err := explain(&failure{program: name, compat: compat, input: "*filter\nsecond line, key 0123ab and --dport 47011 -j DROP\nCOMMIT\n", stderr: test.stderr, err: errors.New("exit status 1")})
 		kind, text := "", ""
 		var (
 			permission  *firewall.PermissionError

@@ -162,9 +162,9 @@ func readLog(t *testing.T, h *lab.Host, group uint16) <-chan logLineRead {
 	}
 	t.Cleanup(func() { conn.Close() })
 	config, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: nflogCommand, Data: []byte{1}},              // bind
-		{Type: nflogMode, Data: []byte{0, 0, 0, 60, 2, 0}}, // 60 octets of each packet
-		{Type: nflogThreshold, Data: []byte{0, 0, 0, 1}},   // at once
+		{Type: nflogCommand, Data: []byte{1}},               // bind
+		{Type: nflogMode, Data: []byte{0, 0, 0, 100, 2, 0}}, // 100 octets of each packet
+		{Type: nflogThreshold, Data: []byte{0, 0, 0, 1}},    // at once
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,8 @@ func (c *compiler) tokens() {
 		return
 	}
 	c.keys = c.newSet(&set{
-		name: "keys", doc: "Whose token the packet has, by a code that is random. Loading fills it.",
+		name: "keys", doc: "Whose token the packet has, by a code that is random. \"postern up\" fills it, and loads\n" +
+			"what gives packets their codes.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	})
 	c.token = c.newChain("token", "What had a token is no knock, and is answered like any other packet.")

@@ -294,3 +294,35 @@ func TestTokensComeAndGo(t *testing.T) {
 		t.Errorf("down leaves the program on %v", left)
 	}
 }
+
+// TestLogTokens: a right token leaves a line that names its maker, and no other does.
+func TestLogTokens(t *testing.T) {
+	needBPF(t)
+	t.Parallel()
+	s := newScene(t)
+	m := labtest.Compile(t, s.Backend, "version: 1\nposture: closed\nlog: {target: nflog, group: 8}\nkeys: {port: udp/40123}\n"+
+		"users: {alice: {devices: [laptop]}, bob: {devices: [phone], networks: 203.0.113.0/24}}\n"+
+		"doors: {ssh: {service: tcp/22, knock: {key: [alice, bob]}, from: [198.51.0.0/17, \"3fff::/20\"]}}\n")
+	ring := keyed(m)
+	s.Apply(m)
+	log := readLog(t, s.Gateway, 8)
+	wait := newTokens(t)
+	time.Sleep(200 * time.Millisecond)
+	src := s.NewAddress(labtest.IPv4)
+	send := func(from netip.Addr, device string) {
+		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
+		s.Send(envelope("udp").in(s, from, token[:]))
+	}
+	send(src, "bob/phone")                                    // from elsewhere
+	send(netip.MustParseAddr("198.51.200.1"), "alice/laptop") // whom the door is not for
+	s.Send(envelope("udp").in(s, src, make([]byte, key.TokenSize)))
+	send(src, "alice/laptop")
+	select {
+	case line := <-log:
+		if want := (logLineRead{"Key accepted!: alice/laptop ssh ", src}); line != want {
+			t.Errorf("logged: %+v, want %+v", line, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing is logged")
+	}
+}
