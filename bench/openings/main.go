@@ -53,6 +53,7 @@ var parts = []struct {
 	{"table", (*plan).table},
 	{"beside", (*plan).beside},
 	{"neighbours", (*plan).neighbours},
+	{"attacked", (*plan).attacked},
 }
 
 func main() {
@@ -61,7 +62,7 @@ func main() {
 	flag.IntVar(&b.workers, "workers", 32, "how many may be under way at the same time")
 	flag.StringVar(&b.subject, "subject", "", "measure only what has this in its name")
 	chosen := flag.String("network", "", `only this network of the table: loss/reorder/duplicates, like "5/10/0"`)
-	part := flag.String("part", "", "only this part: clean, cpus, table, beside, neighbours")
+	part := flag.String("part", "", "only this part: clean, cpus, table, beside, neighbours, attacked")
 	flag.Parse()
 	bench.Main("openings", func(ctx context.Context) error { return b.run(ctx, *chosen, *part) })
 }
@@ -111,5 +112,5 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 // measures reports whether a subject is selected, and can be measured here: the kernel
 // may not be able to verify keys, or not let this user have it do so.
 func (b *plan) measures(s *subject) bool {
-	return strings.Contains(s.name, b.subject) && (s.rules != keyed || bpf.Probe() == nil)
+	return strings.Contains(s.name, b.subject) && (s.rules != keyed || bpf.Probe() == nil) && (s != byFwknop || hasFwknop())
 }
