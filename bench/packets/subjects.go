@@ -181,6 +181,10 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 			add(ours, posture+" "+cover, policyText(posture, cover, 1, ownService))
 		}
 	}
+	if lab.RealRoot() { // who alone may load what verifies tokens
+		add(ours, "closed, a key", strings.Replace(policyText("closed", "drop", 1, ownService),
+			"doors:\n", "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop]}}\ndoors:\n  key: {service: 23, knock: {key: [alice]}}\n", 1))
+	}
 	add(ours, "100 doors", policyText("closed", "drop", 100, ownService))
 	add(ours, "10,000 doors", policyText("closed", "drop", 10000, ownService))
 	add(ours, "10,000, 1 service", policyText("closed", "drop", 10000, oneService))
