@@ -134,14 +134,20 @@ var (
 )
 
 // A kit is the files that clients need: postern itself, and its hosts file.
-type kit struct{ folder string }
+type kit struct {
+	folder     string
+	credential key.Credential // of the host keyed
+}
 
 // hostsFile has the only server, by knocks and by a key.
 const hostsFile = `version: 1
 hosts:
   server: {address: 10.0.0.1, knock: [1234, 2345, 3456]}
-  keyed: {address: 10.0.0.1, key: %s, token: 40123}
+  keyed: {address: 10.0.0.1, key: %s, token: %d}
 `
+
+// tokenPort is the one of keyedText.
+const tokenPort = 40123
 
 // keyedPolicy is a file in the kit's folder, beside the keys of its users.
 const keyedPolicy = "keyed.yaml"
@@ -168,9 +174,9 @@ func newKit(folder string) (*kit, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return &kit{folder}, errors.Join(
+	return &kit{folder, credential}, errors.Join(
 		os.WriteFile(policy, []byte(keyedText), 0o600),
-		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode()), 0o600),
+		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode(), tokenPort), 0o600),
 	)
 }
 
