@@ -53,7 +53,7 @@ var parts = []struct {
 	{"table", (*plan).table},
 	{"beside", (*plan).beside},
 	{"neighbours", (*plan).neighbours},
-	{"attacked", (*plan).attacked},
+	{"flooded", (*plan).flooded},
 }
 
 func main() {
@@ -62,7 +62,7 @@ func main() {
 	flag.IntVar(&b.workers, "workers", 32, "how many may be under way at the same time")
 	flag.StringVar(&b.subject, "subject", "", "measure only what has this in its name")
 	chosen := flag.String("network", "", `only this network of the table: loss/reorder/duplicates, like "5/10/0"`)
-	part := flag.String("part", "", "only this part: clean, cpus, table, beside, neighbours, attacked")
+	part := flag.String("part", "", "only this part: clean, cpus, table, beside, neighbours, flooded")
 	flag.Parse()
 	bench.Main("openings", func(ctx context.Context) error { return b.run(ctx, *chosen, *part) })
 }

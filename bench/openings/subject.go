@@ -70,7 +70,7 @@ const (
 
 // All subjects use the how-to's knocks, but for one that has a key.
 var (
-	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, port: 40123}
+	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, port: tokenPort}
 	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
 	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
@@ -153,8 +153,11 @@ type kit struct{ folder string }
 const hostsFile = `version: 1
 hosts:
   server: {address: 10.0.0.1, knock: [1234, 2345, 3456]}
-  keyed: {address: 10.0.0.1, key: %s, token: 40123}
+  keyed: {address: 10.0.0.1, key: %s, token: %d}
 `
+
+// tokenPort is the one of keyedText.
+const tokenPort = 40123
 
 // keyedPolicy is a file in the kit's folder, beside the keys of its users.
 const keyedPolicy = "keyed.yaml"
@@ -188,7 +191,7 @@ func newKit(folder string) (*kit, error) {
 	}
 	return &kit{folder}, errors.Join(
 		os.WriteFile(policy, []byte(keyedText), 0o600),
-		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode()), 0o600),
+		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode(), tokenPort), 0o600),
 	)
 }
 

@@ -84,7 +84,8 @@ func whichService(d *policy.Door) *ui.Failure {
 }
 
 func noKnocks(d *policy.Door) *ui.Failure {
-	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q has no knocks to share: only keys open it", d.Name)}
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("door %q has no knocks to share: only keys open it", d.Name),
+		Hints: []string{"\"postern user add\" makes one, and \"postern user show\" prints its link"}}
 }
 
 func noSuchService(d *policy.Door, s policy.Port) *ui.Failure {

@@ -375,7 +375,8 @@ const (
 type usersChange struct {
 	*enroll.Result
 	loaded bool // the kernel runs the policy with these keys
-	other  bool // it runs another policy, or one that waits for a confirmation
+	other  bool // it runs another policy
+	waits  bool // what it runs waits for a confirmation
 	grants int  // that were taken away
 	cut    *cut // nil unless connections were to end
 }
@@ -425,12 +426,16 @@ func (s *session) changeUsers(ctx context.Context, open openings, check func(*po
 			}
 		}
 	}
-	if !same || len(all) > 1 || c.Pending != nil {
+	switch {
+	case !same || len(all) > 1:
 		u.other = true
+		return u, nil
+	case c.Pending != nil:
+		u.waits = true
 		return u, nil
 	}
 	if err := s.reload(c, survey, b.Backend, r); err != nil {
-		return nil, err
+		return nil, notReloaded(err)
 	}
 	u.loaded = true
 	return u, nil

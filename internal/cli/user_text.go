@@ -91,6 +91,14 @@ func notEditable() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
 }
 
+// notReloaded says that the files are changed, and the kernel runs what it ran.
+func notReloaded(err error) *ui.Failure {
+	f := ui.Explain(err)
+	f.Message = "the files are changed, but the rules that are loaded are as before: " + f.Message
+	f.Hints = append(f.Hints, "when that is mended, load them: \"postern up\"")
+	return f
+}
+
 func noKey(user, device string) *ui.Failure {
 	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("%s/%s has no key", user, device),
 		Hints: []string{fmt.Sprintf("\"postern user rotate %s %s\" gives it one", user, device)}}
@@ -128,6 +136,9 @@ func (s *session) sayKnown(c *usersChange) {
 	switch {
 	case c.loaded:
 		s.Say("changed %s, and the rules that are loaded", document.QuotedPath(s.file))
+	case c.waits:
+		s.Say("changed %s; the rules that are loaded wait for a confirmation, and are as before", document.QuotedPath(s.file))
+		s.Hint("\"postern confirm\" keeps them; then load the change: \"postern up\"")
 	case c.other:
 		s.Say("changed %s; the rules that are loaded are of another policy", document.QuotedPath(s.file))
 		s.Hint("load this one: \"postern up\"")
@@ -141,13 +152,16 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	switch {
 	case len(r.Devices) == 0:
 		s.Say("removed %s, who had no key", r.User)
-	case c.loaded || c.other:
+	case c.loaded || c.other || c.waits:
 		s.Say("%s of %s counts no more", keyOf(r.Devices), r.User)
 	default:
 		s.Say("%s of %s is gone", keyOf(r.Devices), r.User)
 	}
 	if c.Stays != "" {
 		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: nobody else opens door %s", r.User, c.Stays)})
+	}
+	if len(c.ByHand) > 0 {
+		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: it is written in a way that postern cannot edit", r.User), Hints: c.ByHand})
 	}
 	if r.Grants > 0 {
 		s.Say("took away %s", ui.Count(r.Grants, "grant"))

@@ -192,7 +192,7 @@ func (e *Editor) offset(n *yaml.Node) int {
 func (e *Editor) close(n *yaml.Node) int {
 	start := e.offset(n)
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
-		return start + len(n.Value)
+		return min(start+len(n.Value), len(e.text))
 	}
 	depth, quote := 0, byte(0)
 	for i := start; i < len(e.text); i++ {

@@ -8,6 +8,7 @@ package enroll
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/netip"
@@ -51,6 +52,7 @@ type Result struct {
 	New            []keyfile.Device // with new keys
 	Gone           []keyfile.Device // whose keys count no more
 	Stays          string           // the door that nobody could open without the revoked user, who stays in the policy
+	ByHand         []string         // what to change in the policy by hand: the keys are gone all the same
 }
 
 // change changes both files.
@@ -66,7 +68,11 @@ func (f *Files) change(do func(*Result) error) (*Result, error) {
 			if err := do(r); err != nil {
 				return err
 			}
-			if r.Text, r.Policy, err = policy.Edit(f.Policy, text, r.Before, r.Policy); err != nil {
+			r.Text, r.Policy, err = policy.Edit(f.Policy, text, r.Before, r.Policy)
+			if by, ok := errors.AsType[*policy.UneditableError](err); ok && len(r.New) == 0 {
+				r.Text, r.Policy, r.ByHand, err = text, r.Before, by.Lines, nil
+			}
+			if err != nil {
 				return err
 			}
 			return f.Check(r.Policy)
@@ -245,7 +251,8 @@ func Unknown(p *policy.Policy, user string) error {
 
 // Revoke takes the key of a device, or of all devices of a user, and removes the device
 // or the user from the policy. A user without whom nobody could open some door stays
-// there, without a key.
+// there, without a key; and so does whoever is written there in a way that cannot be
+// edited.
 func (f *Files) Revoke(user, device string) (*Result, error) {
 	return f.change(func(r *Result) error {
 		known := false

@@ -137,6 +137,20 @@ func TestUserStays(t *testing.T) {
 	}
 }
 
+// TestRevokeAnyway: a key is gone, however the policy is written.
+func TestRevokeAnyway(t *testing.T) {
+	f := in(t, "version: 1\nposture: closed\nkeys: {port: udp/99}\nusers:\n  alice:\n    devices:\n    - a\n    -\n      c\n"+
+		"doors: {ssh: {service: 22, knock: {key: [alice]}}}\n")
+	if _, err := keyfile.Change(f.Keys, func(k *keyfile.File) error { k.Enroll("alice/a"); k.Enroll("alice/c"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	_, _, text := f.now(t)
+	r := must(t)(f.Revoke("alice", "c"))
+	if _, keys, now := f.now(t); names(keys.Devices) != "alice/a" || names(r.Gone) != "alice/c" || len(r.ByHand) != 1 || now != text || string(r.Text) != text {
+		t.Errorf("left %s; by hand: %q", names(keys.Devices), r.ByHand)
+	}
+}
+
 // TestRefusals: nothing is written where something is wrong, and each says what to do.
 func TestRefusals(t *testing.T) {
 	add := func(w Wish) func(*Files) (*Result, error) {

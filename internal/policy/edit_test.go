@@ -230,3 +230,40 @@ func TestUneditable(t *testing.T) {
 		t.Errorf("an invalid policy is %v", err)
 	}
 }
+
+// FuzzEdit: whatever layout a valid policy has, an edit means what was asked for, or
+// says that it cannot be made.
+func FuzzEdit(f *testing.F) {
+	for _, text := range samples(f) {
+		f.Add(text)
+	}
+	for _, text := range layouts {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Parse("policy.yaml", data)
+		if err != nil || len(data) > 1<<14 {
+			return
+		}
+		for name, edit := range edits {
+			want := p.Clone()
+			edit(want)
+			text, got, err := Edit("policy.yaml", data, p, want)
+			var invalid *InvalidError
+			var uneditable *UneditableError
+			switch {
+			case errors.As(err, &invalid):
+			case errors.As(err, &uneditable):
+				if len(uneditable.Lines) == 0 {
+					t.Errorf("%s: nothing is to be done by hand", name)
+				}
+			case err != nil:
+				t.Errorf("%s: the error is %v", name, err)
+			default:
+				if again, err := Parse("", text); err != nil || Format(again) != Format(want) || Format(got) != Format(want) {
+					t.Errorf("%s: the text means something else:\n%s", name, text)
+				}
+			}
+		}
+	})
+}

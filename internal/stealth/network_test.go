@@ -9,12 +9,15 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/firewall/bpf"
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 	"postern/internal/packet"
@@ -105,6 +108,37 @@ doors:
     open_for: 1h
 `
 
+// keyed adds what is opened by a key, where a backend verifies any.
+func keyed(doors string) string {
+	return strings.Replace(doors, "doors:\n", "keys: {port: udp/7700}\nusers: {alice: {devices: [laptop]}}\ndoors:\n"+
+		"  keyed: {service: tcp/7799, knock: {key: [alice]}}\n", 1)
+}
+
+// keys are those of the device.
+var keys = automaton.Keyring{Site: key.NewSite(), Devices: map[string]automaton.DeviceKey{
+	"alice/laptop": {ID: key.NewDevice(), Secret: key.NewSecret()},
+}}
+
+// rightToken returns a token that was not made before.
+func rightToken() []byte {
+	tokenTime.Lock()
+	defer tokenTime.Unlock()
+	// As new as it may be: those from before the rules are refused.
+	tokenTime.last = tokenTime.last.Add(1)
+	if newest := time.Now().Add(key.DefaultWindow.Ahead); newest.After(tokenTime.last) {
+		tokenTime.last = newest
+	}
+	d := keys.Devices["alice/laptop"]
+	c := key.Credential{Site: keys.Site, Device: d.ID, Door: key.DoorID("keyed"), Secret: d.Secret}
+	token := c.Token(tokenTime.last, netip.Addr{}, key.Lane4)
+	return token[:]
+}
+
+var tokenTime struct {
+	sync.Mutex
+	last time.Time
+}
+
 // A site is what a host is like, beside its rules.
 type site struct {
 	forwards bool
@@ -193,8 +227,8 @@ func (s site) build(l *lab.Lab, h, scanner, friend *lab.Host) (fromScanner, from
 
 // The ports that the policy names. Behind each service something listens.
 var (
-	specialTCP = []uint16{22, 8443, 8080, 7001, 7002, 7003, 7201, 7202, 7203, 7301, 7303, 7401, 7402, 7403, 8081, 7501, 7502, 7503, 7601, 7602, 7603}
-	specialUDP = []uint16{5353, 5354, 7101, 7102, 7103, 7302, 8082}
+	specialTCP = []uint16{22, 8443, 8080, 7001, 7002, 7003, 7201, 7202, 7203, 7301, 7303, 7401, 7402, 7403, 8081, 7501, 7502, 7503, 7601, 7602, 7603, 7700}
+	specialUDP = []uint16{5353, 5354, 7101, 7102, 7103, 7302, 8082, 7700}
 )
 
 // A network is a host with hidden services, one who looks, one who knocks, and a
@@ -215,7 +249,12 @@ type network struct {
 func newNetwork(t *testing.T, c cover, at site) *network {
 	t.Helper()
 	n := &network{Lab: lab.NewT(t), backend: c.backend, site: at, senders: map[senderOf]*lab.Sender{}, sourcePort: 10000}
-	n.machine = labtest.Compile(t, n.backend, fmt.Sprintf(doors, c.posture, c.answer))
+	text := fmt.Sprintf(doors, c.posture, c.answer)
+	if _, verifies := n.backend.(firewall.KeyVerifier); verifies && bpf.Probe() == nil {
+		text = keyed(text)
+	}
+	n.machine = labtest.Compile(t, n.backend, text)
+	n.machine.Keys = func() (automaton.Keyring, error) { return keys, nil }
 	n.scanner, n.friend, n.gw, n.inner = n.Host("scanner"), n.Host("friend"), n.Host("gw"), n.Host("inner")
 	n.fromScanner, n.fromFriend = at.build(n.Lab, n.gw, n.scanner, n.friend)
 	n.Connect(n.gw, n.inner, "192.168.9.0/24")

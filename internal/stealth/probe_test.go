@@ -123,8 +123,8 @@ func words(shapes []shape) string {
 // The ports that are compared: services' come first, then those of knocks (in no
 // order that opens a door), then ones that mean nothing.
 var (
-	comparedTCP = []uint16{22, 8443, 8080, 8081, 7003, 7001, 40001}
-	comparedUDP = []uint16{5353, 5354, 8082, 7103, 7101, 40001}
+	comparedTCP = []uint16{22, 8443, 8080, 8081, 7003, 7001, 7700, 40001}
+	comparedUDP = []uint16{5353, 5354, 8082, 7103, 7101, 7700, 40001}
 )
 
 // services is how many of the compared ports are services.
@@ -154,6 +154,11 @@ func TestStealthProbes(t *testing.T) {
 				e := n.examiner(t, n.fromScanner, n.fromFriend)
 				for _, protocol := range []packet.Protocol{packet.ProtocolTCP, packet.ProtocolUDP} {
 					e.compare(t, c, protocol)
+				}
+				for _, counter := range labtest.Inspect(t, n.gw, n.backend).Counters {
+					if counter.Name == "key_keyed" && counter.Packets == 0 {
+						t.Error("no token was right")
+					}
 				}
 			})
 		}

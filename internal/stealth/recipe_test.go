@@ -5,6 +5,7 @@ package stealth
 import (
 	"slices"
 
+	"postern/internal/key"
 	"postern/internal/packet"
 )
 
@@ -49,6 +50,8 @@ var tcpRecipes = slices.Concat(
 		{name: "SYN", change: func(p *packet.Packet) {}},
 		{name: "SYN as a client's", change: options(2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7)},
 		{name: "SYN with data", change: func(p *packet.Packet) { p.Payload = []byte("anybody?") }},
+		{name: "SYN with a token", change: func(p *packet.Packet) { p.Payload = rightToken() }},
+		{name: "SYN with as much data as a token", change: func(p *packet.Packet) { p.Payload = make([]byte, key.TokenSize) }},
 		{name: "SYN with window 0", change: func(p *packet.Packet) { p.TCP.Window = 0 }},
 		{name: "SYN with an urgent pointer", change: func(p *packet.Packet) { p.TCP.Urgent = 1 }},
 		{name: "SYN with an acknowledgement number", change: func(p *packet.Packet) { p.TCP.Ack = 77777 }},
@@ -119,6 +122,8 @@ var udpRecipes = slices.Concat(
 	[]recipe{
 		{name: "datagram", change: func(p *packet.Packet) {}},
 		{name: "datagram with nothing in it", change: func(p *packet.Packet) { p.Payload = nil }},
+		{name: "datagram with a token", change: func(p *packet.Packet) { p.Payload = rightToken() }},
+		{name: "datagram as long as a token", change: func(p *packet.Packet) { p.Payload = make([]byte, key.TokenSize) }},
 		{name: "datagram of 1,400 octets", change: func(p *packet.Packet) { p.Payload = make([]byte, 1400) }},
 		{name: "datagram with a wrong checksum", change: func(p *packet.Packet) { p.UDP.ChecksumError = 1 }},
 		{name: "datagram with no checksum", change: func(p *packet.Packet) { p.UDP.NoChecksum = true }},

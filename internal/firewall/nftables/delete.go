@@ -24,7 +24,8 @@ func (r repeated) emit(k *known) {
 	}
 }
 
-// deleteReliably repeats the deletion of an element that lives for at least so long.
+// deleteReliably repeats the deletion of an element that lives for at least so long, and
+// that may be added where another one of its key has expired.
 //
 // Since Linux 6.8 a deletion by a packet takes the first element of the key,
 // also one that has expired and that the kernel has not collected yet, and then

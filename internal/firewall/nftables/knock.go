@@ -310,11 +310,11 @@ func (c *compiler) put(f family, timeout time.Duration) statement {
 	return insert(c.live.at[f], timeout, c.source(f)).with(carried)
 }
 
-// forgetIn adds to a chain what deletes the state of the source.
+// forgetIn adds to a chain what deletes the state of the source. Once is enough (see
+// deleteReliably): no packet puts an element there without such a deletion right before
+// it, so that a source has one at most, which may have expired.
 func (c *compiler) forgetIn(ch *chain, of ...family) {
-	doc := "Deleted more than once: an expired element may come first, and count as deleted."
 	for _, f := range of {
-		ch.say(doc, deleteReliably(remove(c.live.at[f], c.source(f)).with(carried), c.shortestStay()))
-		doc = ""
+		ch.add(remove(c.live.at[f], c.source(f)).with(carried))
 	}
 }

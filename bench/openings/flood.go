@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"postern/bench/machine"
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
 )
@@ -22,8 +24,6 @@ import (
 // are opened.
 type attack struct {
 	name string
-	// needs says that it is made of a packet that opened a door.
-	needs bool
 	// packet returns one, given the client's address, and the payload of what was seen to
 	// open the door last.
 	packet func(client netip.Addr, seen []byte, port uint16) packet.Packet
@@ -31,19 +31,25 @@ type attack struct {
 
 var attacks = []attack{
 	{name: "nothing"},
-	{name: "the client scans", packet: func(client netip.Addr, _ []byte, _ uint16) packet.Packet {
+	{name: "a scan, in the client's name", packet: func(client netip.Addr, _ []byte, _ uint16) packet.Packet {
 		return packet.Packet{Src: client, Dst: serverAddress, TCP: &packet.TCP{
 			SrcPort: anyPort(), DstPort: anyPort(), Seq: rand.Uint32(), Flags: packet.SYN, Window: 64240,
 		}}
 	}},
-	{name: "junk", needs: true, packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+	{name: "junk", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
 		return datagram(netip.MustParseAddr("10.250.0.1"), shuffled(seen), port)
 	}},
-	{name: "junk of forged senders", needs: true, packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+	{name: "junk of forged senders", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
 		return datagram(anySender(), shuffled(seen), port)
 	}},
-	{name: "what was seen, of forged senders", needs: true, packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+	{name: "junk, in the client's name", packet: func(client netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(client, shuffled(seen), port)
+	}},
+	{name: "what was seen, forged senders", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
 		return datagram(anySender(), seen, port)
+	}},
+	{name: "the same, in the client's name", packet: func(client netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(client, seen, port)
 	}},
 }
 
@@ -65,8 +71,8 @@ func anySender() netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(100 + rand.IntN(100)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
 }
 
-// attacked measures openings while the server is attacked.
-func (b *plan) attacked(ctx context.Context) error {
+// flooded measures openings while the server is attacked.
+func (b *plan) flooded(ctx context.Context) error {
 	n := min(20, 4*b.openings)
 	fmt.Fprintf(b.out, `%d openings each over a plain cable, one at a time, while somebody sends as much as one processor can:
 
@@ -78,20 +84,20 @@ func (b *plan) attacked(ctx context.Context) error {
 			continue
 		}
 		fmt.Fprintf(b.out, "%s\n", s.name)
-		if err := b.attackedAll(ctx, s, n); err != nil {
+		if err := b.underAll(ctx, s, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// attackedAll measures a subject under all attacks, and prints a row for each.
-func (b *plan) attackedAll(ctx context.Context, s *subject, openings int) error {
+// underAll measures a subject under all attacks, and prints a row for each.
+func (b *plan) underAll(ctx context.Context, s *subject, openings int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := lab.New()
 	defer l.Close()
-	st, err := newStand(ctx, l, b.kit, "attacked", s, overCable(l))
+	st, err := newStand(ctx, l, b.kit, "flooded", s, overCable(l))
 	if err != nil {
 		return err
 	}
@@ -99,12 +105,11 @@ func (b *plan) attackedAll(ctx context.Context, s *subject, openings int) error 
 	if err != nil {
 		return err
 	}
-	v := &victim{stand: st, subject: s, opens: opens}
+	// Of who knocks nothing is seen that could be sent again: it is junk of a token's size.
+	v := &victim{stand: st, subject: s, opens: opens, seen: make([]byte, key.TokenSize)}
+	crand.Read(v.seen)
 	return st.asClient(hidden, func() error {
 		for _, a := range attacks {
-			if a.needs && s.client.port == 0 {
-				continue
-			}
 			t, rate, load, err := v.under(ctx, a, openings)
 			if err != nil {
 				return err
@@ -152,11 +157,8 @@ func (v *victim) opening(ctx context.Context, a attack) (o outcome, err error) {
 	if err := v.renew(v.subject.client); err != nil {
 		return o, err
 	}
-	if a.needs && len(v.seen) == 0 {
-		return o, fmt.Errorf("%s: no datagram has opened the door", v.subject.name)
-	}
 	if a.packet != nil {
-		packets := a.packets(v.link.Addr4(), v.seen, v.subject.client.port)
+		packets := a.packets(v.link.Addr4(), v.seen, cmp.Or(v.subject.client.port, tokenPort))
 		if v.flood == nil {
 			if v.flood, err = newFlood(v.link, packets); err != nil {
 				return o, err
