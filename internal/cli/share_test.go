@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
+	"postern/internal/key"
 )
 
 // TestDrawing looks at a drawing as a phone does: there are the three corners by
@@ -80,6 +81,11 @@ func TestFitting(t *testing.T) {
 	}
 	if fitting(link(66), 30, 24) != nil {
 		t.Error("it fits on 30 columns")
+	}
+	// A link with a key is longer: it takes a few rows more.
+	k := key.Credential{}.Encode()
+	if fitting("postern://server.example.com:22/v2/name=ssh/key="+k+"/token=40123/check=AAAAAA/", 80, 27) == nil {
+		t.Error("a link with a key does not fit on 27 rows")
 	}
 }
 

@@ -106,13 +106,20 @@ func TestSSHByKey(t *testing.T) {
 		}
 	}
 	var used [][]byte
-	for _, test := range []struct{ by, drop string }{ // what the client's own rules drop
-		{"UDP", ""},
-		{"ping", "add rule inet own out udp dport 40123 drop;"},
-		{"TCP", "add rule inet own out icmp type echo-request drop; add rule inet own out icmpv6 type echo-request drop;"},
-	} {
-		out, err := h.client.Command(t.Context(), "nft", "add table inet own; add chain inet own out { type filter hook output priority 0; };"+test.drop).CombinedOutput()
-		if err != nil {
+	kinds := map[string]string{ // what drops each
+		"UDP":  "udp dport 40123",
+		"ping": "meta l4proto { icmp, ipv6-icmp } @th,0,8 { 8, 128 }", // echo requests
+		"TCP":  "tcp dport 40123",
+	}
+	for _, by := range []string{"UDP", "ping", "TCP"} {
+		// The client's own rules leave one kind.
+		rules := "add table inet own; delete table inet own; add table inet own; add chain inet own out { type filter hook output priority 0; };"
+		for kind, match := range kinds {
+			if kind != by {
+				rules += "add rule inet own out " + match + " drop;"
+			}
+		}
+		if out, err := h.client.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		for name, addresses := range map[string]struct{ own, at netip.Addr }{
@@ -120,15 +127,15 @@ func TestSSHByKey(t *testing.T) {
 		} {
 			got := h.runAtHome(t, "postern", "ssh", name, "echo $SSH_CONNECTION")
 			if !strings.HasPrefix(got.out, addresses.own.String()+" ") {
-				t.Errorf("%s by %s: %+v", name, test.by, got)
+				t.Errorf("%s by %s: %+v", name, by, got)
 			}
 			shut(addresses.at, "a token opens once")
 			sent, err := capture.Drain()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(sent) == 0 || slices.ContainsFunc(sent, func(c lab.Captured) bool { return tokenIn(c.Packet) != test.by }) {
-				t.Errorf("%s by %s: %d tokens, or others", name, test.by, len(sent))
+			if len(sent) == 0 || slices.ContainsFunc(sent, func(c lab.Captured) bool { return tokenIn(c.Packet) != by }) {
+				t.Errorf("%s by %s: %d tokens, or others", name, by, len(sent))
 			}
 			for _, c := range sent {
 				used = append(used, slices.Clone(c.Raw))

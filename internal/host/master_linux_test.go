@@ -13,7 +13,7 @@ func TestMasters(t *testing.T) {
 	of := func(name string, index, master int) netlink.LinkAttrs {
 		return netlink.LinkAttrs{Name: name, Index: index, MasterIndex: master}
 	}
-	got := masters([]netlink.Link{
+	links := []netlink.Link{
 		&netlink.Device{LinkAttrs: of("lo", 1, 0)},
 		&netlink.Device{LinkAttrs: of("eth0", 2, 10)},
 		&netlink.Device{LinkAttrs: of("eth1", 3, 10)},
@@ -23,9 +23,26 @@ func TestMasters(t *testing.T) {
 		&netlink.Device{LinkAttrs: of("eth2", 4, 13)},
 		&netlink.GenericLink{LinkAttrs: of("ovs-system", 13, 0), LinkType: "openvswitch"},
 		&netlink.Device{LinkAttrs: of("eth3", 5, 99)}, // it went meanwhile
-	})
-	want := map[string]string{"eth0": "vrf0", "eth1": "vrf0", "bond0": "vrf0", "br0": "vrf0", "eth2": ""}
+		&netlink.Vrf{LinkAttrs: of("unused", 14, 0)},
+		&netlink.Bridge{LinkAttrs: of("br1", 15, 0)},
+		&netlink.Device{LinkAttrs: of("eth4", 16, 15)},
+	}
+	got := masters(links)
+	want := map[string]string{"eth0": "vrf0", "eth1": "vrf0", "bond0": "vrf0", "br0": "vrf0", "eth2": "", "eth4": "br1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"vrf0"}, vrfs(links)); diff != "" {
+		t.Errorf("VRFs: -want +got:\n%s", diff)
+	}
+}
+
+func TestBefore(t *testing.T) {
+	for release, want := range map[string]bool{
+		"6.1.0-57-amd64": true, "5.19.0": true, "6.15.9": true, "6.16.0-rc1": false, "6.18": false, "7.3.4+deb13-amd64": false, "": false,
+	} {
+		if got := before(release, 6, 16); got != want {
+			t.Errorf("%q: %v", release, got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ package kernels
 import (
 	_ "embed"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +23,10 @@ func TestLinks(t *testing.T) {
 			s := newSystem(t, name)
 			dir := t.TempDir()
 			build(t, "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "postern"), "postern/cmd/postern")
+			// Once more as a file, for a function that starts another shell.
+			if err := os.WriteFile(filepath.Join(dir, "links"), []byte(linksScript), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			script := &strings.Builder{}
 			script.WriteString(linksScript)
 			var chosen []suite

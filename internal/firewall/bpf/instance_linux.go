@@ -20,12 +20,19 @@ type instance struct {
 	readable bool // its maps are as this version of Postern makes them
 }
 
-// open returns the instance of a program, or nil if it is somebody else's or gone, or
-// if this process may not look at programs, and so has attached none.
+// errHidden is the error of a program that this process may not look at: that takes
+// CAP_SYS_ADMIN.
+var errHidden = errors.New("a BPF program cannot be looked at")
+
+// open returns the instance of a program, or nil if it is somebody else's or gone. It is
+// errHidden if this process may not look at it.
 func open(id ebpf.ProgramID) (_ *instance, err error) {
 	program, err := ebpf.NewProgramFromID(id)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, errHidden
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open BPF program %d: %w", id, err)

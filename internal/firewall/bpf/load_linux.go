@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -211,13 +212,25 @@ func putAll[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	return err
 }
 
-// kernelTAI returns how far the kernel's clock of TAI is ahead of that of UTC.
+// kernelTAI returns how far the kernel's clock of TAI is ahead of that of UTC. Both are
+// read: adjtimex(2), which knows it, is refused where systemd protects the clock.
 func kernelTAI() (time.Duration, error) {
-	var t unix.Timex
-	if _, err := unix.Adjtimex(&t); err != nil { // without modes it only reads
-		return 0, fmt.Errorf("cannot read the kernel's offset of TAI: %w", err)
+	const soon = time.Millisecond
+	for range 1000 {
+		var before, tai, after unix.Timespec
+		if err := errors.Join(
+			unix.ClockGettime(unix.CLOCK_REALTIME, &before),
+			unix.ClockGettime(unix.CLOCK_TAI, &tai),
+			unix.ClockGettime(unix.CLOCK_REALTIME, &after),
+		); err != nil {
+			return 0, fmt.Errorf("cannot read the kernel's offset of TAI: %w", err)
+		}
+		// It is whole seconds. Between the looks the clock may have been set.
+		if took := time.Duration(after.Nano() - before.Nano()); took >= 0 && took < soon {
+			return time.Duration(tai.Nano() - before.Nano()).Round(time.Second), nil
+		}
 	}
-	return time.Duration(t.Tai) * time.Second, nil
+	return 0, errors.New("cannot read the kernel's offset of TAI: the clock does not stand still")
 }
 
 // uptime returns the time since the boot, as the program reads it.

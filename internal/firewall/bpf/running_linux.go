@@ -20,6 +20,7 @@ type Running struct {
 	instances  []*instance // by their age, the newest last; more than one after a kill
 	interfaces []Interface
 	places     []place
+	hidden     bool // something is attached that this process may not look at
 }
 
 // Find returns what is attached in the network namespace of the calling thread. The
@@ -40,7 +41,9 @@ func Find() (_ *Running, err error) {
 	for _, at := range found.places {
 		i, ok := opened[at.id]
 		if !ok {
-			if i, err = open(at.id); err != nil {
+			if i, err = open(at.id); errors.Is(err, errHidden) {
+				r.hidden, err = true, nil
+			} else if err != nil {
 				return nil, explain(err)
 			}
 			opened[at.id] = i
@@ -73,6 +76,10 @@ func (r *Running) Close() {
 
 // Loaded reports whether a program is attached to any interface.
 func (r *Running) Loaded() bool { return len(r.instances) > 0 }
+
+// Hidden reports whether something is attached that this process may not look at: it
+// may be ours.
+func (r *Running) Hidden() bool { return r.hidden }
 
 // Interfaces returns all interfaces of the namespace, by their index.
 func (r *Running) Interfaces() []Interface { return slices.Clone(r.interfaces) }

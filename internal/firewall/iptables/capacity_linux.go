@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"postern/internal/firewall"
+	"postern/internal/host"
+	"postern/internal/paragraph"
 )
 
 // A capacity is how many senders xt_recent remembers on each of its lists. When a
@@ -39,10 +41,24 @@ func (b Backend) Advise() ([]firewall.Advice, error) {
 		return nil, &firewall.PermissionError{Err: err}
 	case err != nil:
 		return nil, err
-	case c.senders >= enough:
-		return nil, nil
 	}
-	return []firewall.Advice{c.advice()}, nil
+	var all []firewall.Advice
+	if c.senders < enough {
+		all = append(all, c.advice())
+	}
+	vrfs, err := host.VRFs()
+	if len(vrfs) > 0 {
+		all = append(all, vrfAdvice(vrfs))
+	}
+	return all, err
+}
+
+// vrfAdvice is about addresses that addrtype does not look for: it knows one table only.
+func vrfAdvice(vrfs []string) firewall.Advice {
+	return firewall.Advice{
+		Message: fmt.Sprintf("no door opens at an address in the VRF %s: iptables cannot tell that it is this host's", paragraph.List(vrfs)),
+		Hints:   []string{"what is hidden there stays hidden; the nftables backend opens it, from Linux 6.16 on"},
+	}
 }
 
 func (c capacity) advice() firewall.Advice {

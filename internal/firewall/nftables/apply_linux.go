@@ -100,11 +100,18 @@ func (b Backend) rememberSessions(r *Ruleset, before host.Flows) error {
 
 // Remove deletes the table, and so opens what it hid, and then what verifies tokens.
 func (b Backend) Remove() error {
+	keys := false // there are tokens to verify
 	if err := retry(func() error {
-		_, loaded, err := ours(&nft.Conn{})
+		conn := &nft.Conn{}
+		_, loaded, err := ours(conn)
 		if err != nil || loaded == nil {
 			return err
 		}
+		sets, err := conn.GetSets(table)
+		if err != nil {
+			return err
+		}
+		keys = keys || slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" })
 		if err := changeable(loaded, b.via); err != nil {
 			return err
 		}
@@ -114,8 +121,10 @@ func (b Backend) Remove() error {
 	}); err != nil {
 		return err
 	}
-	var none *verifier
-	return none.attach()
+	if err := detach(); err != nil && (keys || !notPermitted(err)) {
+		return fmt.Errorf("the rules are removed, but what verifies tokens is not: %w", err)
+	}
+	return nil
 }
 
 // retry repeats what failed because others changed the firewall at the same

@@ -47,6 +47,9 @@ func (v *verifier) load(m *automaton.Machine) error {
 		return err
 	}
 	defer running.Close()
+	if running.Hidden() {
+		return unix.EPERM
+	}
 	for _, i := range running.Interfaces() {
 		if verifies(i) {
 			v.indexes = append(v.indexes, i.Index)
@@ -75,8 +78,11 @@ func verifying(err error) error {
 	return fmt.Errorf("loading the program that verifies tokens: %w", err)
 }
 
-// notPermitted reports whether BPF programs are not for this user, who can then have none.
-func notPermitted(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+// notPermitted reports whether BPF programs are not for this process, or this host has none.
+func notPermitted(err error) bool {
+	_, lacks := errors.AsType[*firewall.UnsupportedError](err)
+	return lacks || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
 
 // verifies reports whether tokens can arrive at an interface.
 func verifies(i bpf.Interface) bool { return i.Name != "lo" }
@@ -142,11 +148,10 @@ func (r *Ruleset) codes(m *automaton.Machine, keys automaton.Keyring, pairs []bp
 // nothing does any more.
 func (v *verifier) attach() error {
 	if v == nil {
-		err := bpf.Detach()
-		if lacks := new(firewall.UnsupportedError); notPermitted(err) || errors.As(err, &lacks) {
-			return nil // there is none
+		if err := detach(); !notPermitted(err) {
+			return err
 		}
-		return err
+		return nil // who may not has had none
 	}
 	if v.program != nil {
 		if err := v.program.Attach(v.indexes...); err != nil {
@@ -155,6 +160,22 @@ func (v *verifier) attach() error {
 	}
 	if v.lacks != nil {
 		return fmt.Errorf("the rules are loaded, but no key opens a door: %w", v.lacks)
+	}
+	return nil
+}
+
+// detach takes away what verifies tokens.
+func detach() error {
+	running, err := bpf.Find()
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	switch {
+	case running.Loaded():
+		return bpf.Detach()
+	case running.Hidden():
+		return unix.EPERM
 	}
 	return nil
 }
