@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -127,7 +130,13 @@ func (s *session) userRotate() *cobra.Command {
 	}
 	made := s.linkFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) { return f.Rotate(args[0], second(args)) })
+		if _, err := s.editable(); err != nil {
+			return oldKeyCounts(err, args)
+		}
+		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) {
+			r, err := f.Rotate(args[0], second(args))
+			return r, oldKeyCounts(err, args)
+		})
 	}
 	return cmd
 }
@@ -144,12 +153,11 @@ func (s *session) userShow() *cobra.Command {
 
 func (s *session) userRevoke() *cobra.Command {
 	var cut bool
-	open := map[bool]openings{false: takeGrants, true: cutConnections}
 	cmd := &cobra.Command{
 		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.revokeKeys(cmd.Context(), args[0], second(args), open[cut])
+			return s.revokeKeys(cmd.Context(), &shutOut{args[0], second(args), cut})
 		},
 	}
 	cmd.Flags().BoolVar(&cut, "cut", false, flagUserCut)
@@ -222,9 +230,12 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		}
 		return nil
 	}
-	c, err := s.changeUsers(ctx, keepOpenings, found, do)
+	c, err := s.changeUsers(ctx, nil, found, do)
 	if err != nil {
 		return err
+	}
+	if err := errors.Join(c.known, c.outdated); err != nil {
+		return notReloaded(err)
 	}
 	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &c.loaded}
 	for i := range c.New {
@@ -362,28 +373,38 @@ func (s *session) editable() (*policy.Policy, error) {
 	return s.policy()
 }
 
-// What a change of users does about what is open.
-type openings int
+// A shutOut says whose keys are to count no more.
+type shutOut struct {
+	user, device string // device: "" for all of the user
+	cut          bool   // connections end, too
+}
 
-const (
-	keepOpenings   openings = iota
-	takeGrants              // of devices whose keys are gone
-	cutConnections          // and end their connections
-)
+// concerns reports whether a device, as in "alice/laptop", is meant.
+func (w *shutOut) concerns(name string) bool {
+	user, device, _ := strings.Cut(name, "/")
+	return user == w.user && (w.device == "" || device == w.device)
+}
 
 // A usersChange is what has become of the users, and what the kernel knows of it.
 type usersChange struct {
-	*enroll.Result
-	loaded bool // the kernel runs the policy with these keys
-	other  bool // it runs another policy
-	waits  bool // what it runs waits for a confirmation
-	grants int  // that were taken away
-	cut    *cut // nil unless connections were to end
+	*enroll.Result          // nil if the files are as before
+	unchanged      error    // then why
+	shut           []string // the devices that the kernel knew, and knows no more
+	open           error    // why what they have opened may be open still
+	known          error    // why the kernel may know their keys still
+	loaded         bool     // it runs the policy with these keys
+	other          bool     // it runs another policy
+	waits          bool     // what it runs waits for a confirmation
+	outdated       error    // why it does not run the policy as it is now, though it ran it before
+	grants         int      // that were taken away
+	cut            *cut     // nil unless connections were to end
 }
 
 // changeUsers changes the policy and the keys, and has the kernel know it if it ran the
-// policy before. Keys that are gone count no more at once, whatever it runs.
-func (s *session) changeUsers(ctx context.Context, open openings, check func(*policy.Policy) error,
+// policy before. Keys that are gone count no more at once, whatever it runs: those that
+// are to be shut out before the files are changed, and if these cannot be, too. Then the
+// error is in the answer.
+func (s *session) changeUsers(ctx context.Context, out *shutOut, check func(*policy.Policy) error,
 	do func(*enroll.Files) (*enroll.Result, error)) (*usersChange, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -396,49 +417,99 @@ func (s *session) changeUsers(ctx context.Context, open openings, check func(*po
 		return nil, err
 	}
 	b := all[0]
+	u := &usersChange{}
+	if out != nil && b.Status.Loaded {
+		u.shutOut(s, c, all, out)
+	}
 	r, err := do(&enroll.Files{Policy: s.file, Keys: s.keysFile(), Check: func(p *policy.Policy) error {
 		if _, err := survey.For(p).Machine(p); err != nil {
 			return err
 		}
 		return check(p)
 	}})
-	if err != nil {
+	switch {
+	case err != nil && len(u.shut) == 0 && u.known == nil:
 		return nil, err
+	case err != nil:
+		u.unchanged = err
+		return u, nil
 	}
-	u := &usersChange{Result: r}
+	u.Result = r
 	if !b.Status.Loaded {
 		return u, nil
 	}
-	var same bool
-	was, err := b.Machine(r.Before)
-	if err == nil {
-		same = b.Digest(was) == b.Status.Digest
+	// A new key is in place of what the kernel knows by that name, if the file has lost it
+	// as well.
+	ids := map[key.Device]bool{}
+	for i := range r.Gone {
+		ids[r.Gone[i].ID] = true
 	}
-	if open != keepOpenings {
-		if err := u.takeGrants(runs(c.State, b.Backend, b.Status, was), b, open); err != nil {
-			return nil, err
-		}
-	}
-	if v, able := b.Backend.(firewall.KeyVerifier); able {
-		for i := range r.Gone {
-			if err := v.Forget(r.Gone[i].ID); err != nil {
-				return nil, err
+	for i := range r.New {
+		for _, use := range b.Status.Keys {
+			if use.Name == r.New[i].Name {
+				ids[use.Device] = true
 			}
 		}
 	}
+	u.known = errors.Join(u.known, forget(all, ids))
+	var same bool
+	if r.Before != nil {
+		if was, err := b.Machine(r.Before); err == nil {
+			same = b.Digest(was) == b.Status.Digest
+		}
+	}
 	switch {
+	case r.Unlisted != nil:
 	case !same || len(all) > 1:
 		u.other = true
-		return u, nil
 	case c.Pending != nil:
 		u.waits = true
-		return u, nil
+	default:
+		u.outdated = s.reload(c, survey, b.Backend, r)
+		u.loaded = u.outdated == nil
 	}
-	if err := s.reload(c, survey, b.Backend, r); err != nil {
-		return nil, notReloaded(err)
-	}
-	u.loaded = true
 	return u, nil
+}
+
+// shutOut has the kernel know keys no more, by the names that it has for them itself and
+// by those of the keys file, and takes away what they have opened.
+func (u *usersChange) shutOut(s *session, c *change.Change, all []backends.Answer, out *shutOut) {
+	ids := map[key.Device]bool{}
+	for _, b := range all {
+		for _, use := range b.Status.Keys {
+			ids[use.Device] = ids[use.Device] || out.concerns(use.Name)
+		}
+	}
+	if keys, err := keyfile.Read(s.keysFile()); err == nil {
+		for i := range keys.Devices {
+			d := &keys.Devices[i]
+			ids[d.ID] = ids[d.ID] || out.concerns(d.Name)
+		}
+	}
+	maps.DeleteFunc(ids, func(_ key.Device, meant bool) bool { return !meant })
+	u.known = forget(all, ids)
+	b := all[0]
+	if u.known == nil {
+		for _, use := range b.Status.Keys {
+			if ids[use.Device] && !slices.Contains(u.shut, use.Name) {
+				u.shut = append(u.shut, use.Name)
+			}
+		}
+	}
+	file, _ := s.machine(b.Backend)
+	u.open = u.takeGrants(runs(c.State, b.Backend, b.Status, file), b, ids, out.cut)
+}
+
+// forget has the kernel know devices no more, whichever backend runs.
+func forget(all []backends.Answer, ids map[key.Device]bool) (failed error) {
+	for _, b := range all {
+		if v, able := b.Backend.(firewall.KeyVerifier); able {
+			for id := range ids {
+				failed = errors.Join(failed, v.Forget(id))
+			}
+		}
+	}
+	return failed
 }
 
 // reload has the kernel run the policy and the keys as they are now.
@@ -462,30 +533,30 @@ func (s *session) reload(c *change.Change, survey backends.Survey, b firewall.Ba
 
 // takeGrants takes away what devices whose keys are gone have opened: at each door, from
 // the address that their last token came from.
-func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, open openings) error {
+func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, gone map[key.Device]bool, ends bool) (failed error) {
 	by, able := b.Backend.(firewall.Granter)
-	if !able || m == nil || b.Digest(m) != b.Status.Digest {
-		return nil
-	}
-	if open == cutConnections {
+	if ends {
 		u.cut = &cut{}
 	}
 	for _, use := range b.Status.Keys {
-		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
-		gone := slices.ContainsFunc(u.Gone, func(d keyfile.Device) bool { return d.ID == use.Device })
-		if !gone || door < 0 || use.Last.IsZero() {
+		if !gone[use.Device] || use.Last.IsZero() {
 			continue
 		}
-		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: open == cutConnections, Spare: ownRemotes()})
-		if err != nil {
-			return err
+		if !able || m == nil || b.Digest(m) != b.Status.Digest {
+			return errUnknownRules
 		}
+		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
+		if door < 0 {
+			continue
+		}
+		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: ends, Spare: ownRemotes()})
+		failed = errors.Join(failed, err)
 		u.grants += r.Grants
 		if u.cut != nil {
 			u.cut.Connections, u.cut.Own = u.cut.Connections+r.Connections, u.cut.Own+r.Spared
 		}
 	}
-	return nil
+	return failed
 }
 
 // revokedUser is the answer of revoke to programs.
@@ -499,30 +570,56 @@ type revokedUser struct {
 	Cut      *cut        `json:"cut,omitempty"`
 	Loaded   bool        `json:"loaded"`
 	Warnings []ui.Remark `json:"warnings"`
+	Error    *ui.Failure `json:"error,omitempty"` // what could not be changed
 }
 
 func anyPolicy(*policy.Policy) error { return nil }
 
-func (s *session) revokeKeys(ctx context.Context, user, device string, open openings) error {
-	if _, err := s.editable(); err != nil {
-		return err
+// revokeKeys shuts devices out: first in the kernel, and then in the files, if these can
+// be changed.
+func (s *session) revokeKeys(ctx context.Context, out *shutOut) error {
+	if s.file == "-" {
+		return notEditable()
 	}
-	u, err := s.changeUsers(ctx, open, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) { return f.Revoke(user, device) })
+	_, unreadable := s.policy()
+	u, err := s.changeUsers(ctx, out, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) {
+		r, err := f.Revoke(out.user, out.device)
+		if errors.Is(err, fs.ErrNotExist) && unreadable != nil {
+			err = unreadable // which says what to do
+		}
+		return r, err
+	})
 	if err != nil {
 		return err
 	}
 	answer := revokedUser{
-		File: s.file, Keys: u.Keys.Path, User: user, Devices: []string{}, Listed: u.Policy.User(user) != nil,
-		Grants: u.grants, Cut: u.cut, Loaded: u.loaded, Warnings: s.Remarks,
+		File: s.file, Keys: s.keysFile(), User: out.user, Devices: []string{}, Listed: true,
+		Grants: u.grants, Cut: u.cut, Loaded: u.loaded, Warnings: s.Remarks, Error: u.failure(out),
 	}
-	for i := range u.Gone {
-		_, name, _ := strings.Cut(u.Gone[i].Name, "/")
-		answer.Devices = append(answer.Devices, name)
+	gone := u.shut
+	if u.Result != nil {
+		answer.Listed = u.Policy == nil || u.Policy.User(out.user) != nil
+		for i := range u.Gone {
+			gone = append(gone, u.Gone[i].Name)
+		}
 	}
+	for _, name := range gone {
+		if _, device, _ := strings.Cut(name, "/"); !slices.Contains(answer.Devices, device) {
+			answer.Devices = append(answer.Devices, device)
+		}
+	}
+	slices.Sort(answer.Devices)
 	if s.JSON {
-		return s.Answer(answer)
+		if err := s.Answer(answer); err != nil || answer.Error == nil {
+			return err
+		}
+		answer.Error.Answered = true
+		return answer.Error
 	}
 	s.sayUserRevoked(answer, u)
+	if answer.Error != nil {
+		return answer.Error
+	}
 	return nil
 }
 
