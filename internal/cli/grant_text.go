@@ -19,7 +19,8 @@ number of times, as "admit" says. The rules must be loaded. The door's "from"
 holds here as well, and everyone whom the policy takes for the same source gets
 the grant. A knock at this door later begins a new grant in its place.
 
-"postern status" lists grants, and "postern revoke" takes them away.`
+"postern status" lists grants, and "postern revoke" takes them away. So do a
+reboot and "postern down".`
 	exampleGrant = `  postern grant ssh 198.51.100.7
   postern grant web 2001:db8::7 --for 10m`
 	flagFor = "how long the grant lasts, such as 90s or 10m; the door's open_for if this is missing"

@@ -6,21 +6,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"postern/internal/automaton"
-	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/enroll"
-	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/hosts"
-	"postern/internal/key"
 	"postern/internal/keyfile"
 	"postern/internal/policy"
 )
@@ -157,7 +152,7 @@ func (s *session) userRevoke() *cobra.Command {
 		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.revokeKeys(cmd.Context(), &shutOut{args[0], second(args), cut})
+			return s.revokeKeys(cmd.Context(), &enroll.Out{User: args[0], Device: second(args), Cut: cut})
 		},
 	}
 	cmd.Flags().BoolVar(&cut, "cut", false, flagUserCut)
@@ -234,10 +229,11 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(c.known, c.outdated); err != nil {
-		return notReloaded(err)
+	if c.untold != nil {
+		return notTold(c.untold)
 	}
-	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &c.loaded}
+	loaded := c.Loaded != nil
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded}
 	for i := range c.New {
 		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
 		if err != nil {
@@ -373,190 +369,53 @@ func (s *session) editable() (*policy.Policy, error) {
 	return s.policy()
 }
 
-// A shutOut says whose keys are to count no more.
-type shutOut struct {
-	user, device string // device: "" for all of the user
-	cut          bool   // connections end, too
-}
-
-// concerns reports whether a device, as in "alice/laptop", is meant.
-func (w *shutOut) concerns(name string) bool {
-	user, device, _ := strings.Cut(name, "/")
-	return user == w.user && (w.device == "" || device == w.device)
-}
-
 // A usersChange is what has become of the users, and what the kernel knows of it.
 type usersChange struct {
-	*enroll.Result          // nil if the files are as before
-	unchanged      error    // then why
-	shut           []string // the devices that the kernel knew, and knows no more
-	open           error    // why what they have opened may be open still
-	known          error    // why the kernel may know their keys still
-	loaded         bool     // it runs the policy with these keys
-	other          bool     // it runs another policy
-	waits          bool     // what it runs waits for a confirmation
-	outdated       error    // why it does not run the policy as it is now, though it ran it before
-	grants         int      // that were taken away
-	cut            *cut     // nil unless connections were to end
+	*enroll.Result // nil if the files are as before
+	enroll.Effect
+	shut      enroll.Shut // what was done before
+	unchanged error       // why the files are as before
+	untold    error       // why the kernel does not know all of the change
 }
 
-// changeUsers changes the policy and the keys, and has the kernel know it if it ran the
-// policy before. Keys that are gone count no more at once, whatever it runs: those that
-// are to be shut out before the files are changed, and if these cannot be, too. Then the
-// error is in the answer.
-func (s *session) changeUsers(ctx context.Context, out *shutOut, check func(*policy.Policy) error,
+// changeUsers changes the policy and the keys, and has the kernel know it. Who is to be
+// shut out is so before the files are changed, and if these cannot be, too: then the
+// error is in the answer. out may be nil.
+func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*policy.Policy) error,
 	do func(*enroll.Files) (*enroll.Result, error)) (*usersChange, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.End()
-	survey := backends.Look(s.backends)
-	all, err := s.loaded(survey)
-	if err != nil {
+	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: ownRemotes()}
+	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}
-	b := all[0]
 	u := &usersChange{}
-	if out != nil && b.Status.Loaded {
-		u.shutOut(s, c, all, out)
+	if out != nil {
+		file, _ := s.machine(k.Loaded[0].Backend)
+		u.shut = k.ShutOut(out, s.keysFile(), file)
 	}
 	r, err := do(&enroll.Files{Policy: s.file, Keys: s.keysFile(), Check: func(p *policy.Policy) error {
-		if _, err := survey.For(p).Machine(p); err != nil {
+		if _, err := k.Survey.For(p).Machine(p); err != nil {
 			return err
 		}
 		return check(p)
 	}})
 	switch {
-	case err != nil && len(u.shut) == 0 && u.known == nil:
+	case err != nil && len(u.shut.Devices) == 0 && u.shut.Keys == nil:
 		return nil, err
 	case err != nil:
 		u.unchanged = err
 		return u, nil
 	}
 	u.Result = r
-	if !b.Status.Loaded {
-		return u, nil
-	}
-	// A new key is in place of what the kernel knows by that name, if the file has lost it
-	// as well.
-	ids := map[key.Device]bool{}
-	for i := range r.Gone {
-		ids[r.Gone[i].ID] = true
-	}
-	for i := range r.New {
-		for _, use := range b.Status.Keys {
-			if use.Name == r.New[i].Name {
-				ids[use.Device] = true
-			}
-		}
-	}
-	u.known = errors.Join(u.known, forget(all, ids))
-	var same bool
-	if r.Before != nil {
-		if was, err := b.Machine(r.Before); err == nil {
-			same = b.Digest(was) == b.Status.Digest
-		}
-	}
-	switch {
-	case r.Unlisted != nil:
-	case !same || len(all) > 1:
-		u.other = true
-	case c.Pending != nil:
-		u.waits = true
-	default:
-		u.outdated = s.reload(c, survey, b.Backend, r)
-		u.loaded = u.outdated == nil
+	u.Effect, u.untold = k.Tell(r)
+	if u.Loaded != nil {
+		u.untold = errors.Join(u.untold, s.keep(c, *u.Loaded))
 	}
 	return u, nil
-}
-
-// shutOut has the kernel know keys no more, by the names that it has for them itself and
-// by those of the keys file, and takes away what they have opened.
-func (u *usersChange) shutOut(s *session, c *change.Change, all []backends.Answer, out *shutOut) {
-	ids := map[key.Device]bool{}
-	for _, b := range all {
-		for _, use := range b.Status.Keys {
-			ids[use.Device] = ids[use.Device] || out.concerns(use.Name)
-		}
-	}
-	if keys, err := keyfile.Read(s.keysFile()); err == nil {
-		for i := range keys.Devices {
-			d := &keys.Devices[i]
-			ids[d.ID] = ids[d.ID] || out.concerns(d.Name)
-		}
-	}
-	maps.DeleteFunc(ids, func(_ key.Device, meant bool) bool { return !meant })
-	u.known = forget(all, ids)
-	b := all[0]
-	if u.known == nil {
-		for _, use := range b.Status.Keys {
-			if ids[use.Device] && !slices.Contains(u.shut, use.Name) {
-				u.shut = append(u.shut, use.Name)
-			}
-		}
-	}
-	file, _ := s.machine(b.Backend)
-	u.open = u.takeGrants(runs(c.State, b.Backend, b.Status, file), b, ids, out.cut)
-}
-
-// forget has the kernel know devices no more, whichever backend runs.
-func forget(all []backends.Answer, ids map[key.Device]bool) (failed error) {
-	for _, b := range all {
-		if v, able := b.Backend.(firewall.KeyVerifier); able {
-			for id := range ids {
-				failed = errors.Join(failed, v.Forget(id))
-			}
-		}
-	}
-	return failed
-}
-
-// reload has the kernel run the policy and the keys as they are now.
-func (s *session) reload(c *change.Change, survey backends.Survey, b firewall.Backend, r *enroll.Result) error {
-	m, err := b.Machine(r.Policy)
-	if err != nil {
-		return err
-	}
-	m.Keys = change.KeysIn(r.Keys.Path)
-	t, err := survey.TakeOver(b)
-	if err != nil {
-		return err
-	}
-	if _, err := t.Apply(m); err != nil {
-		return err
-	}
-	return s.keep(c, change.Saved{
-		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: s.file, Policy: string(r.Text), Keys: r.Keys.Path,
-	})
-}
-
-// takeGrants takes away what devices whose keys are gone have opened: at each door, from
-// the address that their last token came from.
-func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, gone map[key.Device]bool, ends bool) (failed error) {
-	by, able := b.Backend.(firewall.Granter)
-	if ends {
-		u.cut = &cut{}
-	}
-	for _, use := range b.Status.Keys {
-		if !gone[use.Device] || use.Last.IsZero() {
-			continue
-		}
-		if !able || m == nil || b.Digest(m) != b.Status.Digest {
-			return errUnknownRules
-		}
-		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
-		if door < 0 {
-			continue
-		}
-		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: ends, Spare: ownRemotes()})
-		failed = errors.Join(failed, err)
-		u.grants += r.Grants
-		if u.cut != nil {
-			u.cut.Connections, u.cut.Own = u.cut.Connections+r.Connections, u.cut.Own+r.Spared
-		}
-	}
-	return failed
 }
 
 // revokedUser is the answer of revoke to programs.
@@ -577,13 +436,13 @@ func anyPolicy(*policy.Policy) error { return nil }
 
 // revokeKeys shuts devices out: first in the kernel, and then in the files, if these can
 // be changed.
-func (s *session) revokeKeys(ctx context.Context, out *shutOut) error {
+func (s *session) revokeKeys(ctx context.Context, out *enroll.Out) error {
 	if s.file == "-" {
 		return notEditable()
 	}
 	_, unreadable := s.policy()
 	u, err := s.changeUsers(ctx, out, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) {
-		r, err := f.Revoke(out.user, out.device)
+		r, err := f.Revoke(out.User, out.Device)
 		if errors.Is(err, fs.ErrNotExist) && unreadable != nil {
 			err = unreadable // which says what to do
 		}
@@ -592,13 +451,17 @@ func (s *session) revokeKeys(ctx context.Context, out *shutOut) error {
 	if err != nil {
 		return err
 	}
+	took := &u.shut.Took
 	answer := revokedUser{
-		File: s.file, Keys: s.keysFile(), User: out.user, Devices: []string{}, Listed: true,
-		Grants: u.grants, Cut: u.cut, Loaded: u.loaded, Warnings: s.Remarks, Error: u.failure(out),
+		File: s.file, Keys: s.keysFile(), User: out.User, Devices: []string{}, Listed: true,
+		Grants: took.Grants, Loaded: u.Loaded != nil, Warnings: s.Remarks, Error: u.failure(out),
 	}
-	gone := u.shut
+	if out.Cut {
+		answer.Cut = &cut{took.Connections, took.Spared}
+	}
+	gone := u.shut.Devices
 	if u.Result != nil {
-		answer.Listed = u.Policy == nil || u.Policy.User(out.user) != nil
+		answer.Listed = u.Policy == nil || u.Policy.User(out.User) != nil
 		for i := range u.Gone {
 			gone = append(gone, u.Gone[i].Name)
 		}

@@ -94,10 +94,10 @@ func notEditable() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
 }
 
-// notReloaded says that the files are changed, and the kernel runs what it ran.
-func notReloaded(err error) *ui.Failure {
+// notTold says that the files are changed, and the kernel knows it only in part.
+func notTold(err error) *ui.Failure {
 	f := ui.Explain(err)
-	f.Message = "the files are changed, but the rules that are loaded are as before: " + f.Message
+	f.Message = "the files are changed, but the kernel does not know all of it: " + f.Message
 	f.Hints = append(f.Hints, "when that is mended, load them: \"postern up\"")
 	return f
 }
@@ -137,12 +137,12 @@ func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 // sayKnown says what the kernel knows of a change.
 func (s *session) sayKnown(c *usersChange) {
 	switch {
-	case c.loaded:
+	case c.Loaded != nil:
 		s.Say("changed %s, and the rules that are loaded", document.QuotedPath(s.file))
-	case c.waits:
+	case c.Waits:
 		s.Say("changed %s; the rules that are loaded wait for a confirmation, and are as before", document.QuotedPath(s.file))
 		s.Hint("\"postern confirm\" keeps them; then load the change: \"postern up\"")
-	case c.other:
+	case c.Other:
 		s.Say("changed %s; the rules that are loaded are of another policy", document.QuotedPath(s.file))
 		s.Hint("load this one: \"postern up\"")
 	default:
@@ -163,13 +163,11 @@ func oldKeyCounts(err error, args []string) error {
 	return f
 }
 
-var errUnknownRules = errors.New("the rules that are loaded are of no policy that is known here")
-
 // failure says what could not be changed, and what that means; nil if all was.
-func (u *usersChange) failure(out *shutOut) *ui.Failure {
-	who := out.user
-	if out.device != "" {
-		who += "/" + out.device
+func (u *usersChange) failure(out *enroll.Out) *ui.Failure {
+	who := out.User
+	if out.Device != "" {
+		who += "/" + out.Device
 	}
 	var f *ui.Failure
 	about := func(err error, message, hint string) {
@@ -189,13 +187,13 @@ func (u *usersChange) failure(out *shutOut) *ui.Failure {
 		f.Hints, f.Diagnostics = append(f.Hints, why.Hints...), append(f.Diagnostics, why.Diagnostics...)
 	}
 	repeat := "mend that, and repeat the command"
-	about(u.known, "the kernel may take keys of "+who+" still", "\"postern down\" ends all keys, and hides nothing any more")
-	about(u.open, "what "+who+" has opened last stays open until its time is over", "\"postern revoke\" takes grants, once the rules are known: \"postern up\" loads the policy")
+	about(u.shut.Keys, "the kernel may take keys of "+who+" still", "\"postern down\" ends all keys, and hides nothing any more")
+	about(u.shut.Open, "what "+who+" has opened last stays open until its time is over", "\"postern revoke\" takes grants, once the rules are known: \"postern up\" loads the policy")
 	about(u.unchanged, "in the kernel the key counts no more, but the files have it still, and would bring it back with \"up\", the watchdog or a reboot", repeat)
 	if u.Result != nil {
-		about(u.Unlisted, "the key is gone, but "+out.user+" stays in the policy, without one", repeat)
+		about(u.Unlisted, "the key is gone, but "+out.User+" stays in the policy, without one", repeat)
 	}
-	about(u.outdated, "the key is gone, but the rules that are loaded are as before", "when that is mended, load them: \"postern up\"")
+	about(u.untold, "the files are changed, but the kernel does not know all of it", "when that is mended, load them: \"postern up\"")
 	return f
 }
 
@@ -204,7 +202,7 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	case len(r.Devices) == 0 && c.Result != nil:
 		s.Say("removed %s, who had no key", r.User)
 	case len(r.Devices) == 0:
-	case len(c.shut) > 0 || c.loaded || c.other || c.waits:
+	case len(c.shut.Devices) > 0 || c.Loaded != nil || c.Other || c.Waits:
 		s.Say("%s of %s counts no more", keyOf(r.Devices), r.User)
 	default:
 		s.Say("%s of %s is gone", keyOf(r.Devices), r.User)
@@ -219,7 +217,7 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	if len(c.ByHand) > 0 {
 		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: it is written in a way that postern cannot edit", r.User), Hints: c.ByHand})
 	}
-	if c.outdated == nil {
+	if c.untold == nil {
 		s.sayKnown(c)
 	}
 }

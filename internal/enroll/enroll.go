@@ -47,6 +47,7 @@ type Files struct {
 
 // A Result is what the files have become.
 type Result struct {
+	File           string // of the policy
 	Before, Policy *policy.Policy
 	Text           []byte // of the policy
 	Keys           *keyfile.File
@@ -68,7 +69,7 @@ func (f *Files) change(do func(*Result) error) (*Result, error) {
 
 // try is change that returns how far it has come, beside an error.
 func (f *Files) try(do func(*Result) error) (*Result, error) {
-	r := &Result{}
+	r := &Result{File: f.Policy}
 	_, err := rewrite.File(f.Policy, rewrite.KeepMode, func(text []byte) ([]byte, error) {
 		if text == nil {
 			return nil, &fs.PathError{Op: "open", Path: f.Policy, Err: fs.ErrNotExist}
@@ -292,7 +293,7 @@ func (f *Files) Revoke(user, device string) (*Result, error) {
 		return r, nil
 	}
 	// Perhaps the keys are gone already.
-	alone := &Result{Before: r.Before, Policy: r.Before, Gone: r.Gone, Unlisted: err}
+	alone := &Result{File: f.Policy, Before: r.Before, Policy: r.Before, Gone: r.Gone, Unlisted: err}
 	if _, err := keyfile.Change(f.Keys, func(keys *keyfile.File) error {
 		alone.Keys = keys
 		alone.drop(user, device)
