@@ -131,7 +131,7 @@ func (s *session) status(most int) error {
 		s.Warn(twoBackends(all))
 	}
 	file, err := s.machine(backend)
-	m := runs(kept, backend, status, file)
+	m := kept.Runs(backend, status, file)
 	noPolicy := errors.Is(err, fs.ErrNotExist)
 	nameless := len(status.Progress)+len(status.Grants) > 0
 	if m == nil && status.Loaded && (nameless || !noPolicy) {
@@ -196,21 +196,6 @@ type problem struct {
 func (st *state) problem(more ...problem) {
 	st.Problems = append(st.Problems, more...)
 	slices.SortStableFunc(st.Problems, func(a, b problem) int { return a.Code - b.Code })
-}
-
-// runs returns the machine that the kernel runs, of the policy file or of what is kept;
-// or else that of the file, which may be nil.
-func runs(kept change.State, backend firewall.Backend, status *firewall.Status, file *automaton.Machine) *automaton.Machine {
-	if file != nil && backend.Digest(file) == status.Digest {
-		return file
-	}
-	loaded := change.Saved{Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest}
-	if w := kept.Wanted(); w != nil && w.Loaded && w.Same(&loaded) {
-		if _, m, err := w.Machine([]firewall.Backend{backend}); err == nil {
-			return m
-		}
-	}
-	return file
 }
 
 // otherPolicy returns why what runs is not what the policy file says. The error is
