@@ -118,7 +118,7 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		}
 		known := keyNames(m)
 		for _, use := range b.Status.Keys {
-			owner, _, _ := strings.Cut(known.device(use.Device), "/")
+			owner, _, _ := strings.Cut(known.device(use), "/")
 			if use.Last.IsZero() || owner != user {
 				continue
 			}

@@ -258,7 +258,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 	}
 	names := keyNames(m)
 	for _, k := range status.Keys {
-		row := stateKey{Key: names.device(k.Device), Door: names.door(k.Door)}
+		row := stateKey{Key: names.device(k), Door: names.door(k.Door)}
 		if !k.Last.IsZero() {
 			row.Last, row.From = &k.Last, k.From.String()
 		}
@@ -304,7 +304,10 @@ func keyNames(m *automaton.Machine) keyNaming {
 	return n
 }
 
-func (n keyNaming) device(d key.Device) string { return cmp.Or(n.devices[d], d.String()) }
+// device returns the name of a device: the one that the loaded rules have for it.
+func (n keyNaming) device(u firewall.KeyUse) string {
+	return cmp.Or(u.Name, n.devices[u.Device], u.Device.String())
+}
 
 func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
 
@@ -313,7 +316,7 @@ func (n keyNaming) of(uses []firewall.KeyUse, m *automaton.Machine, source netip
 	name, last := "", time.Time{}
 	for _, u := range uses {
 		if !u.Last.IsZero() && u.Door == key.DoorID(door) && m.Policy.Source.Mask(u.From) == source && u.Last.After(last) {
-			name, last = n.device(u.Device), u.Last
+			name, last = n.device(u), u.Last
 		}
 	}
 	return name

@@ -74,6 +74,7 @@ type Grant struct {
 type KeyUse struct {
 	Device key.Device
 	Door   key.Door
+	Name   string     // of its user and the device, as the loaded rules have it: "alice/laptop"; "" if they do not
 	Last   time.Time  // when its last token was made; zero if there was none
 	From   netip.Addr // who sent that
 }

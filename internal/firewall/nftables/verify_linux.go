@@ -200,18 +200,19 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
-	known := map[uint32]bool{}
+	known := map[uint32]string{} // whose each code is
 	if _, err := dump("keys", func(e element, _ time.Duration) bool {
 		if len(e.key) == 4 {
-			known[binary.NativeEndian.Uint32(e.key)] = true
+			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
 		}
 		return true
 	}); err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Last: p.Last, From: p.Source})
-		status.Altered = status.Altered || !known[p.Code]
+		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: known[p.Code], Last: p.Last, From: p.Source})
+		_, leads := known[p.Code]
+		status.Altered = status.Altered || !leads
 	}
 	for _, i := range running.Interfaces() {
 		if verifies(i) && !i.Attached && isUp(i.Index) {
