@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/host"
+	"postern/internal/key"
 )
 
 func (s *session) revokeCommand() *cobra.Command {
@@ -67,6 +69,16 @@ type revoked struct {
 type cut struct {
 	Connections int `json:"connections"` // that have ended
 	Own         int `json:"own"`         // connections of the caller, which have not
+	// Others that go on through the doors of a user: from where the user's keys have opened
+	// nothing, as far as is known, or somebody else's have, too.
+	Left []leftOpen `json:"left,omitempty"`
+}
+
+// A leftOpen is an address with connections through a door.
+type leftOpen struct {
+	Door        string `json:"door"`
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
 }
 
 // revoke takes grants away, at a door or at all of them.
@@ -92,7 +104,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 		}
 		answer.Grants = gone.Grants
 		if r.Cut {
-			answer.Cut = &cut{gone.Connections, gone.Spared}
+			answer.Cut = &cut{Connections: gone.Connections, Own: gone.Spared}
 		}
 		if s.JSON {
 			return s.Answer(answer)
@@ -102,7 +114,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 	})
 }
 
-// revokeUser takes away what the keys of a user's devices have earned last.
+// revokeUser takes away what the keys of a user's devices have earned.
 func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revocation) error {
 	return s.byHand(ctx, func(m *automaton.Machine, b backends.Answer, by firewall.Granter) error {
 		var names []string
@@ -112,37 +124,100 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		if !slices.Contains(names, user) {
 			return unknownUser(user, names)
 		}
-		answer := revoked{User: user, Backend: b.Name()}
-		if r.Cut {
-			r.Spare, answer.Cut = ownRemotes(), &cut{}
-		}
 		known := keyNames(m)
-		for _, use := range b.Status.Keys {
-			owner, _, _ := strings.Cut(known.device(use.Device), "/")
-			if use.Last.IsZero() || owner != user {
-				continue
-			}
-			d, err := doorOf(m, known.door(use.Door))
-			if err != nil {
-				continue // it is no door of this policy
-			}
-			r.Door, r.From = d, use.From
-			gone, err := by.Revoke(m, r)
-			if err != nil {
-				return err
-			}
-			answer.Grants += gone.Grants
-			if r.Cut {
-				answer.Cut.Connections += gone.Connections
-				answer.Cut.Own += gone.Spared
-			}
+		taken, err := takeOpened(m, b, by, r.Cut, func(d key.Device) bool {
+			owner, _, _ := strings.Cut(known.device(d), "/")
+			return owner == user
+		})
+		if err != nil {
+			return err
 		}
+		answer := revoked{User: user, Backend: b.Name(), Grants: taken.grants, Cut: taken.cut}
 		if s.JSON {
 			return s.Answer(answer)
 		}
 		s.sayRevoked(answer)
 		return nil
 	})
+}
+
+// taken is what was taken away of what keys had opened.
+type taken struct {
+	grants int
+	cut    *cut // nil unless connections were to end
+}
+
+// takeOpened takes away the grants that keys of some devices have given, and none that were
+// given by another's key since, by a knock or by hand. With ends, the connections end that
+// come from where these keys have opened the door, and nobody else's key has.
+func takeOpened(m *automaton.Machine, b backends.Answer, by firewall.Granter, ends bool, theirs func(key.Device) bool) (t taken, err error) {
+	if err := firewall.ReadSources(b.Backend, b.Status); err != nil {
+		return t, err
+	}
+	if ends {
+		t.cut = &cut{}
+	}
+	last := giversOf(b.Status.Keys)
+	given, others := map[opened]bool{}, map[opened]bool{}
+	for _, g := range b.Status.Grants {
+		grant := m.Grant(g.ID)
+		if grant == nil {
+			continue // its door is gone
+		}
+		door := m.Doors[grant.Door].Name
+		if giver := last.of(g, door); giver != nil && theirs(giver.Device) {
+			given[opened{giver.Door, g.Source}] = true
+		}
+	}
+	doors := map[key.Door]bool{}
+	for _, use := range b.Status.Keys {
+		doors[use.Door] = doors[use.Door] || theirs(use.Device)
+		for _, o := range use.Opened {
+			if at := (opened{use.Door, o.Source}); !theirs(use.Device) {
+				others[at] = true
+			}
+		}
+	}
+	own := ownRemotes()
+	for at := range last {
+		i := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == at.door })
+		cuts := ends && doors[at.door] && !others[at]
+		if i < 0 || !given[at] && !cuts {
+			continue
+		}
+		gone, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[i], From: at.source, Keep: !given[at], Cut: cuts, Spare: own})
+		if err != nil {
+			return t, err
+		}
+		t.grants += gone.Grants
+		if ends {
+			t.cut.Connections += gone.Connections
+			t.cut.Own += gone.Spared
+		}
+	}
+	if !ends {
+		return t, nil
+	}
+	for i := range m.Doors {
+		d := &m.Doors[i]
+		if !doors[key.DoorID(d.Name)] {
+			continue
+		}
+		open, err := by.Open(m, d)
+		if err != nil {
+			return t, err
+		}
+		left := map[netip.Addr]int{}
+		for _, remote := range open {
+			if !slices.Contains(own, remote) {
+				left[remote.Addr()]++
+			}
+		}
+		for _, a := range slices.SortedFunc(maps.Keys(left), netip.Addr.Compare) {
+			t.cut.Left = append(t.cut.Left, leftOpen{d.Name, a.String(), left[a]})
+		}
+	}
+	return t, nil
 }
 
 // ownRemotes returns the other ends of the connections that the caller came by.

@@ -45,6 +45,24 @@ func (s *session) sayRevoked(r revoked) {
 	if r.Cut.Own > 0 {
 		s.Say("%s", sayOwnSpared)
 	}
+	s.sayGoOn(r.Cut.Left)
+}
+
+// mostLeft is how many addresses with connections a person is told of.
+const mostLeft = 10
+
+// sayGoOn says which connections go on that a user may have.
+func (s *session) sayGoOn(left []leftOpen) {
+	for i, l := range left {
+		if i == mostLeft {
+			s.Say("and so do those from %d more", len(left)-i)
+			break
+		}
+		s.Say("goes on, as it may be somebody else's: %s from %s through door %s", ui.Count(l.Connections, "connection"), l.Address, l.Door)
+	}
+	if len(left) > 0 {
+		s.Hint(fmt.Sprintf("to end those from there: \"postern revoke %s %s --cut\"", left[0].Door, left[0].Address))
+	}
 }
 
 const sayOwnSpared = "the connection by which you are logged in goes on"

@@ -93,7 +93,7 @@ type stateGrant struct {
 type stateKey struct {
 	Key  string     `json:"key"` // user and device; the device's number if it is none of the file
 	Door string     `json:"door"`
-	Last *time.Time `json:"last"` // when its newest token was made; null: never
+	Last *time.Time `json:"last"` // when it has opened the door last; null: never, or days ago
 	From string     `json:"from,omitempty"`
 }
 
@@ -271,11 +271,13 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
 		st.Progress = append(st.Progress, row)
 	}
-	names := keyNames(m)
+	names, givers := keyNames(m), giversOf(status.Keys)
 	for _, k := range status.Keys {
 		row := stateKey{Key: names.device(k.Device), Door: names.door(k.Door)}
-		if !k.Last.IsZero() {
-			row.Last, row.From = &k.Last, k.From.String()
+		for _, o := range k.Opened {
+			if row.Last == nil || o.When.After(*row.Last) {
+				row.Last, row.From = &o.When, o.Source.String()
+			}
 		}
 		st.Keys = append(st.Keys, row)
 	}
@@ -287,7 +289,9 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		if m != nil && m.Grant(g.ID) != nil {
 			grant := m.Grant(g.ID)
 			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
-			row.Key = names.of(status.Keys, m, g.Source, row.Door)
+			if giver := givers.of(g, row.Door); giver != nil {
+				row.Key = names.device(giver.Device)
+			}
 		}
 		st.Grants = append(st.Grants, row)
 	}
@@ -323,15 +327,40 @@ func (n keyNaming) device(d key.Device) string { return cmp.Or(n.devices[d], d.S
 
 func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
 
-// of returns whose key a source used last at a door, or "".
-func (n keyNaming) of(uses []firewall.KeyUse, m *automaton.Machine, source netip.Addr, door string) string {
-	name, last := "", time.Time{}
-	for _, u := range uses {
-		if !u.Last.IsZero() && u.Door == key.DoorID(door) && m.Policy.Source.Mask(u.From) == source && u.Last.After(last) {
-			name, last = n.device(u.Device), u.Last
+// givers are the keys that have opened doors for sources last.
+type givers map[opened]giver
+
+type opened struct {
+	door   key.Door
+	source netip.Addr
+}
+
+type giver struct {
+	*firewall.KeyUse
+	when time.Time
+}
+
+func giversOf(uses []firewall.KeyUse) givers {
+	last := givers{}
+	for i := range uses {
+		for _, o := range uses[i].Opened {
+			if at := (opened{uses[i].Door, o.Source}); o.When.After(last[at].when) {
+				last[at] = giver{&uses[i], o.When}
+			}
 		}
 	}
-	return name
+	return last
+}
+
+// of returns the key that has given a grant of a door; nil if it was given later than by
+// any, as by a knock or by hand. Both times are of one packet; what is between them is how
+// long it takes to read them.
+func (all givers) of(g firewall.Grant, door string) *firewall.KeyUse {
+	last := all[opened{key.DoorID(door), g.Source}]
+	if g.Given.Sub(last.when).Abs() > time.Second {
+		return nil
+	}
+	return last.KeyUse
 }
 
 // namedState returns the doors that a state leads to.

@@ -460,32 +460,17 @@ func (s *session) reload(c *change.Change, survey backends.Survey, b firewall.Ba
 	})
 }
 
-// takeGrants takes away what devices whose keys are gone have opened: at each door, from
-// the address that their last token came from.
+// takeGrants takes away what devices whose keys are gone have opened.
 func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, open openings) error {
 	by, able := b.Backend.(firewall.Granter)
 	if !able || m == nil || b.Digest(m) != b.Status.Digest {
 		return nil
 	}
-	if open == cutConnections {
-		u.cut = &cut{}
-	}
-	for _, use := range b.Status.Keys {
-		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
-		gone := slices.ContainsFunc(u.Gone, func(d keyfile.Device) bool { return d.ID == use.Device })
-		if !gone || door < 0 || use.Last.IsZero() {
-			continue
-		}
-		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: open == cutConnections, Spare: ownRemotes()})
-		if err != nil {
-			return err
-		}
-		u.grants += r.Grants
-		if u.cut != nil {
-			u.cut.Connections, u.cut.Own = u.cut.Connections+r.Connections, u.cut.Own+r.Spared
-		}
-	}
-	return nil
+	t, err := takeOpened(m, b, by, open == cutConnections, func(d key.Device) bool {
+		return slices.ContainsFunc(u.Gone, func(gone keyfile.Device) bool { return gone.ID == d })
+	})
+	u.grants, u.cut = t.grants, t.cut
+	return err
 }
 
 // revokedUser is the answer of revoke to programs.

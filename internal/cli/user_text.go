@@ -171,6 +171,7 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 		if r.Cut.Own > 0 {
 			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
 		}
+		s.sayGoOn(r.Cut.Left)
 	}
 	s.sayKnown(c)
 }

@@ -174,12 +174,16 @@ type Granter interface {
 
 	// Revoke takes grants away.
 	Revoke(m *automaton.Machine, r Revocation) (Revoked, error)
+
+	// Open returns the clients' ends of the connections with a door's services.
+	Open(m *automaton.Machine, d *automaton.Door) ([]netip.AddrPort, error)
 }
 
 // A Revocation says which grants are to go.
 type Revocation struct {
 	Door  *automaton.Door  // nil: every door
 	From  netip.Addr       // whose source loses them; the zero value: everyone
+	Keep  bool             // the grants stay
 	Cut   bool             // the connections to the doors' services end, too
 	Spare []netip.AddrPort // the remote ends of connections that do not
 }

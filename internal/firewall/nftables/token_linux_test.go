@@ -243,7 +243,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	do(func() error { return Backend{}.Forget(ring.Devices["alice/phone"].ID) })
 	try(phone, labtest.Silence, "revoked")
 	try(laptop, labtest.SYNACK, "another device was revoked")
-	if status := s.Inspect(); status.Altered || len(status.Keys) != 1 || status.Keys[0].From != src {
+	if status := s.Inspect(); status.Altered || len(status.Keys) != 1 || len(status.Keys[0].Opened) != 1 || status.Keys[0].Opened[0].Source != src {
 		t.Errorf("altered %v, keys %+v", status.Altered, status.Keys)
 	}
 

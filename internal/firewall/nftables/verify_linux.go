@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -201,7 +200,7 @@ func inspectKeys(status *firewall.Status) error {
 		return err
 	}
 	known := map[uint32]bool{}
-	if _, err := dump("keys", func(e element, _ time.Duration) bool {
+	if _, err := dump("keys", func(e element, _ lifetime) bool {
 		if len(e.key) == 4 {
 			known[binary.NativeEndian.Uint32(e.key)] = true
 		}
@@ -210,7 +209,7 @@ func inspectKeys(status *firewall.Status) error {
 		return err
 	}
 	for _, p := range pairs {
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Last: p.Last, From: p.Source})
+		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Code: p.Code})
 		status.Altered = status.Altered || !known[p.Code]
 	}
 	for _, i := range running.Interfaces() {
