@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -35,8 +36,8 @@ func Load(program, rules string, args ...string) Loader {
 	}
 }
 
-// LoadPolicy loads the rules of a backend for a policy.
-func LoadPolicy(b firewall.Backend, text string) Loader {
+// LoadPolicy loads the rules of a backend for a policy, and the keys of its users.
+func LoadPolicy(b firewall.Backend, text string, keys automaton.Keyring) Loader {
 	return func(_ context.Context, h *lab.Host) error {
 		p, err := policy.Parse("bench.yaml", []byte(text))
 		if err != nil {
@@ -46,6 +47,7 @@ func LoadPolicy(b firewall.Backend, text string) Loader {
 		if err != nil {
 			return err
 		}
+		m.Keys = func() (automaton.Keyring, error) { return keys, nil }
 		return h.Do(func() error { return b.Apply(m) })
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"postern/bench/machine"
 	"postern/internal/lab"
@@ -15,9 +16,9 @@ import (
 // A layer builds the link between a server and a client.
 type layer func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay)
 
-func overNetwork(l *lab.Lab, n network, stand int) layer {
+func overNetwork(l *lab.Lab, i impair.Impairment) layer {
 	return func(server, client *lab.Host, prefix string) (*lab.Link, *impair.Relay) {
-		_, atClient, relay := impair.Connect(l, server, client, n.impairment(stand), prefix)
+		_, atClient, relay := impair.Connect(l, server, client, i, prefix)
 		return atClient, relay
 	}
 }
@@ -59,21 +60,24 @@ func (b *plan) alone(ctx context.Context, what string, st *stand, c *client, cer
 // clean measures openings one at a time, without packet loss.
 func (b *plan) clean(ctx context.Context) error {
 	openings := max(1, b.openings/4)
-	fmt.Fprintf(b.out, `One opening at a time, %d of each, %v round trip, no loss. Beside each a plain connection
-to an open port, which takes one round trip:
+	fmt.Fprintf(b.out, `One opening at a time, %d of each, no loss. Beside each a plain connection to an open port,
+which takes one round trip:
 
-                                                     in    median       p99  plain connection's median
-`, openings, 2*delay)
+round trip                                           in    median       p99  plain connection's median
+`, openings)
 	for _, row := range []struct {
+		delay   time.Duration // one way
 		subject *subject
 		certs   certificates
 		note    string
 	}{
-		{ours, hidden, ""},
-		{oursByKey, hidden, ""},
-		{oursAgain, hidden, ""},
-		{loopAtHowto, hidden, ""},
-		{loopAtHowto, visible, ", certificates read"},
+		{0, oursByKey, hidden, ""},
+		{25 * time.Millisecond, oursByKey, hidden, ""},
+		{delay, oursByKey, hidden, ""},
+		{delay, ours, hidden, ""},
+		{delay, oursAgain, hidden, ""},
+		{delay, loopAtHowto, hidden, ""},
+		{delay, loopAtHowto, visible, ", certificates read"},
 	} {
 		if !b.measures(row.subject) {
 			continue
@@ -83,7 +87,11 @@ to an open port, which takes one round trip:
 			defer cancel()
 			l := lab.New()
 			defer l.Close()
-			st, err := newStand(ctx, l, b.kit, "alone", row.subject, overNetwork(l, network{}, 0))
+			lay := overCable(l)
+			if row.delay > 0 {
+				lay = overNetwork(l, impair.Impairment{Delay: row.delay})
+			}
+			st, err := newStand(ctx, l, b.kit, "alone", row.subject, lay)
 			if err != nil {
 				return err
 			}
@@ -91,7 +99,7 @@ to an open port, which takes one round trip:
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(b.out, "%-47s %7s %9s %9s  %9s%s\n", row.subject.name+row.note,
+			fmt.Fprintf(b.out, "%5v  %-40s %7s %9s %9s  %9s%s\n", 2*row.delay, row.subject.name+row.note,
 				opened.in(), opened.percentile(50), opened.percentile(99), plain.percentile(50), mark(load))
 			return nil
 		}()

@@ -37,7 +37,7 @@ func newCrowd(ctx context.Context, l *lab.Lab, k *kit, s *subject, members int) 
 	c := &crowd{subject: s}
 	fmt.Fprintf(os.Stderr, "%s: building %d stands\n", s.name, members)
 	for i := range members {
-		st, err := newStand(ctx, l, k, fmt.Sprintf("%s%d", s.key, i), s, overNetwork(l, network{}, i))
+		st, err := newStand(ctx, l, k, fmt.Sprintf("%s%d", s.key, i), s, overNetwork(l, network{}.impairment(i)))
 		if err != nil {
 			return nil, err
 		}

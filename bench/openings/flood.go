@@ -3,166 +3,235 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"postern/bench/machine"
 	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
 )
 
-// A flood is what somebody sends meanwhile, as fast as one processor can.
-type flood struct {
+// An attack is what somebody sends to a server, as fast as a processor can, while doors
+// are opened.
+type attack struct {
 	name string
-	// change makes a datagram from the client's address to one of the flood. The token
-	// is one that was used already.
-	change func(p *packet.Packet, used key.Token)
+	// packet returns one, given the client's address, and the payload of what was seen to
+	// open the door last.
+	packet func(client netip.Addr, seen []byte, port uint16) packet.Packet
 }
 
-// different is how many different packets a flood has.
-const different = 4096
-
-var usedToken = flood{"a used token, in the client's name", func(p *packet.Packet, used key.Token) {
-	p.UDP.DstPort, p.Payload = tokenPort, used[:]
-}}
-
-var floods = []flood{
-	{"nothing", nil},
-	{"junk to the key port, of its size", func(p *packet.Packet, _ key.Token) {
-		p.Src = netip.AddrFrom4([4]byte(append([]byte{11}, randomBytes(3)...)))
-		p.UDP.DstPort, p.Payload = tokenPort, randomBytes(key.TokenSize)
+var attacks = []attack{
+	{name: "nothing"},
+	{name: "a scan, in the client's name", packet: func(client netip.Addr, _ []byte, _ uint16) packet.Packet {
+		return packet.Packet{Src: client, Dst: serverAddress, TCP: &packet.TCP{
+			SrcPort: anyPort(), DstPort: anyPort(), Seq: rand.Uint32(), Flags: packet.SYN, Window: 64240,
+		}}
 	}},
-	{"the same, in the client's name", func(p *packet.Packet, _ key.Token) {
-		p.UDP.DstPort, p.Payload = tokenPort, randomBytes(key.TokenSize)
+	{name: "junk", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(netip.MustParseAddr("10.250.0.1"), shuffled(seen), port)
 	}},
-	usedToken,
-	{"a scan, in the client's name", func(p *packet.Packet, _ key.Token) {
-		p.UDP = nil
-		p.TCP = &packet.TCP{SrcPort: 50000, DstPort: uint16(1 + rand.N(65535)), Seq: rand.Uint32(), Flags: packet.SYN, Window: 1024}
+	{name: "junk of forged senders", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(anySender(), shuffled(seen), port)
+	}},
+	{name: "junk, in the client's name", packet: func(client netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(client, shuffled(seen), port)
+	}},
+	{name: "what was seen, forged senders", packet: func(_ netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(anySender(), seen, port)
+	}},
+	{name: "the same, in the client's name", packet: func(client netip.Addr, seen []byte, port uint16) packet.Packet {
+		return datagram(client, seen, port)
 	}},
 }
 
-// packet returns a packet of the flood.
-func (f *flood) packet(client netip.Addr, used key.Token) ([]byte, error) {
-	p := &packet.Packet{Src: client, Dst: serverAddress, TTL: 64, UDP: &packet.UDP{SrcPort: 50000}}
-	f.change(p, used)
-	return p.Append(nil)
+func datagram(from netip.Addr, payload []byte, port uint16) packet.Packet {
+	return packet.Packet{Src: from, Dst: serverAddress, UDP: &packet.UDP{SrcPort: anyPort(), DstPort: port}, Payload: payload}
 }
 
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rand.Uint32())
-	}
+// shuffled returns the same bytes in another order: junk that looks like what is right.
+func shuffled(b []byte) []byte {
+	b = slices.Clone(b)
+	rand.Shuffle(len(b), func(i, j int) { b[i], b[j] = b[j], b[i] })
 	return b
 }
 
-// flooded measures openings while others send to the same server.
-func (b *plan) flooded(ctx context.Context) error {
-	openings := max(1, b.openings/50)
-	fmt.Fprintf(b.out, `One opening at a time over a plain cable, %d of each, while somebody sends as fast as possible:
+func anyPort() uint16 { return uint16(1 + rand.IntN(65535)) }
 
-                                                                      in    median       p99  packets/s
-`, openings)
-	for _, s := range []*subject{oursByKey, ours} {
-		// Knocks mostly fail, and take their time for it: too long for a test.
-		if !b.measures(s) || s == ours && openings == 1 {
+// anySender returns an address on the server's network that no client has.
+func anySender() netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(100 + rand.IntN(100)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+}
+
+// flooded measures openings while the server is attacked.
+func (b *plan) flooded(ctx context.Context) error {
+	n := min(20, 4*b.openings)
+	fmt.Fprintf(b.out, `%d openings each over a plain cable, one at a time, while somebody sends as much as one processor can:
+
+                                         in    median       p99  packets a second
+`, n)
+	for _, s := range []*subject{oursByKey, ours, byFwknop} {
+		// Most of others' openings fail, after five seconds each.
+		if !b.measures(s) || s != oursByKey && b.openings < 4 {
 			continue
 		}
-		if err := b.underFloods(ctx, s, openings); err != nil {
+		fmt.Fprintf(b.out, "%s\n", s.name)
+		if err := b.underAll(ctx, s, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *plan) underFloods(ctx context.Context, s *subject, openings int) error {
+// underAll measures a subject under all attacks, and prints a row for each.
+func (b *plan) underAll(ctx context.Context, s *subject, openings int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := lab.New()
 	defer l.Close()
-	st, err := newStand(ctx, l, b.kit, "flood", s, overCable(l))
+	st, err := newStand(ctx, l, b.kit, "flooded", s, overCable(l))
 	if err != nil {
 		return err
 	}
-	sender, err := st.link.Sender()
+	opens, err := st.link.Capture(func(p *packet.Packet) bool { return p.UDP != nil && p.UDP.DstPort == s.client.port })
 	if err != nil {
 		return err
 	}
-	defer sender.Close()
-	used := b.kit.credential.Token(time.Now(), netip.Addr{}, key.Lane4)
-	once, err := usedToken.packet(netip.MustParseAddr("11.0.0.1"), used)
+	// Of who knocks nothing is seen that could be sent again: it is junk of a token's size.
+	v := &victim{stand: st, subject: s, opens: opens, seen: make([]byte, key.TokenSize)}
+	crand.Read(v.seen)
+	return st.asClient(hidden, func() error {
+		for _, a := range attacks {
+			t, rate, load, err := v.under(ctx, a, openings)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b.out, "    %-33s%7s %9s %9s  %7.0f%s\n", a.name, t.in(), t.percentile(50), t.percentile(99), rate,
+				mark(machine.Load{Stolen: load.Stolen}))
+		}
+		return nil
+	})
+}
+
+// A victim is a client whose server is attacked, by somebody who sees what it sends.
+type victim struct {
+	*stand
+	subject *subject
+	opens   *lab.Capture // datagrams that open the door
+	seen    []byte       // the payload of the last that did
+	flood   *flood       // nil while there is none
+}
+
+// under makes openings under an attack, on a thread of the client. It returns how many
+// packets of the attack were sent a second.
+func (v *victim) under(ctx context.Context, a attack, openings int) (t *tally, rate float64, load machine.Load, err error) {
+	t = &tally{}
+	since := machine.Watch()
+	for range openings {
+		var o outcome
+		if o, err = v.opening(ctx, a); err != nil {
+			break
+		}
+		progress(v.subject.name+", "+a.name, t.add(o), openings)
+	}
+	load = since()
+	if v.flood != nil {
+		var stopped error
+		rate, stopped = v.flood.stop()
+		v.flood = nil
+		err = cmp.Or(err, stopped)
+	}
+	return t, rate, load, err
+}
+
+// opening makes an opening from a new address, with packets of the attack that fit it.
+func (v *victim) opening(ctx context.Context, a attack) (o outcome, err error) {
+	if err := v.renew(v.subject.client); err != nil {
+		return o, err
+	}
+	if a.packet != nil {
+		packets := a.packets(v.link.Addr4(), v.seen, cmp.Or(v.subject.client.port, tokenPort))
+		if v.flood == nil {
+			if v.flood, err = newFlood(v.link, packets); err != nil {
+				return o, err
+			}
+		}
+		v.flood.packets.Store(&packets)
+	}
+	if o, err = v.open(ctx, v.subject.client); err != nil {
+		return o, err
+	}
+	sent, err := v.opens.Drain()
+	if len(sent) > 0 && o.in {
+		v.seen = sent[len(sent)-1].Payload
+	}
+	return o, err
+}
+
+// packets returns packets to send again and again: so many that making them takes no time
+// beside sending them.
+func (a attack) packets(client netip.Addr, seen []byte, port uint16) [][]byte {
+	var all [][]byte
+	for range 4096 {
+		p := a.packet(client, seen, port)
+		one, err := p.Append(nil)
+		if err != nil {
+			panic(err) // all packets are well-formed
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// A flood sends packets until it is stopped.
+type flood struct {
+	packets atomic.Pointer[[][]byte]
+	quit    chan struct{}
+	done    chan error
+	sent    int
+	took    time.Duration
+}
+
+// newFlood returns a flood on a link, sent from the last processor.
+func newFlood(k *lab.Link, packets [][]byte) (*flood, error) {
+	sender, err := k.Sender()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := sender.Send(once); err != nil {
-		return err
-	}
-	for _, f := range floods {
-		var opened tally
-		sent, begun := 0, time.Now()
-		err = st.asClient(hidden, func() error {
-			for range openings {
-				if err := st.renew(s.client); err != nil {
-					return err
-				}
-				stop, err := f.start(sender, st.link.Addr4(), used)
+	f := &flood{quit: make(chan struct{}), done: make(chan error, 1)}
+	f.packets.Store(&packets)
+	go func() {
+		f.done <- lab.OnCPU(runtime.NumCPU()-1, func() error {
+			begun := time.Now()
+			defer func() { f.took = time.Since(begun) }()
+			for {
+				n, err := sender.Send(*f.packets.Load()...)
+				f.sent += n
 				if err != nil {
 					return err
 				}
-				o, err := st.open(ctx, s.client)
-				n, failed := stop()
-				sent += n
-				if err := errors.Join(err, failed); err != nil {
-					return err
+				select {
+				case <-f.quit:
+					return nil
+				default:
 				}
-				progress(s.name, opened.add(o), openings)
 			}
-			return nil
 		})
-		fmt.Fprintln(os.Stderr)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(b.out, "%-27s %-34s %7s %9s %9s %10.0f\n", s.name, f.name,
-			opened.in(), opened.percentile(50), opened.percentile(99), float64(sent)/time.Since(begun).Seconds())
-	}
-	return nil
+	}()
+	return f, nil
 }
 
-// start sends until stop is called, which returns how many were sent.
-func (f *flood) start(sender *lab.Sender, client netip.Addr, used key.Token) (stop func() (int, error), err error) {
-	if f.change == nil {
-		return func() (int, error) { return 0, nil }, nil
-	}
-	all := make([][]byte, different)
-	for i := range all {
-		if all[i], err = f.packet(client, used); err != nil {
-			return nil, err
-		}
-	}
-	var ended atomic.Bool
-	sent, done := 0, make(chan error)
-	go func() {
-		for !ended.Load() {
-			n, err := sender.Send(all...)
-			sent += n
-			if err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	return func() (int, error) {
-		ended.Store(true)
-		err := <-done
-		return sent, err
-	}, nil
+// stop ends the flood and returns how many packets a second it had.
+func (f *flood) stop() (rate float64, err error) {
+	close(f.quit)
+	err = <-f.done
+	return float64(f.sent) / f.took.Seconds(), err
 }

@@ -112,5 +112,5 @@ func (b *plan) run(ctx context.Context, chosen, part string) error {
 // measures reports whether a subject is selected, and can be measured here: the kernel
 // may not be able to verify keys, or not let this user have it do so.
 func (b *plan) measures(s *subject) bool {
-	return strings.Contains(s.name, b.subject) && (s.rules != keyed || bpf.Probe() == nil)
+	return strings.Contains(s.name, b.subject) && (s.rules != keyed || bpf.Probe() == nil) && (s != byFwknop || hasFwknop())
 }

@@ -23,7 +23,7 @@ func TestRun(t *testing.T) {
 	succeeded := regexp.MustCompile(`(?m)^.{36,} 100\.0 %`).FindAllString(out.String(), -1)
 	want := 4 + 2 + 1 + 5
 	if bpf.Probe() == nil {
-		want += 1 + len(floods)
+		want += 3 + len(attacks)
 	}
 	if len(succeeded) != want {
 		t.Errorf("%d rows of openings that succeeded, want %d, in:\n%s", len(succeeded), want, out.String())

@@ -61,7 +61,7 @@ func (b *plan) atOnce(ctx context.Context, n int) (took []time.Duration, load ma
 	defer cancel(nil)
 	l := lab.New()
 	defer l.Close()
-	st, err := newStand(ctx, l, b.kit, fmt.Sprintf("nat%d", n), ours, overNetwork(l, network{}, 0))
+	st, err := newStand(ctx, l, b.kit, fmt.Sprintf("nat%d", n), ours, overNetwork(l, network{}.impairment(0)))
 	if err != nil {
 		return nil, load, err
 	}

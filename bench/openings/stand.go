@@ -42,7 +42,7 @@ func newStand(ctx context.Context, l *lab.Lab, k *kit, name string, s *subject, 
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.rules.loadOn(ctx, k, server); err != nil {
+	if err := s.rules.loadOn(ctx, k, st.link.Peer); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	for _, port := range []string{":22", ":9"} {

@@ -37,6 +37,8 @@ type client struct {
 	reportsOpen func(line string) (tries int, ok bool)
 	// memory is what the client keeps of earlier openings.
 	memory memory
+	// port is where it sends its one datagram; 0 if it knocks.
+	port uint16
 }
 
 // isOpen parses the message of postern connect: "server is open, at the 2nd
@@ -68,7 +70,7 @@ const (
 
 // All subjects use the how-to's knocks, but for one that has a key.
 var (
-	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen}
+	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, port: tokenPort}
 	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
 	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
@@ -84,6 +86,9 @@ var (
 type rules struct {
 	load []string
 	text string
+	// daemon is a program that lets in who has the right, if it is not the kernel. It is
+	// told its interface.
+	daemon []string
 	// settle is how long after loading they let in who has the right.
 	settle time.Duration
 }
@@ -112,12 +117,20 @@ doors:
 
 // loadOn loads the rules on a host, in a process of its own: this one has more
 // open files, for all its hosts, than Postern can use.
-func (r *rules) loadOn(ctx context.Context, k *kit, h *lab.Host) error {
-	cmd := h.Command(ctx, k.program(r.load[0]), r.load[1:]...)
+func (r *rules) loadOn(ctx context.Context, k *kit, at *lab.Link) error {
+	cmd := at.Host.Command(ctx, k.program(r.load[0]), r.load[1:]...)
 	cmd.Dir, cmd.Env = k.folder, k.environment(k.folder)
 	cmd.Stdin = strings.NewReader(r.text)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", r.load[0], err, out)
+	}
+	if r.daemon != nil {
+		cmd := at.Host.Command(ctx, r.daemon[0], append(r.daemon[1:], "-i", at.Name)...)
+		cmd.Dir, cmd.Env = k.folder, k.environment(k.folder)
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		go cmd.Wait()
 	}
 	time.Sleep(r.settle)
 	return nil
@@ -134,10 +147,7 @@ var (
 )
 
 // A kit is the files that clients need: postern itself, and its hosts file.
-type kit struct {
-	folder     string
-	credential key.Credential // of the host keyed
-}
+type kit struct{ folder string }
 
 // hostsFile has the only server, by knocks and by a key.
 const hostsFile = `version: 1
@@ -174,7 +184,12 @@ func newKit(folder string) (*kit, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return &kit{folder, credential}, errors.Join(
+	for name, text := range fwknopFiles(folder) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return &kit{folder}, errors.Join(
 		os.WriteFile(policy, []byte(keyedText), 0o600),
 		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode(), tokenPort), 0o600),
 	)

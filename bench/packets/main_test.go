@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"postern/internal/firewall/bpf"
+	"postern/internal/key"
 	"postern/internal/lab"
 )
 
@@ -69,6 +71,63 @@ func TestAnswers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Tokens are what they are called, to the program in the kernel.
+func TestTokens(t *testing.T) {
+	if err := bpf.Probe(); err != nil {
+		t.Skip(err) // an old kernel, or no root of the machine
+	}
+	l := lab.New()
+	defer l.Close()
+	const n = 100
+	for i, s := range subjects("", small, io.Discard) {
+		if !s.keys {
+			continue
+		}
+		st, err := newStand(t.Context(), l, fmt.Sprint(i), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sent := range []struct {
+			traffic string
+			n       int
+			as      key.Refusal
+		}{
+			{"token", n, 0}, {"junk", n, key.UnknownDevice}, {"forged", n, key.Forged}, {"token", 1, 0}, {"replay", n, key.Replayed},
+		} {
+			before := countsOf(t, st.to.Host)
+			if _, err := st.burst(stopwatch{dayTime}, named(t, sent.traffic), sent.n); err != nil {
+				t.Fatal(err)
+			}
+			after := countsOf(t, st.to.Host)
+			for as := range after {
+				want := uint64(0)
+				if key.Refusal(as) == sent.as {
+					want = uint64(sent.n)
+				}
+				if got := after[as] - before[as]; got != want {
+					t.Errorf("%s: %d of %s: %d counted as %d, want %d", s, sent.n, sent.traffic, got, as, want)
+				}
+			}
+		}
+	}
+}
+
+// countsOf returns what the program on a host has counted.
+func countsOf(t *testing.T, h *lab.Host) (c bpf.Counts) {
+	if err := h.Do(func() error {
+		running, err := bpf.Find()
+		if err != nil {
+			return err
+		}
+		defer running.Close()
+		c, err = running.Counts()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func named(t *testing.T, name string) *workload {

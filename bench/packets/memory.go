@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/bench"
+	"postern/internal/automaton"
 	"postern/internal/firewall/backends"
 	"postern/internal/firewall/nftables"
 	"postern/internal/lab"
@@ -27,7 +28,7 @@ func memory(ctx context.Context, sources int, pause time.Duration, out io.Writer
 	s, err := newStand(ctx, l, "m", &subject{
 		name: "memory",
 		load: bench.LoadPolicy(backends.Default(), fmt.Sprintf("version: 1\nposture: closed\ndoors:\n"+
-			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first)),
+			"  a: {service: 22, knock: {sequence: [%d, 2345], step_timeout: 1h}}\n", first), automaton.Keyring{}),
 	})
 	if err != nil {
 		return err

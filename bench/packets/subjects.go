@@ -16,6 +16,7 @@ import (
 	"postern/examples"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/firewall/bpf"
 	"postern/internal/lab"
 )
 
@@ -25,6 +26,7 @@ type subject struct {
 	name  string
 	load  bench.Loader
 	large bool // only root of the machine may load it
+	keys  bool // it verifies tokens
 }
 
 func (s *subject) String() string {
@@ -42,6 +44,7 @@ type stand struct {
 	flooder *lab.Sender
 	packets [][]byte // made anew by each burst
 	sent    uint32   // packets that were made by counting
+	tokens  tokens   // that it was sent
 }
 
 // newStand builds a stand in a lab. The key is short and unique.
@@ -172,8 +175,10 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 		{name: "plain, open", load: bench.Load("nft", openRules, "-f", "-")},
 		{name: "the how-to's rules", load: howto},
 	}
-	add := func(b firewall.Backend, name, policy string) {
-		all = append(all, &subject{group: b.Name(), name: name, load: bench.LoadPolicy(b, policy), large: strings.HasPrefix(name, "10,000")})
+	add := func(b firewall.Backend, name, policy string) *subject {
+		s := &subject{group: b.Name(), name: name, load: bench.LoadPolicy(b, policy, ring), large: strings.HasPrefix(name, "10,000")}
+		all = append(all, s)
+		return s
 	}
 	ours := backends.Default()
 	for _, posture := range []string{"closed", "guard"} {
@@ -181,9 +186,11 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 			add(ours, posture+" "+cover, policyText(posture, cover, 1, ownService))
 		}
 	}
-	if lab.RealRoot() { // who alone may load what verifies tokens
-		add(ours, "closed, a key", strings.Replace(policyText("closed", "drop", 1, ownService),
-			"doors:\n", "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop]}}\ndoors:\n  key: {service: 23, knock: {key: [alice]}}\n", 1))
+	if bpf.Probe() == nil {
+		for _, cover := range []string{"drop", "reset"} {
+			add(ours, "closed "+cover+", keys", keyed(policyText("closed", cover, 1, ownService), 10)).keys = true
+		}
+		add(ours, "10,000 users", keyed(policyText("closed", "drop", 1, ownService), maxUsers)).keys = true
 	}
 	add(ours, "100 doors", policyText("closed", "drop", 100, ownService))
 	add(ours, "10,000 doors", policyText("closed", "drop", 10000, ownService))

@@ -52,31 +52,38 @@ func (r *result) workers(w *workload) time.Duration {
 	return shortest
 }
 
-// costs returns the table of ratios to the plain firewall, as it stands in
-// docs/measurements.md.
+// costs returns the tables of ratios to the plain firewall, as they stand in
+// docs/measurements.md. Traffic to the port of keys has one of its own.
 func costs(watch stopwatch, traffic []*workload, stands []*stand, results []*result) string {
 	var b strings.Builder
 	plain := results[0]
-	fmt.Fprintf(&b, "The sender's %s for a packet, as a multiple of what the plain firewall\ntakes for it: means of the lower half of %d.\n\n",
+	fmt.Fprintf(&b, "The sender's %s for a packet, as a multiple of what the plain firewall\ntakes for it: means of the lower half of %d.\n",
 		watch, len(plain.of[traffic[0]]))
-	line := func(name string, cell func(w *workload) string) {
-		fmt.Fprintf(&b, "    %-18s", name)
-		for _, w := range traffic {
-			fmt.Fprintf(&b, " %*s", max(4, len(w.name)), cell(w))
+	for _, keys := range []bool{false, true} {
+		columns := slices.DeleteFunc(slices.Clone(traffic), func(w *workload) bool { return w.keys != keys })
+		if len(columns) == 0 {
+			continue
+		}
+		line := func(name string, cell func(w *workload) string) {
+			fmt.Fprintf(&b, "    %-18s", name)
+			for _, w := range columns {
+				fmt.Fprintf(&b, " %*s", max(4, len(w.name)), cell(w))
+			}
+			b.WriteByte('\n')
 		}
 		b.WriteByte('\n')
-	}
-	line("", func(w *workload) string { return w.name })
-	line("plain firewall, ns", func(w *workload) string { return fmt.Sprint(plain.packet(w).Nanoseconds()) })
-	group := ""
-	for i, s := range stands {
-		if s.group != group {
-			group = s.group
-			fmt.Fprintf(&b, "\n    %s:\n", group)
+		line("", func(w *workload) string { return w.name })
+		line("plain firewall, ns", func(w *workload) string { return fmt.Sprint(plain.packet(w).Nanoseconds()) })
+		group := ""
+		for i, s := range stands {
+			if s.group != group {
+				group = s.group
+				fmt.Fprintf(&b, "\n    %s:\n", group)
+			}
+			line(s.name, func(w *workload) string {
+				return fmt.Sprintf("%.2f", ratio(results[i].packet(w), plain.packet(w)))
+			})
 		}
-		line(s.name, func(w *workload) string {
-			return fmt.Sprintf("%.2f", ratio(results[i].packet(w), plain.packet(w)))
-		})
 	}
 	return b.String()
 }

@@ -20,6 +20,7 @@ type workload struct {
 	packet func(s *stand) packet.Packet // the next one
 	beside int                          // forged first knocks a second on the other processor
 	steady bool                         // sent without a break until the tables are full
+	keys   bool                         // to the port of keys
 }
 
 type family int
@@ -48,6 +49,10 @@ var (
 		{name: "fscan", family: ipv4, packet: forging(ipv4, anyPort), steady: true},
 		{name: "scan6", family: ipv6, packet: scanning(ipv6)},
 		{name: "knock6", family: ipv6, packet: forging(ipv6, firstKnock), steady: true},
+		{name: "junk", family: ipv4, packet: junk, keys: true},
+		{name: "replay", family: ipv4, packet: replayed, keys: true},
+		{name: "forged", family: ipv4, packet: bound, keys: true},
+		{name: "token", family: ipv4, packet: right, keys: true},
 	}
 )
 

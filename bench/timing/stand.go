@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postern/bench"
+	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/lab"
 	"postern/internal/policy"
@@ -54,7 +55,7 @@ func (v variant) load(knocks, others []probe) bench.Loader {
 		"log: {target: nflog, group: %d}\nallow:\n  - service: tcp/%d\ndoors:\n"+
 		"  ssh: {service: tcp/%d, knock: {sequence: %s}}\n"+
 		"  vpn: {service: udp/1194, knock: {sequence: %s}}\n",
-		v.posture, v.cover, logGroup, allowed, service, sequence(knocks), sequence(others)))
+		v.posture, v.cover, logGroup, allowed, service, sequence(knocks), sequence(others)), automaton.Keyring{})
 }
 
 // newStand returns a stand with the rules that are loaded. The caller must

@@ -95,6 +95,21 @@ func (s State) Wanted() *Saved {
 	return s.Saved
 }
 
+// Runs returns the machine that the kernel runs, of the policy file or of what is kept;
+// or else that of the file, which may be nil.
+func (s State) Runs(backend firewall.Backend, status *firewall.Status, file *automaton.Machine) *automaton.Machine {
+	if file != nil && backend.Digest(file) == status.Digest {
+		return file
+	}
+	loaded := Saved{Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest}
+	if w := s.Wanted(); w != nil && w.Loaded && w.Same(&loaded) {
+		if _, m, err := w.Machine([]firewall.Backend{backend}); err == nil {
+			return m
+		}
+	}
+	return file
+}
+
 // Read returns what is kept. It takes no lock: only a holder of the lock can rely on
 // the answer for longer than a moment. What cannot be read is missing in the State,
 // and the error says why.

@@ -105,7 +105,7 @@ func (s *session) byHand(ctx context.Context, do func(*automaton.Machine, backen
 		return notByHand(b.Name())
 	}
 	file, err := s.machine(b.Backend)
-	m := runs(c.State, b.Backend, b.Status, file)
+	m := c.State.Runs(b.Backend, b.Status, file)
 	switch {
 	case m == nil && err != nil:
 		return err

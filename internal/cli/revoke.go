@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -62,7 +61,8 @@ type revoked struct {
 	Address string `json:"address,omitempty"` // the same
 	User    string `json:"user,omitempty"`    // whose keys had earned them
 	Backend string `json:"backend"`
-	Grants  int    `json:"grants"` // that were taken away: of very many a part is counted
+	Grants  int    `json:"grants"`            // that were taken away: of very many a part is counted
+	Partial bool   `json:"partial,omitempty"` // the keys may have earned more than was read
 	Cut     *cut   `json:"cut,omitempty"`
 }
 
@@ -72,6 +72,15 @@ type cut struct {
 	// Others that go on through the doors of a user: from where the user's keys have opened
 	// nothing, as far as is known, or somebody else's have, too.
 	Left []leftOpen `json:"left,omitempty"`
+}
+
+// cutBy returns what a revocation says of connections.
+func cutBy(gone firewall.Revoked) *cut {
+	c := &cut{Connections: gone.Connections, Own: gone.Spared}
+	for _, l := range gone.Left {
+		c.Left = append(c.Left, leftOpen{l.Door, l.Address.String(), l.Connections})
+	}
+	return c
 }
 
 // A leftOpen is an address with connections through a door.
@@ -104,7 +113,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 		}
 		answer.Grants = gone.Grants
 		if r.Cut {
-			answer.Cut = &cut{Connections: gone.Connections, Own: gone.Spared}
+			answer.Cut = cutBy(gone)
 		}
 		if s.JSON {
 			return s.Answer(answer)
@@ -124,100 +133,27 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		if !slices.Contains(names, user) {
 			return unknownUser(user, names)
 		}
+		if r.Cut {
+			r.Spare = ownRemotes()
+		}
 		known := keyNames(m)
-		taken, err := takeOpened(m, b, by, r.Cut, func(d key.Device) bool {
+		gone, err := firewall.RevokeOpened(b.Backend, m, b.Status, r, func(d key.Device) bool {
 			owner, _, _ := strings.Cut(known.device(d), "/")
 			return owner == user
 		})
 		if err != nil {
 			return err
 		}
-		answer := revoked{User: user, Backend: b.Name(), Grants: taken.grants, Cut: taken.cut}
+		answer := revoked{User: user, Backend: b.Name(), Grants: gone.Grants, Partial: gone.Partial}
+		if r.Cut {
+			answer.Cut = cutBy(gone)
+		}
 		if s.JSON {
 			return s.Answer(answer)
 		}
 		s.sayRevoked(answer)
 		return nil
 	})
-}
-
-// taken is what was taken away of what keys had opened.
-type taken struct {
-	grants int
-	cut    *cut // nil unless connections were to end
-}
-
-// takeOpened takes away the grants that keys of some devices have given, and none that were
-// given by another's key since, by a knock or by hand. With ends, the connections end that
-// come from where these keys have opened the door, and nobody else's key has.
-func takeOpened(m *automaton.Machine, b backends.Answer, by firewall.Granter, ends bool, theirs func(key.Device) bool) (t taken, err error) {
-	if err := firewall.ReadSources(b.Backend, b.Status); err != nil {
-		return t, err
-	}
-	if ends {
-		t.cut = &cut{}
-	}
-	last := giversOf(b.Status.Keys)
-	given, others := map[opened]bool{}, map[opened]bool{}
-	for _, g := range b.Status.Grants {
-		grant := m.Grant(g.ID)
-		if grant == nil {
-			continue // its door is gone
-		}
-		door := m.Doors[grant.Door].Name
-		if giver := last.of(g, door); giver != nil && theirs(giver.Device) {
-			given[opened{giver.Door, g.Source}] = true
-		}
-	}
-	doors := map[key.Door]bool{}
-	for _, use := range b.Status.Keys {
-		doors[use.Door] = doors[use.Door] || theirs(use.Device)
-		for _, o := range use.Opened {
-			if at := (opened{use.Door, o.Source}); !theirs(use.Device) {
-				others[at] = true
-			}
-		}
-	}
-	own := ownRemotes()
-	for at := range last {
-		i := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == at.door })
-		cuts := ends && doors[at.door] && !others[at]
-		if i < 0 || !given[at] && !cuts {
-			continue
-		}
-		gone, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[i], From: at.source, Keep: !given[at], Cut: cuts, Spare: own})
-		if err != nil {
-			return t, err
-		}
-		t.grants += gone.Grants
-		if ends {
-			t.cut.Connections += gone.Connections
-			t.cut.Own += gone.Spared
-		}
-	}
-	if !ends {
-		return t, nil
-	}
-	for i := range m.Doors {
-		d := &m.Doors[i]
-		if !doors[key.DoorID(d.Name)] {
-			continue
-		}
-		open, err := by.Open(m, d)
-		if err != nil {
-			return t, err
-		}
-		left := map[netip.Addr]int{}
-		for _, remote := range open {
-			if !slices.Contains(own, remote) {
-				left[remote.Addr()]++
-			}
-		}
-		for _, a := range slices.SortedFunc(maps.Keys(left), netip.Addr.Compare) {
-			t.cut.Left = append(t.cut.Left, leftOpen{d.Name, a.String(), left[a]})
-		}
-	}
-	return t, nil
 }
 
 // ownRemotes returns the other ends of the connections that the caller came by.

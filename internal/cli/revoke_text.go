@@ -38,6 +38,7 @@ func (s *session) sayRevoked(r revoked) {
 	default:
 		s.Say("revoked: %s", ui.Count(r.Grants, "grant"))
 	}
+	s.warnPartial(r.Partial)
 	if r.Cut == nil {
 		return
 	}
@@ -46,6 +47,13 @@ func (s *session) sayRevoked(r revoked) {
 		s.Say("%s", sayOwnSpared)
 	}
 	s.sayGoOn(r.Cut.Left)
+}
+
+// warnPartial warns that a user may hold more grants.
+func (s *session) warnPartial(partial bool) {
+	if partial {
+		s.Warn(ui.Remark{Message: "there are more grants than were read; some may be left", Hints: []string{"\"postern revoke --all\" takes all of them"}})
+	}
 }
 
 // mostLeft is how many addresses with connections a person is told of.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -131,7 +130,7 @@ func (s *session) status(most int) error {
 		s.Warn(twoBackends(all))
 	}
 	file, err := s.machine(backend)
-	m := runs(kept, backend, status, file)
+	m := kept.Runs(backend, status, file)
 	noPolicy := errors.Is(err, fs.ErrNotExist)
 	nameless := len(status.Progress)+len(status.Grants) > 0
 	if m == nil && status.Loaded && (nameless || !noPolicy) {
@@ -198,21 +197,6 @@ func (st *state) problem(more ...problem) {
 	slices.SortStableFunc(st.Problems, func(a, b problem) int { return a.Code - b.Code })
 }
 
-// runs returns the machine that the kernel runs, of the policy file or of what is kept;
-// or else that of the file, which may be nil.
-func runs(kept change.State, backend firewall.Backend, status *firewall.Status, file *automaton.Machine) *automaton.Machine {
-	if file != nil && backend.Digest(file) == status.Digest {
-		return file
-	}
-	loaded := change.Saved{Loaded: status.Loaded, Backend: backend.Name(), RuleSet: status.Digest}
-	if w := kept.Wanted(); w != nil && w.Loaded && w.Same(&loaded) {
-		if _, m, err := w.Machine([]firewall.Backend{backend}); err == nil {
-			return m
-		}
-	}
-	return file
-}
-
 // otherPolicy returns why what runs is not what the policy file says. The error is
 // about reading the file.
 func (s *session) otherPolicy(all []backends.Answer, kept change.State, file *automaton.Machine, err error, status *firewall.Status) []problem {
@@ -271,7 +255,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
 		st.Progress = append(st.Progress, row)
 	}
-	names, givers := keyNames(m), giversOf(status.Keys)
+	names, givers := keyNames(m), firewall.GiversOf(status.Keys)
 	for _, k := range status.Keys {
 		row := stateKey{Key: names.device(k.Device), Door: names.door(k.Door)}
 		for _, o := range k.Opened {
@@ -289,7 +273,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		if m != nil && m.Grant(g.ID) != nil {
 			grant := m.Grant(g.ID)
 			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
-			if giver := givers.of(g, row.Door); giver != nil {
+			if giver := givers.Of(g, row.Door); giver != nil {
 				row.Key = names.device(giver.Device)
 			}
 		}
@@ -326,42 +310,6 @@ func keyNames(m *automaton.Machine) keyNaming {
 func (n keyNaming) device(d key.Device) string { return cmp.Or(n.devices[d], d.String()) }
 
 func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
-
-// givers are the keys that have opened doors for sources last.
-type givers map[opened]giver
-
-type opened struct {
-	door   key.Door
-	source netip.Addr
-}
-
-type giver struct {
-	*firewall.KeyUse
-	when time.Time
-}
-
-func giversOf(uses []firewall.KeyUse) givers {
-	last := givers{}
-	for i := range uses {
-		for _, o := range uses[i].Opened {
-			if at := (opened{uses[i].Door, o.Source}); o.When.After(last[at].when) {
-				last[at] = giver{&uses[i], o.When}
-			}
-		}
-	}
-	return last
-}
-
-// of returns the key that has given a grant of a door; nil if it was given later than by
-// any, as by a knock or by hand. Both times are of one packet; what is between them is how
-// long it takes to read them.
-func (all givers) of(g firewall.Grant, door string) *firewall.KeyUse {
-	last := all[opened{key.DoorID(door), g.Source}]
-	if g.Given.Sub(last.when).Abs() > time.Second {
-		return nil
-	}
-	return last.KeyUse
-}
 
 // namedState returns the doors that a state leads to.
 func namedState(id automaton.StateID, m *automaton.Machine) stateProgress {

@@ -10,14 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"postern/internal/automaton"
-	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/enroll"
-	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/hosts"
-	"postern/internal/key"
 	"postern/internal/keyfile"
 	"postern/internal/policy"
 )
@@ -144,7 +140,7 @@ func (s *session) userShow() *cobra.Command {
 
 func (s *session) userRevoke() *cobra.Command {
 	var cut bool
-	open := map[bool]openings{false: takeGrants, true: cutConnections}
+	open := map[bool]enroll.Openings{false: enroll.TakeGrants, true: enroll.CutConnections}
 	cmd := &cobra.Command{
 		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
@@ -222,11 +218,12 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		}
 		return nil
 	}
-	c, err := s.changeUsers(ctx, keepOpenings, found, do)
+	c, err := s.changeUsers(ctx, enroll.KeepOpenings, found, do)
 	if err != nil {
 		return err
 	}
-	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &c.loaded}
+	loaded := c.Loaded != nil
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded}
 	for i := range c.New {
 		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
 		if err != nil {
@@ -362,42 +359,26 @@ func (s *session) editable() (*policy.Policy, error) {
 	return s.policy()
 }
 
-// What a change of users does about what is open.
-type openings int
-
-const (
-	keepOpenings   openings = iota
-	takeGrants              // of devices whose keys are gone
-	cutConnections          // and end their connections
-)
-
 // A usersChange is what has become of the users, and what the kernel knows of it.
 type usersChange struct {
 	*enroll.Result
-	loaded bool // the kernel runs the policy with these keys
-	other  bool // it runs another policy
-	waits  bool // what it runs waits for a confirmation
-	grants int  // that were taken away
-	cut    *cut // nil unless connections were to end
+	enroll.Effect
 }
 
-// changeUsers changes the policy and the keys, and has the kernel know it if it ran the
-// policy before. Keys that are gone count no more at once, whatever it runs.
-func (s *session) changeUsers(ctx context.Context, open openings, check func(*policy.Policy) error,
+// changeUsers changes the policy and the keys, and has the kernel know it.
+func (s *session) changeUsers(ctx context.Context, open enroll.Openings, check func(*policy.Policy) error,
 	do func(*enroll.Files) (*enroll.Result, error)) (*usersChange, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.End()
-	survey := backends.Look(s.backends)
-	all, err := s.loaded(survey)
-	if err != nil {
+	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: ownRemotes()}
+	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}
-	b := all[0]
 	r, err := do(&enroll.Files{Policy: s.file, Keys: s.keysFile(), Check: func(p *policy.Policy) error {
-		if _, err := survey.For(p).Machine(p); err != nil {
+		if _, err := k.Survey.For(p).Machine(p); err != nil {
 			return err
 		}
 		return check(p)
@@ -405,72 +386,14 @@ func (s *session) changeUsers(ctx context.Context, open openings, check func(*po
 	if err != nil {
 		return nil, err
 	}
-	u := &usersChange{Result: r}
-	if !b.Status.Loaded {
-		return u, nil
-	}
-	var same bool
-	was, err := b.Machine(r.Before)
-	if err == nil {
-		same = b.Digest(was) == b.Status.Digest
-	}
-	if open != keepOpenings {
-		if err := u.takeGrants(runs(c.State, b.Backend, b.Status, was), b, open); err != nil {
-			return nil, err
-		}
-	}
-	if v, able := b.Backend.(firewall.KeyVerifier); able {
-		for i := range r.Gone {
-			if err := v.Forget(r.Gone[i].ID); err != nil {
-				return nil, err
-			}
-		}
-	}
-	switch {
-	case !same || len(all) > 1:
-		u.other = true
-		return u, nil
-	case c.Pending != nil:
-		u.waits = true
-		return u, nil
-	}
-	if err := s.reload(c, survey, b.Backend, r); err != nil {
-		return nil, notReloaded(err)
-	}
-	u.loaded = true
-	return u, nil
-}
-
-// reload has the kernel run the policy and the keys as they are now.
-func (s *session) reload(c *change.Change, survey backends.Survey, b firewall.Backend, r *enroll.Result) error {
-	m, err := b.Machine(r.Policy)
+	e, err := k.Tell(r, open)
 	if err != nil {
-		return err
+		return nil, notTold(err)
 	}
-	m.Keys = change.KeysIn(r.Keys.Path)
-	t, err := survey.TakeOver(b)
-	if err != nil {
-		return err
+	if e.Loaded != nil {
+		err = s.keep(c, *e.Loaded)
 	}
-	if _, err := t.Apply(m); err != nil {
-		return err
-	}
-	return s.keep(c, change.Saved{
-		Loaded: true, Backend: b.Name(), RuleSet: b.Digest(m), When: time.Now(), File: s.file, Policy: string(r.Text), Keys: r.Keys.Path,
-	})
-}
-
-// takeGrants takes away what devices whose keys are gone have opened.
-func (u *usersChange) takeGrants(m *automaton.Machine, b backends.Answer, open openings) error {
-	by, able := b.Backend.(firewall.Granter)
-	if !able || m == nil || b.Digest(m) != b.Status.Digest {
-		return nil
-	}
-	t, err := takeOpened(m, b, by, open == cutConnections, func(d key.Device) bool {
-		return slices.ContainsFunc(u.Gone, func(gone keyfile.Device) bool { return gone.ID == d })
-	})
-	u.grants, u.cut = t.grants, t.cut
-	return err
+	return &usersChange{r, e}, err
 }
 
 // revokedUser is the answer of revoke to programs.
@@ -478,9 +401,10 @@ type revokedUser struct {
 	File     string      `json:"file"`
 	Keys     string      `json:"keys"`
 	User     string      `json:"user"`
-	Devices  []string    `json:"devices"` // whose keys are gone
-	Listed   bool        `json:"listed"`  // the policy lists the user still
-	Grants   int         `json:"grants"`  // that were taken away
+	Devices  []string    `json:"devices"`           // whose keys are gone
+	Listed   bool        `json:"listed"`            // the policy lists the user still
+	Grants   int         `json:"grants"`            // that were taken away
+	Partial  bool        `json:"partial,omitempty"` // the keys may have opened more than was read
 	Cut      *cut        `json:"cut,omitempty"`
 	Loaded   bool        `json:"loaded"`
 	Warnings []ui.Remark `json:"warnings"`
@@ -488,7 +412,7 @@ type revokedUser struct {
 
 func anyPolicy(*policy.Policy) error { return nil }
 
-func (s *session) revokeKeys(ctx context.Context, user, device string, open openings) error {
+func (s *session) revokeKeys(ctx context.Context, user, device string, open enroll.Openings) error {
 	if _, err := s.editable(); err != nil {
 		return err
 	}
@@ -498,7 +422,10 @@ func (s *session) revokeKeys(ctx context.Context, user, device string, open open
 	}
 	answer := revokedUser{
 		File: s.file, Keys: u.Keys.Path, User: user, Devices: []string{}, Listed: u.Policy.User(user) != nil,
-		Grants: u.grants, Cut: u.cut, Loaded: u.loaded, Warnings: s.Remarks,
+		Grants: u.Took.Grants, Partial: u.Took.Partial, Loaded: u.Loaded != nil, Warnings: s.Remarks,
+	}
+	if open == enroll.CutConnections {
+		answer.Cut = cutBy(u.Took)
 	}
 	for i := range u.Gone {
 		_, name, _ := strings.Cut(u.Gone[i].Name, "/")

@@ -91,10 +91,10 @@ func notEditable() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
 }
 
-// notReloaded says that the files are changed, and the kernel runs what it ran.
-func notReloaded(err error) *ui.Failure {
+// notTold says that the files are changed, and the kernel knows it only in part.
+func notTold(err error) *ui.Failure {
 	f := ui.Explain(err)
-	f.Message = "the files are changed, but the rules that are loaded are as before: " + f.Message
+	f.Message = "the files are changed, but the kernel does not know all of it: " + f.Message
 	f.Hints = append(f.Hints, "when that is mended, load them: \"postern up\"")
 	return f
 }
@@ -134,12 +134,12 @@ func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 // sayKnown says what the kernel knows of a change.
 func (s *session) sayKnown(c *usersChange) {
 	switch {
-	case c.loaded:
+	case c.Loaded != nil:
 		s.Say("changed %s, and the rules that are loaded", document.QuotedPath(s.file))
-	case c.waits:
+	case c.Waits:
 		s.Say("changed %s; the rules that are loaded wait for a confirmation, and are as before", document.QuotedPath(s.file))
 		s.Hint("\"postern confirm\" keeps them; then load the change: \"postern up\"")
-	case c.other:
+	case c.Other:
 		s.Say("changed %s; the rules that are loaded are of another policy", document.QuotedPath(s.file))
 		s.Hint("load this one: \"postern up\"")
 	default:
@@ -152,7 +152,7 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	switch {
 	case len(r.Devices) == 0:
 		s.Say("removed %s, who had no key", r.User)
-	case c.loaded || c.other || c.waits:
+	case c.Loaded != nil || c.Other || c.Waits:
 		s.Say("%s of %s counts no more", keyOf(r.Devices), r.User)
 	default:
 		s.Say("%s of %s is gone", keyOf(r.Devices), r.User)
@@ -166,6 +166,7 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	if r.Grants > 0 {
 		s.Say("took away %s", ui.Count(r.Grants, "grant"))
 	}
+	s.warnPartial(r.Partial)
 	if r.Cut != nil {
 		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
 		if r.Cut.Own > 0 {

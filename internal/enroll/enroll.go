@@ -46,6 +46,7 @@ type Files struct {
 
 // A Result is what the files have become.
 type Result struct {
+	File           string // of the policy
 	Before, Policy *policy.Policy
 	Text           []byte // of the policy
 	Keys           *keyfile.File
@@ -57,7 +58,7 @@ type Result struct {
 
 // change changes both files.
 func (f *Files) change(do func(*Result) error) (*Result, error) {
-	r := &Result{}
+	r := &Result{File: f.Policy}
 	_, err := rewrite.File(f.Policy, rewrite.KeepMode, func(text []byte) ([]byte, error) {
 		var err error
 		if r.Before, err = policy.Parse(f.Policy, text); err != nil {

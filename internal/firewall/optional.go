@@ -224,6 +224,18 @@ type Revoked struct {
 	Grants      int // of sources, as far as they could be counted
 	Connections int // that have ended
 	Spared      int // connections that have not
+
+	// Of RevokeOpened: what goes on through the doors, and whether there may be more to
+	// revoke than was read.
+	Left    []Left
+	Partial bool
+}
+
+// A Left is an address with connections through a door that have not ended.
+type Left struct {
+	Door        string
+	Address     netip.Addr
+	Connections int
 }
 
 // A FixedTimeError says that a backend gives grants for the door's open_for alone.
