@@ -11,18 +11,20 @@ import (
 const (
 	shortRevoke = "take back what a knock or a grant has given"
 	longRevoke  = `Takes the grant of DOOR from an address, and from everyone whom the policy takes
-for the same source; with --all, every grant of every door; with --user, what the
-keys of that user's devices have earned last. It does not matter whether the
-grant was given by a knock, a key or "postern grant". Connections that are open
+for the same source; with --all, every grant of every door. It does not matter whether
+the grant was given by a knock, a key or "postern grant". With --user, it takes
+what the keys of that user's devices have given, and nothing else. Connections that are open
 go on, unless --cut says otherwise. Who knows the knock can knock again, and who
 has a key can use it again: "postern user revoke" takes keys away.
 
 --cut ends the connections of the address with the services of DOOR, whoever let
-them in: with --all, all connections with services that doors hide. Your own, by
-which you are logged in, goes on.`
+them in: with --all, all connections with services that doors hide; with --user,
+those from where the user's keys have opened the door in the last five days.
+Where another user's key has, too, they go on, and are listed. Your own, by which
+you are logged in, goes on.`
 	exampleRevoke = `  postern revoke ssh 198.51.100.7 --cut
   postern revoke --all`
-	flagRevokeUser = "take back what the keys of this user have earned, from the addresses that they came from last"
+	flagRevokeUser = "take back what the keys of this user have opened"
 	flagRevokeAll  = "take back all grants of all doors"
 	flagCut        = "end connections that are open, too"
 )

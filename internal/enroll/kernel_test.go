@@ -71,7 +71,9 @@ func TestTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(address string) firewall.Opening { return firewall.Opening{Source: netip.MustParseAddr(address), When: time.Now()} }
+	at := func(address string) firewall.Opening {
+		return firewall.Opening{Source: netip.MustParseAddr(address), When: time.Now()}
+	}
 	hers, his, usedUp := at("192.0.2.7"), at("192.0.2.8"), at("2001:db8::7")
 	uses := []firewall.KeyUse{
 		{Device: bob, Door: key.DoorID("ssh"), Opened: []firewall.Opening{his}},
