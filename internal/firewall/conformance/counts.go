@@ -27,11 +27,11 @@ var minimums = []struct {
 	under func(*plan, automaton.Parameters) bool // nil: every policy
 }{
 	{what: "granted by a last knock", share: 0.04},
-	{"granted by a token", 0.01, hasKeys},
+	{"granted by a token", 0.006, hasKeys},
 	{"refused for its sender, with a token", 0.0005, hasKeys},
 	{"of the port of keys, or a ping with a token", 0.02, hasKeys},
 	{what: "admitted by a grant", share: 0.03},
-	{"admitted again as the same packet", 0.002, sameSYN},
+	{"admitted again as the same packet", 0.001, sameSYN},
 	{what: "moved on by a knock", share: 0.05},
 	{"left where it was by a loop", 0.008, general},
 	{what: "set back to the root", share: 0.03},

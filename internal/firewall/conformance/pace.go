@@ -127,7 +127,7 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 			draw = drawClassic
 		}
 		p := draw(r, s.timeouts, blocks)
-		if s.tokens && !p.classic && chance(r, 0.4) {
+		if s.tokens && !p.classic && chance(r, 0.3) {
 			p.drawKeys(r, blocks)
 		}
 		var m *automaton.Machine

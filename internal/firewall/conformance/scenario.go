@@ -262,10 +262,6 @@ func (w *writer) randomProbe(src netip.Addr) probe {
 // sendUseful sends a packet that makes progress: it uses a grant or makes the
 // next knock of a door. It reports whether there was one.
 func (w *writer) sendUseful(src netip.Addr) bool {
-	if len(w.model.machine.Tokens) > 0 && chance(w.Rand, 0.2) {
-		w.sendToken(src)
-		return true
-	}
 	if len(w.let) > 0 && chance(w.Rand, 0.12) {
 		w.add(w.followUp(pick(w.Rand, w.let)))
 		return true
@@ -285,6 +281,10 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	}
 	if len(open) > 0 && chance(w.Rand, 0.6) {
 		w.connect(src, pick(w.Rand, open))
+		return true
+	}
+	if len(w.model.machine.Tokens) > 0 && chance(w.Rand, 0.25) {
+		w.sendToken(src)
 		return true
 	}
 	if len(shut) > 0 && chance(w.Rand, 0.2) { // too late
