@@ -311,7 +311,7 @@ func TestOpened(t *testing.T) {
 	wait := newTokens(t)
 	time.Sleep(200 * time.Millisecond)
 	send := func(from netip.Addr, device string) {
-		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.LaneOf(from))
+		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
 		s.Send(envelope("udp").in(s, from, token[:]))
 	}
 	four, six, knocked := s.NewAddress(labtest.IPv4), s.NewAddress(labtest.IPv6), s.NewAddress(labtest.IPv4)
