@@ -13,7 +13,6 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/host"
-	"postern/internal/key"
 )
 
 func (s *session) revokeCommand() *cobra.Command {
@@ -137,8 +136,8 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 			r.Spare = ownRemotes()
 		}
 		known := keyNames(m)
-		gone, err := firewall.RevokeOpened(b.Backend, m, b.Status, r, func(d key.Device) bool {
-			owner, _, _ := strings.Cut(known.device(d), "/")
+		gone, err := firewall.RevokeOpened(b.Backend, m, b.Status, r, func(u firewall.KeyUse) bool {
+			owner, _, _ := strings.Cut(known.device(u), "/")
 			return owner == user
 		})
 		if err != nil {

@@ -257,7 +257,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 	}
 	names, givers := keyNames(m), firewall.GiversOf(status.Keys)
 	for _, k := range status.Keys {
-		row := stateKey{Key: names.device(k.Device), Door: names.door(k.Door)}
+		row := stateKey{Key: names.device(k), Door: names.door(k.Door)}
 		for _, o := range k.Opened {
 			if row.Last == nil || o.When.After(*row.Last) {
 				row.Last, row.From = &o.When, o.Source.String()
@@ -274,7 +274,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 			grant := m.Grant(g.ID)
 			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
 			if giver := givers.Of(g, row.Door); giver != nil {
-				row.Key = names.device(giver.Device)
+				row.Key = names.device(*giver)
 			}
 		}
 		st.Grants = append(st.Grants, row)
@@ -307,7 +307,10 @@ func keyNames(m *automaton.Machine) keyNaming {
 	return n
 }
 
-func (n keyNaming) device(d key.Device) string { return cmp.Or(n.devices[d], d.String()) }
+// device returns the name of a device: the one that the loaded rules have for it.
+func (n keyNaming) device(u firewall.KeyUse) string {
+	return cmp.Or(u.Name, n.devices[u.Device], u.Device.String())
+}
 
 func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
 

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -123,7 +125,13 @@ func (s *session) userRotate() *cobra.Command {
 	}
 	made := s.linkFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) { return f.Rotate(args[0], second(args)) })
+		if _, err := s.editable(); err != nil {
+			return oldKeyCounts(err, args)
+		}
+		return s.enroll(cmd.Context(), args[0], made(), func(f *enroll.Files) (*enroll.Result, error) {
+			r, err := f.Rotate(args[0], second(args))
+			return r, oldKeyCounts(err, args)
+		})
 	}
 	return cmd
 }
@@ -140,12 +148,11 @@ func (s *session) userShow() *cobra.Command {
 
 func (s *session) userRevoke() *cobra.Command {
 	var cut bool
-	open := map[bool]enroll.Openings{false: enroll.TakeGrants, true: enroll.CutConnections}
 	cmd := &cobra.Command{
 		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.revokeKeys(cmd.Context(), args[0], second(args), open[cut])
+			return s.revokeKeys(cmd.Context(), &enroll.Out{User: args[0], Device: second(args), Cut: cut})
 		},
 	}
 	cmd.Flags().BoolVar(&cut, "cut", false, flagUserCut)
@@ -218,9 +225,12 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		}
 		return nil
 	}
-	c, err := s.changeUsers(ctx, enroll.KeepOpenings, found, do)
+	c, err := s.changeUsers(ctx, nil, found, do)
 	if err != nil {
 		return err
+	}
+	if c.untold != nil {
+		return notTold(c.untold)
 	}
 	loaded := c.Loaded != nil
 	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded}
@@ -361,12 +371,17 @@ func (s *session) editable() (*policy.Policy, error) {
 
 // A usersChange is what has become of the users, and what the kernel knows of it.
 type usersChange struct {
-	*enroll.Result
+	*enroll.Result // nil if the files are as before
 	enroll.Effect
+	shut      enroll.Shut // what was done before
+	unchanged error       // why the files are as before
+	untold    error       // why the kernel does not know all of the change
 }
 
-// changeUsers changes the policy and the keys, and has the kernel know it.
-func (s *session) changeUsers(ctx context.Context, open enroll.Openings, check func(*policy.Policy) error,
+// changeUsers changes the policy and the keys, and has the kernel know it. Who is to be
+// shut out is so before the files are changed, and if these cannot be, too: then the
+// error is in the answer. out may be nil.
+func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*policy.Policy) error,
 	do func(*enroll.Files) (*enroll.Result, error)) (*usersChange, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -377,23 +392,30 @@ func (s *session) changeUsers(ctx context.Context, open enroll.Openings, check f
 	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}
+	u := &usersChange{}
+	if out != nil {
+		file, _ := s.machine(k.Loaded[0].Backend)
+		u.shut = k.ShutOut(out, s.keysFile(), file)
+	}
 	r, err := do(&enroll.Files{Policy: s.file, Keys: s.keysFile(), Check: func(p *policy.Policy) error {
 		if _, err := k.Survey.For(p).Machine(p); err != nil {
 			return err
 		}
 		return check(p)
 	}})
-	if err != nil {
+	switch {
+	case err != nil && len(u.shut.Devices) == 0 && u.shut.Keys == nil:
 		return nil, err
+	case err != nil:
+		u.unchanged = err
+		return u, nil
 	}
-	e, err := k.Tell(r, open)
-	if err != nil {
-		return nil, notTold(err)
+	u.Result = r
+	u.Effect, u.untold = k.Tell(r)
+	if u.Loaded != nil {
+		u.untold = errors.Join(u.untold, s.keep(c, *u.Loaded))
 	}
-	if e.Loaded != nil {
-		err = s.keep(c, *e.Loaded)
-	}
-	return &usersChange{r, e}, err
+	return u, nil
 }
 
 // revokedUser is the answer of revoke to programs.
@@ -408,33 +430,60 @@ type revokedUser struct {
 	Cut      *cut        `json:"cut,omitempty"`
 	Loaded   bool        `json:"loaded"`
 	Warnings []ui.Remark `json:"warnings"`
+	Error    *ui.Failure `json:"error,omitempty"` // what could not be changed
 }
 
 func anyPolicy(*policy.Policy) error { return nil }
 
-func (s *session) revokeKeys(ctx context.Context, user, device string, open enroll.Openings) error {
-	if _, err := s.editable(); err != nil {
-		return err
+// revokeKeys shuts devices out: first in the kernel, and then in the files, if these can
+// be changed.
+func (s *session) revokeKeys(ctx context.Context, out *enroll.Out) error {
+	if s.file == "-" {
+		return notEditable()
 	}
-	u, err := s.changeUsers(ctx, open, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) { return f.Revoke(user, device) })
+	_, unreadable := s.policy()
+	u, err := s.changeUsers(ctx, out, anyPolicy, func(f *enroll.Files) (*enroll.Result, error) {
+		r, err := f.Revoke(out.User, out.Device)
+		if errors.Is(err, fs.ErrNotExist) && unreadable != nil {
+			err = unreadable // which says what to do
+		}
+		return r, err
+	})
 	if err != nil {
 		return err
 	}
+	took := &u.shut.Took
 	answer := revokedUser{
-		File: s.file, Keys: u.Keys.Path, User: user, Devices: []string{}, Listed: u.Policy.User(user) != nil,
-		Grants: u.Took.Grants, Partial: u.Took.Partial, Loaded: u.Loaded != nil, Warnings: s.Remarks,
+		File: s.file, Keys: s.keysFile(), User: out.User, Devices: []string{}, Listed: true,
+		Grants: took.Grants, Partial: took.Partial, Loaded: u.Loaded != nil, Warnings: s.Remarks, Error: u.failure(out),
 	}
-	if open == enroll.CutConnections {
-		answer.Cut = cutBy(u.Took)
+	if out.Cut {
+		answer.Cut = cutBy(*took)
 	}
-	for i := range u.Gone {
-		_, name, _ := strings.Cut(u.Gone[i].Name, "/")
-		answer.Devices = append(answer.Devices, name)
+	gone := u.shut.Devices
+	if u.Result != nil {
+		answer.Listed = u.Policy == nil || u.Policy.User(out.User) != nil
+		for i := range u.Gone {
+			gone = append(gone, u.Gone[i].Name)
+		}
 	}
+	for _, name := range gone {
+		if _, device, _ := strings.Cut(name, "/"); !slices.Contains(answer.Devices, device) {
+			answer.Devices = append(answer.Devices, device)
+		}
+	}
+	slices.Sort(answer.Devices)
 	if s.JSON {
-		return s.Answer(answer)
+		if err := s.Answer(answer); err != nil || answer.Error == nil {
+			return err
+		}
+		answer.Error.Answered = true
+		return answer.Error
 	}
 	s.sayUserRevoked(answer, u)
+	if answer.Error != nil {
+		return answer.Error
+	}
 	return nil
 }
 

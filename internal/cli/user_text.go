@@ -3,11 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"postern/internal/cli/ui"
 	"postern/internal/document"
+	"postern/internal/enroll"
 	"postern/internal/policy"
 )
 
@@ -54,6 +56,7 @@ from the policy. The keys count no more at once, in the kernel, whichever policy
 runs, and what they have opened is shut: for everyone behind the same address, who
 may open it again. Connections go on, unless --cut ends those, too. Others through
 the same doors, which may be somebody else's, go on in any case, and are listed.
+All that is done first: it fails, and says so, if the files cannot be changed then.
 
 A user without whom nobody could open some door stays in the policy, without a key.`
 	exampleUserRevoke = `  postern user revoke alice laptop
@@ -149,14 +152,65 @@ func (s *session) sayKnown(c *usersChange) {
 	}
 }
 
+// oldKeyCounts says of a key that could not be replaced that it counts.
+func oldKeyCounts(err error, args []string) error {
+	if _, refused := errors.AsType[*enroll.Error](err); err == nil || refused {
+		return err
+	}
+	f := ui.Explain(err)
+	if f.Code != ui.CodeUsage {
+		f.Hints = append(f.Hints, fmt.Sprintf("the old key counts as before; \"postern user revoke %s\" ends it, in the kernel at least", strings.Join(args, " ")))
+	}
+	return f
+}
+
+// failure says what could not be changed, and what that means; nil if all was.
+func (u *usersChange) failure(out *enroll.Out) *ui.Failure {
+	who := out.User
+	if out.Device != "" {
+		who += "/" + out.Device
+	}
+	var f *ui.Failure
+	about := func(err error, message, hint string) {
+		if err == nil {
+			return
+		}
+		why := ui.Explain(err)
+		why = &ui.Failure{Code: why.Code, Message: message + ": " + why.Message, Hints: why.Hints, Diagnostics: why.Diagnostics, Err: err}
+		if hint != "" {
+			why.Hints = append(slices.Clone(why.Hints), hint)
+		}
+		if f == nil {
+			f = why
+			return
+		}
+		f.Message += "; " + why.Message
+		f.Hints, f.Diagnostics = append(f.Hints, why.Hints...), append(f.Diagnostics, why.Diagnostics...)
+	}
+	repeat := "mend that, and repeat the command"
+	about(u.shut.Keys, "the kernel may take keys of "+who+" still", "\"postern down\" ends all keys, and hides nothing any more")
+	about(u.shut.Open, "what "+who+" has opened last stays open until its time is over", "\"postern revoke\" takes grants, once the rules are known: \"postern up\" loads the policy")
+	about(u.unchanged, "in the kernel the key counts no more, but the files have it still, and would bring it back with \"up\", the watchdog or a reboot", repeat)
+	if u.Result != nil {
+		about(u.Unlisted, "the key is gone, but "+out.User+" stays in the policy, without one", repeat)
+	}
+	about(u.untold, "the files are changed, but the kernel does not know all of it", "when that is mended, load them: \"postern up\"")
+	return f
+}
+
 func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	switch {
-	case len(r.Devices) == 0:
+	case len(r.Devices) == 0 && c.Result != nil:
 		s.Say("removed %s, who had no key", r.User)
-	case c.Loaded != nil || c.Other || c.Waits:
+	case len(r.Devices) == 0:
+	case len(c.shut.Devices) > 0 || c.Loaded != nil || c.Other || c.Waits:
 		s.Say("%s of %s counts no more", keyOf(r.Devices), r.User)
 	default:
 		s.Say("%s of %s is gone", keyOf(r.Devices), r.User)
+	}
+	s.sayShut(r)
+	if c.Result == nil || c.Unlisted != nil {
+		return
 	}
 	if c.Stays != "" {
 		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: nobody else opens door %s", r.User, c.Stays)})
@@ -164,6 +218,13 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 	if len(c.ByHand) > 0 {
 		s.Warn(ui.Remark{Message: fmt.Sprintf("%s stays in the policy, without a key: it is written in a way that postern cannot edit", r.User), Hints: c.ByHand})
 	}
+	if c.untold == nil {
+		s.sayKnown(c)
+	}
+}
+
+// sayShut says what of a revoked user's was open.
+func (s *session) sayShut(r revokedUser) {
 	if r.Grants > 0 {
 		s.Say("took away %s", ui.Count(r.Grants, "grant"))
 	}
@@ -175,7 +236,6 @@ func (s *session) sayUserRevoked(r revokedUser, c *usersChange) {
 		}
 		s.sayGoOn(r.Cut.Left)
 	}
-	s.sayKnown(c)
 }
 
 func keyOf(devices []string) string {

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -54,12 +55,25 @@ type Result struct {
 	Gone           []keyfile.Device // whose keys count no more
 	Stays          string           // the door that nobody could open without the revoked user, who stays in the policy
 	ByHand         []string         // what to change in the policy by hand: the keys are gone all the same
+	Unlisted       error            // why the policy is as before, though the keys are gone; then Policy may be nil
 }
 
 // change changes both files.
 func (f *Files) change(do func(*Result) error) (*Result, error) {
+	r, err := f.try(do)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// try is change that returns how far it has come, beside an error.
+func (f *Files) try(do func(*Result) error) (*Result, error) {
 	r := &Result{File: f.Policy}
 	_, err := rewrite.File(f.Policy, rewrite.KeepMode, func(text []byte) ([]byte, error) {
+		if text == nil {
+			return nil, &fs.PathError{Op: "open", Path: f.Policy, Err: fs.ErrNotExist}
+		}
 		var err error
 		if r.Before, err = policy.Parse(f.Policy, text); err != nil {
 			return nil, err
@@ -80,10 +94,7 @@ func (f *Files) change(do func(*Result) error) (*Result, error) {
 		})
 		return r.Text, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return r, err
 }
 
 // A Wish is what a user is to have. What is empty stays as it is, or as it is by
@@ -253,16 +264,10 @@ func Unknown(p *policy.Policy, user string) error {
 // Revoke takes the key of a device, or of all devices of a user, and removes the device
 // or the user from the policy. A user without whom nobody could open some door stays
 // there, without a key; and so does whoever is written there in a way that cannot be
-// edited.
+// edited. The keys go whatever the policy is like.
 func (f *Files) Revoke(user, device string) (*Result, error) {
-	return f.change(func(r *Result) error {
-		known := false
-		for _, d := range slices.Clone(r.Keys.Devices) {
-			if d.User() == user && (device == "" || d.Name == user+"/"+device) {
-				r.Gone, known = append(r.Gone, d), true
-				r.Keys.Drop(d.Name)
-			}
-		}
+	r, err := f.try(func(r *Result) error {
+		known := r.drop(user, device)
 		u := r.Policy.User(user)
 		switch {
 		case u == nil && !known:
@@ -281,6 +286,40 @@ func (f *Files) Revoke(user, device string) (*Result, error) {
 		r.remove(user)
 		return nil
 	})
+	if _, refused := errors.AsType[*Error](err); refused {
+		return nil, err
+	}
+	if err == nil {
+		return r, nil
+	}
+	// Perhaps the keys are gone already.
+	alone := &Result{File: f.Policy, Before: r.Before, Policy: r.Before, Gone: r.Gone, Unlisted: err}
+	if _, err := keyfile.Change(f.Keys, func(keys *keyfile.File) error {
+		alone.Keys = keys
+		alone.drop(user, device)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if len(alone.Gone) == 0 {
+		return nil, err
+	}
+	return alone, nil
+}
+
+// drop drops the key of a device, or of all devices of a user, and reports whether there
+// was one.
+func (r *Result) drop(user, device string) bool {
+	known := false
+	for _, d := range slices.Clone(r.Keys.Devices) {
+		if d.User() == user && (device == "" || d.Name == user+"/"+device) && r.Keys.Drop(d.Name) {
+			known = true
+			if !slices.Contains(r.Gone, d) {
+				r.Gone = append(r.Gone, d)
+			}
+		}
+	}
+	return known
 }
 
 // remove removes a user from the policy, unless a door needs one.

@@ -179,7 +179,7 @@ func TestRefusals(t *testing.T) {
 		"what the check refuses": {func(f *Files) (*Result, error) {
 			g := *f
 			g.Check = func(*policy.Policy) error { return errors.New("no") }
-			return g.Revoke("alice", "")
+			return g.Rotate("alice", "laptop")
 		}, "no"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,5 +213,51 @@ func TestTogether(t *testing.T) {
 	p, keys, _ := f.now(t)
 	if len(p.Users) != 8 || len(keys.Devices) != 8 || len(p.Doors[0].Knock.Users) != 8 {
 		t.Errorf("%d users, %s", len(p.Users), names(keys.Devices))
+	}
+}
+
+// TestRevokeOfBrokenPolicy: the keys go whatever the policy is like, and nothing goes if
+// the keys file is damaged.
+func TestRevokeOfBrokenPolicy(t *testing.T) {
+	f := in(t, twoDoors)
+	must(t)(f.Add(Wish{User: "alice", Device: "a", Doors: []string{"ssh"}}))
+	must(t)(f.Add(Wish{User: "alice", Device: "b"}))
+	must(t)(f.Add(Wish{User: "bob", Device: "c", Doors: []string{"ssh"}}))
+	_, _, text := f.now(t)
+	refusing := *f
+	refusing.Check = func(*policy.Policy) error { return errors.New("no") }
+	r := must(t)(refusing.Revoke("alice", "a"))
+	_, keys, now := f.now(t)
+	if r.Unlisted == nil || names(r.Gone) != "alice/a" || names(keys.Devices) != "alice/b bob/c" || now != text {
+		t.Errorf("unlisted: %v, gone %s, left %s", r.Unlisted, names(r.Gone), names(keys.Devices))
+	}
+	for _, damage := range []func() error{
+		func() error { return os.WriteFile(f.Policy, []byte(text+"bogus: 1\n"), 0o640) },
+		func() error { return os.Remove(f.Policy) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		r = must(t)(f.Revoke("alice", ""))
+		if r.Unlisted == nil || r.Policy != nil {
+			t.Errorf("unlisted: %v, the policy is %v", r.Unlisted, r.Policy)
+		}
+		if keys, err := keyfile.Read(f.Keys); err != nil || keys.Find("alice/b") != nil || keys.Find("bob/c") == nil {
+			t.Errorf("the keys are of %s, %v", names(keys.Devices), err)
+		}
+		if _, err := f.Revoke("alice", ""); err == nil {
+			t.Error("without a key and a policy there is nothing to revoke")
+		}
+		// Again, from the beginning.
+		if err := os.WriteFile(f.Policy, []byte(twoDoors), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		must(t)(f.Add(Wish{User: "alice", Device: "b", Doors: []string{"ssh"}}))
+	}
+	if err := os.WriteFile(f.Keys, []byte("version: 1\ndevices: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Revoke("alice", ""); err == nil {
+		t.Error("a key is revoked in a file that cannot be read")
 	}
 }

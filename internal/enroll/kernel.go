@@ -1,8 +1,10 @@
 package enroll
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/automaton"
@@ -13,14 +15,26 @@ import (
 	"postern/internal/keyfile"
 )
 
-// Openings says what happens to what a device has opened whose key is gone.
-type Openings int
+// An Out says whose keys are to count no more.
+type Out struct {
+	User   string
+	Device string // of the user; "": all
+	Cut    bool   // connections end, too
+}
 
-const (
-	KeepOpenings   Openings = iota
-	TakeGrants              // what its tokens have granted is taken away
-	CutConnections          // and connections from there end
-)
+// concerns reports whether a device, named as in "alice/laptop", is meant.
+func (o *Out) concerns(name string) bool {
+	user, device, _ := strings.Cut(name, "/")
+	return user == o.User && (o.Device == "" || device == o.Device)
+}
+
+// A Shut is what has become in the kernel of who is shut out.
+type Shut struct {
+	Devices []string         // whose keys it knew, and knows no more, as in "alice/laptop"
+	Keys    error            // why it may know keys still
+	Took    firewall.Revoked // of what they had opened
+	Open    error            // why some of that may be open still
+}
 
 // A Kernel is what this host runs while its users change.
 type Kernel struct {
@@ -35,32 +49,79 @@ type Effect struct {
 	Loaded *change.Saved // the policy and the keys, which it runs; nil if it does not
 	Other  bool          // it runs another policy
 	Waits  bool          // what it runs waits for a confirmation, and is as before
-	Took   firewall.Revoked
+}
+
+var errUnknownRules = errors.New("the rules that are loaded are of no policy that is known here")
+
+// ShutOut has the kernel know keys no more: by the names that the loaded rules have for
+// them, and by those of the keys file, if it can be read. It takes away what they have
+// opened. The machine is the policy file's, or nil.
+func (k *Kernel) ShutOut(o *Out, keysFile string, file *automaton.Machine) (s Shut) {
+	b := k.Loaded[0]
+	if !b.Status.Loaded {
+		return s
+	}
+	gone := map[key.Device]bool{}
+	for _, use := range b.Status.Keys {
+		if o.concerns(use.Name) {
+			gone[use.Device] = true
+		}
+	}
+	if keys, err := keyfile.Read(keysFile); err == nil {
+		for i := range keys.Devices {
+			if d := &keys.Devices[i]; o.concerns(d.Name) {
+				gone[d.ID] = true
+			}
+		}
+	}
+	if s.Keys = k.forget(gone); s.Keys == nil {
+		for _, use := range b.Status.Keys {
+			if gone[use.Device] && use.Name != "" && !slices.Contains(s.Devices, use.Name) {
+				s.Devices = append(s.Devices, use.Name)
+			}
+		}
+	}
+	s.Took, s.Open = k.take(k.Kept.Runs(b.Backend, b.Status, file), b, gone, o.Cut)
+	return s
+}
+
+// forget makes devices unknown, whichever backend runs.
+func (k *Kernel) forget(gone map[key.Device]bool) (failed error) {
+	for _, b := range k.Loaded {
+		if v, able := b.Backend.(firewall.KeyVerifier); able {
+			for id := range gone {
+				failed = errors.Join(failed, v.Forget(id))
+			}
+		}
+	}
+	return failed
 }
 
 // Tell has the kernel know a change of the files. Keys that are gone count no more, at
-// once, whatever it runs. It runs the policy and the keys as they are now if it ran the
-// policy as it was before.
-func (k *Kernel) Tell(r *Result, open Openings) (e Effect, err error) {
+// once, whatever it runs: also those that new ones replace and the file had lost. It runs
+// the policy and the keys as they are now if it ran the policy as it was before.
+func (k *Kernel) Tell(r *Result) (e Effect, err error) {
 	b := k.Loaded[0]
 	if !b.Status.Loaded {
 		return e, nil
 	}
-	if v, able := b.Backend.(firewall.KeyVerifier); able {
-		for i := range r.Gone {
-			if err := v.Forget(r.Gone[i].ID); err != nil {
-				return e, err
+	gone := map[key.Device]bool{}
+	for i := range r.Gone {
+		gone[r.Gone[i].ID] = true
+	}
+	for i := range r.New {
+		for _, use := range b.Status.Keys {
+			if use.Name == r.New[i].Name {
+				gone[use.Device] = true
 			}
 		}
+	}
+	if err := k.forget(gone); err != nil || r.Unlisted != nil {
+		return e, err
 	}
 	was, err := b.Machine(r.Before)
 	if err != nil {
 		was = nil // another backend's policy
-	}
-	if open != KeepOpenings {
-		if e.Took, err = k.take(k.Kept.Runs(b.Backend, b.Status, was), b, r.Gone, open); err != nil {
-			return e, err
-		}
 	}
 	e.Other = was == nil || b.Digest(was) != b.Status.Digest || len(k.Loaded) > 1
 	e.Waits = !e.Other && k.Kept.Pending != nil
@@ -91,12 +152,14 @@ func (k *Kernel) load(b firewall.Backend, r *Result) (*change.Saved, error) {
 }
 
 // take takes away what the keys of devices have opened.
-func (k *Kernel) take(m *automaton.Machine, b backends.Answer, gone []keyfile.Device, open Openings) (firewall.Revoked, error) {
-	if m == nil || b.Digest(m) != b.Status.Digest {
-		return firewall.Revoked{}, nil
+func (k *Kernel) take(m *automaton.Machine, b backends.Answer, gone map[key.Device]bool, ends bool) (firewall.Revoked, error) {
+	r := firewall.Revocation{Cut: ends, Spare: k.Spare}
+	if m != nil && b.Digest(m) == b.Status.Digest {
+		return firewall.RevokeOpened(b.Backend, m, b.Status, r, func(u firewall.KeyUse) bool { return gone[u.Device] })
 	}
-	r := firewall.Revocation{Cut: open == CutConnections, Spare: k.Spare}
-	return firewall.RevokeOpened(b.Backend, m, b.Status, r, func(d key.Device) bool {
-		return slices.ContainsFunc(gone, func(is keyfile.Device) bool { return is.ID == d })
-	})
+	err := firewall.ReadSources(b.Backend, b.Status)
+	if slices.ContainsFunc(b.Status.Keys, func(u firewall.KeyUse) bool { return gone[u.Device] && len(u.Opened) > 0 }) {
+		err = errUnknownRules
+	}
+	return firewall.Revoked{}, err
 }

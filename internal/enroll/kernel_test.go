@@ -1,8 +1,11 @@
 package enroll
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -55,18 +58,22 @@ func (r *recorder) Apply(m *automaton.Machine) error {
 	return err
 }
 
-// TestTell: keys that are gone are forgotten first, whatever runs. What they opened is
-// taken if it is known whose it is, and the rules are loaded if they were the policy's.
+// TestTell: keys that are gone are forgotten first, in the kernel before the files, and
+// whatever runs. What they opened is taken if it is known whose it is, and the rules are
+// loaded if they were the policy's.
 func TestTell(t *testing.T) {
 	f := in(t, twoDoors)
 	must(t)(f.Add(Wish{User: "alice", Device: "laptop", Doors: []string{"ssh", "web"}}))
 	must(t)(f.Add(Wish{User: "bob", Device: "laptop", Doors: []string{"ssh"}}))
 	p, keys, _ := f.now(t)
 	alice, bob := keys.Find("alice/laptop").ID, keys.Find("bob/laptop").ID
+	const lost = 77 // a device of hers that the file has lost
 	r := must(t)(f.Revoke("alice", ""))
+	rotated := must(t)(f.Rotate("bob", ""))
 
-	forget := fmt.Sprintf("forget %d", alice)
+	forget, forgetLost, forgetBob := fmt.Sprintf("forget %d", alice), "forget 77", fmt.Sprintf("forget %d", bob)
 	const take, apply = "revoke ssh from 192.0.2.7, cut ", "apply 1 users, 1 keys"
+	const cutUsedUp = "revoke ssh from 2001:db8::7, cut true, keep"
 	m, err := automaton.Compile(p)
 	if err != nil {
 		t.Fatal(err)
@@ -76,9 +83,9 @@ func TestTell(t *testing.T) {
 	}
 	hers, his, usedUp := at("192.0.2.7"), at("192.0.2.8"), at("2001:db8::7")
 	uses := []firewall.KeyUse{
-		{Device: bob, Door: key.DoorID("ssh"), Opened: []firewall.Opening{his}},
-		{Device: alice, Door: key.DoorID("ssh"), Opened: []firewall.Opening{hers, usedUp}},
-		{Device: alice, Door: key.DoorID("web")},
+		{Device: bob, Name: "bob/laptop", Door: key.DoorID("ssh"), Opened: []firewall.Opening{his}},
+		{Device: alice, Name: "alice/laptop", Door: key.DoorID("ssh"), Opened: []firewall.Opening{hers, usedUp}},
+		{Device: alice, Name: "alice/laptop", Door: key.DoorID("web")},
 	}
 	ssh := slices.IndexFunc(m.Grants, func(g automaton.Grant) bool { return m.Doors[g.Door].Name == "ssh" })
 	grants := []firewall.Grant{
@@ -86,29 +93,57 @@ func TestTell(t *testing.T) {
 		{Source: his.Source, ID: m.Grants[ssh].ID, Given: his.When},
 		{Source: usedUp.Source, ID: m.Grants[ssh].ID, Given: usedUp.When.Add(time.Minute)}, // by hand
 	}
-	loaded := policy.Format(p)
+	before, now := policy.Format(p), policy.Format(r.Policy)
+	damaged := filepath.Join(t.TempDir(), "keys.yaml")
+	if err := os.WriteFile(damaged, []byte("version: 1\ndevices: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := &Out{User: "alice"}
 	for name, test := range map[string]struct {
 		status firewall.Status
 		kept   change.State
-		open   Openings
+		out    *Out // nil: only Tell
+		r      *Result
 		calls  []string
 		other  bool
 		waits  bool
+		open   bool // what is open may stay so
 	}{
-		"nothing runs":   {firewall.Status{}, change.State{}, TakeGrants, nil, false, false},
-		"the policy":     {firewall.Status{Loaded: true, Digest: loaded, Keys: uses, Grants: grants}, change.State{}, TakeGrants, []string{forget, take + "false", apply}, false, false},
-		"and cut":        {firewall.Status{Loaded: true, Digest: loaded, Keys: uses, Grants: grants}, change.State{}, CutConnections, []string{forget, take + "true", "revoke ssh from 2001:db8::7, cut true, keep", apply}, false, false},
-		"and keep":       {firewall.Status{Loaded: true, Digest: loaded, Keys: uses, Grants: grants}, change.State{}, KeepOpenings, []string{forget, apply}, false, false},
-		"another policy": {firewall.Status{Loaded: true, Digest: "x", Keys: uses, Grants: grants}, change.State{}, TakeGrants, []string{forget}, true, false},
-		"one that waits": {firewall.Status{Loaded: true, Digest: loaded, Keys: uses, Grants: grants}, change.State{Pending: &change.Pending{}}, TakeGrants, []string{forget, take + "false"}, false, true},
+		"nothing runs":   {firewall.Status{}, change.State{}, all, r, nil, false, false, false},
+		"the policy":     {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, r, []string{forget, take + "false", forget, apply}, false, false, false},
+		"and cut":        {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, &Out{User: "alice", Device: "laptop", Cut: true}, r, []string{forget, take + "true", cutUsedUp, forget, apply}, false, false, false},
+		"another device": {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, &Out{User: "alice", Device: "phone"}, r, []string{forget, apply}, false, false, false},
+		"a key replaced": {firewall.Status{Loaded: true, Digest: now, Keys: uses, Grants: grants}, change.State{}, nil, rotated, []string{forgetBob, apply}, false, false, false},
+		"another policy": {firewall.Status{Loaded: true, Digest: "x", Keys: uses, Grants: grants}, change.State{}, all, r, []string{forget, forget}, true, false, true},
+		"one that waits": {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{Pending: &change.Pending{}}, all, r, []string{forget, take + "false", forget}, false, true, false},
+		"no files":       {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, nil, []string{forget, take + "false"}, false, false, false},
+		"keys alone":     {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, &Result{Gone: r.Gone, Unlisted: errors.New("no")}, []string{forget, take + "false", forget}, false, false, false},
+		"a lost key": {firewall.Status{Loaded: true, Digest: now, Keys: []firewall.KeyUse{{Device: lost, Name: "bob/laptop", Door: key.DoorID("ssh")}}},
+			change.State{}, nil, &Result{File: rotated.File, Before: rotated.Before, Policy: rotated.Policy, Text: rotated.Text, Keys: rotated.Keys, New: rotated.New}, []string{forgetLost, apply}, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &recorder{status: &test.status}
 			survey := backends.Look([]firewall.Backend{b})
 			k := Kernel{Kept: test.kept, Survey: survey, Loaded: survey}
-			e, err := k.Tell(r, test.open)
-			if err != nil {
-				t.Fatal(err)
+			if test.out != nil {
+				m, err := automaton.Compile(p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := k.ShutOut(test.out, damaged, m)
+				if s.Keys != nil || (s.Open != nil) != test.open {
+					t.Errorf("shut out: %+v", s)
+				}
+				if known := test.status.Loaded && test.out.Device != "phone"; known != slices.Equal(s.Devices, []string{"alice/laptop"}) {
+					t.Errorf("forgotten: %q", s.Devices)
+				}
+			}
+			var e Effect
+			if test.r != nil {
+				var err error
+				if e, err = k.Tell(test.r); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if !slices.Equal(b.calls, test.calls) {
 				t.Errorf("calls %q, want %q", b.calls, test.calls)
@@ -117,7 +152,7 @@ func TestTell(t *testing.T) {
 			if e.Other != test.other || e.Waits != test.waits || (e.Loaded != nil) != applied {
 				t.Errorf("the effect is %+v", e)
 			}
-			if applied && (e.Loaded.Policy != string(r.Text) || e.Loaded.Keys != f.Keys || e.Loaded.File != f.Policy || e.Loaded.RuleSet != policy.Format(r.Policy)) {
+			if applied && (e.Loaded.Policy != string(test.r.Text) || e.Loaded.Keys != f.Keys || e.Loaded.File != f.Policy || e.Loaded.RuleSet != policy.Format(test.r.Policy)) {
 				t.Errorf("saved is %+v", e.Loaded)
 			}
 		})

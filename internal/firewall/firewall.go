@@ -75,6 +75,7 @@ type Grant struct {
 type KeyUse struct {
 	Device key.Device
 	Door   key.Door
+	Name   string    // of its user and the device, as the loaded rules have it: "alice/laptop"; "" if they do not
 	Code   uint32    // what the backend knows the two by
 	Opened []Opening // in any order; ReadSources reads them
 }

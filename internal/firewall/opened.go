@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -52,7 +53,7 @@ func (all Givers) Of(g Grant, door string) *KeyUse {
 // end, too: those that come from where these keys have opened the door, and nobody else's
 // key has. What goes on through the same doors is in the answer. The status must be of the
 // machine; what sources have earned is read anew.
-func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation, theirs func(key.Device) bool) (gone Revoked, err error) {
+func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation, theirs func(KeyUse) bool) (gone Revoked, failed error) {
 	by, able := b.(Granter)
 	if !able {
 		return gone, nil
@@ -68,12 +69,12 @@ func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation,
 		if grant == nil {
 			continue // its door is gone
 		}
-		if giver := last.Of(g, m.Doors[grant.Door].Name); giver != nil && theirs(giver.Device) {
+		if giver := last.Of(g, m.Doors[grant.Door].Name); giver != nil && theirs(*giver) {
 			given[opened{giver.Door, g.Source}] = true
 		}
 	}
 	for _, use := range status.Keys {
-		if theirs(use.Device) {
+		if theirs(use) {
 			doors[use.Door] = true
 			continue
 		}
@@ -100,18 +101,14 @@ func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation,
 				continue
 			}
 			took, err := by.Revoke(m, each)
-			if err != nil {
-				return gone, err
-			}
+			failed = errors.Join(failed, err)
 			gone.Grants, gone.Connections, gone.Spared = gone.Grants+took.Grants, gone.Connections+took.Connections, gone.Spared+took.Spared
 		}
 		if !r.Cut {
 			continue
 		}
 		left, err := by.Open(m, d)
-		if err != nil {
-			return gone, err
-		}
+		failed = errors.Join(failed, err)
 		count := map[netip.Addr]int{}
 		for _, remote := range left {
 			if !slices.Contains(r.Spare, remote) {
@@ -122,5 +119,5 @@ func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation,
 			gone.Left = append(gone.Left, Left{d.Name, a, count[a]})
 		}
 	}
-	return gone, nil
+	return gone, failed
 }

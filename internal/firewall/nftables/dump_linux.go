@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -151,6 +152,9 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left lifetime, er
 				if ad.Type() == unix.NFTA_DATA_VALUE {
 					*to = ad.Bytes()
 				}
+				if ad.Type() == unix.NFTA_DATA_VERDICT {
+					ad.Nested(func(ad *netlink.AttributeDecoder) error { return decodeVerdict(ad, &e) })
+				}
 			}
 			return ad.Err()
 		}
@@ -172,6 +176,22 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left lifetime, er
 		return ad.Err()
 	})
 	return e, left, list.Err()
+}
+
+// decodeVerdict reads where an element leads to.
+func decodeVerdict(ad *netlink.AttributeDecoder, e *element) error {
+	ad.ByteOrder = binary.BigEndian
+	v := &expr.Verdict{}
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_VERDICT_CODE:
+			v.Kind = expr.VerdictKind(int32(ad.Uint32()))
+		case unix.NFTA_VERDICT_CHAIN:
+			v.Chain = ad.String()
+		}
+	}
+	e.verdict = v
+	return ad.Err()
 }
 
 // dumpProgress reads the knocks in progress.

@@ -97,6 +97,20 @@ func tokenChain(t *automaton.Token, door string) string {
 	return fmt.Sprintf("key_%s.%s.%s", t.User.Name, t.Device, door)
 }
 
+// tokenOwner returns the user and the device whose chain an element leads to, as in
+// "alice/laptop", or "".
+func tokenOwner(e element) string {
+	if e.verdict == nil {
+		return ""
+	}
+	user, rest, _ := strings.Cut(strings.TrimPrefix(e.verdict.Chain, "key_"), ".")
+	device, _, found := strings.Cut(rest, ".")
+	if !found {
+		return ""
+	}
+	return user + "/" + device
+}
+
 // keyPort adds rules for what comes to the port of tokens, which is no knock.
 func (c *compiler) keyPort(ch *chain) {
 	if !c.p.HasKeys() {

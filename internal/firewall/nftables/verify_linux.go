@@ -199,18 +199,19 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
-	known := map[uint32]bool{}
+	known := map[uint32]string{} // whose each code is
 	if _, err := dump("keys", func(e element, _ lifetime) bool {
 		if len(e.key) == 4 {
-			known[binary.NativeEndian.Uint32(e.key)] = true
+			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
 		}
 		return true
 	}); err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Code: p.Code})
-		status.Altered = status.Altered || !known[p.Code]
+		name, leads := known[p.Code]
+		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: name, Code: p.Code})
+		status.Altered = status.Altered || !leads
 	}
 	for _, i := range running.Interfaces() {
 		if verifies(i) && !i.Attached && isUp(i.Index) {
