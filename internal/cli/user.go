@@ -233,7 +233,7 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		return notTold(c.untold)
 	}
 	loaded := c.Loaded != nil
-	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded}
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded, Devices: []linkedDevice{}}
 	for i := range c.New {
 		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
 		if err != nil {
@@ -311,7 +311,7 @@ func (s *session) answerLinks(answer enrolled, l links) error {
 			case l.qr == drawQR || l.qr == drawQRIfSeen && count > 1:
 				s.sayQR(drawing(link.Link, usualQuiet))
 			case l.qr == drawQRIfSeen:
-				s.drawOnScreen(link.Link)
+				s.drawOnScreen(link.Link, linesBelowLink, fmt.Sprintf("postern user show %s %s --qr", d.User, d.Device))
 			}
 		}
 	}

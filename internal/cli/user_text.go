@@ -28,10 +28,15 @@ its link, for "postern add" on the device. On a terminal it is drawn as a QR cod
 too. The policy and the keys file are changed; comments stay. If the policy was
 loaded, the kernel knows the key at once.
 
+For a user who is there already, --door adds doors, and --network and --until
+replace what was said before; they are for all devices of the user. Without a new
+DEVICE no key changes.
+
 The link is the key: give it to its user alone, over a channel that others cannot
 read. "postern user show" prints it again.`
 	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
   postern user add alice phone
+  postern user add alice --door web
   postern user add bob --door ssh,web --network 203.0.113.0/24`
 	flagUserDoor = "let the user open this `DOOR`, or several; the policy's only one if left out"
 	flagNetwork  = "take the user's keys from this `NETWORK` only, or from several"
@@ -121,6 +126,9 @@ func noDevice(u *policy.User, device string) *ui.Failure {
 func (s *session) sayLink(d linkedDevice, l deviceLink) {
 	s.Say("%s/%s, door %s, %s:", d.User, d.Device, l.Door, l.of.Service)
 }
+
+// linesBelowLink is how many lines sayEnrolled prints at most, usually, and the prompt.
+const linesBelowLink = 6
 
 func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 	for _, d := range devices {
