@@ -242,7 +242,7 @@ func (Backend) Forget(d key.Device) error {
 }
 
 // VerifyEverywhere loads the program anew, for all interfaces, if one has none.
-func (Backend) VerifyEverywhere(m *automaton.Machine) error {
+func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if !m.Policy.HasKeys() {
 		return nil
 	}
@@ -260,7 +260,48 @@ func (Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if v.lacks != nil {
 		return v.lacks
 	}
+	if err := b.addCodes(m, v); err != nil {
+		return err
+	}
 	return v.attach()
+}
+
+// addCodes adds to the map of codes what it lacks of a program that is to be attached:
+// the keys may have changed since the rules were loaded. What runs until then needs the
+// other codes.
+func (b Backend) addCodes(m *automaton.Machine, v *verifier) error {
+	known := map[uint32]bool{}
+	if _, err := dump("keys", func(e element, _ time.Duration) bool {
+		if len(e.key) == 4 {
+			known[binary.NativeEndian.Uint32(e.key)] = true
+		}
+		return true
+	}); err != nil {
+		return err
+	}
+	lacking := slices.DeleteFunc(v.pairs(), func(p bpf.Pair) bool { return known[p.Code] })
+	if len(lacking) == 0 {
+		return nil
+	}
+	r := Compile(m)
+	r.codes(m, v.keys, lacking)
+	return b.edit(func(all *batch) { all.addElements(r.keys.name, r.keys.entries()) })
+}
+
+// StopVerifying detaches the program, wherever it is. Who may not has had none.
+func (Backend) StopVerifying() (bool, error) {
+	running, err := bpf.Find()
+	if err == nil {
+		defer running.Close()
+		if !running.Loaded() {
+			return false, nil
+		}
+		err = bpf.Detach()
+	}
+	if notPermitted(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // VerifyEverywhere does what the backend's does, if there are other interfaces than when
