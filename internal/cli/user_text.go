@@ -58,14 +58,15 @@ once. Use it for a device that was lost and found, or that has no key yet.`
 	shortUserRevoke = "take away the key of a device, or of all devices of a user"
 	longUserRevoke  = `Takes away the key of a device, or of all devices of a user, and removes them
 from the policy. The keys count no more at once, in the kernel, whichever policy it
-runs, and what their last tokens have opened is shut: for everyone behind the same
-address, who may open it again. Connections go on, unless --cut ends those, too.
-That is done first: it fails, and says so, if the files cannot be changed then.
+runs, and what they have opened is shut: for everyone behind the same address, who
+may open it again. Connections go on, unless --cut ends those, too. Others through
+the same doors, which may be somebody else's, go on in any case, and are listed.
+All that is done first: it fails, and says so, if the files cannot be changed then.
 
 A user without whom nobody could open some door stays in the policy, without a key.`
 	exampleUserRevoke = `  postern user revoke alice laptop
   postern user revoke alice --cut`
-	flagUserCut = "end the connections, too, that go through these doors from the same addresses"
+	flagUserCut = "end the connections, too, that go through these doors from where the keys opened them"
 )
 
 var errWhichUser = errors.New("which user?")
@@ -235,11 +236,13 @@ func (s *session) sayShut(r revokedUser) {
 	if r.Grants > 0 {
 		s.Say("took away %s", ui.Count(r.Grants, "grant"))
 	}
+	s.warnPartial(r.Partial)
 	if r.Cut != nil {
 		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
 		if r.Cut.Own > 0 {
 			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
 		}
+		s.sayGoOn(r.Cut.Left)
 	}
 }
 
