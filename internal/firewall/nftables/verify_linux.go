@@ -199,13 +199,8 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
-	known := map[uint32]string{} // whose each code is
-	if _, err := dump("keys", func(e element, _ lifetime) bool {
-		if len(e.key) == 4 {
-			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
-		}
-		return true
-	}); err != nil {
+	known, err := dumpCodes()
+	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
@@ -219,6 +214,19 @@ func inspectKeys(status *firewall.Status) error {
 		}
 	}
 	return nil
+}
+
+// dumpCodes returns the codes that the loaded rules know, with whose each is, as in
+// "alice/laptop".
+func dumpCodes() (map[uint32]string, error) {
+	known := map[uint32]string{}
+	_, err := dump("keys", func(e element, _ lifetime) bool {
+		if len(e.key) == 4 {
+			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
+		}
+		return true
+	})
+	return known, err
 }
 
 // isUp reports whether packets can arrive at an interface.
@@ -269,16 +277,11 @@ func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 // the keys may have changed since the rules were loaded. What runs until then needs the
 // other codes.
 func (b Backend) addCodes(m *automaton.Machine, v *verifier) error {
-	known := map[uint32]bool{}
-	if _, err := dump("keys", func(e element, _ time.Duration) bool {
-		if len(e.key) == 4 {
-			known[binary.NativeEndian.Uint32(e.key)] = true
-		}
-		return true
-	}); err != nil {
+	known, err := dumpCodes()
+	if err != nil {
 		return err
 	}
-	lacking := slices.DeleteFunc(v.pairs(), func(p bpf.Pair) bool { return known[p.Code] })
+	lacking := slices.DeleteFunc(v.pairs(), func(p bpf.Pair) bool { _, leads := known[p.Code]; return leads })
 	if len(lacking) == 0 {
 		return nil
 	}
