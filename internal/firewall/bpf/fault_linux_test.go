@@ -31,7 +31,7 @@ var faults = []fault{
 	{"no tag", `if (!tag_is_right(d, t, e->source))`, `if (0)`, verified},
 	{"part of the tag", `for (int i = 0; i < 4; i++)
 		different |=`, `for (int i = 0; i < 3; i++)
-		different |=`, func(s *scene) { bits(s, datagram, sender4) }},
+		different |=`, func(s *scene) { everyBit(s, datagram, sender4) }},
 	{"the address is not in the tag", `bound ? be32(source[i]) : 0`, `0`, verified},
 	{"the address is always in the tag", `bound ? be32(source[i]) : 0`, `be32(source[i])`, verified},
 	{"time moves before the tag is verified", `	if (!tag_is_right(`, `	*last = t->head.time;
@@ -54,8 +54,8 @@ var faults = []fault{
 	{"old tokens", `now - time > c->behind ? STALE : ACCEPTED`, `ACCEPTED`, verified},
 	{"tokens of the future", `time - now > c->ahead ? EARLY : ACCEPTED`, `ACCEPTED`, verified},
 	{"no end", `if (d->until && now >= d->until)`, `if (0)`, verified},
-	{"any version", `t->head.version != VERSION || `, ``, verified},
-	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { bits(s, datagram, sender4) }},
+	{"any version", `t->head.version != VERSION || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
+	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
 	{"replays on any interface", `p->priority == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
 	{"no second pass", `p->priority == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
 	{"fragments", `be16_at(h + 6) & 0x3fff`, `0`, shaped(datagram, sender4)},
