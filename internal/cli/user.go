@@ -356,7 +356,7 @@ func (s *session) showUser(user, device string, l links) error {
 func (s *session) readKeys() (*keyfile.File, error) {
 	keys, err := keyfile.Read(s.keysFile())
 	if err == nil && keys.Exposed {
-		s.Warn(exposed(keys.Path))
+		s.Warn(exposedKeys(keys.Path))
 	}
 	return keys, err
 }

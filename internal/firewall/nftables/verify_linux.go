@@ -191,6 +191,7 @@ func inspectKeys(status *firewall.Status) error {
 	running, err := bpf.Find()
 	if err != nil {
 		if notPermitted(err) {
+			status.Keyless = true
 			return nil
 		}
 		return verifying(err)
@@ -200,6 +201,7 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
+	status.Keyless = len(pairs) == 0 && !running.Hidden()
 	known := map[uint32]string{} // whose each code is
 	if _, err := dump("keys", func(e element, _ time.Duration) bool {
 		if len(e.key) == 4 {
