@@ -60,13 +60,33 @@ type revoked struct {
 	Address string `json:"address,omitempty"` // the same
 	User    string `json:"user,omitempty"`    // whose keys had earned them
 	Backend string `json:"backend"`
-	Grants  int    `json:"grants"` // that were taken away: of very many a part is counted
+	Grants  int    `json:"grants"`            // that were taken away: of very many a part is counted
+	Partial bool   `json:"partial,omitempty"` // the keys may have earned more than was read
 	Cut     *cut   `json:"cut,omitempty"`
 }
 
 type cut struct {
 	Connections int `json:"connections"` // that have ended
 	Own         int `json:"own"`         // connections of the caller, which have not
+	// Others that go on through the doors of a user: from where the user's keys have opened
+	// nothing, as far as is known, or somebody else's have, too.
+	Left []leftOpen `json:"left,omitempty"`
+}
+
+// cutBy returns what a revocation says of connections.
+func cutBy(gone firewall.Revoked) *cut {
+	c := &cut{Connections: gone.Connections, Own: gone.Spared}
+	for _, l := range gone.Left {
+		c.Left = append(c.Left, leftOpen{l.Door, l.Address.String(), l.Connections})
+	}
+	return c
+}
+
+// A leftOpen is an address with connections through a door.
+type leftOpen struct {
+	Door        string `json:"door"`
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
 }
 
 // revoke takes grants away, at a door or at all of them.
@@ -92,7 +112,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 		}
 		answer.Grants = gone.Grants
 		if r.Cut {
-			answer.Cut = &cut{gone.Connections, gone.Spared}
+			answer.Cut = cutBy(gone)
 		}
 		if s.JSON {
 			return s.Answer(answer)
@@ -102,7 +122,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 	})
 }
 
-// revokeUser takes away what the keys of a user's devices have earned last.
+// revokeUser takes away what the keys of a user's devices have earned.
 func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revocation) error {
 	return s.byHand(ctx, func(m *automaton.Machine, b backends.Answer, by firewall.Granter) error {
 		var names []string
@@ -112,30 +132,20 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		if !slices.Contains(names, user) {
 			return unknownUser(user, names)
 		}
-		answer := revoked{User: user, Backend: b.Name()}
 		if r.Cut {
-			r.Spare, answer.Cut = ownRemotes(), &cut{}
+			r.Spare = ownRemotes()
 		}
 		known := keyNames(m)
-		for _, use := range b.Status.Keys {
-			owner, _, _ := strings.Cut(known.device(use), "/")
-			if use.Last.IsZero() || owner != user {
-				continue
-			}
-			d, err := doorOf(m, known.door(use.Door))
-			if err != nil {
-				continue // it is no door of this policy
-			}
-			r.Door, r.From = d, use.From
-			gone, err := by.Revoke(m, r)
-			if err != nil {
-				return err
-			}
-			answer.Grants += gone.Grants
-			if r.Cut {
-				answer.Cut.Connections += gone.Connections
-				answer.Cut.Own += gone.Spared
-			}
+		gone, err := firewall.RevokeOpened(b.Backend, m, b.Status, r, func(u firewall.KeyUse) bool {
+			owner, _, _ := strings.Cut(known.device(u), "/")
+			return owner == user
+		})
+		if err != nil {
+			return err
+		}
+		answer := revoked{User: user, Backend: b.Name(), Grants: gone.Grants, Partial: gone.Partial}
+		if r.Cut {
+			answer.Cut = cutBy(gone)
 		}
 		if s.JSON {
 			return s.Answer(answer)

@@ -11,18 +11,20 @@ import (
 const (
 	shortRevoke = "take back what a knock or a grant has given"
 	longRevoke  = `Takes the grant of DOOR from an address, and from everyone whom the policy takes
-for the same source; with --all, every grant of every door; with --user, what the
-keys of that user's devices have earned last. It does not matter whether the
-grant was given by a knock, a key or "postern grant". Connections that are open
+for the same source; with --all, every grant of every door. It does not matter whether
+the grant was given by a knock, a key or "postern grant". With --user, it takes
+what the keys of that user's devices have given, and nothing else. Connections that are open
 go on, unless --cut says otherwise. Who knows the knock can knock again, and who
 has a key can use it again: "postern user revoke" takes keys away.
 
 --cut ends the connections of the address with the services of DOOR, whoever let
-them in: with --all, all connections with services that doors hide. Your own, by
-which you are logged in, goes on.`
+them in: with --all, all connections with services that doors hide; with --user,
+those from where the user's keys have opened the door in the last five days.
+Where another user's key has, too, they go on, and are listed. Your own, by which
+you are logged in, goes on.`
 	exampleRevoke = `  postern revoke ssh 198.51.100.7 --cut
   postern revoke --all`
-	flagRevokeUser = "take back what the keys of this user have earned, from the addresses that they came from last"
+	flagRevokeUser = "take back what the keys of this user have opened"
 	flagRevokeAll  = "take back all grants of all doors"
 	flagCut        = "end connections that are open, too"
 )
@@ -38,12 +40,38 @@ func (s *session) sayRevoked(r revoked) {
 	default:
 		s.Say("revoked: %s", ui.Count(r.Grants, "grant"))
 	}
+	s.warnPartial(r.Partial)
 	if r.Cut == nil {
 		return
 	}
 	s.Say("cut: %s", ui.Count(r.Cut.Connections, "connection"))
 	if r.Cut.Own > 0 {
 		s.Say("%s", sayOwnSpared)
+	}
+	s.sayGoOn(r.Cut.Left)
+}
+
+// warnPartial warns that a user may hold more grants.
+func (s *session) warnPartial(partial bool) {
+	if partial {
+		s.Warn(ui.Remark{Message: "there are more grants than were read; some may be left", Hints: []string{"\"postern revoke --all\" takes all of them"}})
+	}
+}
+
+// mostLeft is how many addresses with connections a person is told of.
+const mostLeft = 10
+
+// sayGoOn says which connections go on that a user may have.
+func (s *session) sayGoOn(left []leftOpen) {
+	for i, l := range left {
+		if i == mostLeft {
+			s.Say("and so do those from %d more", len(left)-i)
+			break
+		}
+		s.Say("goes on, as it may be somebody else's: %s from %s through door %s", ui.Count(l.Connections, "connection"), l.Address, l.Door)
+	}
+	if len(left) > 0 {
+		s.Hint(fmt.Sprintf("to end those from there: \"postern revoke %s %s --cut\"", left[0].Door, left[0].Address))
 	}
 }
 

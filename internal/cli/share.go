@@ -136,7 +136,7 @@ func (s *session) share(what sharing) error {
 	case drawQR:
 		s.sayQR(drawing(link, usualQuiet))
 	case drawQRIfSeen:
-		s.drawOnScreen(link)
+		s.drawOnScreen(link, 1, "--qr")
 	}
 	return nil
 }
@@ -271,20 +271,21 @@ func fitting(text string, columns, rows int) []string {
 }
 
 // drawOnScreen draws a link if all of it fits on the terminal, below the link itself and
-// what was said of it.
-func (s *session) drawOnScreen(link string) {
+// what was said of it, and above the lines that follow. Otherwise it says what draws
+// it in any case.
+func (s *session) drawOnScreen(link string, below int, again string) {
 	columns, rows := s.Screen()
 	if columns == 0 || rows == 0 {
 		s.sayQR(drawing(link, usualQuiet))
 		return
 	}
 	above := (len(link)+columns-1)/columns + s.Lines()
-	if lines := fitting(link, columns, rows-above); lines != nil {
+	if lines := fitting(link, columns, rows-above-below+1); lines != nil {
 		s.sayQR(lines)
 		return
 	}
 	least := drawing(link, leastQuiet)
-	s.sayNoQR(utf8.RuneCountInString(least[0]), above+len(least)+1)
+	s.sayNoQR(utf8.RuneCountInString(least[0]), above+len(least)+below, again)
 }
 
 // aboutArgument says how share names a door.

@@ -58,8 +58,8 @@ func (s *session) sayQR(lines []string) {
 }
 
 // sayNoQR is about a terminal that shows less than this.
-func (s *session) sayNoQR(columns, rows int) {
-	s.Say("a QR code of this link needs a terminal of %d columns and %d rows: enlarge it, or draw it anyway with --qr", columns, rows)
+func (s *session) sayNoQR(columns, rows int, again string) {
+	s.Say("a QR code of this link needs a terminal of %d columns and %d rows: enlarge it, or draw it anyway: %s", columns, rows, again)
 }
 
 func (s *session) sayPublic(a netip.Addr) {

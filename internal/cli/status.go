@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -93,7 +92,7 @@ type stateGrant struct {
 type stateKey struct {
 	Key  string     `json:"key"` // user and device; the device's number if it is none of the file
 	Door string     `json:"door"`
-	Last *time.Time `json:"last"` // when its newest token was made; null: never
+	Last *time.Time `json:"last"` // when it has opened the door last; null: never, or days ago
 	From string     `json:"from,omitempty"`
 }
 
@@ -259,11 +258,13 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		row.Source, row.left, row.Left = p.Source.String(), p.Left, p.Left.Seconds()
 		st.Progress = append(st.Progress, row)
 	}
-	names := keyNames(m)
+	names, givers := keyNames(m), firewall.GiversOf(status.Keys)
 	for _, k := range status.Keys {
 		row := stateKey{Key: names.device(k), Door: names.door(k.Door)}
-		if !k.Last.IsZero() {
-			row.Last, row.From = &k.Last, k.From.String()
+		for _, o := range k.Opened {
+			if row.Last == nil || o.When.After(*row.Last) {
+				row.Last, row.From = &o.When, o.Source.String()
+			}
 		}
 		st.Keys = append(st.Keys, row)
 	}
@@ -275,7 +276,9 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		if m != nil && m.Grant(g.ID) != nil {
 			grant := m.Grant(g.ID)
 			row.Door, row.Service = m.Doors[grant.Door].Name, m.Services[grant.Service].String()
-			row.Key = names.of(status.Keys, m, g.Source, row.Door)
+			if giver := givers.Of(g, row.Door); giver != nil {
+				row.Key = names.device(*giver)
+			}
 		}
 		st.Grants = append(st.Grants, row)
 	}
@@ -313,17 +316,6 @@ func (n keyNaming) device(u firewall.KeyUse) string {
 }
 
 func (n keyNaming) door(d key.Door) string { return cmp.Or(n.doors[d], fmt.Sprintf("%08x", uint32(d))) }
-
-// of returns whose key a source used last at a door, or "".
-func (n keyNaming) of(uses []firewall.KeyUse, m *automaton.Machine, source netip.Addr, door string) string {
-	name, last := "", time.Time{}
-	for _, u := range uses {
-		if !u.Last.IsZero() && u.Door == key.DoorID(door) && m.Policy.Source.Mask(u.From) == source && u.Last.After(last) {
-			name, last = n.device(u), u.Last
-		}
-	}
-	return name
-}
 
 // namedState returns the doors that a state leads to.
 func namedState(id automaton.StateID, m *automaton.Machine) stateProgress {

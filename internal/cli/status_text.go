@@ -35,7 +35,7 @@ var (
 	headGrants   = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT"}
 	// where keys open doors
 	headKeyGrants = []string{"GRANTED", "DOOR", "SERVICE", "TIME LEFT", "BY KEY OF"}
-	headKeys      = []string{"KEY OF", "LAST AT DOOR", "FROM", "MADE AT"}
+	headKeys      = []string{"KEY OF", "LAST AT DOOR", "FROM", "OPENED AT"}
 	headCounters  = []string{"COUNTER", "PACKETS"}
 )
 

@@ -233,7 +233,7 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		return notTold(c.untold)
 	}
 	loaded := c.Loaded != nil
-	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded}
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded, Devices: []linkedDevice{}}
 	for i := range c.New {
 		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
 		if err != nil {
@@ -311,7 +311,7 @@ func (s *session) answerLinks(answer enrolled, l links) error {
 			case l.qr == drawQR || l.qr == drawQRIfSeen && count > 1:
 				s.sayQR(drawing(link.Link, usualQuiet))
 			case l.qr == drawQRIfSeen:
-				s.drawOnScreen(link.Link)
+				s.drawOnScreen(link.Link, linesBelowLink, fmt.Sprintf("postern user show %s %s --qr", d.User, d.Device))
 			}
 		}
 	}
@@ -423,9 +423,10 @@ type revokedUser struct {
 	File     string      `json:"file"`
 	Keys     string      `json:"keys"`
 	User     string      `json:"user"`
-	Devices  []string    `json:"devices"` // whose keys are gone
-	Listed   bool        `json:"listed"`  // the policy lists the user still
-	Grants   int         `json:"grants"`  // that were taken away
+	Devices  []string    `json:"devices"`           // whose keys are gone
+	Listed   bool        `json:"listed"`            // the policy lists the user still
+	Grants   int         `json:"grants"`            // that were taken away
+	Partial  bool        `json:"partial,omitempty"` // the keys may have opened more than was read
 	Cut      *cut        `json:"cut,omitempty"`
 	Loaded   bool        `json:"loaded"`
 	Warnings []ui.Remark `json:"warnings"`
@@ -454,10 +455,10 @@ func (s *session) revokeKeys(ctx context.Context, out *enroll.Out) error {
 	took := &u.shut.Took
 	answer := revokedUser{
 		File: s.file, Keys: s.keysFile(), User: out.User, Devices: []string{}, Listed: true,
-		Grants: took.Grants, Loaded: u.Loaded != nil, Warnings: s.Remarks, Error: u.failure(out),
+		Grants: took.Grants, Partial: took.Partial, Loaded: u.Loaded != nil, Warnings: s.Remarks, Error: u.failure(out),
 	}
 	if out.Cut {
-		answer.Cut = &cut{took.Connections, took.Spared}
+		answer.Cut = cutBy(*took)
 	}
 	gone := u.shut.Devices
 	if u.Result != nil {

@@ -28,10 +28,15 @@ its link, for "postern add" on the device. On a terminal it is drawn as a QR cod
 too. The policy and the keys file are changed; comments stay. If the policy was
 loaded, the kernel knows the key at once.
 
+For a user who is there already, --door adds doors, and --network and --until
+replace what was said before; they are for all devices of the user. Without a new
+DEVICE no key changes.
+
 The link is the key: give it to its user alone, over a channel that others cannot
 read. "postern user show" prints it again.`
 	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
   postern user add alice phone
+  postern user add alice --door web
   postern user add bob --door ssh,web --network 203.0.113.0/24`
 	flagUserDoor = "let the user open this `DOOR`, or several; the policy's only one if left out"
 	flagNetwork  = "take the user's keys from this `NETWORK` only, or from several"
@@ -53,14 +58,15 @@ once. Use it for a device that was lost and found, or that has no key yet.`
 	shortUserRevoke = "take away the key of a device, or of all devices of a user"
 	longUserRevoke  = `Takes away the key of a device, or of all devices of a user, and removes them
 from the policy. The keys count no more at once, in the kernel, whichever policy it
-runs, and what their last tokens have opened is shut: for everyone behind the same
-address, who may open it again. Connections go on, unless --cut ends those, too.
-That is done first: it fails, and says so, if the files cannot be changed then.
+runs, and what they have opened is shut: for everyone behind the same address, who
+may open it again. Connections go on, unless --cut ends those, too. Others through
+the same doors, which may be somebody else's, go on in any case, and are listed.
+All that is done first: it fails, and says so, if the files cannot be changed then.
 
 A user without whom nobody could open some door stays in the policy, without a key.`
 	exampleUserRevoke = `  postern user revoke alice laptop
   postern user revoke alice --cut`
-	flagUserCut = "end the connections, too, that go through these doors from the same addresses"
+	flagUserCut = "end the connections, too, that go through these doors from where the keys opened them"
 )
 
 var errWhichUser = errors.New("which user?")
@@ -126,6 +132,9 @@ func noDevice(u *policy.User, device string) *ui.Failure {
 func (s *session) sayLink(d linkedDevice, l deviceLink) {
 	s.Say("%s/%s, door %s, %s:", d.User, d.Device, l.Door, l.of.Service)
 }
+
+// linesBelowLink is how many lines sayEnrolled prints at most, usually, and the prompt.
+const linesBelowLink = 6
 
 func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 	for _, d := range devices {
@@ -233,11 +242,13 @@ func (s *session) sayShut(r revokedUser) {
 	if r.Grants > 0 {
 		s.Say("took away %s", ui.Count(r.Grants, "grant"))
 	}
+	s.warnPartial(r.Partial)
 	if r.Cut != nil {
 		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
 		if r.Cut.Own > 0 {
 			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
 		}
+		s.sayGoOn(r.Cut.Left)
 	}
 }
 

@@ -109,7 +109,11 @@ type Wish struct {
 // defaultDevice is the name of a device that was given none.
 const defaultDevice = "device"
 
-// Add adds a user with a device, or a device to a user, and gives it a key.
+// more reports whether the wish is about the user, and not only about a device.
+func (w *Wish) more() bool { return len(w.Doors) > 0 || len(w.Networks) > 0 || !w.Until.IsZero() }
+
+// Add adds a user with a device, or a device to a user, and gives it a key. A device
+// that has a key keeps it, if more is wished for.
 func (f *Files) Add(w Wish) (*Result, error) {
 	if fault := policy.CheckName("user", w.User); fault != nil {
 		return nil, fault
@@ -134,12 +138,15 @@ func (f *Files) Add(w Wish) (*Result, error) {
 			}
 			p.Users = append(p.Users, policy.User{Name: w.User})
 			u = &p.Users[len(p.Users)-1]
-		case w.Device == "":
+		case w.Device == "" && !w.more():
 			return refuse("name a device to add one: \"postern user add "+w.User+" DEVICE\"", "there is a user %s, with %s", w.User, paragraph.List(u.Devices))
-		case r.Keys.Find(w.User+"/"+w.Device) != nil && slices.Contains(u.Devices, w.Device):
-			return refuse(fmt.Sprintf("\"postern user rotate %s %s\" gives it another key", w.User, w.Device), "%s has a key already", w.User+"/"+w.Device)
+		case w.Device != "" && slices.Contains(u.Devices, w.Device) && r.Keys.Find(w.User+"/"+w.Device) != nil:
+			if !w.more() {
+				return refuse(fmt.Sprintf("\"postern user show %s %s\" prints its link again", w.User, w.Device), "%s has a key already", w.User+"/"+w.Device)
+			}
+			w.Device = ""
 		}
-		if !slices.Contains(u.Devices, w.Device) {
+		if w.Device != "" && !slices.Contains(u.Devices, w.Device) {
 			u.Devices = append(u.Devices, w.Device)
 		}
 		if len(w.Networks) > 0 {
@@ -160,7 +167,9 @@ func (f *Files) Add(w Wish) (*Result, error) {
 			}
 			p.Keys = policy.Keys{Port: port, Bound: policy.DefaultBound}
 		}
-		r.enroll(w.User + "/" + w.Device)
+		if w.Device != "" {
+			r.enroll(w.User + "/" + w.Device)
+		}
 		return nil
 	})
 }

@@ -151,24 +151,15 @@ func (k *Kernel) load(b firewall.Backend, r *Result) (*change.Saved, error) {
 	}, nil
 }
 
-// take takes away what devices have opened: at each door, from the address that their
-// last token came from.
-func (k *Kernel) take(m *automaton.Machine, b backends.Answer, gone map[key.Device]bool, ends bool) (all firewall.Revoked, failed error) {
-	by, able := b.Backend.(firewall.Granter)
-	for _, use := range b.Status.Keys {
-		if !gone[use.Device] || use.Last.IsZero() {
-			continue
-		}
-		if !able || m == nil || b.Digest(m) != b.Status.Digest {
-			return all, errUnknownRules
-		}
-		door := slices.IndexFunc(m.Doors, func(d automaton.Door) bool { return key.DoorID(d.Name) == use.Door })
-		if door < 0 {
-			continue
-		}
-		r, err := by.Revoke(m, firewall.Revocation{Door: &m.Doors[door], From: use.From, Cut: ends, Spare: k.Spare})
-		failed = errors.Join(failed, err)
-		all.Grants, all.Connections, all.Spared = all.Grants+r.Grants, all.Connections+r.Connections, all.Spared+r.Spared
+// take takes away what the keys of devices have opened.
+func (k *Kernel) take(m *automaton.Machine, b backends.Answer, gone map[key.Device]bool, ends bool) (firewall.Revoked, error) {
+	r := firewall.Revocation{Cut: ends, Spare: k.Spare}
+	if m != nil && b.Digest(m) == b.Status.Digest {
+		return firewall.RevokeOpened(b.Backend, m, b.Status, r, func(u firewall.KeyUse) bool { return gone[u.Device] })
 	}
-	return all, failed
+	err := firewall.ReadSources(b.Backend, b.Status)
+	if slices.ContainsFunc(b.Status.Keys, func(u firewall.KeyUse) bool { return gone[u.Device] && len(u.Opened) > 0 }) {
+		err = errUnknownRules
+	}
+	return firewall.Revoked{}, err
 }

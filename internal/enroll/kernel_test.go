@@ -34,13 +34,21 @@ func (r *recorder) Grant(*automaton.Machine, *automaton.Door, netip.Addr, time.D
 	return nil
 }
 
+func (r *recorder) Open(*automaton.Machine, *automaton.Door) ([]netip.AddrPort, error) {
+	return nil, nil
+}
+
 func (r *recorder) Forget(d key.Device) error {
 	r.calls = append(r.calls, fmt.Sprintf("forget %d", d))
 	return nil
 }
 
 func (r *recorder) Revoke(_ *automaton.Machine, of firewall.Revocation) (firewall.Revoked, error) {
-	r.calls = append(r.calls, fmt.Sprintf("revoke %s from %s, cut %v", of.Door.Name, of.From, of.Cut))
+	call := fmt.Sprintf("revoke %s from %s, cut %v", of.Door.Name, of.From, of.Cut)
+	if of.Keep {
+		call += ", keep"
+	}
+	r.calls = append(r.calls, call)
 	return firewall.Revoked{Grants: 1, Connections: 2}, nil
 }
 
@@ -65,10 +73,25 @@ func TestTell(t *testing.T) {
 
 	forget, forgetLost, forgetBob := fmt.Sprintf("forget %d", alice), "forget 77", fmt.Sprintf("forget %d", bob)
 	const take, apply = "revoke ssh from 192.0.2.7, cut ", "apply 1 users, 1 keys"
+	const cutUsedUp = "revoke ssh from 2001:db8::7, cut true, keep"
+	m, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(address string) firewall.Opening {
+		return firewall.Opening{Source: netip.MustParseAddr(address), When: time.Now()}
+	}
+	hers, his, usedUp := at("192.0.2.7"), at("192.0.2.8"), at("2001:db8::7")
 	uses := []firewall.KeyUse{
-		{Device: bob, Name: "bob/laptop", Door: key.DoorID("ssh"), Last: time.Now(), From: netip.MustParseAddr("192.0.2.8")},
-		{Device: alice, Name: "alice/laptop", Door: key.DoorID("ssh"), Last: time.Now(), From: netip.MustParseAddr("192.0.2.7")},
+		{Device: bob, Name: "bob/laptop", Door: key.DoorID("ssh"), Opened: []firewall.Opening{his}},
+		{Device: alice, Name: "alice/laptop", Door: key.DoorID("ssh"), Opened: []firewall.Opening{hers, usedUp}},
 		{Device: alice, Name: "alice/laptop", Door: key.DoorID("web")},
+	}
+	ssh := slices.IndexFunc(m.Grants, func(g automaton.Grant) bool { return m.Doors[g.Door].Name == "ssh" })
+	grants := []firewall.Grant{
+		{Source: hers.Source, ID: m.Grants[ssh].ID, Given: hers.When},
+		{Source: his.Source, ID: m.Grants[ssh].ID, Given: his.When},
+		{Source: usedUp.Source, ID: m.Grants[ssh].ID, Given: usedUp.When.Add(time.Minute)}, // by hand
 	}
 	before, now := policy.Format(p), policy.Format(r.Policy)
 	damaged := filepath.Join(t.TempDir(), "keys.yaml")
@@ -87,14 +110,14 @@ func TestTell(t *testing.T) {
 		open   bool // what is open may stay so
 	}{
 		"nothing runs":   {firewall.Status{}, change.State{}, all, r, nil, false, false, false},
-		"the policy":     {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{}, all, r, []string{forget, take + "false", forget, apply}, false, false, false},
-		"and cut":        {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{}, &Out{User: "alice", Device: "laptop", Cut: true}, r, []string{forget, take + "true", forget, apply}, false, false, false},
-		"another device": {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{}, &Out{User: "alice", Device: "phone"}, r, []string{forget, apply}, false, false, false},
-		"a key replaced": {firewall.Status{Loaded: true, Digest: now, Keys: uses}, change.State{}, nil, rotated, []string{forgetBob, apply}, false, false, false},
-		"another policy": {firewall.Status{Loaded: true, Digest: "x", Keys: uses}, change.State{}, all, r, []string{forget, forget}, true, false, true},
-		"one that waits": {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{Pending: &change.Pending{}}, all, r, []string{forget, take + "false", forget}, false, true, false},
-		"no files":       {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{}, all, nil, []string{forget, take + "false"}, false, false, false},
-		"keys alone":     {firewall.Status{Loaded: true, Digest: before, Keys: uses}, change.State{}, all, &Result{Gone: r.Gone, Unlisted: errors.New("no")}, []string{forget, take + "false", forget}, false, false, false},
+		"the policy":     {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, r, []string{forget, take + "false", forget, apply}, false, false, false},
+		"and cut":        {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, &Out{User: "alice", Device: "laptop", Cut: true}, r, []string{forget, take + "true", cutUsedUp, forget, apply}, false, false, false},
+		"another device": {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, &Out{User: "alice", Device: "phone"}, r, []string{forget, apply}, false, false, false},
+		"a key replaced": {firewall.Status{Loaded: true, Digest: now, Keys: uses, Grants: grants}, change.State{}, nil, rotated, []string{forgetBob, apply}, false, false, false},
+		"another policy": {firewall.Status{Loaded: true, Digest: "x", Keys: uses, Grants: grants}, change.State{}, all, r, []string{forget, forget}, true, false, true},
+		"one that waits": {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{Pending: &change.Pending{}}, all, r, []string{forget, take + "false", forget}, false, true, false},
+		"no files":       {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, nil, []string{forget, take + "false"}, false, false, false},
+		"keys alone":     {firewall.Status{Loaded: true, Digest: before, Keys: uses, Grants: grants}, change.State{}, all, &Result{Gone: r.Gone, Unlisted: errors.New("no")}, []string{forget, take + "false", forget}, false, false, false},
 		"a lost key": {firewall.Status{Loaded: true, Digest: now, Keys: []firewall.KeyUse{{Device: lost, Name: "bob/laptop", Door: key.DoorID("ssh")}}},
 			change.State{}, nil, &Result{File: rotated.File, Before: rotated.Before, Policy: rotated.Policy, Text: rotated.Text, Keys: rotated.Keys, New: rotated.New}, []string{forgetLost, apply}, false, false, false},
 	} {

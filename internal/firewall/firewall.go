@@ -69,15 +69,23 @@ type Grant struct {
 	Source netip.Addr
 	ID     automaton.GrantID
 	Left   time.Duration // until it expires
+	Given  time.Time     // as far as the backend knows
 }
 
-// A KeyUse is a door that a device may open, and when it did last.
+// A KeyUse is a door that a device may open, and for whom it did.
 type KeyUse struct {
 	Device key.Device
 	Door   key.Door
-	Name   string     // of its user and the device, as the loaded rules have it: "alice/laptop"; "" if they do not
-	Last   time.Time  // when its last token was made; zero if there was none
-	From   netip.Addr // who sent that
+	Name   string    // of its user and the device, as the loaded rules have it: "alice/laptop"; "" if they do not
+	Code   uint32    // what the backend knows the two by
+	Opened []Opening // in any order; ReadSources reads them
+}
+
+// An Opening is a source that a key has opened a door for. It may be forgotten when it is
+// long over.
+type Opening struct {
+	Source netip.Addr
+	When   time.Time // last
 }
 
 // A Counter counts packets since its door, or the rule set, was first applied.

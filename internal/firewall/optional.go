@@ -174,12 +174,16 @@ type Granter interface {
 
 	// Revoke takes grants away.
 	Revoke(m *automaton.Machine, r Revocation) (Revoked, error)
+
+	// Open returns the clients' ends of the connections with a door's services.
+	Open(m *automaton.Machine, d *automaton.Door) ([]netip.AddrPort, error)
 }
 
 // A Revocation says which grants are to go.
 type Revocation struct {
 	Door  *automaton.Door  // nil: every door
 	From  netip.Addr       // whose source loses them; the zero value: everyone
+	Keep  bool             // the grants stay
 	Cut   bool             // the connections to the doors' services end, too
 	Spare []netip.AddrPort // the remote ends of connections that do not
 }
@@ -220,6 +224,18 @@ type Revoked struct {
 	Grants      int // of sources, as far as they could be counted
 	Connections int // that have ended
 	Spared      int // connections that have not
+
+	// Of RevokeOpened: what goes on through the doors, and whether there may be more to
+	// revoke than was read.
+	Left    []Left
+	Partial bool
+}
+
+// A Left is an address with connections through a door that have not ended.
+type Left struct {
+	Door        string
+	Address     netip.Addr
+	Connections int
 }
 
 // A FixedTimeError says that a backend gives grants for the door's open_for alone.

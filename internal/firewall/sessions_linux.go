@@ -182,3 +182,12 @@ func destroy(family uint8, id *netlink.SocketID) error {
 	_, err := request.Execute(unix.NETLINK_INET_DIAG, 0)
 	return err
 }
+
+// Open returns the clients' ends of the connections with a door's services.
+func Open(m *automaton.Machine, d *automaton.Door) (remotes []netip.AddrPort, err error) {
+	open, _, err := (&Revocation{Door: d}).Sessions(m)
+	for s := range open {
+		remotes = append(remotes, s.Remote)
+	}
+	return remotes, err
+}

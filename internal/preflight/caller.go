@@ -124,6 +124,9 @@ func (b *blocked) wayBack() string {
 	if b.door == nil {
 		return fmt.Sprintf("there is no way back: no door opens %s to %s", b.port, b.sender())
 	}
+	if len(b.door.Knock.Sequence) == 0 {
+		return fmt.Sprintf("the way back is door %s, which opens to keys: \"postern user show NAME\" prints a key's link, for the client to import", b.door.Name)
+	}
 	return fmt.Sprintf("the way back is door %s: \"postern share %s\" prints its knocks, for the client to import", b.door.Name, b.door.Name)
 }
 

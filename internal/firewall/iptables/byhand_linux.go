@@ -38,6 +38,11 @@ func (b Backend) Grant(m *automaton.Machine, d *automaton.Door, to netip.Addr, l
 	return nil
 }
 
+// Open returns the clients' ends of the connections with a door's services.
+func (Backend) Open(m *automaton.Machine, d *automaton.Door) ([]netip.AddrPort, error) {
+	return firewall.Open(m, d)
+}
+
 // Revoke takes sources off the lists of grants. What it cuts is known to connection
 // tracking alone.
 func (b Backend) Revoke(m *automaton.Machine, r firewall.Revocation) (gone firewall.Revoked, err error) {
@@ -51,7 +56,7 @@ func (b Backend) Revoke(m *automaton.Machine, r firewall.Revocation) (gone firew
 	}
 	for i := range m.Doors {
 		d := &m.Doors[i]
-		if r.Door != nil && r.Door != d {
+		if r.Keep || r.Door != nil && r.Door != d {
 			continue
 		}
 		for _, f := range families {

@@ -337,7 +337,7 @@ func (r *Ruleset) otherStates(loaded []*nft.Set) (bool, error) {
 		if s.Name != "step" && s.Name != "step_echo" || s.Anonymous {
 			continue
 		}
-		if _, err := dump(s.Name, func(e element, _ time.Duration) bool {
+		if _, err := dump(s.Name, func(e element, _ lifetime) bool {
 			found = found || len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key)&moved != 0
 			return !found
 		}); err != nil {

@@ -71,9 +71,11 @@ func (b Backend) edit(change func(*batch)) error {
 // notes that they are not to go on.
 func (b Backend) Revoke(m *automaton.Machine, r firewall.Revocation) (gone firewall.Revoked, err error) {
 	rules := Compile(m)
-	if r.From.IsValid() {
+	switch {
+	case r.Keep:
+	case r.From.IsValid():
 		gone.Grants, err = b.takeGrants(rules, m.Policy.Source.Mask(r.From), r.Grants(m))
-	} else {
+	default:
 		gone.Grants, err = b.takeAllGrants(rules)
 	}
 	if err != nil || !r.Cut {
@@ -89,6 +91,11 @@ func (b Backend) Revoke(m *automaton.Machine, r firewall.Revocation) (gone firew
 		return gone, err
 	}
 	return gone, firewall.End(open)
+}
+
+// Open returns the clients' ends of the connections with a door's services.
+func (Backend) Open(m *automaton.Machine, d *automaton.Door) ([]netip.AddrPort, error) {
+	return firewall.Open(m, d)
 }
 
 // takeGrants deletes grants of a source, and returns how many it had.
@@ -158,7 +165,7 @@ func (b Backend) cut(rules *Ruleset, m *automaton.Machine, r *firewall.Revocatio
 	} {
 		for _, sets := range live {
 			for f, set := range sets {
-				if _, err := dump(set.name, func(e element, _ time.Duration) bool {
+				if _, err := dump(set.name, func(e element, _ lifetime) bool {
 					s := flowOf(e.key, f, protocol)
 					if r.Reaches(m, services, s) && !slices.Contains(r.Spare, s.Remote) {
 						gone[set.name] = append(gone[set.name], entry{element: element{key: e.key}})

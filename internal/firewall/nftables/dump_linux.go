@@ -23,9 +23,22 @@ const (
 	maxDumpTime = 2 * time.Second
 )
 
+// A lifetime is that of an element with a timeout.
+type lifetime struct {
+	whole, left time.Duration
+}
+
+// since returns when it began; the zero time if it has no end.
+func (l lifetime) since() time.Time {
+	if l.whole == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(l.left - l.whole)
+}
+
 // dump calls f for the elements of a set of ours, until there are no more or f has
 // enough.
-func dump(set string, f func(element, time.Duration) (more bool)) (whole bool, err error) {
+func dump(set string, f func(element, lifetime) (more bool)) (whole bool, err error) {
 	return dumpTable(unix.NFT_MSG_GETSETELEM, netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
 		func(ad *netlink.AttributeDecoder) bool {
 			more := true
@@ -50,9 +63,9 @@ func dump(set string, f func(element, time.Duration) (more bool)) (whole bool, e
 
 // dumpSources is dump for a set that packets fill: until f has kept so many, or for so
 // long.
-func dumpSources(set string, f func(element, time.Duration) (kept bool)) (whole bool, err error) {
+func dumpSources(set string, f func(element, lifetime) (kept bool)) (whole bool, err error) {
 	n, until := 0, time.Now().Add(maxDumpTime)
-	return dump(set, func(e element, left time.Duration) bool {
+	return dump(set, func(e element, left lifetime) bool {
 		if f(e, left) {
 			n++
 		}
@@ -132,7 +145,7 @@ func dumpTable(kind uint16, what netlink.Attribute, f func(*netlink.AttributeDec
 	}
 }
 
-func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duration, err error) {
+func decodeElement(list *netlink.AttributeDecoder) (e element, left lifetime, err error) {
 	value := func(to *[]byte) func(*netlink.AttributeDecoder) error {
 		return func(ad *netlink.AttributeDecoder) error {
 			for ad.Next() {
@@ -155,7 +168,9 @@ func decodeElement(list *netlink.AttributeDecoder) (e element, left time.Duratio
 			case unix.NFTA_SET_ELEM_DATA:
 				ad.Nested(value(&e.data))
 			case unix.NFTA_SET_ELEM_EXPIRATION:
-				left = time.Duration(ad.Uint64()) * time.Millisecond
+				left.left = time.Duration(ad.Uint64()) * time.Millisecond
+			case unix.NFTA_SET_ELEM_TIMEOUT:
+				left.whole = time.Duration(ad.Uint64()) * time.Millisecond
 			}
 		}
 		return ad.Err()
@@ -181,7 +196,7 @@ func decodeVerdict(ad *netlink.AttributeDecoder, e *element) error {
 
 // dumpProgress reads the knocks in progress.
 func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
-	whole, err = dumpSources("at"+f.suffix(), func(e element, left time.Duration) bool {
+	whole, err = dumpSources("at"+f.suffix(), func(e element, left lifetime) bool {
 		source, ok := netip.AddrFromSlice(e.key)
 		if !ok || len(e.data) != 4 {
 			return false
@@ -190,7 +205,7 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 		if id == nobody { // as a scan leaves for each of its sources
 			return false
 		}
-		all = append(all, firewall.Progress{Source: source, State: id, Left: left})
+		all = append(all, firewall.Progress{Source: source, State: id, Left: left.left})
 		return true
 	})
 	return all, whole, err
@@ -199,16 +214,37 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 // dumpGrants reads who holds a grant, from a set of either kind.
 func dumpGrants(set string, f family) (all []firewall.Grant, whole bool, err error) {
 	at := f.bits() / 8
-	whole, err = dumpSources(set, func(e element, left time.Duration) bool {
+	whole, err = dumpSources(set, func(e element, left lifetime) bool {
 		if len(e.key) != at+4 {
 			return false
 		}
 		source, _ := netip.AddrFromSlice(e.key[:at])
 		id := automaton.GrantID(binary.NativeEndian.Uint32(e.key[at:]))
-		all = append(all, firewall.Grant{Source: source, ID: id, Left: left})
+		all = append(all, firewall.Grant{Source: source, ID: id, Left: left.left, Given: left.since()})
 		return true
 	})
 	return all, whole, err
+}
+
+// dumpOpened adds to the uses of keys the sources that they have opened something for.
+func dumpOpened(f family, keys []firewall.KeyUse) (whole bool, err error) {
+	of := map[uint32]*firewall.KeyUse{}
+	for i := range keys {
+		of[keys[i].Code] = &keys[i]
+	}
+	at := f.bits() / 8
+	return dumpSources("opened"+f.suffix(), func(e element, left lifetime) bool {
+		if len(e.key) != at+4 {
+			return false
+		}
+		use := of[binary.NativeEndian.Uint32(e.key[at:])]
+		if use == nil {
+			return false
+		}
+		source, _ := netip.AddrFromSlice(e.key[:at])
+		use.Opened = append(use.Opened, firewall.Opening{Source: source, When: left.since()})
+		return true
+	})
 }
 
 // dumpRules counts the rules of each chain.

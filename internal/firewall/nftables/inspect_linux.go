@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -78,6 +77,9 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 func (Backend) ReadSources(status *firewall.Status) error {
 	return retry(func() error {
 		status.Progress, status.Grants, status.Partial = nil, nil, false
+		for i := range status.Keys {
+			status.Keys[i].Opened = nil
+		}
 		sets, err := (&nft.Conn{}).GetSets(table)
 		if err != nil {
 			return err
@@ -94,6 +96,8 @@ func (Backend) ReadSources(status *firewall.Status) error {
 					var all []firewall.Grant
 					all, whole, err = dumpGrants(s.Name, f)
 					status.Grants = append(status.Grants, all...)
+				case "opened" + f.suffix():
+					whole, err = dumpOpened(f, status.Keys)
 				}
 				if err != nil {
 					return err
@@ -137,7 +141,7 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 			continue
 		}
 		n := 0
-		if _, err := dump(s.Name, func(element, time.Duration) bool { n++; return true }); err != nil {
+		if _, err := dump(s.Name, func(element, lifetime) bool { n++; return true }); err != nil {
 			return nil, false, err
 		}
 		loaded["set "+s.Name] = n

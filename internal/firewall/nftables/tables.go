@@ -40,6 +40,7 @@ type liveSets struct {
 	once     map[family]*set // grants for services with `admit: one`
 	granted  map[family]*set // sources with any grant
 	held     map[family]*set // sources with a grant that a stray packet loses
+	opened   map[family]*set // which keys have opened something: source, code
 	syns     map[family]*set // admitted TCP connections
 	packets  map[family]*set // admitted UDP flows
 	sessions map[family]*set // TCP connections older than the rules
@@ -82,6 +83,9 @@ func (c *compiler) liveSets() {
 	c.live.granted = perFamily("granted", "Sources with a grant. Only these are asked for many grants, where many doors open a\nservice.", maxGrants, nil, address)
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forfeit }) {
 		c.live.held = perFamily("held", "Sources with a grant that a stray packet forfeits.", maxGrants, nil, address)
+	}
+	if c.p.HasKeys() {
+		c.live.opened = perFamily("opened", "Which keys have opened a door for which source: source, code. It outlives the grant, so\nthat its connections can be found.", maxGrants, nil, grant)
 	}
 	if c.has(policy.TCP) {
 		c.live.syns = perFamily("syns", "Connections that were admitted: addresses, ports and the sequence number that\n"+

@@ -17,6 +17,10 @@ import (
 // grant's, as refused is none.
 const tokened uint32 = 0xfffe << 16
 
+// openedFor is how long it is known that a key has opened a door for a source, after it did
+// last: as long as connection tracking remembers a connection that is silent.
+const openedFor = sessionsFor
+
 var (
 	isTokened = is(carried, idText(tokened), idBytes(tokened))
 	isCoded   = compare(carried, "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
@@ -78,6 +82,9 @@ func (c *compiler) tokens() {
 		ch.add(jump(at.asked))
 		if c.p.Log.Target != policy.LogNone {
 			ch.add(logRate, logLine(c.p.Log, "Key accepted!: "+t.Name()+" "+d.Name+" "))
+		}
+		for _, f := range families {
+			ch.add(refresh(c.live.opened[f], max(openedFor, d.OpenFor), c.source(f), carried))
 		}
 		ch.add(goTo(at.given))
 	}

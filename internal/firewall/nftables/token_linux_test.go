@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
 	"postern/internal/key"
 	"postern/internal/lab"
@@ -243,7 +244,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	do(func() error { return Backend{}.Forget(ring.Devices["alice/phone"].ID) })
 	try(phone, labtest.Silence, "revoked")
 	try(laptop, labtest.SYNACK, "another device was revoked")
-	if status := s.Inspect(); status.Altered || len(status.Keys) != 1 || status.Keys[0].From != src {
+	if status := s.Inspect(); status.Altered || len(status.Keys) != 1 || len(status.Keys[0].Opened) != 1 || status.Keys[0].Opened[0].Source != src {
 		t.Errorf("altered %v, keys %+v", status.Altered, status.Keys)
 	}
 
@@ -293,6 +294,60 @@ func TestTokensComeAndGo(t *testing.T) {
 	if left := attached(); len(left) > 0 {
 		t.Errorf("down leaves the program on %v", left)
 	}
+}
+
+// TestOpened: which key has opened a door for whom is known in both families, when other
+// rules are loaded, too. A token that opens nothing is not noted, and a grant that others
+// give is not the key's.
+func TestOpened(t *testing.T) {
+	needBPF(t)
+	t.Parallel()
+	s := newScene(t)
+	const doors = "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop]}, bob: {devices: [phone], networks: [203.0.113.0/24]}}\n" +
+		"doors: {ssh: {service: tcp/22, knock: {key: [alice, bob], sequence: [1, 2]}, open_for: 1h, from: [198.51.0.0/17, \"3fff::/20\"]}}\n"
+	m := labtest.Compile(t, s.Backend, labtest.Closed+doors)
+	ring := keyed(m)
+	s.Apply(m)
+	wait := newTokens(t)
+	time.Sleep(200 * time.Millisecond)
+	send := func(from netip.Addr, device string) {
+		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
+		s.Send(envelope("udp").in(s, from, token[:]))
+	}
+	four, six, knocked := s.NewAddress(labtest.IPv4), s.NewAddress(labtest.IPv6), s.NewAddress(labtest.IPv4)
+	send(four, "alice/laptop")
+	send(six, "alice/laptop")
+	send(netip.MustParseAddr("198.51.200.1"), "alice/laptop") // whom the door is not for
+	send(four, "bob/phone")                                   // from elsewhere
+	s.Knock(knocked, labtest.TCP(1), labtest.TCP(2))
+	check := func(why string, want ...netip.Addr) {
+		t.Helper()
+		status := s.Inspect()
+		givers, got := firewall.GiversOf(status.Keys), []netip.Addr{}
+		for _, g := range status.Grants {
+			if by := givers.Of(g, "ssh"); by != nil && by.Device == ring.Devices["alice/laptop"].ID {
+				got = append(got, g.Source)
+			}
+		}
+		if !slices.Equal(got, want) || len(status.Grants) != 3 {
+			t.Errorf("%s: the key has given grants to %v, want %v, of %+v", why, got, want, status.Grants)
+		}
+		for _, use := range status.Keys {
+			if use.Device == ring.Devices["alice/laptop"].ID != (len(use.Opened) == 2) {
+				t.Errorf("%s: %+v", why, use)
+			}
+		}
+	}
+	check("granted", four, six)
+	m2 := labtest.Compile(t, s.Backend, labtest.Closed+"cover: reset\n"+doors)
+	m2.Keys = m.Keys
+	s.Apply(m2)
+	check("under other rules", four, six)
+	time.Sleep(1100 * time.Millisecond) // as much may be between a grant and what is noted of it
+	if err := s.Gateway.Do(func() error { return Backend{}.Grant(m2, &m2.Doors[0], four, time.Hour) }); err != nil {
+		t.Fatal(err)
+	}
+	check("given by hand", six)
 }
 
 // TestLogTokens: a right token leaves a line that names its maker, and no other does.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -203,7 +202,7 @@ func inspectKeys(status *firewall.Status) error {
 	}
 	status.Keyless = len(pairs) == 0 && !running.Hidden()
 	known := map[uint32]string{} // whose each code is
-	if _, err := dump("keys", func(e element, _ time.Duration) bool {
+	if _, err := dump("keys", func(e element, _ lifetime) bool {
 		if len(e.key) == 4 {
 			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
 		}
@@ -212,8 +211,8 @@ func inspectKeys(status *firewall.Status) error {
 		return err
 	}
 	for _, p := range pairs {
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: known[p.Code], Last: p.Last, From: p.Source})
-		_, leads := known[p.Code]
+		name, leads := known[p.Code]
+		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: name, Code: p.Code})
 		status.Altered = status.Altered || !leads
 	}
 	for _, i := range running.Interfaces() {
