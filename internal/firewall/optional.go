@@ -156,6 +156,10 @@ type KeyVerifier interface {
 	// VerifyEverywhere has tokens verified on interfaces that came after Apply. It must be
 	// cheap if there are none: a watchdog calls it every second.
 	VerifyEverywhere(m *automaton.Machine) error
+
+	// StopVerifying takes away what verifies tokens, which may be there without any rules,
+	// and reports whether it was.
+	StopVerifying() (bool, error)
 }
 
 // A Steady backend does the same work for a right packet as for a wrong one.

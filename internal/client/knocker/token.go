@@ -1,7 +1,6 @@
 package knocker
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,10 +30,6 @@ const (
 var envelopeNames = [envelopes]string{"UDP", "ping", "TCP"}
 
 func (e Envelope) String() string { return envelopeNames[e] }
-
-// errNoSYNData reports that a system sends no data in a SYN without having asked
-// the server for a cookie before, which a server behind a door does not give.
-var errNoSYNData = fmt.Errorf("data in a SYN: %w", errors.ErrUnsupported)
 
 // tokenGap is the longest time from a token to the connection: for networks on which
 // one packet overtakes another. Nothing is gained by more, and the door may be open

@@ -257,7 +257,9 @@ func TestTokensComeAndGo(t *testing.T) {
 	s.Expect(t, src, labtest.TCP(22), labtest.Silence, "replayed after")
 	try(laptop, labtest.SYNACK, "loaded again")
 
-	// An interface that comes later.
+	// An interface that comes later, when a device has another key already.
+	ring.Devices["alice/phone"] = automaton.DeviceKey{ID: key.NewDevice(), Secret: key.NewSecret()}
+	phone = credential(ring, "alice/phone", "ssh")
 	_, late := s.Connect(s.Client, s.Gateway, "198.18.0.0/24", "2001:db8:18::/64")
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
@@ -266,9 +268,13 @@ func TestTokensComeAndGo(t *testing.T) {
 		t.Errorf("bare: %v", status.Bare)
 	}
 	do(func() error { return Backend{}.VerifyEverywhere(m) })
-	if status := s.Inspect(); len(status.Bare) > 0 || len(attached()) != 2 {
-		t.Errorf("bare: %v, attached: %v", status.Bare, attached())
+	if status := s.Inspect(); len(status.Bare) > 0 || len(attached()) != 2 || status.Altered {
+		t.Errorf("bare: %v, attached: %v, altered: %v", status.Bare, attached(), status.Altered)
 	}
+	wait = newTokens(t)
+	time.Sleep(200 * time.Millisecond)
+	try(phone, labtest.SYNACK, "a key that is younger than the rules")
+	try(laptop, labtest.SYNACK, "a key that is as old as the rules")
 
 	// The codes are gone.
 	do(func() error { return Backend{}.edit(func(all *batch) { all.flushSet("keys") }) })

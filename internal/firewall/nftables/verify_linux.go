@@ -201,13 +201,8 @@ func inspectKeys(status *firewall.Status) error {
 		return err
 	}
 	status.Keyless = len(pairs) == 0 && !running.Hidden()
-	known := map[uint32]string{} // whose each code is
-	if _, err := dump("keys", func(e element, _ lifetime) bool {
-		if len(e.key) == 4 {
-			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
-		}
-		return true
-	}); err != nil {
+	known, err := dumpCodes()
+	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
@@ -221,6 +216,19 @@ func inspectKeys(status *firewall.Status) error {
 		}
 	}
 	return nil
+}
+
+// dumpCodes returns the codes that the loaded rules know, with whose each is, as in
+// "alice/laptop".
+func dumpCodes() (map[uint32]string, error) {
+	known := map[uint32]string{}
+	_, err := dump("keys", func(e element, _ lifetime) bool {
+		if len(e.key) == 4 {
+			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
+		}
+		return true
+	})
+	return known, err
 }
 
 // isUp reports whether packets can arrive at an interface.
@@ -243,7 +251,7 @@ func (Backend) Forget(d key.Device) error {
 }
 
 // VerifyEverywhere loads the program anew, for all interfaces, if one has none.
-func (Backend) VerifyEverywhere(m *automaton.Machine) error {
+func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if !m.Policy.HasKeys() {
 		return nil
 	}
@@ -261,7 +269,43 @@ func (Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if v.lacks != nil {
 		return v.lacks
 	}
+	if err := b.addCodes(m, v); err != nil {
+		return err
+	}
 	return v.attach()
+}
+
+// addCodes adds to the map of codes what it lacks of a program that is to be attached:
+// the keys may have changed since the rules were loaded. What runs until then needs the
+// other codes.
+func (b Backend) addCodes(m *automaton.Machine, v *verifier) error {
+	known, err := dumpCodes()
+	if err != nil {
+		return err
+	}
+	lacking := slices.DeleteFunc(v.pairs(), func(p bpf.Pair) bool { _, leads := known[p.Code]; return leads })
+	if len(lacking) == 0 {
+		return nil
+	}
+	r := Compile(m)
+	r.codes(m, v.keys, lacking)
+	return b.edit(func(all *batch) { all.addElements(r.keys.name, r.keys.entries()) })
+}
+
+// StopVerifying detaches the program, wherever it is. Who may not has had none.
+func (Backend) StopVerifying() (bool, error) {
+	running, err := bpf.Find()
+	if err == nil {
+		defer running.Close()
+		if !running.Loaded() {
+			return false, nil
+		}
+		err = bpf.Detach()
+	}
+	if notPermitted(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // VerifyEverywhere does what the backend's does, if there are other interfaces than when
