@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"postern/internal/cli/ui"
 	"postern/internal/document"
@@ -71,7 +73,12 @@ func sayUneditable(path string) string {
 	return fmt.Sprintf("%s is valid, but written in a way that add cannot edit", document.QuotedPath(path))
 }
 
-func neither(arg string) error { return fmt.Errorf("%q is neither a name nor a link", arg) }
+func neither(arg string) error {
+	if strings.Contains(arg, "=") { // a damaged link, perhaps, which is a secret
+		return errors.New("this is neither a name nor a link, which begins with postern://")
+	}
+	return fmt.Errorf("%q is neither a name nor a link", arg)
+}
 
 // inFlags says how to write what does not belong to an address.
 func inFlags(p hosts.Destination) string {

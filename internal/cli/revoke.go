@@ -30,6 +30,9 @@ func (s *session) revokeCommand() *cobra.Command {
 			case all || user != "":
 				return exactly(0)(cmd, args)
 			}
+			if len(args) == 1 {
+				return &ui.UsageError{Err: errNotUser, Cmd: cmd}
+			}
 			return doorAndAddress(cmd, args)
 		},
 		ValidArgsFunction: s.completeDoorFirst,

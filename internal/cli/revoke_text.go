@@ -29,6 +29,8 @@ you are logged in, goes on.`
 	flagCut        = "end connections that are open, too"
 )
 
+var errNotUser = errors.New("name a door and an address (to shut a person out: postern user revoke NAME)")
+
 func (s *session) sayRevoked(r revoked) {
 	switch {
 	case r.Address != "" && r.Grants == 0:

@@ -149,7 +149,7 @@ func (s *session) userShow() *cobra.Command {
 func (s *session) userRevoke() *cobra.Command {
 	var cut bool
 	cmd := &cobra.Command{
-		Use: "revoke NAME [DEVICE]", Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
+		Use: "revoke NAME [DEVICE]", SuggestFor: []string{"remove", "delete", "del", "rm"}, Short: shortUserRevoke, Long: longUserRevoke, Example: exampleUserRevoke,
 		Args: userAndDevice, ValidArgsFunction: s.completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.revokeKeys(cmd.Context(), &enroll.Out{User: args[0], Device: second(args), Cut: cut})
@@ -360,7 +360,7 @@ func (s *session) showUser(user, device string, l links) error {
 func (s *session) readKeys() (*keyfile.File, error) {
 	keys, err := keyfile.Read(s.keysFile())
 	if err == nil && keys.Exposed {
-		s.Warn(exposed(keys.Path))
+		s.Warn(exposedKeys(keys.Path))
 	}
 	return keys, err
 }

@@ -96,6 +96,12 @@ func (s *session) sayNoUsers() {
 	s.Hint("\"postern user add NAME DEVICE\" adds one")
 }
 
+func exposedKeys(path string) ui.Remark {
+	r := exposed(path)
+	r.Hints = []string{fmt.Sprintf("chown root %[1]q; chmod 600 %[1]q", path)}
+	return r
+}
+
 func notEditable() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
 }

@@ -140,13 +140,17 @@ func ParseLink(text string) (Host, error) {
 	const form = "a link is postern://ADDRESS:PORT/v1/name=NAME/knock=PORT,PORT,PORT/"
 	const again = "ask for it again, and take care to copy all of it"
 	wrong := func(message, hint string) (Host, error) { return Host{}, document.NewFault(message, hint) }
+	quoted := document.Quoted(text)
+	if strings.Contains(text, "=") {
+		quoted = "this text" // it is a link with a mistake, perhaps, and so a secret
+	}
 	switch {
 	case text == "":
 		return wrong("the link is empty", form)
 	case !IsLink(text):
-		return wrong(document.Quoted(text)+" is not a postern link", form)
+		return wrong(quoted+" is not a postern link", form)
 	case len(text) < len(linkScheme) || !strings.EqualFold(text[:len(linkScheme)], linkScheme):
-		return wrong(document.Quoted(text)+" has no // after \"postern:\"", form)
+		return wrong(quoted+" has no // after \"postern:\"", form)
 	}
 	// The version is checked first: later versions may have other characters,
 	// and more of them.
@@ -166,6 +170,8 @@ func ParseLink(text string) (Host, error) {
 		return Host{}, &NewerError{number}
 	case len(text) > MaxLink:
 		return wrong(fmt.Sprintf("this is not a link: it is longer than %d bytes", MaxLink), form)
+	case odd >= 0 && strings.ContainsRune("\r\n", rune(text[odd])):
+		return wrong(fmt.Sprintf("the link is broken after character %d", odd), "write it in one line")
 	case odd >= 0:
 		// What stands around it may be a secret.
 		return wrong(fmt.Sprintf("character %d of the link is one that links cannot have", odd+1), again)

@@ -35,7 +35,6 @@ package bpf
 
 import (
 	_ "embed"
-	"net/netip"
 	"time"
 
 	"postern/internal/key"
@@ -71,13 +70,12 @@ type Device struct {
 	Doors  []key.Door
 }
 
-// A Pair is a door that a device may open, and the last time that it did.
+// A Pair is a door that a device may open, and the newest token for it.
 type Pair struct {
 	Device key.Device
 	Door   key.Door
-	Code   uint32     // the priority of a packet with a right token; above 65,535
-	Last   time.Time  // when the newest token was made; zero if there was none
-	Source netip.Addr // who sent the last one; invalid if there was none
+	Code   uint32    // the priority of a packet with a right token; above 65,535
+	Last   time.Time // when the newest token was made; zero if there was none
 }
 
 // Counts has how many tokens were accepted, at 0, and refused, by key.Refusal. A

@@ -9,7 +9,7 @@ import (
 // The names and structures of token.c. Programs of another layout are replaced
 // without keeping what they know.
 const (
-	layout      = 1
+	layout      = 2
 	programName = "postern_token"
 
 	mapConfig  = "config"
@@ -46,9 +46,8 @@ type pairKey struct {
 }
 
 type useValue struct {
-	Last   [2]uint64
-	Since  uint64 // ns of CLOCK_BOOTTIME
-	Source [16]byte
+	Last  [2]uint64
+	Since uint64 // ns of CLOCK_BOOTTIME
 }
 
 // TAI is 37 seconds ahead of UTC, since 2017. There is to be no leap second before

@@ -23,7 +23,7 @@ type Program struct {
 }
 
 // Pairs returns the pairs that the program was loaded with, by device and door.
-// Their Last and Source are zero: see Running.Pairs.
+// Their Last is zero: see Running.Pairs.
 func (p *Program) Pairs() []Pair { return slices.Clone(p.pairs) }
 
 // Load loads the program, and attaches it nowhere. No two devices may have the same

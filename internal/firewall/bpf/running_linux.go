@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -111,9 +110,8 @@ func (r *Running) Pairs() ([]Pair, error) {
 	pairs := make([]Pair, 0, len(access))
 	for pair, code := range access {
 		p := Pair{Device: pair.Device, Door: pair.Door, Code: code}
-		if use := uses[code]; use.Source != [16]byte{} {
-			p.Last = time.Unix(0, int64(max(use.Last[0], use.Last[1])))
-			p.Source = netip.AddrFrom16(use.Source).Unmap()
+		if last := max(uses[code].Last[0], uses[code].Last[1]); last > 0 {
+			p.Last = time.Unix(0, int64(last))
 		}
 		pairs = append(pairs, p)
 	}

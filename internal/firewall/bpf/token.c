@@ -69,9 +69,8 @@ struct pair {
 /* What a code was last used for. It outlives the program: the next one has the
  * same map. */
 struct use {
-	u64 last[2];   /* the newest time accepted in each lane; or 0 */
-	u64 since;     /* when the pair came to be, in ns since the boot */
-	u32 source[4]; /* who sent it, IPv4 as ::ffff:a.b.c.d; zero if nobody did */
+	u64 last[2]; /* the newest time accepted in each lane; or 0 */
+	u64 since;   /* when the pair came to be, in ns since the boot */
 };
 
 struct {
@@ -311,8 +310,6 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 		u64 found = __sync_val_compare_and_swap(last, old, t->head.time);
 
 		if (found == old) {
-			for (int j = 0; j < 4; j++)
-				use->source[j] = e->tuple.source[j];
 			p->priority = *code;
 			return ACCEPTED;
 		}

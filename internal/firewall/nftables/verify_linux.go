@@ -190,6 +190,7 @@ func inspectKeys(status *firewall.Status) error {
 	running, err := bpf.Find()
 	if err != nil {
 		if notPermitted(err) {
+			status.Keyless = true
 			return nil
 		}
 		return verifying(err)
@@ -199,6 +200,7 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
+	status.Keyless = len(pairs) == 0 && !running.Hidden()
 	known, err := dumpCodes()
 	if err != nil {
 		return err
