@@ -14,7 +14,7 @@ import (
 )
 
 func (s *session) grantCommand() *cobra.Command {
-	lasts := ui.Duration{Unit: time.Second, Min: minGrant, Max: maxGrant}
+	lasts := ui.Duration{Min: minGrant, Max: maxGrant}
 	cmd := &cobra.Command{
 		Use:               "grant DOOR ADDRESS",
 		Short:             shortGrant,

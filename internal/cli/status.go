@@ -158,6 +158,9 @@ func (s *session) status(most int) error {
 		if unkept != nil && !errors.Is(unkept, fs.ErrPermission) {
 			answer.problem(unknownSaved())
 		}
+		if status.Keyless && (m == nil || len(m.Tokens) > 0) {
+			answer.problem(noKeys(s.file, m))
+		}
 		if len(status.Bare) > 0 {
 			answer.problem(notVerified(status.Bare))
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/automaton"
 	"postern/internal/cli/ui"
 	"postern/internal/firewall/backends"
 	"postern/internal/preflight"
@@ -77,6 +78,18 @@ func notVerified(interfaces []string) problem {
 	return problem{ui.CodeBareInterface,
 		"keys open no door by way of " + ui.List(interfaces),
 		[]string{"\"postern up --boot\" mends it where the interface has come after the rules; the watchdog does by itself"}}
+}
+
+// noKeys is about rules that were loaded without keys.
+func noKeys(file string, m *automaton.Machine) problem {
+	p := problem{ui.CodeBareInterface, "no key opens a door: the kernel knows none",
+		[]string{fmt.Sprintf("\"postern check -f %s\" shows what keeps it from them; then load them: \"postern up\"", file)}}
+	if m != nil {
+		if _, err := m.Keyring(); err != nil {
+			p.Message += ": " + ui.Explain(err).Message
+		}
+	}
+	return p
 }
 
 func otherRules(file string) problem {

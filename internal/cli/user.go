@@ -191,6 +191,7 @@ type enrolled struct {
 	Devices  []linkedDevice `json:"devices"`
 	Loaded   *bool          `json:"loaded,omitempty"` // whether the kernel knows it already
 	Warnings []ui.Remark    `json:"warnings"`
+	Error    *ui.Failure    `json:"error,omitempty"` // what is not loaded, or not saved
 }
 
 type linkedDevice struct {
@@ -229,11 +230,8 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 	if err != nil {
 		return err
 	}
-	if c.untold != nil {
-		return notTold(c.untold)
-	}
 	loaded := c.Loaded != nil
-	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded, Devices: []linkedDevice{}}
+	answer := enrolled{File: s.file, Keys: c.Keys.Path, Loaded: &loaded, Devices: []linkedDevice{}, Error: c.notTold()}
 	for i := range c.New {
 		d, err := s.linksOf(c.Policy, c.Keys, &c.New[i], l)
 		if err != nil {
@@ -241,10 +239,16 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		}
 		answer.Devices = append(answer.Devices, d)
 	}
-	if err := s.answerLinks(answer, l); err != nil || s.JSON {
+	if err := s.answerLinks(answer, l); err != nil {
 		return err
 	}
-	s.sayEnrolled(c, answer.Devices)
+	if !s.JSON {
+		s.sayEnrolled(c, answer.Devices)
+	}
+	if answer.Error != nil {
+		answer.Error.Answered = s.JSON
+		return answer.Error
+	}
 	return nil
 }
 
@@ -356,7 +360,7 @@ func (s *session) showUser(user, device string, l links) error {
 func (s *session) readKeys() (*keyfile.File, error) {
 	keys, err := keyfile.Read(s.keysFile())
 	if err == nil && keys.Exposed {
-		s.Warn(exposed(keys.Path))
+		s.Warn(exposedKeys(keys.Path))
 	}
 	return keys, err
 }
@@ -375,7 +379,7 @@ type usersChange struct {
 	enroll.Effect
 	shut      enroll.Shut // what was done before
 	unchanged error       // why the files are as before
-	untold    error       // why the kernel does not know all of the change
+	untold    error       // why the kernel does not know all of the change; if it does: why that is not saved
 }
 
 // changeUsers changes the policy and the keys, and has the kernel know it. Who is to be
@@ -413,7 +417,7 @@ func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*
 	u.Result = r
 	u.Effect, u.untold = k.Tell(r)
 	if u.Loaded != nil {
-		u.untold = errors.Join(u.untold, s.keep(c, *u.Loaded))
+		u.untold = s.keep(c, *u.Loaded)
 	}
 	return u, nil
 }

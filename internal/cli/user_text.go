@@ -96,15 +96,31 @@ func (s *session) sayNoUsers() {
 	s.Hint("\"postern user add NAME DEVICE\" adds one")
 }
 
+func exposedKeys(path string) ui.Remark {
+	r := exposed(path)
+	r.Hints = []string{fmt.Sprintf("chown root %[1]q; chmod 600 %[1]q", path)}
+	return r
+}
+
 func notEditable() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeUsage, Message: "a policy from standard input cannot be changed", Hints: []string{"name its file with -f"}}
 }
 
-// notTold says that the files are changed, and the kernel knows it only in part.
-func notTold(err error) *ui.Failure {
-	f := ui.Explain(err)
-	f.Message = "the files are changed, but the kernel does not know all of it: " + f.Message
-	f.Hints = append(f.Hints, "when that is mended, load them: \"postern up\"")
+// notTold says that the files are changed, and the kernel knows it only in part, or it is
+// not saved; nil if all is done. Repeating the command would change the files again.
+func (u *usersChange) notTold() *ui.Failure {
+	if u.untold == nil {
+		return nil
+	}
+	why := ui.Explain(u.untold)
+	f := &ui.Failure{Code: why.Code, Diagnostics: why.Diagnostics, Err: u.untold}
+	if u.Loaded != nil {
+		f.Message = "the files are changed, and " + why.Message
+		f.Hints = []string{"when that is mended, save the policy: \"postern up\"", hintWatchdog}
+		return f
+	}
+	f.Message = "the files are changed, but the kernel does not know all of it: " + why.Message
+	f.Hints = append(slices.Clone(why.Hints), "when that is mended, load them: \"postern up\"")
 	return f
 }
 
@@ -135,7 +151,9 @@ func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 		s.Say("the link is the key of %s/%s: whoever has it is %s to this host", d.User, d.Device, d.User)
 		s.Hint("save it on the device: \"postern add - NAME\" reads it from standard input")
 	}
-	s.sayKnown(c)
+	if c.untold == nil {
+		s.sayKnown(c)
+	}
 	for i := range c.Policy.Users {
 		if u := &c.Policy.Users[i]; len(devices) > 0 && u.Name == devices[0].User && !u.Until.IsZero() && !time.Now().Before(u.Until) {
 			s.Warn(ui.Remark{Message: fmt.Sprintf("the time of %s is over since %s: the key opens nothing", u.Name, u.Until.Format(time.DateTime)+" UTC")})
@@ -184,7 +202,10 @@ func (u *usersChange) failure(out *enroll.Out) *ui.Failure {
 			return
 		}
 		why := ui.Explain(err)
-		why = &ui.Failure{Code: why.Code, Message: message + ": " + why.Message, Hints: why.Hints, Diagnostics: why.Diagnostics, Err: err}
+		if message != "" {
+			message += ": "
+		}
+		why = &ui.Failure{Code: why.Code, Message: message + why.Message, Hints: why.Hints, Diagnostics: why.Diagnostics, Err: err}
 		if hint != "" {
 			why.Hints = append(slices.Clone(why.Hints), hint)
 		}
@@ -202,7 +223,9 @@ func (u *usersChange) failure(out *enroll.Out) *ui.Failure {
 	if u.Result != nil {
 		about(u.Unlisted, "the key is gone, but "+out.User+" stays in the policy, without one", repeat)
 	}
-	about(u.untold, "the files are changed, but the kernel does not know all of it", "when that is mended, load them: \"postern up\"")
+	if untold := u.notTold(); untold != nil {
+		about(untold, "", "")
+	}
 	return f
 }
 

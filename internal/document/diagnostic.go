@@ -183,6 +183,9 @@ func (s *Source) invalid(found []finding) error {
 	})
 	e := &InvalidError{Kind: s.language.Name, More: max(0, len(found)-MaxDiagnostics)}
 	for _, f := range found[:len(found)-e.More] {
+		if s.language.Secrets {
+			f.message, f.hint = s.discreet(f.message), s.discreet(f.hint)
+		}
 		e.Diagnostics = append(e.Diagnostics, s.diagnostic(f.at, f.plain, f.message, f.hint))
 	}
 	return e

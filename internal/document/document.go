@@ -28,6 +28,7 @@ type FileKind struct {
 	MaxNesting string // the deepest nesting: "six levels"
 	Mapping    string // an example of a mapping, in braces
 	MaxSize    int    // of the largest file that is parsed, in bytes; 0: the constant MaxSize
+	Secrets    bool   // it holds keys: messages quote nothing that may be one
 	// KeyOwners maps keys that people often misplace to what they belong to,
 	// such as "a door".
 	KeyOwners map[string]string

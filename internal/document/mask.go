@@ -71,6 +71,24 @@ func masked(line string) string {
 	return line
 }
 
+// quotedWord is what may be a part of a key, in a message that quotes the file.
+var quotedWord = regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}`)
+
+// discreet returns a message about a file with secrets without what may be a part of one:
+// a key may stand where a name belongs, and messages quote names. The place and the line,
+// which is masked by itself, say where it is. Eight characters of a key in base64 have
+// digits or capitals, but for one of a thousand. What the file does not have, as an
+// example, stays.
+func (s *Source) discreet(message string) string {
+	return quotedWord.ReplaceAllStringFunc(message, func(word string) string {
+		coded := strings.ContainsAny(word, "0123456789") || strings.IndexFunc(word, unicode.IsUpper) >= 0
+		if coded && strings.Contains(s.text, word) {
+			return "***"
+		}
+		return word
+	})
+}
+
 // Unmasked is String with the line as it is, for the terminal of who works on the file.
 func (d Diagnostic) Unmasked() string { return d.text(d.Source) }
 

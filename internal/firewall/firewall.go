@@ -52,6 +52,7 @@ type Status struct {
 	Partial  bool      // the kernel holds more progress or grants than was read
 	Keys     []KeyUse  // of the devices whose tokens are verified
 	Bare     []string  // interfaces where tokens are not verified, though the policy has keys
+	Keyless  bool      // the policy has keys, and no device is known whose key would open a door
 	Counters []Counter // in the order of their names
 }
 

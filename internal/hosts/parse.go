@@ -13,6 +13,7 @@ import (
 // language holds the texts that are specific to hosts files.
 var language = document.FileKind{
 	Name:       "hosts file",
+	Secrets:    true,
 	EmptyHint:  "a hosts file begins with \"version: 1\" and has hosts under \"hosts:\"; \"postern add\" writes one",
 	MaxNesting: "four levels",
 	Mapping:    "{address: server.example, knock: [PORT, PORT, PORT]}",

@@ -32,7 +32,7 @@ type File struct {
 	Path    string
 	Site    key.Site // the zero value if there is no device yet
 	Devices []Device // in the order of their names
-	Exposed bool     // others than its owner can read it
+	Exposed bool     // others than root and the caller can read it: by its mode, or as it is theirs
 }
 
 // A Device is a device that has a key.

@@ -223,3 +223,30 @@ func TestThirtyThousandDevices(t *testing.T) {
 	}
 	again(t, f)
 }
+
+// TestDiscreet: wherever a secret stands, no message quotes as much as eight characters
+// of it.
+func TestDiscreet(t *testing.T) {
+	f := &File{}
+	secret := encoding.EncodeToString(f.Enroll("alice/laptop").Secret[:])
+	text := string(f.Format())
+	for _, put := range []string{
+		"%s: 1\n", "&%s x: 1\n", "!%s x: 1\n", "x: *%s\n", "  %s: {id: 1}\n", "  bob/%s: {id: 1}\n", "  %s/x:\n", "  bob/x: {secret:%s}\n",
+		"  bob/x: {%s: 1, %[1]s: 2}\n", "  bob/x: {id: %s}\n", "  bob/x: {[%s]: 1}\n", "  \"%s\": [1]\n", "%s\n", "\t%s\n", "  bob/x: [%s]:1\n",
+	} {
+		_, err := Parse("keys.yaml", fmt.Appendf([]byte(text), put, secret))
+		var invalid *document.InvalidError
+		if !errors.As(err, &invalid) {
+			t.Errorf("%q: %v", put, err)
+			continue
+		}
+		for _, d := range invalid.Diagnostics {
+			for i := range len(secret) - 7 {
+				if said := d.Message + " " + d.Hint; strings.Contains(said, secret[i:i+8]) && strings.ContainsAny(secret[i:i+8], "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+					t.Errorf("%q: %s", put, said)
+					break
+				}
+			}
+		}
+	}
+}

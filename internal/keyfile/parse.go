@@ -21,6 +21,7 @@ var language = document.FileKind{
 	MaxNesting: "four levels",
 	Mapping:    "{id: NUMBER, secret: SECRET}",
 	MaxSize:    MaxSize,
+	Secrets:    true,
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "site": "the top of the file", "devices": "the top of the file",
 		"id": "a device", "secret": "a device",

@@ -49,7 +49,7 @@ func open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Exposed = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
+	f.Exposed = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 || foreign(info)
 	return f, nil
 }
 

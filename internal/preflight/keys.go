@@ -28,7 +28,7 @@ func (f *facts) keysFile() []Finding {
 			Kind:     KeysReadable,
 			Severity: Warning,
 			Message:  fmt.Sprintf("others on this host can read %s, and with a key of it they are that user", f.keys.Path),
-			Hints:    []string{"chmod 600 " + f.keys.Path + ", and \"postern user rotate\" the devices if somebody may have read it"},
+			Hints:    []string{fmt.Sprintf("chown root %[1]s; chmod 600 %[1]s", f.keys.Path) + ", and \"postern user rotate\" the devices if somebody may have read it"},
 		}}
 	}
 	return nil

@@ -11,10 +11,10 @@ import (
 )
 
 // A Duration is a flag whose value is a time with bounds. A number without a unit
-// counts in the flag's own.
+// counts in the flag's own, if it has one.
 type Duration struct {
 	Value    time.Duration // until it is set, the default
-	Unit     time.Duration // time.Millisecond or time.Second
+	Unit     time.Duration // time.Millisecond or time.Second; 0: it must be written
 	Min, Max time.Duration
 }
 
@@ -59,10 +59,10 @@ func (d *Duration) parse(text string) (value time.Duration, ok bool) {
 			number = math.Inf(-1)
 		}
 	}
-	if math.IsNaN(number) || err != nil && !errors.Is(err, strconv.ErrRange) {
+	if d.Unit == 0 && oneTime.FindStringSubmatch(text) == nil || math.IsNaN(number) || err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, false
 	}
-	switch exact := number * float64(d.Unit); {
+	switch exact := number * float64(max(d.Unit, 1)); {
 	case exact >= math.MaxInt64:
 		return math.MaxInt64, true
 	case exact <= math.MinInt64:

@@ -7,7 +7,10 @@ import (
 )
 
 func sayNotTime(unit time.Duration) string {
-	if unit == time.Millisecond {
+	switch unit {
+	case 0:
+		return "write a number with its unit, as in 90s or 10m"
+	case time.Millisecond:
 		return "write milliseconds, or a time such as 50ms or 1.5s"
 	}
 	return "write 5s, or 5 for seconds"

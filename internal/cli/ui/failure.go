@@ -100,7 +100,12 @@ func Explain(err error) *Failure {
 	case errors.As(err, &leftover):
 		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{hintLeftover}, Err: err}
 	case errors.As(err, &invalid):
-		return &Failure{Code: CodePolicy, Message: sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
+		// What came of it is said before.
+		before, _ := strings.CutSuffix(err.Error(), invalid.Error())
+		if strings.Contains(before, "\n") || before == err.Error() {
+			before = ""
+		}
+		return &Failure{Code: CodePolicy, Message: before + sayInvalid(invalid), Diagnostics: invalid.Diagnostics}
 	case errors.As(err, &beyond):
 		return &Failure{Code: CodePolicy, Message: sayBeyond(beyond), Diagnostics: beyond.Diagnostics}
 	case errors.As(err, &unfit):

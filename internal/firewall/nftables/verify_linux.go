@@ -188,6 +188,7 @@ func inspectKeys(status *firewall.Status) error {
 	running, err := bpf.Find()
 	if err != nil {
 		if notPermitted(err) {
+			status.Keyless = true
 			return nil
 		}
 		return verifying(err)
@@ -197,6 +198,7 @@ func inspectKeys(status *firewall.Status) error {
 	if err != nil {
 		return err
 	}
+	status.Keyless = len(pairs) == 0 && !running.Hidden()
 	known, err := dumpCodes()
 	if err != nil {
 		return err
