@@ -126,7 +126,7 @@ var mutants = []struct {
 	{"a wrong port takes nothing from the budget", edit(`(?m)^(\t\t)(meta priority set jhash ip)`, "${1}th dport 1001-1005 $2")},
 	{"the budget has no end", edit(`(burst 20 packets \}) goto \w+`, "$1 continue")},
 	{"a source that has begun goes on with an empty budget", begunFirst},
-	{"what is over the budget forgets nothing", edit(`(?s)(chain over \{\n).*?(\t\tgoto)`, "$1$2")},
+	{"what is over the budget forgets nothing", edit(`(?s)(chain spent \{\n).*?(\t\tgoto)`, "$1$2")},
 	{"the budget is a /64's", edit(`(jhash ip6 saddr & ffff:ffff:ffff):: `, "$1:ffff:: ")},
 	{"the budget is a single address's", edit(`(jhash ip6 saddr) & ffff:ffff:ffff:: `, "$1 ")},
 	{"a stray packet loses no grant", edit(`(?m)^.*jump forfeit\n`, "")},

@@ -75,7 +75,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "over", "walk", "kept", "move", "enter_", "door_",
+	"spend", "spent", "walk", "kept", "move", "enter_", "door_",
 	"key_", "keyed_", "given_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }

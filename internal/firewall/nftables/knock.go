@@ -51,7 +51,7 @@ func (c *compiler) knocks() {
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count as knocks.")
-	c.over = c.newChain("over", "The source is over its budget. Whatever the port is, it is a wrong one.")
+	c.over = c.newChain("spent", "The source is over its budget. Whatever the port is, it is a wrong one.")
 	c.forgetIn(c.over, families...)
 	c.over.add(goTo(c.cover))
 	c.spending(ports, echo)
