@@ -35,7 +35,7 @@ func eachHook(t *testing.T, test func(t *testing.T)) {
 
 // A site is a server with two interfaces, a client behind each, and two devices.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	lab    *lab.Lab
 	server *lab.Host
 	links  []*lab.Link // of the server

@@ -54,12 +54,6 @@ type Config struct {
 	Port     uint16 // where tokens arrive: of UDP, and of TCP for the data of a SYN
 	Window   key.Window
 	MustBind bool // refuse tokens that are not bound to the sender's address
-
-	// DropJunk makes the program drop UDP datagrams to the port that have 40 bytes
-	// and no right token, before they cost more. It must not be set where they
-	// would be answered, or logged. Those for a socket are not dropped, and none
-	// where the interface forwards: it may be for a host behind NAT.
-	DropJunk bool
 }
 
 // A Device may open doors.

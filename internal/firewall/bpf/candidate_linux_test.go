@@ -244,46 +244,7 @@ func TestRandomCandidates(t *testing.T) {
 	})
 }
 
-// TestVLAN: a frame with a tag is for the VLAN's own interface, which the kernel gives
-// the packet to later.
-func TestVLAN(t *testing.T) {
-	eachHook(t, func(t *testing.T) {
-		s := newSite(t)
-		p := s.load(nil)
-		s.attach(p, s.links[0].Name)
-		var to []byte
-		s.do(func() error {
-			l, err := netlink.LinkByName(s.links[0].Name)
-			if err != nil {
-				return err
-			}
-			to = l.Attrs().HardwareAddr
-			return nil
-		})
-		for _, tagged := range []bool{true, false} {
-			token := s.credential(0, doors[0]).Token(s.later(), unbound, key.Lane4)
-			b := frame(t, datagram.packet(s.links[0].Peer.Addr4(), token[:]))
-			copy(b, to)
-			if tagged {
-				b = append(append(append([]byte{}, b[:12]...), 0x81, 0, 0, 5), b[12:]...)
-			}
-			if err := s.links[0].Peer.Host.Do(func() error { return sendFrame(s.links[0].Peer.Name, b) }); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.lab.Settle(); err != nil {
-				t.Fatal(err)
-			}
-			counts, err := s.find().Counts()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tagged && counts != (Counts{}) || !tagged && counts != (Counts{1}) {
-				t.Errorf("tagged %v: %v", tagged, counts)
-			}
-		}
-	})
-}
-
+// sendFrame sends bytes on an interface as they are.
 func sendFrame(name string, b []byte) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {

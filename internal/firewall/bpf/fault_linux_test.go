@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"postern/internal/key"
-	"postern/internal/lab"
 )
 
 // A fault is a mistake in token.c, and the test that must find it.
@@ -28,13 +27,11 @@ func shaped(e envelope, from netip.Addr) func(*scene) {
 	return func(s *scene) { shapes(s, e, from); headerBits(s, e, from) }
 }
 
-func drops(s *scene) { dropped(s, lab.NewT(s.t), sender4) }
-
 var faults = []fault{
-	{"no tag", `if (!tag_is_right(d, t, e->tuple.source))`, `if (0)`, verified},
+	{"no tag", `if (!tag_is_right(d, t, e->source))`, `if (0)`, verified},
 	{"part of the tag", `for (int i = 0; i < 4; i++)
 		different |=`, `for (int i = 0; i < 3; i++)
-		different |=`, func(s *scene) { bits(s, datagram, sender4) }},
+		different |=`, func(s *scene) { everyBit(s, datagram, sender4) }},
 	{"the address is not in the tag", `bound ? be32(source[i]) : 0`, `0`, verified},
 	{"the address is always in the tag", `bound ? be32(source[i]) : 0`, `be32(source[i])`, verified},
 	{"time moves before the tag is verified", `	if (!tag_is_right(`, `	*last = t->head.time;
@@ -57,8 +54,8 @@ var faults = []fault{
 	{"old tokens", `now - time > c->behind ? STALE : ACCEPTED`, `ACCEPTED`, verified},
 	{"tokens of the future", `time - now > c->ahead ? EARLY : ACCEPTED`, `ACCEPTED`, verified},
 	{"no end", `if (d->until && now >= d->until)`, `if (0)`, verified},
-	{"any version", `t->head.version != VERSION || `, ``, verified},
-	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { bits(s, datagram, sender4) }},
+	{"any version", `t->head.version != VERSION || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
+	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
 	{"replays on any interface", `p->priority == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
 	{"no second pass", `p->priority == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
 	{"fragments", `be16_at(h + 6) & 0x3fff`, `0`, shaped(datagram, sender4)},
@@ -69,17 +66,11 @@ var faults = []fault{
 	{"any flags of TCP", `(header[13] & 0x17) != 0x02`, `!(header[13] & 0x02)`, shaped(synData, sender4)},
 	{"any port", `be16_at(header + 2) != port || (h`, `(h`, shaped(synData, sender6)},
 	{"any code of ICMP", ` || header[1] != 0`, ``, shaped(ping, sender6)},
-	{"dropped for others", `p->pkt_type != PACKET_HOST`, `0`, drops},
-	{"dropped for sockets", `	if (!socket)
-		return 1;
-	socket_release(socket);
-	return 0;`, `	if (socket)
-		socket_release(socket);
-	return 1;`, drops},
-	{"dropped where it is forwarded", `		route.family = AF_INET;
-		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
-			return 0;`, ``, drops},
-	{"pings dropped", `c->flags & DROP_JUNK && e.udp`, `c->flags & DROP_JUNK`, drops},
+	{"junk is dropped", `	index = outcome;`, `	if (outcome != ACCEPTED)
+		return 2; /* TCX_DROP */
+	index = outcome;`, verified},
+	{"no tagged frames", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ` || p->vlan_present`, tagged},
+	{"frames of all VLANs", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ``, tagged},
 }
 
 // A recorder is a test that may fail.
@@ -129,7 +120,7 @@ func TestFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := &recorder{TB: t}
-			s := newScene(t, spec, func(c *Config) { c.DropJunk = true })
+			s := newScene(t, spec, nil)
 			s.t = r
 			f.find(s)
 			if !r.failed {

@@ -46,54 +46,22 @@ struct packet {
 };
 
 enum {
-	PACKET_HOST = 0, /* pkt_type: the link layer's address is this host's */
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
+	VLAN_ID = 0xfff, /* of vlan_tci */
 };
 
-/* What a program answers: whatever comes next decides (TCX_NEXT, TC_ACT_UNSPEC),
- * or the packet is dropped (TCX_DROP, TC_ACT_SHOT). */
+/* What a program answers: whatever comes next decides (TCX_NEXT, TC_ACT_UNSPEC). */
 enum {
 	NEXT = -1,
-	DROP = 2,
-};
-
-struct tuple4 {
-	u32 source, destination;
-	u16 source_port, destination_port;
-};
-
-struct tuple6 {
-	u32 source[4], destination[4];
-	u16 source_port, destination_port;
-};
-
-/* struct bpf_fib_lookup */
-struct route {
-	u8 family;
-	u8 protocol;
-	u16 source_port, destination_port;
-	u16 length;
-	u32 ifindex;
-	u32 flow;
-	u32 source[4], destination[4];
-	u8 answer[16];
 };
 
 enum {
-	AF_INET = 2,
-	AF_INET6 = 10,
-	FORWARDING_DISABLED = 5, /* BPF_FIB_LKUP_RET_FWD_DISABLED */
-	HEADER_NET = 1,          /* BPF_HDR_START_NET */
+	HEADER_NET = 1, /* BPF_HDR_START_NET */
 };
-
-#define CURRENT_NETNS (-1UL)
 
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*pull_data)(struct packet *, u32 len) = (void *)39;
 static long (*load_relative)(const struct packet *, u32 offset, void *to, u32 len, u32 header) = (void *)68;
-static long (*fib_lookup)(struct packet *, struct route *, int size, u32 flags) = (void *)69;
-static void *(*socket_udp)(struct packet *, void *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
-static long (*socket_release)(void *socket) = (void *)86;
 static u64 (*clock_boot)(void) = (void *)125;
 static u64 (*clock_tai)(void) = (void *)208;

@@ -18,8 +18,7 @@ const (
 	mapUses    = "uses"
 	mapCounts  = "counts"
 
-	flagDropJunk = 1
-	flagMustBind = 2
+	flagMustBind = 1
 )
 
 type configValue struct {
@@ -64,9 +63,6 @@ func (c Config) value(offset time.Duration) configValue {
 		Behind: uint64(c.Window.Behind),
 		Ahead:  uint64(c.Window.Ahead),
 		Offset: uint64(offset),
-	}
-	if c.DropJunk {
-		v.Flags |= flagDropJunk
 	}
 	if c.MustBind {
 		v.Flags |= flagMustBind

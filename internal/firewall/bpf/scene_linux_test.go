@@ -110,10 +110,7 @@ type verdict struct {
 	priority uint32
 }
 
-const (
-	next = -1 // NEXT and DROP of kernel.h
-	drop = 2
-)
+const next = -1 // NEXT of kernel.h
 
 func (p *Program) run(frame []byte, priority uint32) (verdict, error) {
 	in, out := skBuff{Priority: priority}, skBuff{}

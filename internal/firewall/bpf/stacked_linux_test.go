@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -134,6 +135,13 @@ func TestStacked(t *testing.T) {
 						}
 					}
 					s.attach(p, names...)
+					// The question for the address would be a broadcast, which a macvlan
+					// passes on later, in a thread of the kernel.
+					from := lower.Peer.Name
+					if kind == "vlan" {
+						from = "upper"
+					}
+					s.neighbour(from, "upper", "198.51.100.1")
 					c := s.credential(0, doors[0])
 					s.watch(p, c.Device, c.Door)
 					s.send(datagram, netip.MustParseAddr("198.51.100.1"), c.Token(s.later(), unbound, key.Lane4))
@@ -149,6 +157,26 @@ func TestStacked(t *testing.T) {
 			}
 		}
 	})
+}
+
+// neighbour tells the first client, at one of its interfaces, the link address of one of
+// the server's.
+func (s *site) neighbour(from, to, address string) {
+	s.t.Helper()
+	var at netlink.Link
+	s.do(func() (err error) { at, err = netlink.LinkByName(to); return err })
+	if err := s.links[0].Peer.Host.Do(func() error {
+		l, err := netlink.LinkByName(from)
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
+			IP: net.ParseIP(address), HardwareAddr: at.Attrs().HardwareAddr,
+		})
+	}); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // FuzzProgram: the program says what the verifier does, of whatever bytes a frame is

@@ -5,7 +5,9 @@
  *
  * A packet that can be a token is a candidate. If its token is right, the packet
  * gets the code of the device and door as its priority, and the tables do the
- * rest. Nothing that others can see or use changes before the tag is verified.
+ * rest. Nothing that others can see or use changes before the tag is verified. No
+ * packet is dropped here: before the kernel has looked for its route, a packet may
+ * still be for another namespace, or for a proxy.
  *
  * What it does with a token is what Verifier of internal/key does. The layout of
  * a token is in that package's comment, and the maps' structures have their like
@@ -14,12 +16,10 @@
 #include "kernel.h"
 #include "hash.h"
 
-/* fib_lookup is for programs under a licence that is compatible with the GPL. */
 char licence[] SEC("license") = "Dual MIT/GPL";
 
 enum {
-	DROP_JUNK = 1, /* config.flags */
-	MUST_BIND = 2,
+	MUST_BIND = 1, /* config.flags */
 
 	TOKEN = 40,
 	VERSION = 1,
@@ -127,9 +127,7 @@ struct token {
 /* What it comes in. */
 struct envelope {
 	u32 at; /* where the token begins, from the IP header on */
-	u16 ip; /* ETH_P_IP or ETH_P_IPV6 */
-	bool udp;
-	struct tuple6 tuple; /* in network byte order; IPv4 addresses are mapped */
+	u32 source[4]; /* in network byte order; IPv4 addresses are mapped */
 };
 
 /* read copies bytes of a packet, from the IP header on. Part of a packet may not
@@ -157,7 +155,6 @@ static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, 
 	} else if (protocol == 17) {
 		if (be16_at(header + 2) != port || be16_at(header + 4) != 8 + TOKEN)
 			return 0;
-		e->udp = 1;
 	} else if (protocol == 6) {
 		/* SYN without FIN, RST and ACK */
 		if (be16_at(header + 2) != port || (header[13] & 0x17) != 0x02)
@@ -170,18 +167,18 @@ static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, 
 	}
 	if (len != size + TOKEN)
 		return 0;
-	__builtin_memcpy(&e->tuple.source_port, header, 4);
 	e->at = start + size;
 	return 1;
 }
 
 /* open reports whether the packet can have a token, and where. What has IP options,
- * extension headers or is a fragment has none. A frame with a VLAN tag comes again,
- * without it, on the VLAN's own interface, which gives it a priority first. */
+ * extension headers or is a fragment has none. A frame with a VLAN's tag comes again,
+ * without it, on the VLAN's own interface, which gives it a priority first. One with
+ * the tag of VLAN 0 has no VLAN, only a priority on the wire, and is taken as it is. */
 static inline bool open(struct packet *p, const struct config *c, struct envelope *e)
 {
 	/* Headers of link layer, IPv6 and TCP, all of its options, and a token. */
-	if (p->len > 32 + 40 + 60 + TOKEN || p->vlan_present)
+	if (p->len > 32 + 40 + 60 + TOKEN || (p->vlan_present && p->vlan_tci & VLAN_ID))
 		return 0;
 	if (p->protocol == be16(ETH_P_IP)) {
 		u8 h[34]; /* to the flags of TCP */
@@ -190,13 +187,9 @@ static inline bool open(struct packet *p, const struct config *c, struct envelop
 			return 0;
 		if (!transport(e, h + 20, h[9], 1, 8, be16_at(h + 2) - 20, 20, c->port))
 			return 0;
-		e->ip = ETH_P_IP;
-		e->tuple.source[0] = e->tuple.source[1] = 0;
-		e->tuple.source[2] = be32(0xffff);
-		__builtin_memcpy(&e->tuple.source[3], h + 12, 4);
-		e->tuple.destination[0] = e->tuple.destination[1] = 0;
-		e->tuple.destination[2] = be32(0xffff);
-		__builtin_memcpy(&e->tuple.destination[3], h + 16, 4);
+		e->source[0] = e->source[1] = 0;
+		e->source[2] = be32(0xffff);
+		__builtin_memcpy(&e->source[3], h + 12, 4);
 		return 1;
 	}
 	if (p->protocol == be16(ETH_P_IPV6)) {
@@ -206,8 +199,7 @@ static inline bool open(struct packet *p, const struct config *c, struct envelop
 			return 0;
 		if (!transport(e, h + 40, h[6], 58, 128, be16_at(h + 4), 40, c->port))
 			return 0;
-		e->ip = ETH_P_IPV6;
-		__builtin_memcpy(&e->tuple.source, h + 8, 32);
+		__builtin_memcpy(e->source, h + 8, 16);
 		return 1;
 	}
 	return 0;
@@ -301,7 +293,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
 	if (t->head.time <= old)
 		return p->priority == *code ? AGAIN : REPLAYED;
-	if (!tag_is_right(d, t, e->tuple.source))
+	if (!tag_is_right(d, t, e->source))
 		return FORGED;
 
 	/* Of several tokens at the same moment each may find that it is newer than
@@ -318,44 +310,6 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 			break;
 	}
 	return REPLAYED;
-}
-
-/* nobodys reports whether a UDP packet is for this host and for no socket. It may
- * else be the answer to one that happens to have the port of keys. A host that
- * forwards may have sent it for another by its own address; so it is nobody's
- * there only if the tables say so. */
-static noinline int nobodys(struct packet *p, const struct envelope *e)
-{
-	struct route route = {};
-	void *socket;
-
-	if (p->pkt_type != PACKET_HOST)
-		return 0;
-	route.ifindex = p->ifindex;
-	if (e->ip == ETH_P_IP) {
-		struct tuple4 tuple = {
-			.source = e->tuple.source[3],
-			.destination = e->tuple.destination[3],
-			.source_port = e->tuple.source_port,
-			.destination_port = e->tuple.destination_port,
-		};
-
-		route.family = AF_INET;
-		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
-			return 0;
-		socket = socket_udp(p, &tuple, sizeof tuple, CURRENT_NETNS, 0);
-	} else {
-		struct tuple6 tuple = e->tuple;
-
-		route.family = AF_INET6;
-		if (fib_lookup(p, &route, sizeof route, 0) != FORWARDING_DISABLED)
-			return 0;
-		socket = socket_udp(p, &tuple, sizeof tuple, CURRENT_NETNS, 0);
-	}
-	if (!socket)
-		return 1;
-	socket_release(socket);
-	return 0;
 }
 
 SEC("tc")
@@ -376,7 +330,5 @@ int postern_token(struct packet *p)
 	u64 *count = map_lookup(&counts, &index);
 	if (count)
 		++*count;
-	if (outcome != ACCEPTED && c->flags & DROP_JUNK && e.udp && nobodys(p, &e))
-		return DROP;
 	return NEXT;
 }

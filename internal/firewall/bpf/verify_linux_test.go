@@ -31,6 +31,9 @@ func verify(s *scene, e envelope, from netip.Addr) {
 	s.want("replay elsewhere", e, neighbour(from), good, key.Replayed)
 	s.want("the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
 	s.want("older in its lane", e, from, c.Token(s.now().Add(-time.Second), from, key.Lane6), key.Replayed)
+	older := c.Token(s.fresh(), from, key.Lane4)
+	s.want("newer in the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
+	s.want("older than that", e, from, older, 0)
 	s.want("another door's", e, from, s.credential(0, 1).Token(s.fresh(), from, key.Lane4), 0)
 	s.want("a door that it may not", e, from, s.credential(2, 1).Token(s.fresh(), from, key.Lane4), key.NotAllowed)
 
@@ -85,10 +88,10 @@ func TestMustBind(t *testing.T) {
 
 // TestEveryBit: with any bit changed a token is refused, and nothing else changes.
 func TestEveryBit(t *testing.T) {
-	each(t, func(t *testing.T, e envelope, from netip.Addr) { bits(newScene(t, nil, nil), e, from) })
+	each(t, func(t *testing.T, e envelope, from netip.Addr) { everyBit(newScene(t, nil, nil), e, from) })
 }
 
-func bits(s *scene, e envelope, from netip.Addr) {
+func everyBit(s *scene, e envelope, from netip.Addr) {
 	for _, bound := range []netip.Addr{unbound, from} {
 		good := s.credential(0, 0).Token(s.fresh(), bound, key.Lane4)
 		for bit := range 8 * key.TokenSize {
@@ -97,6 +100,9 @@ func bits(s *scene, e envelope, from netip.Addr) {
 			if refusal, err := s.compare(e, from, token); err != nil || refusal == 0 {
 				s.t.Errorf("bit %d, %v: %v", bit, refusal, err)
 			}
+		}
+		for bit := range 8 * 16 {
+			s.want("another tag", e, from, forge(s.credential(0, 0), good, bit), key.Forged)
 		}
 		s.want("unchanged", e, from, good, 0)
 	}

@@ -92,8 +92,6 @@ func verifierConfig(m *automaton.Machine, keys automaton.Keyring) bpf.Config {
 	return bpf.Config{
 		Site: keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
 		MustBind: p.Keys.Bound == policy.BoundRequired,
-		DropJunk: p.Posture == policy.Closed && p.Cover.Answer(policy.UDP) == policy.NoAnswer &&
-			len(p.Interfaces) == 0 && len(p.Allow) == 0,
 	}
 }
 
