@@ -51,37 +51,6 @@ func over(kind, below, name, address string) error {
 	return errors.Join(netlink.AddrAdd(upper, to), netlink.LinkSetUp(upper))
 }
 
-// introduce waits until the interface named upper and what the client sends by are up,
-// and has the client know the address of upper. Were it to ask, the answer might come
-// later than Settle waits: a macvlan gets broadcasts from a worker of the kernel
-// (macvlan_process_broadcast, Linux 6.18).
-func (s *site) introduce(kind string) {
-	s.t.Helper()
-	var upper netlink.Link
-	err := s.server.Do(func() (err error) {
-		upper, err = awaitUp("upper")
-		return err
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	by := s.links[0].Peer.Name
-	if kind == "vlan" {
-		by = "upper"
-	}
-	err = s.links[0].Peer.Host.Do(func() error {
-		l, err := awaitUp(by)
-		if err != nil {
-			return err
-		}
-		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
-			IP: netip.MustParseAddr("198.51.100.1").AsSlice(), HardwareAddr: upper.Attrs().HardwareAddr})
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
 // awaitUp returns an interface of the host of the thread once the kernel has it up,
 // which a worker sees to after its carrier has come.
 func awaitUp(name string) (netlink.Link, error) {
@@ -126,7 +95,6 @@ func TestStacked(t *testing.T) {
 					if err := errors.Join(err, lower.Peer.Host.Do(client)); err != nil {
 						t.Fatal(err)
 					}
-					s.introduce(kind)
 					p := s.load(nil)
 					names := slices.Clone(where)
 					for i, name := range names {
@@ -135,8 +103,6 @@ func TestStacked(t *testing.T) {
 						}
 					}
 					s.attach(p, names...)
-					// The question for the address would be a broadcast, which a macvlan
-					// passes on later, in a thread of the kernel.
 					from := lower.Peer.Name
 					if kind == "vlan" {
 						from = "upper"
@@ -160,13 +126,15 @@ func TestStacked(t *testing.T) {
 }
 
 // neighbour tells the first client, at one of its interfaces, the link address of one of
-// the server's.
+// the server's, once both are up. Were it to ask, the answer might come later than Settle
+// waits: a macvlan hears broadcasts from a worker of the kernel
+// (macvlan_process_broadcast, Linux 6.18).
 func (s *site) neighbour(from, to, address string) {
 	s.t.Helper()
 	var at netlink.Link
-	s.do(func() (err error) { at, err = netlink.LinkByName(to); return err })
+	s.do(func() (err error) { at, err = awaitUp(to); return err })
 	if err := s.links[0].Peer.Host.Do(func() error {
-		l, err := netlink.LinkByName(from)
+		l, err := awaitUp(from)
 		if err != nil {
 			return err
 		}
