@@ -27,8 +27,9 @@ type marker struct {
 // and called Settle may take what a capture does not show for what did not
 // happen, without waiting for a time.
 //
-// It does not wait for programs, nor for what the kernel does later by a timer:
-// a retransmission, or a neighbour that does not answer being given up.
+// It does not wait for programs, nor for what the kernel does later by a timer
+// (a retransmission, or a neighbour that does not answer being given up) or in
+// a worker: a macvlan hears broadcasts that way, and so ARP.
 //
 // It works because a link keeps order on each CPU, and a packet stays on one.
 // Settle sends a marker after whatever is there, from each end on each CPU, and
