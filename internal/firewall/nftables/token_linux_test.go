@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,6 +40,9 @@ func needBPF(t *testing.T) {
 	t.Helper()
 	if !lab.RealRoot() {
 		t.Skip("only root of the machine may load BPF programs")
+	}
+	if err := bpf.Probe(); errors.As(err, new(*firewall.UnsupportedError)) {
+		t.Skip(err)
 	}
 }
 
