@@ -77,7 +77,7 @@ func modified() problem {
 func notVerified(interfaces []string) problem {
 	return problem{ui.CodeBareInterface,
 		"keys open no door by way of " + ui.List(interfaces),
-		[]string{"\"postern up --boot\" mends it where the interface has come after the rules; the watchdog does by itself"}}
+		[]string{"\"postern up --boot\" repairs it where the interface has come after the rules; the watchdog does by itself"}}
 }
 
 // noKeys is about rules that were loaded without keys.

@@ -116,11 +116,11 @@ func (u *usersChange) notTold() *ui.Failure {
 	f := &ui.Failure{Code: why.Code, Diagnostics: why.Diagnostics, Err: u.untold}
 	if u.Loaded != nil {
 		f.Message = "the files are changed, and " + why.Message
-		f.Hints = []string{"when that is mended, save the policy: \"postern up\"", hintWatchdog}
+		f.Hints = []string{"once that is repaired, save the policy: \"postern up\"", hintWatchdog}
 		return f
 	}
 	f.Message = "the files are changed, but the kernel does not know all of it: " + why.Message
-	f.Hints = append(slices.Clone(why.Hints), "when that is mended, load them: \"postern up\"")
+	f.Hints = append(slices.Clone(why.Hints), "once that is repaired, load them: \"postern up\"")
 	return f
 }
 
@@ -148,7 +148,7 @@ const linesBelowLink = 6
 
 func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 	for _, d := range devices {
-		s.Say("the link is the key of %s/%s: whoever has it is %s to this host", d.User, d.Device, d.User)
+		s.Say("the link is the key of %s/%s: anyone who has it is %s to this host", d.User, d.Device, d.User)
 		s.Hint("save it on the device: \"postern add - NAME\" reads it from standard input")
 	}
 	if c.untold == nil {

@@ -97,15 +97,7 @@ func fileError(op, path string, err error) error {
 }
 
 func (e *FileError) Error() string {
-	what := e.Err.Error()
-	// The path is named once, by us.
-	if path, ok := errors.AsType[*fs.PathError](e.Err); ok {
-		what = path.Err.Error()
-	}
-	if place, ok := errors.AsType[*rewrite.NotRegularError](e.Err); ok {
-		what = "it " + place.What
-	}
-	return fmt.Sprintf("cannot %s the hosts file %s: %s", e.Op, document.QuotedPath(e.Path), what)
+	return fmt.Sprintf("cannot %s the hosts file %s: %s", e.Op, document.QuotedPath(e.Path), rewrite.Reason(e.Err))
 }
 
 func (e *FileError) Unwrap() error { return e.Err }

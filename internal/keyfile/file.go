@@ -99,7 +99,7 @@ func (f *File) Drop(name string) bool {
 }
 
 // preface is the beginning of the file.
-const preface = `# The keys of the users of policy.yaml: whoever has one can open that user's doors.
+const preface = `# The keys of the users of policy.yaml: anyone who has one can open that user's doors.
 # "postern user" writes this file, and keeps no comment in it.
 version: 1
 `

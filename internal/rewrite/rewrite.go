@@ -50,6 +50,18 @@ func (e *NotRegularError) Error() string {
 	return fmt.Sprintf("%s %s", document.QuotedPath(e.Path), e.What)
 }
 
+// Reason returns what an error of a file says, without the path, for texts that name
+// it already.
+func Reason(err error) string {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err.Error()
+	}
+	if place, ok := errors.AsType[*NotRegularError](err); ok {
+		return "it " + place.What
+	}
+	return err.Error()
+}
+
 // CheckRegular returns nil if path is a regular file or does not exist.
 // Opening anything else could block for ever: a pipe waits for a writer.
 func CheckRegular(path string) error {
