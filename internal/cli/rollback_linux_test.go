@@ -157,8 +157,8 @@ func TestPrompt(t *testing.T) {
 			screen.WriteString("\x04")
 			h.verb(t, "confirm")
 		}, 0, true, "confirmed"},
-		{"hung up", "2s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.Close() }, -1, false, ""},
-		{"killed", "2s", func(t *testing.T, _ *os.File, up *exec.Cmd) { up.Process.Kill() }, -1, false, ""},
+		{"hung up", "5s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.Close() }, -1, false, ""},
+		{"killed", "5s", func(t *testing.T, _ *os.File, up *exec.Cmd) { up.Process.Kill() }, -1, false, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h.verb(t, "up", "-f", h.path("policy.yaml"))
