@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -138,6 +139,10 @@ func (h *hideout) eventually(t *testing.T, otherwise string, is func() bool) {
 // TestPrompt answers the question that up asks on a terminal, and does not.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
+	// A program that is started under nohup ignores hang-ups, unless we do not.
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangUps) })
 	h := newRollback(t)
 	good := h.settled(t)
 	for _, test := range []struct {
@@ -157,8 +162,8 @@ func TestPrompt(t *testing.T) {
 			screen.WriteString("\x04")
 			h.verb(t, "confirm")
 		}, 0, true, "confirmed"},
-		{"hung up", "5s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.Close() }, -1, false, ""},
-		{"killed", "5s", func(t *testing.T, _ *os.File, up *exec.Cmd) { up.Process.Kill() }, -1, false, ""},
+		{"hung up", "2s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.Close() }, -1, false, ""},
+		{"killed", "2s", func(t *testing.T, _ *os.File, up *exec.Cmd) { up.Process.Kill() }, -1, false, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h.verb(t, "up", "-f", h.path("policy.yaml"))
