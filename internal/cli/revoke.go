@@ -117,12 +117,16 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 		if r.Cut {
 			answer.Cut = cutBy(gone)
 		}
-		if s.JSON {
-			return s.Answer(answer)
-		}
-		s.sayRevoked(answer)
-		return nil
+		return s.answerRevoked(answer)
 	})
+}
+
+func (s *session) answerRevoked(r revoked) error {
+	if s.JSON {
+		return s.Answer(r)
+	}
+	s.sayRevoked(r)
+	return nil
 }
 
 // revokeUser takes away what the keys of a user's devices have earned.
@@ -150,11 +154,7 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		if r.Cut {
 			answer.Cut = cutBy(gone)
 		}
-		if s.JSON {
-			return s.Answer(answer)
-		}
-		s.sayRevoked(answer)
-		return nil
+		return s.answerRevoked(answer)
 	})
 }
 

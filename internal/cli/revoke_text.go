@@ -17,7 +17,7 @@ what the keys of that user's devices have given, and nothing else. Connections t
 go on, unless --cut says otherwise. Who knows the knock can knock again, and who
 has a key can use it again: "postern user revoke" takes keys away.
 
---cut ends the connections of the address with the services of DOOR, whoever let
+--cut ends the connections of the address with the services of DOOR, whatever let
 them in: with --all, all connections with services that doors hide; with --user,
 those from where the user's keys have opened the door in the last five days.
 Where another user's key has, too, they go on, and are listed. Your own, by which
