@@ -13,8 +13,8 @@ const (
 	shortKnock = "knock at a host's door"
 	longKnock  = `Sends one knock to each port, in the given order: by TCP, by UDP if it is written
 PORT:udp, or a ping if it is icmp/echo. With a NAME alone, the ports are those
-of the saved host: see "postern add"; one that has a key is sent a token in one
-packet instead. It waits for no answer, as none would show whether the door
+of the saved host: see "postern add"; one that has a key is sent a token
+instead. It waits for no answer, as none would show whether the door
 opened. Connect right after it, to the same address.
 
 The flags of knockd's client work: -u, -d, -v, -4 and -6.`

@@ -26,8 +26,8 @@ func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.D
 	return knockError(to, knocker.Knock(ctx, to, ports, delay, sent))
 }
 
-// SendToken sends a token for a host that has a key, and returns in which kind of
-// packet.
+// SendToken sends a token for a host that has a key, and perhaps another one, as
+// knocker.SendToken does. It returns in which kind of packet.
 func SendToken(to netip.Addr, h *hosts.Host) (knocker.Envelope, error) {
 	e, err := knocker.SendToken(to, keyOf(h))
 	return e, knockError(to, err)

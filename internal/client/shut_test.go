@@ -97,7 +97,7 @@ func TestKeyStaysShut(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
 	way := knocker.Way{Knock: a, Service: netip.AddrPortFrom(a, 22)}
 	try := func(by knocker.Envelope, refused bool) knocker.Try {
-		return knocker.Try{Way: way, By: by, Waited: time.Second, Refused: refused, Err: context.DeadlineExceeded}
+		return knocker.Try{Way: way, By: knocker.Passage{Envelope: by}, Waited: time.Second, Refused: refused, Err: context.DeadlineExceeded}
 	}
 	unsent := knocker.Try{Way: way, Err: fmt.Errorf("sending a token: %w", syscall.ENETUNREACH)}
 	const key = "the key may be revoked, expired or out of date: ask for a new link"

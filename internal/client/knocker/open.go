@@ -31,7 +31,7 @@ type Way struct {
 type Try struct {
 	Way     Way
 	Gap     time.Duration // between two knocks
-	By      Envelope      // of the token, if the door has a key and it was sent
+	By      Passage       // of the token, if the door has a key and it was sent
 	Waited  time.Duration // for the connection; 0 if it was not attempted
 	Refused bool          // the service refused the connection
 	Err     error         // nil if it is connected
@@ -83,7 +83,7 @@ const minRound = 100 * time.Millisecond
 func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 	paces := make([]pace, len(d.Ways))
 	budgets := make([]budget, len(d.Ways))
-	envelopes := make([]Envelope, len(d.Ways)) // of the first round
+	known := make([]Passage, len(d.Ways)) // of the last opening
 	failed := &OpenError{}
 	for round := 0; ; round++ {
 		unsent := 0
@@ -96,17 +96,17 @@ func Open(ctx context.Context, d Door, tried func(Try)) (net.Conn, error) {
 			if failed.Err = err; err != nil {
 				return nil, failed
 			}
+			begun := time.Now()
 			if round == 0 {
 				paces[i] = newPace(turn.roundTrip())
-				envelopes[i] = turn.envelope()
+				known[i] = turn.passage(begun)
 			}
-			begun := time.Now()
 			t := Try{Way: way, Gap: max(paces[i].gap, d.Gap)}
-			conn := d.try(ctx, turn, &t, paces[i], envelopes[i], round)
+			conn := d.try(ctx, turn, &t, paces[i], known[i], round)
 			if t.Err == nil {
 				turn.remember(t.Waited)
 				if d.Key != nil {
-					turn.rememberEnvelope(t.By)
+					turn.rememberPassage(known[i], t.By)
 				}
 			}
 			turn.end()
@@ -161,10 +161,10 @@ func (d *Door) takeTurn(ctx context.Context, to netip.Addr, known budget, round 
 }
 
 // try makes one round.
-func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, first Envelope, round int) net.Conn {
+func (d *Door) try(ctx context.Context, turn *turn, t *Try, p pace, known Passage, round int) net.Conn {
 	if d.Key != nil {
 		// What one network drops, another kind of packet may get through.
-		t.By, t.Err = d.Key.send(t.Way.Knock, first, round)
+		t.By, t.Err = d.Key.sendRound(t.Way.Knock, known, round)
 	} else {
 		t.Err = turn.knock(ctx, t.Way.Knock, d.Knocks, t.Gap, func(policy.Port) {})
 	}

@@ -36,45 +36,96 @@ func (e Envelope) String() string { return envelopeNames[e] }
 // for less.
 const tokenGap = 50 * time.Millisecond
 
-// SendToken sends one token to an address, in the first envelope that this user of
-// this system can send, and returns which.
-func SendToken(to netip.Addr, k *Key) (Envelope, error) { return k.send(to, Datagram, 0) }
+// SendToken sends a token to an address, in the first envelope that this user of this
+// system can send, and returns which. Nobody sees whether it opens the door, so where
+// it is bound to this host's address, one that is not follows it: the address may be
+// translated on the way.
+func SendToken(to netip.Addr, k *Key) (Envelope, error) {
+	s, err := k.sender(to)
+	if err != nil {
+		return 0, err
+	}
+	defer s.conn.Close()
+	e, err := s.send(Datagram, s.own)
+	if err == nil && s.own.IsValid() {
+		e, err = s.send(e, netip.Addr{})
+	}
+	return e, err
+}
 
-// send sends the token of a round, counted from 0. Each round has another envelope,
-// beginning with first, or the next one that can be sent. If none can, the error is
-// the datagram's.
-//
-// When all envelopes have failed, the address may be translated on the way, so that
-// the server sees another one: the next rounds are not bound to it. (Whoever holds
-// back packets to bring that about is on the way, and could use the client's own
-// address as well.)
-func (k *Key) send(to netip.Addr, first Envelope, round int) (Envelope, error) {
+// A sender sends tokens to an address.
+type sender struct {
+	*Key
+	to   netip.Addr
+	conn *net.UDPConn // for tokens in datagrams
+	own  netip.Addr   // the address that a token is bound to, as boundTo returns it
+}
+
+// sender returns a sender to an address.
+func (k *Key) sender(to netip.Addr) (*sender, error) {
 	// It sends nothing, but finds out from which address packets go there.
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, k.Port)))
 	if err != nil {
-		return 0, fmt.Errorf("sending a token to %s: %w", to, err)
+		return nil, tokenError(to, err)
 	}
-	defer conn.Close()
 	own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-	bound := boundTo(own, to)
-	if round/int(envelopes)%2 == 1 {
-		bound = netip.Addr{}
+	return &sender{k, to, conn, boundTo(own, to)}, nil
+}
+
+func tokenError(to netip.Addr, err error) error {
+	return fmt.Errorf("sending a token to %s: %w", to, err)
+}
+
+// A Passage is how a token goes to a server.
+type Passage struct {
+	Envelope
+	// Unbound is this host's address if the token was not bound to it though it is
+	// global. It is zero if the token was bound to it, or could not be.
+	Unbound netip.Addr
+}
+
+// sendRound sends the token of a round, counted from 0, to an address, and returns how.
+// Each round has another envelope, beginning with the one that is known to come through,
+// or the next one that can be sent.
+//
+// This host's address may be translated on the way, so that the server sees another
+// one. So every other round's token is not bound to it, beginning with the first if
+// that is known. (Whoever holds back packets to bring that about is on the way, and
+// could use the client's own address as well.) The envelopes are three, so that six
+// rounds try each of them in both ways.
+func (k *Key) sendRound(to netip.Addr, known Passage, round int) (p Passage, err error) {
+	s, err := k.sender(to)
+	if err != nil {
+		return p, err
 	}
+	defer s.conn.Close()
+	bound := s.own
+	if s.own.IsValid() && (round%2 == 1) != (known.Unbound == s.own) {
+		bound, p.Unbound = netip.Addr{}, s.own
+	}
+	p.Envelope, err = s.send((known.Envelope+Envelope(round))%envelopes, bound)
+	return p, err
+}
+
+// send sends a token in an envelope, or the next one that can be sent, and returns
+// which. If none can, the error is the datagram's.
+func (s *sender) send(first Envelope, bound netip.Addr) (Envelope, error) {
 	lane := key.Lane4
-	if to.Is6() {
+	if s.to.Is6() {
 		lane = key.Lane6
 	}
+	var err error
 	for i := range envelopes {
-		e := (first + Envelope(round) + i) % envelopes
-		token := k.Token(nextTime(k.Device, time.Now()), bound, lane)
+		e := (first + i) % envelopes
+		token := s.Token(nextTime(s.Device, time.Now()), bound, lane)
 		var failed error
 		switch e {
 		case Datagram:
-			_, failed = conn.Write(token[:])
+			_, failed = s.conn.Write(token[:])
 		case Echo:
-			failed = sendEcho(to, token[:])
+			failed = sendEcho(s.to, token[:])
 		case SYNData:
-			failed = sendSYNData(to, k.Port, token[:])
+			failed = sendSYNData(s.to, s.Port, token[:])
 		}
 		if failed == nil {
 			return e, nil
@@ -83,7 +134,7 @@ func (k *Key) send(to netip.Addr, first Envelope, round int) (Envelope, error) {
 			err = failed
 		}
 	}
-	return 0, fmt.Errorf("sending a token to %s: %w", to, err)
+	return 0, tokenError(s.to, err)
 }
 
 // The addresses that are global by their form, but are translated on the way, or on

@@ -109,7 +109,7 @@ func TestOpenByKeyEnvelopes(t *testing.T) {
 					conn, err := knocker.Open(labtest.Soon(t), h.door, func(try knocker.Try) {
 						// Linux does not say that its own rules drop a ping of IPv6: that
 						// one shows by its silence.
-						if try.Err == nil && try.By != step.want {
+						if try.Err == nil && try.By.Envelope != step.want {
 							t.Errorf("%s: by %s; want %s", to, try.By, step.want)
 						}
 					})
@@ -123,6 +123,50 @@ func TestOpenByKeyEnvelopes(t *testing.T) {
 				t.Errorf("%s by %s: %v", to, step.want, err)
 			}
 		}
+	}
+}
+
+// TestOpenByKeyTranslated: where the server sees another address than the client's global
+// one, a token that is not bound to it comes in at the second try, and the next time at
+// the first. SendToken sends one of each.
+func TestOpenByKeyTranslated(t *testing.T) {
+	for _, networks := range [][2]string{{"203.0.113.0/24", "198.51.100.0/24"}, {"2001:db8::/64", "2001:db8:1::/64"}} {
+		t.Run(networks[0], func(t *testing.T) {
+			l := lab.NewT(t)
+			client, router, server := l.Host("client"), l.Host("router"), l.Host("server")
+			_, inside := l.Connect(client, router, networks[0])
+			_, gate := l.Connect(router, server, networks[1])
+			family, anywhere := "ipv4.ip_forward", "0.0.0.0/0"
+			if inside.Addr6().IsValid() {
+				family, anywhere = "ipv6.conf.all.forwarding", "::/0"
+			}
+			router.Sysctl("net."+family, "1")
+			client.Route(anywhere, address(inside))
+			if out, err := router.Command(t.Context(), "nft", `add table inet x
+				add chain inet x c { type nat hook postrouting priority 100; }
+				add rule inet x c masquerade`).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			client.Sysctl("net.ipv4.ping_group_range", "0 0")
+			h := hideByKey(t, client, server, address(gate), "")
+			for _, want := range []int{2, 1} {
+				if tries, err := h.open(t.Context()); err != nil || tries != want {
+					t.Errorf("%d tries, %v; want %d", tries, err, want)
+				}
+			}
+			err := client.Do(func() error {
+				_, err := knocker.SendToken(address(gate), h.door.Key)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := client.Dial(labtest.Soon(t), "tcp", h.door.Ways[0].Service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		})
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // knocks at the same time would spoil one another.
 //
 // It is a locked file. Files beside it hold the round trip time of the last opening,
-// the envelope in which its token came through, and the budget. (Not every system can read a locked file.) Where no such files can
-// be made, openings go on without.
+// how its token came through, and the budget. (Not every system can read a locked
+// file.) Where no such files can be made, openings go on without.
 type turn struct {
 	base   string       // of the files' paths; empty without
 	lock   *flock.Flock // nil without
@@ -115,21 +115,35 @@ func (t *turn) remember(roundTrip time.Duration) {
 	}
 }
 
-// envelope returns the envelope in which a token came through last, or else the
-// first one.
-func (t *turn) envelope() Envelope {
+// unboundFor is how long it is known that tokens bound to an address do not come
+// through. It may have been a lost packet.
+const unboundFor = 24 * time.Hour
+
+// passage returns how a token came through last, or else the first envelope.
+func (t *turn) passage(now time.Time) Passage {
 	if t.base == "" {
-		return Datagram
+		return Passage{}
 	}
 	text, _ := os.ReadFile(t.file(envelopeSuffix))
-	return Envelope(max(slices.Index(envelopeNames[:], strings.TrimSpace(string(text))), 0))
+	name, unbound, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	p := Passage{Envelope: Envelope(max(slices.Index(envelopeNames[:], name), 0))}
+	if written, err := os.Stat(t.file(envelopeSuffix)); err == nil && now.Sub(written.ModTime()) < unboundFor {
+		p.Unbound, _ = netip.ParseAddr(unbound)
+	}
+	return p
 }
 
-// rememberEnvelope keeps the envelope for the next opening.
-func (t *turn) rememberEnvelope(e Envelope) {
-	if t.base != "" && e != t.envelope() {
-		t.write(envelopeSuffix, e.String())
+// rememberPassage keeps how a token came through for the next opening. known is what is
+// kept already.
+func (t *turn) rememberPassage(known, p Passage) {
+	if t.base == "" || p == known {
+		return
 	}
+	line := p.String()
+	if p.Unbound.IsValid() {
+		line += " " + p.Unbound.String()
+	}
+	t.write(envelopeSuffix, line)
 }
 
 // What the files of an address end in.

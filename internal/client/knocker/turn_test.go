@@ -89,3 +89,22 @@ func TestTurnUnremembered(t *testing.T) {
 	write(filepath.Join(folder, "postern"), "")
 	look("a file where the folder should be")
 }
+
+// TestPassage: how a token came through is known the next time; that one came through
+// because it was not bound, for a day.
+func TestPassage(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	a, now := netip.MustParseAddr("192.0.2.1"), time.Now()
+	turn := noTurn(a, budget{})
+	unbound := Passage{Echo, netip.MustParseAddr("2001:db8::7")}
+	for _, step := range []struct{ keep, soon, later Passage }{
+		{Passage{}, Passage{}, Passage{}},
+		{unbound, unbound, Passage{Envelope: Echo}},
+		{Passage{Envelope: SYNData}, Passage{Envelope: SYNData}, Passage{Envelope: SYNData}},
+	} {
+		turn.rememberPassage(turn.passage(now), step.keep)
+		if soon, later := turn.passage(now), turn.passage(now.Add(unboundFor+time.Minute)); soon != step.soon || later != step.later {
+			t.Errorf("%v: %v, and later %v", step.keep, soon, later)
+		}
+	}
+}
