@@ -30,6 +30,7 @@ var layers = [][]string{
 	{"internal/change"},
 	{"internal/firewall/backends"},
 	{"internal/firewall/nftables", "internal/firewall/iptables"},
+	{"internal/firewall/verifier"},
 	{"internal/firewall/bpf"},
 	{"internal/firewall"},
 	{"internal/automaton", "internal/keyfile"},

@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/verifier"
 	"postern/internal/host"
 	"postern/internal/policy"
 )
@@ -71,15 +72,15 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
-	v := newVerifier(m)
-	defer v.close()
+	v := verifier.New(m)
+	defer v.Close()
 	if v != nil {
-		r.codes(m, v.keys, v.pairs())
+		r.setCodes(m, v.Codes())
 	}
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
 		return err
 	}
-	if err := v.attach(); err != nil {
+	if err := v.Attach(); err != nil {
 		return err
 	}
 	return b.rememberSessions(r, before)
@@ -121,7 +122,7 @@ func (b Backend) Remove() error {
 	}); err != nil {
 		return err
 	}
-	if err := detach(); err != nil && (keys || !notPermitted(err)) {
+	if err := verifier.Detach(); err != nil && (keys || !verifier.NotPermitted(err)) {
 		return fmt.Errorf("the rules are removed, but what verifies tokens is not: %w", err)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/verifier"
 )
 
 // Flags of a table (NFT_TABLE_F_...).
@@ -91,7 +91,7 @@ type Keeper struct {
 	rules   *Ruleset
 	ready   *batch
 
-	interfaces []int // where tokens were verified when somebody looked
+	interfaces verifier.Lookout // where tokens are verified
 }
 
 var _ firewall.Keeper = &Keeper{}
@@ -134,21 +134,14 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 // others cannot have removed with the rules. It is a second transaction; until then
 // tokens are as good as none.
 func (k *Keeper) restoreCodes(m *automaton.Machine) error {
-	running, err := bpf.Find()
-	if err != nil {
-		return verifying(err)
-	}
-	defer running.Close()
-	pairs, err := running.Pairs()
+	codes, ok, err := verifier.RunningCodes(m)
 	if err != nil {
 		return err
 	}
-	keys, err := m.Keyring()
-	if err != nil || !running.Loaded() {
+	if !ok {
 		return k.Apply(m) // which says what is wrong, or loads the program, too
 	}
-	k.rules.codes(m, keys, pairs)
-	return k.edit(func(all *batch) { all.addElements(k.rules.keys.name, k.rules.keys.entries()) })
+	return k.putCodes(k.rules, m, codes)
 }
 
 // Concerns reports whether the notice is about our table, from another, and no

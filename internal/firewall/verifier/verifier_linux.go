@@ -1,0 +1,171 @@
+package verifier
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
+	"postern/internal/key"
+	"postern/internal/policy"
+)
+
+// A Verifier is the program that verifies the tokens of a machine, loaded and not yet
+// attached. A nil one is that of a machine without tokens.
+type Verifier struct {
+	machine *automaton.Machine
+	program *bpf.Program // nil if it cannot be loaded
+	indexes []int        // of the interfaces that it is for
+	keys    automaton.Keyring
+	lacks   error // why no token counts
+}
+
+// New loads the program for a machine. It is nil if the machine has no tokens. What runs
+// goes on until Attach. Where there can be no program, or no keys can be read, there are
+// only the rules: what the policy hides must be hidden all the same. The caller must call
+// Close.
+func New(m *automaton.Machine) *Verifier {
+	if !m.Policy.HasKeys() {
+		return nil
+	}
+	v := &Verifier{machine: m}
+	v.keys, v.lacks = m.Keyring()
+	if err := v.load(); err != nil {
+		v.lacks = verifying(err)
+	}
+	return v
+}
+
+func (v *Verifier) load() error {
+	running, err := bpf.Find()
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	if running.Hidden() {
+		return unix.EPERM
+	}
+	for _, i := range running.Interfaces() {
+		if verifies(i) {
+			v.indexes = append(v.indexes, i.Index)
+		}
+	}
+	p := v.machine.Policy
+	v.program, err = bpf.Load(bpf.Config{
+		Site: v.keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
+		MustBind: p.Keys.Bound == policy.BoundRequired,
+	}, devices(v.machine, v.keys), running)
+	return err
+}
+
+// devices returns the devices of a machine that have keys, with what they open.
+func devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
+	at := map[string]int{}
+	for i := range m.Tokens {
+		t := &m.Tokens[i]
+		k, enrolled := keys.Devices[t.Name()]
+		if !enrolled {
+			continue
+		}
+		n, known := at[t.Name()]
+		if !known {
+			n = len(all)
+			at[t.Name()] = n
+			all = append(all, bpf.Device{ID: k.ID, Secret: k.Secret, Until: t.User.Until})
+		}
+		all[n].Doors = append(all[n].Doors, key.DoorID(m.Doors[t.Door].Name))
+	}
+	return all
+}
+
+// Attach has the program verify tokens in place of the one that does. Without a verifier
+// nothing does any more. The rules are loaded before.
+func (v *Verifier) Attach() error {
+	if v == nil {
+		if err := Detach(); !NotPermitted(err) {
+			return err
+		}
+		return nil // who may not has had none
+	}
+	if v.program != nil {
+		if err := v.program.Attach(v.indexes...); err != nil {
+			return fmt.Errorf("the rules are loaded, but tokens may not be verified: %w", err)
+		}
+	}
+	if v.lacks != nil {
+		return fmt.Errorf("the rules are loaded, but no key opens a door: %w", v.lacks)
+	}
+	return nil
+}
+
+// Close lets go of the program, which stays where it is attached.
+func (v *Verifier) Close() {
+	if v != nil && v.program != nil {
+		v.program.Close()
+	}
+}
+
+// Detach takes away what verifies tokens.
+func Detach() error {
+	running, err := bpf.Find()
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	switch {
+	case running.Loaded():
+		return bpf.Detach()
+	case running.Hidden():
+		return unix.EPERM
+	}
+	return nil
+}
+
+// Stop does what firewall.KeyVerifier says of StopVerifying. Who may not has had nothing.
+func Stop() (bool, error) {
+	running, err := bpf.Find()
+	if err == nil {
+		defer running.Close()
+		if !running.Loaded() {
+			return false, nil
+		}
+		err = bpf.Detach()
+	}
+	if NotPermitted(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Forget makes a device unknown to the program that runs.
+func Forget(d key.Device) error {
+	running, err := bpf.Find()
+	if err != nil {
+		if NotPermitted(err) {
+			return &firewall.PermissionError{Err: err}
+		}
+		return err
+	}
+	defer running.Close()
+	return running.Revoke(d)
+}
+
+func verifying(err error) error {
+	if lacks, ok := errors.AsType[*firewall.UnsupportedError](err); ok {
+		return lacks
+	}
+	if NotPermitted(err) {
+		return &firewall.UnsupportedError{What: "permission to load BPF programs, which verify tokens",
+			Hint: "load the policy as root of the machine; containers and user namespaces may not", Err: err}
+	}
+	return fmt.Errorf("loading the program that verifies tokens: %w", err)
+}
+
+// NotPermitted reports whether BPF programs are not for this process, or this host has none.
+func NotPermitted(err error) bool {
+	_, lacks := errors.AsType[*firewall.UnsupportedError](err)
+	return lacks || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
