@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,9 +46,10 @@ func (s *session) userCommand() *cobra.Command {
 
 // links is how the links of a device are made.
 type links struct {
-	host string
-	qr   drawQRs
-	at   map[string]hosts.Host // how a door is reached, by its name
+	host  string
+	known map[string]string // the host of a door, as it was given before
+	qr    drawQRs
+	at    map[string]hosts.Host // how a door is reached, by its name
 }
 
 // linkFlags adds the flags of links to a verb, and returns what reads them.
@@ -110,6 +112,9 @@ func (s *session) userAdd() *cobra.Command {
 			end, f := policy.ParseUntil(until)
 			if f != nil {
 				return &ui.UsageError{Err: fmt.Errorf("--until: %w", f), Cmd: cmd}
+			}
+			if !time.Now().Before(end) {
+				return untilOver(args[0], end)
 			}
 			w.Until = end
 		}
@@ -215,6 +220,9 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 	if _, err := s.editable(); err != nil {
 		return err
 	}
+	if keys, err := keyfile.Read(s.keysFile()); err == nil { // otherwise nothing will be changed
+		l.known = keys.Hosts
+	}
 	// Where clients find the doors is asked before anything is changed.
 	found := func(p *policy.Policy) error {
 		for i := range p.Doors {
@@ -226,7 +234,10 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 		}
 		return nil
 	}
-	c, err := s.changeUsers(ctx, nil, found, do)
+	c, err := s.changeUsers(ctx, nil, found, func(f *enroll.Files) (*enroll.Result, error) {
+		f.Host = l.host
+		return do(f)
+	})
 	if err != nil {
 		return err
 	}
@@ -259,7 +270,7 @@ func (s *session) reached(d *policy.Door, l links) (hosts.Host, error) {
 		return h, nil
 	}
 	h = hosts.New(d.Name)
-	err := s.reach(d, &h, l.host)
+	err := s.reach(d, &h, cmp.Or(l.host, l.known[d.Name]))
 	l.at[d.Name] = h
 	return h, err
 }
@@ -335,6 +346,7 @@ func (s *session) showUser(user, device string, l links) error {
 	if u == nil {
 		return enroll.Unknown(p, user)
 	}
+	l.known = keys.Hosts
 	answer := enrolled{File: s.file, Keys: keys.Path, Devices: []linkedDevice{}}
 	for _, d := range u.Devices {
 		k := keys.Find(user + "/" + d)

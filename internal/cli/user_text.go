@@ -32,6 +32,9 @@ For a user who is there already, --door adds doors, and --network and --until
 replace what was said before; they are for all devices of the user. Without a new
 DEVICE no key changes.
 
+On a host with several public addresses say with --host which one, or which name,
+clients use. It is kept in the keys file for later links to the same doors.
+
 The link is the key: give it to its user alone, over a channel that others cannot
 read. "postern user show" prints it again.`
 	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
@@ -124,6 +127,14 @@ func (u *usersChange) notTold() *ui.Failure {
 	return f
 }
 
+// untilOver is about a time that ends a user's keys before they count.
+func untilOver(user string, end time.Time) *ui.Failure {
+	return &ui.Failure{Code: ui.CodeUsage, Message: fmt.Sprintf("--until: the time was over at %s: the key would open nothing", utc(end)),
+		Hints: []string{fmt.Sprintf("write a day to come; \"postern user revoke %s\" ends a user's keys now", user)}}
+}
+
+func utc(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }
+
 func noKey(user, device string) *ui.Failure {
 	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("%s/%s has no key", user, device),
 		Hints: []string{fmt.Sprintf("\"postern user rotate %s %s\" gives it one", user, device)}}
@@ -156,7 +167,7 @@ func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 	}
 	for i := range c.Policy.Users {
 		if u := &c.Policy.Users[i]; len(devices) > 0 && u.Name == devices[0].User && !u.Until.IsZero() && !time.Now().Before(u.Until) {
-			s.Warn(ui.Remark{Message: fmt.Sprintf("the time of %s is over since %s: the key opens nothing", u.Name, u.Until.Format(time.DateTime)+" UTC")})
+			s.Warn(ui.Remark{Message: fmt.Sprintf("the time of %s is over since %s: the key opens nothing", u.Name, utc(u.Until))})
 		}
 	}
 }

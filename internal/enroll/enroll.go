@@ -40,6 +40,7 @@ func refuse(hint, format string, args ...any) *Error {
 // Files are the files that are changed.
 type Files struct {
 	Policy, Keys string
+	Host         string // under which clients reach the doors of who is enrolled; "": as before
 	// Check says what is wrong with a policy that the files are about to have, besides
 	// what its text says.
 	Check func(*policy.Policy) error
@@ -170,8 +171,18 @@ func (f *Files) Add(w Wish) (*Result, error) {
 		if w.Device != "" {
 			r.enroll(w.User + "/" + w.Device)
 		}
+		f.reach(r, w.User)
 		return nil
 	})
+}
+
+// reach keeps the host for the links of a user's doors to come.
+func (f *Files) reach(r *Result, user string) {
+	for i := range r.Policy.Doors {
+		if d := &r.Policy.Doors[i]; f.Host != "" && slices.Contains(d.Knock.Users, user) {
+			r.Keys.SetHost(d.Name, f.Host)
+		}
+	}
 }
 
 // enroll gives a device a new key.
@@ -253,6 +264,7 @@ func (f *Files) Rotate(user, device string) (*Result, error) {
 			return refuse("the user has "+paragraph.List(u.Devices), "user %s has no device %s", user, document.Quoted(device))
 		}
 		r.enroll(user + "/" + device)
+		f.reach(r, user)
 		return nil
 	})
 }

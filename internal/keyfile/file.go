@@ -1,7 +1,7 @@
 // Package keyfile reads and writes the file with the keys of a host's users.
 //
 // The policy says who there is, and which door is whose; this file has their
-// secrets, and nothing else. It lies beside the policy, only its owner can read
+// secrets, and where the links that were made for them lead. It lies beside the policy, only its owner can read
 // it, and Postern alone writes it. A device that the policy names and the file
 // does not cannot open anything yet; a key of a device that the policy does not
 // name opens nothing.
@@ -10,6 +10,7 @@ package keyfile
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,8 +30,11 @@ func Path(policyFile string) string {
 
 // A File is a keys file. The zero value is one that does not exist.
 type File struct {
-	Path    string
-	Site    key.Site // the zero value if there is no device yet
+	Path string
+	Site key.Site // the zero value if there is no device yet
+	// Hosts has, by the name of a door, the name or the address under which clients
+	// reach it, if somebody has said so.
+	Hosts   map[string]string
 	Devices []Device // in the order of their names
 	Exposed bool     // others than root and the caller can read it: by its mode, or as it is theirs
 }
@@ -56,6 +60,14 @@ func (f *File) sort() {
 // at returns where a device is in the file, or would be.
 func (f *File) at(name string) (int, bool) {
 	return slices.BinarySearchFunc(f.Devices, name, func(d Device, name string) int { return strings.Compare(d.Name, name) })
+}
+
+// SetHost says under which name or address clients reach a door.
+func (f *File) SetHost(door, host string) {
+	if f.Hosts == nil {
+		f.Hosts = map[string]string{}
+	}
+	f.Hosts[door] = host
 }
 
 // Find returns the device of that name, or nil.
@@ -107,10 +119,15 @@ version: 1
 // Format returns the text of the file.
 func (f *File) Format() []byte {
 	b := []byte(preface)
-	if len(f.Devices) == 0 && f.Site == (key.Site{}) {
-		return b
+	if f.Site != (key.Site{}) {
+		b = fmt.Appendf(b, "site: %s\n", encoding.EncodeToString(f.Site[:]))
 	}
-	b = fmt.Appendf(b, "site: %s\n", encoding.EncodeToString(f.Site[:]))
+	if len(f.Hosts) > 0 {
+		b = append(b, "hosts:\n"...)
+	}
+	for _, door := range slices.Sorted(maps.Keys(f.Hosts)) {
+		b = fmt.Appendf(b, "  %s: %q\n", door, f.Hosts[door])
+	}
 	if len(f.Devices) > 0 {
 		b = append(b, "devices:\n"...)
 	}

@@ -3,6 +3,7 @@ package keyfile
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -56,7 +57,7 @@ func again(t rapid.TB, f *File) {
 	if err != nil {
 		t.Fatalf("this was written, and is not valid:\n%s\n%v", f.Format(), err)
 	}
-	if got.Site != f.Site || !slices.Equal(got.Devices, f.Devices) {
+	if got.Site != f.Site || !slices.Equal(got.Devices, f.Devices) || !maps.Equal(got.Hosts, f.Hosts) {
 		t.Fatalf("the text means something else:\n%s", f.Format())
 	}
 }

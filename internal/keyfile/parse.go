@@ -23,7 +23,7 @@ var language = document.FileKind{
 	MaxSize:    MaxSize,
 	Secrets:    true,
 	KeyOwners: map[string]string{
-		"version": "the top of the file", "site": "the top of the file", "devices": "the top of the file",
+		"version": "the top of the file", "site": "the top of the file", "hosts": "the top of the file", "devices": "the top of the file",
 		"id": "a device", "secret": "a device",
 	},
 	UnknownKey: func(string) (meant, hint string) { return "", "" },
@@ -72,6 +72,7 @@ func (w *walker) readFile(n *yaml.Node) {
 		{Key: "site", Shape: document.Scalar, Example: "SITE", Default: "no devices", Read: func(n *yaml.Node) {
 			w.bytes(n, "site", w.file.Site[:])
 		}},
+		{Key: "hosts", Shape: document.Mapping, Advice: "doors under it, each with its host, as in ssh: home.example", Default: "no hosts", Read: w.readHosts},
 		{Key: "devices", Shape: document.Mapping, Advice: "the devices under it, as in alice/laptop: {id: NUMBER, secret: SECRET}", Default: "no devices", Read: w.readDevices},
 	})
 	if devices, there := entries["devices"]; there && entries["site"].Key == nil {
@@ -89,6 +90,16 @@ func (w *walker) bytes(n *yaml.Node, what string, to []byte) {
 	copy(to, b)
 	if strings.Trim(string(to), "\x00") == "" {
 		w.Fail(n, what+" is nothing but zeros", written)
+	}
+}
+
+func (w *walker) readHosts(n *yaml.Node) {
+	for _, e := range w.Entries(n, "remove one of the two") {
+		w.Check(e.Key, policy.CheckName("door", e.Key.Value))
+		f := document.Field{Key: document.Short(e.Key.Value), Shape: document.Scalar, Example: "home.example"}
+		if w.CheckShape(e, f) {
+			w.file.SetHost(e.Key.Value, e.Value.Value)
+		}
 	}
 }
 
