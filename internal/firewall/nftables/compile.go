@@ -36,6 +36,7 @@ type compiler struct {
 	admitted                          *chain // the same; nil where nothing is marked
 	idle                              *chain // the same; nil where idle ports answer for themselves
 	allow, allowOriginal              *chain // nil where nothing is allowed
+	allowMore                         *chain // what of it is no port alone; nil where all of it is
 	judge, asked, spend, over, pass   *chain
 	cover                             *chain
 	refuse                            *chain            // what cover is behind conntrack
@@ -44,7 +45,7 @@ type compiler struct {
 	move                              *chain            // nil where all states have one timeout
 	forfeit                           *chain            // nil where no door has it
 	forget                            *chain            // deletes the source's state
-	answered, token                   *chain            // of packets with tokens; nil where no door has keys
+	answered, token, synToken         *chain            // of packets with tokens; nil where no door has keys
 	doors                             []doorway         // as the machine's
 	granting                          map[string]*chain // by name: see grantChain
 }
@@ -272,13 +273,29 @@ func (c *compiler) allowed() {
 	c.allowOriginal = c.newChain("allow_original", "The same, by the port that was asked for before any DNAT.")
 	for i := range c.p.Allow {
 		a := &c.p.Allow[i]
+		ch := c.allow
+		if _, alone := portAlone(a); !alone {
+			if c.allowMore == nil {
+				c.allowMore = c.newChain("allow_more", "What more than its port decides about.")
+			}
+			ch = c.allowMore
+		}
 		for _, condition := range conditions(a, port) {
-			c.allow.add(append(condition, accept)...)
+			ch.add(append(condition, accept)...)
 		}
 		for _, condition := range conditions(a, originalPort) {
 			c.allowOriginal.add(append(condition, accept)...)
 		}
 	}
+	if c.allowMore != nil {
+		c.allow.add(jump(c.allowMore))
+	}
+}
+
+// portAlone returns the port of an entry that allows it to everyone.
+func portAlone(a *policy.Allow) (p policy.Port, ok bool) {
+	p = policy.Port{Protocol: a.Service.Protocol, Number: a.Service.First}
+	return p, slices.Contains(withPorts, p.Protocol) && a.Service.First == a.Service.Last && a.Interface == "" && !a.From.IsValid()
 }
 
 // conditions returns what an allow entry asks for, as the beginnings of one rule

@@ -58,7 +58,13 @@ func (e element) toAddrPort(a netip.AddrPort) element {
 	return e
 }
 
-// goingTo and jumpingTo make it one of a verdict map.
+// accepting, goingTo and jumpingTo make it one of a verdict map.
+func (e element) accepting() element {
+	e.text += " : accept"
+	e.verdict = &expr.Verdict{Kind: expr.VerdictAccept}
+	return e
+}
+
 func (e element) goingTo(c *chain) element {
 	e.text += " : goto " + c.name
 	e.verdict = &expr.Verdict{Kind: expr.VerdictGoto, Chain: c.name}

@@ -183,6 +183,8 @@ var (
 
 	protocol = field{text: "meta l4proto", bytes: 1, load: meta(expr.MetaKeyL4PROTO)}
 
+	interfaceIndex = field{text: "iif", bytes: 4, load: meta(expr.MetaKeyIIF)}
+
 	interfaceName = field{text: "iifname", bytes: 16, load: meta(expr.MetaKeyIIFNAME)}
 )
 

@@ -72,7 +72,7 @@ func (c *compiler) idlePorts() {
 // ungoverned accepts what arrives on interfaces that the policy is not about.
 func (c *compiler) ungoverned(ch *chain) {
 	if c.interfaces == nil {
-		ch.add(isInterface("lo"), accept)
+		ch.add(isLoopback, accept)
 		return
 	}
 	ch.add(notIn(c.interfaces, interfaceName), accept)

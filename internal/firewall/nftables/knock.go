@@ -56,8 +56,8 @@ func (c *compiler) knocks() {
 	c.over.add(goTo(c.cover))
 	c.spending(ports, echo)
 
-	c.tokens()
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
+	c.tokens()
 	c.refuseLate()
 	c.cutting()
 	c.packet.add(isConfirmed, accept)
@@ -71,13 +71,43 @@ func (c *compiler) knocks() {
 	for _, f := range families {
 		c.packet.add(c.governed(), isEcho(f), toThisHost, goTo(c.judge))
 	}
-	if c.allow != nil {
-		c.judge.add(jump(c.allow))
-	}
-	c.keyPort(c.judge)
-	onPorts(c.judge, c.hidden, goTo(c.asked))
-	c.judge.add(goTo(c.spend))
+	c.judging()
 	c.admitting()
+}
+
+// judging fills the chain that packets come to first. One lookup says what the policy has
+// at a port: most of a scan's packets find nothing, and more ports cost them nothing.
+func (c *compiler) judging() {
+	ports := c.newSet(&set{
+		name: "ports", doc: "What is at a port: what is allowed to all, and what is hidden.",
+		key: []datatype{nft.TypeInetProto, nft.TypeInetService}, verdict: true,
+	})
+	named := map[policy.Port]bool{}
+	at := func(p policy.Port, to func(element) element) {
+		if !named[p] {
+			named[p] = true
+			ports.elements = append(ports.elements, to(elementOf(portParts(p)...)))
+		}
+	}
+	for i := range c.p.Allow {
+		if p, alone := portAlone(&c.p.Allow[i]); alone {
+			at(p, element.accepting)
+		}
+	}
+	for i := range c.m.Services {
+		at(c.m.Services[i].Port, func(e element) element { return e.goingTo(c.asked) })
+	}
+	if c.token != nil {
+		at(policy.Port{Protocol: policy.TCP, Number: c.p.Keys.Port.Number}, func(e element) element { return e.goingTo(c.synToken) })
+		at(policy.Port{Protocol: policy.UDP, Number: c.p.Keys.Port.Number}, func(e element) element { return e.goingTo(c.token) })
+	}
+	c.judge.add(verdict(ports, protocol, port))
+	for _, ch := range []*chain{c.judge, c.asked} {
+		if c.allowMore != nil {
+			ch.add(jump(c.allowMore))
+		}
+	}
+	c.judge.add(goTo(c.spend))
 }
 
 // tables makes the tables of a kind of input: its part of the automaton.

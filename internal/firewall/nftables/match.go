@@ -109,7 +109,12 @@ func isInterface(name string) statement {
 	return is(interfaceName, fmt.Sprintf("%q", name), nameBytes(name))
 }
 
-var notLoopback = isNot(interfaceName, `"lo"`, nameBytes("lo"))
+// The loopback interface has the index 1 in every network namespace (LOOPBACK_IFINDEX),
+// which is compared faster than a name.
+var (
+	isLoopback  = is(interfaceIndex, `"lo"`, binaryutil.NativeEndian.PutUint32(1))
+	notLoopback = isNot(interfaceIndex, `"lo"`, binaryutil.NativeEndian.PutUint32(1))
+)
 
 // tcpFlags matches the flags that tell a new connection from all else. SYN with
 // any of the others opens none (RFC 9293, 3.10.7.2); ECE, CWR, PSH and URG may

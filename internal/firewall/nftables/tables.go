@@ -152,8 +152,7 @@ type ports map[policy.Protocol]*set
 var withPorts = []policy.Protocol{policy.TCP, policy.UDP}
 
 // newPorts makes sets of ports. A port alone fits the kernel's bitmaps, which
-// cost next to nothing to ask, so that they are what most of a scan's packets
-// meet; tables whose keys hold more are only for what is in them.
+// cost next to nothing to ask.
 func (c *compiler) newPorts(name, doc string, all iter.Seq[policy.Port]) ports {
 	sets := ports{}
 	seen := map[policy.Port]bool{}
@@ -170,13 +169,4 @@ func (c *compiler) newPorts(name, doc string, all iter.Seq[policy.Port]) ports {
 		s.elements = append(s.elements, elementOf(portPart(p.Number)))
 	}
 	return sets
-}
-
-// onPorts adds a rule for each protocol's set.
-func onPorts(ch *chain, sets ports, then ...statement) {
-	for _, p := range withPorts {
-		if s := sets[p]; s != nil {
-			ch.add(append([]statement{in(s, dport(p))}, then...)...)
-		}
-	}
 }

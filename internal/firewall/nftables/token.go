@@ -42,12 +42,16 @@ func (c *compiler) tokens() {
 			"what gives packets their codes.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	})
-	c.token = c.newChain("token", "What had a token is no knock, and is answered like any other packet.")
+	c.token = c.newChain("token", "What has a token, or comes to the port of tokens, is no knock. It is answered like any\n"+
+		"other packet.")
 	c.token.add(carryID(0))
 	if c.allow != nil {
 		c.token.add(jump(c.allow))
 	}
 	c.token.add(goTo(c.cover))
+	c.synToken = c.newChain("token_syn", "A SYN to the port of tokens.")
+	c.synToken.add(verdict(c.keys, carried))
+	c.synToken.add(goTo(c.token))
 	c.answered = c.newChain("answered", "A SYN is answered now, like any other. All else is, after connection tracking; of a ping\n"+
 		"nothing else tells that it had a token.")
 	c.answered.add(isProto(policy.TCP), goTo(c.token)) // not to judge: the kernel counts how deep chains are
@@ -109,18 +113,6 @@ func tokenOwner(e element) string {
 		return ""
 	}
 	return user + "/" + device
-}
-
-// keyPort adds rules for what comes to the port of tokens, which is no knock.
-func (c *compiler) keyPort(ch *chain) {
-	if !c.p.HasKeys() {
-		return
-	}
-	doc := "The port of tokens: whatever comes there is no knock."
-	for _, p := range withPorts {
-		ch.say(doc, isPort(dport(p), c.p.Keys.Port.Number), goTo(c.cover))
-		doc = ""
-	}
 }
 
 // opens returns what a policy says of tokens that is no part of the rules, for the digest:
