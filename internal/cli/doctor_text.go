@@ -16,7 +16,7 @@ const (
 a copy of this host out of network namespaces (same interfaces, addresses, rules
 of other firewalls, listening ports), loads the policy there, and scans it from
 outside. Hidden ports must look like unused ones, and each door must open to its
-knocks. It never touches the host's own network, and loads nothing into it.
+knocks and keys. It never touches the host's own network, and loads nothing into it.
 
 It also looks at who else judges packets and in which order, at how full
 connection tracking is, at the clock, and whether the rules survive a reboot.

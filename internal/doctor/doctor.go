@@ -22,7 +22,7 @@ import (
 // The kinds of findings that only the doctor has. docs/doctor.md lists them.
 const (
 	HiddenPortAnswers   preflight.Kind = "hidden-port-answers"  // a scan can spot it
-	DoorStaysShut       preflight.Kind = "door-stays-shut"      // after its knocks
+	DoorStaysShut       preflight.Kind = "door-stays-shut"      // after its knocks, or a token
 	ScanIncomplete      preflight.Kind = "scan-incomplete"      // part of the host was not copied, or none
 	ConntrackFull       preflight.Kind = "conntrack-full"       // connections are refused soon
 	ClockUnsynchronized preflight.Kind = "clock-unsynchronized" // log lines have the wrong time

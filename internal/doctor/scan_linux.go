@@ -26,13 +26,16 @@ import (
 // outside scans a copy of this host.
 func outside(ctx context.Context, m *automaton.Machine, b firewall.Backend) []Entry {
 	scan := Entry{Topic: preflight.Topic{Name: "a scan from outside"}}
-	doors := Entry{Topic: preflight.Topic{Name: "doors, after the knocks"}}
+	var doors Entry
 	c := &replica{Lab: lab.New()}
 	defer c.Close()
-	err := c.build(ctx, m, b)
+	keys := newKeys(m, b)
+	err := c.build(ctx, keys.machine, b)
 	if err == nil {
 		if targets := c.targets(m.Policy); len(targets) > 0 {
-			err = c.scan(m, targets, &scan, &doors)
+			if err = c.scan(m, targets, &scan); err == nil {
+				doors, err = c.doors(m, targets, keys)
+			}
 		} else {
 			err = errors.New("no interface that the policy is for has an address that others could reach")
 		}
@@ -82,10 +85,10 @@ func (c *replica) targets(p *policy.Policy) []*target {
 	return all[:min(len(all), mostTargets)]
 }
 
-// mostTargets and mostDoors bound what is scanned and tried.
-const mostTargets, mostDoors = 8, 100
+// mostTargets bounds what is scanned.
+const mostTargets = 8
 
-func (c *replica) scan(m *automaton.Machine, targets []*target, scan, doors *Entry) error {
+func (c *replica) scan(m *automaton.Machine, targets []*target, scan *Entry) error {
 	for _, t := range targets {
 		line, found, err := t.scan(m)
 		if err != nil {
@@ -97,43 +100,7 @@ func (c *replica) scan(m *automaton.Machine, targets []*target, scan, doors *Ent
 	if len(scan.Findings) > 0 {
 		scan.Seen = "hidden ports can be spotted"
 	}
-	tried, keyed := 0, 0
-	for i := range m.Doors[:min(len(m.Doors), mostDoors)] {
-		if len(m.Doors[i].Knock.Sequence) == 0 { // and only clients have the keys
-			keyed++
-			continue
-		}
-		for _, is4 := range []bool{true, false} {
-			for _, t := range targets {
-				if t.to.Is4() != is4 || !reachedAt(&m.Doors[i], t.to) {
-					continue
-				}
-				found, err := t.open(m, i)
-				if err != nil {
-					return err
-				}
-				tried++
-				doors.Findings = append(doors.Findings, found...)
-				break // one address of a family is enough
-			}
-		}
-	}
-	doors.Seen = "each opens"
-	switch {
-	case len(doors.Findings) > 0:
-		doors.Seen = "not all open"
-	case tried == 0:
-		doors.Seen = "none could be tried"
-	case keyed > 0:
-		doors.Seen = "each that has knocks opens"
-	case len(m.Doors) > mostDoors:
-		doors.Seen = fmt.Sprintf("the first %d open", mostDoors)
-	}
 	return nil
-}
-
-func reachedAt(d *automaton.Door, at netip.Addr) bool {
-	return d.HasFamilyOf(at) && (!d.Address.IsValid() || d.Address == at)
 }
 
 // scan probes all ports of TCP, what matters of UDP, and echo. The line says what
@@ -282,104 +249,6 @@ func (t *target) udp(from netip.Addr, hidden map[policy.Port]string, listening m
 		admitted[p] = admitted[p] && (listening[p] || hidden[p] == "a hidden service")
 	}
 	return ports, answers, admitted, nil
-}
-
-// received reports whether a datagram has come to a socket, if that has just been asked.
-func (t *target) received(p *packet.Packet) (bool, error) {
-	all, err := t.in.Drain()
-	return slices.ContainsFunc(all, func(c lab.Captured) bool {
-		return c.UDP != nil && c.Src == p.Src && c.UDP.SrcPort == p.UDP.SrcPort
-	}), err
-}
-
-// open knocks at a door and asks for its services.
-func (t *target) open(m *automaton.Machine, door int) ([]preflight.Finding, error) {
-	d := &m.Doors[door]
-	from, ok := t.sender(d, door)
-	if !ok {
-		return nil, nil
-	}
-	var found []preflight.Finding
-	for _, i := range d.Services {
-		s := &m.Services[i]
-		var knocks []*packet.Packet
-		for _, p := range d.Knock.Sequence {
-			knocks = append(knocks, t.opening(from, p))
-		}
-		if err := t.send(knocks...); err != nil {
-			return nil, err
-		}
-		if err := t.Settle(); err != nil {
-			return nil, err
-		}
-		in, got, err := t.reaches(s, t.opening(from, s.Port))
-		if err != nil {
-			return nil, err
-		}
-		if in {
-			continue
-		}
-		found = append(found, preflight.Finding{
-			Kind: DoorStaysShut, Severity: preflight.Error,
-			Message: fmt.Sprintf("door %s does not open %s to %s, who has knocked at %s: %s", d.Name, s.Port, from, t.to, got),
-			Hints:   []string{"another rule set drops it, as a warning says, or sends it elsewhere: see hooks"},
-			Where:   preflight.Place{Interface: t.link.name},
-		})
-	}
-	return found, nil
-}
-
-// sender returns an address that may knock at a door, and has not yet.
-func (t *target) sender(d *automaton.Door, number int) (netip.Addr, bool) {
-	if len(d.From) == 0 {
-		return t.stranger(2 + number), true
-	}
-	for _, n := range d.From {
-		a := n.Masked().Addr()
-		for range 2 + number%100 {
-			if next := a.Next(); n.Contains(next) {
-				a = next
-			}
-		}
-		if a.Is4() != t.to.Is4() || slices.Contains(t.link.addresses, a) {
-			continue
-		}
-		if t.route(t.link, a) == nil {
-			return a, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// reaches asks for a service, and reports whether its program, or the host that
-// it is forwarded to, has got the packet.
-func (t *target) reaches(s *automaton.Service, p *packet.Packet) (bool, answer, error) {
-	answers, err := t.ask(p)
-	if err != nil {
-		return false, "", err
-	}
-	if !s.Forward.IsValid() {
-		if s.Port.Protocol == policy.TCP {
-			return answers[0] == synAck, answers[0], nil
-		}
-		in, err := t.received(p)
-		return in, answers[0], err
-	}
-	for i := range t.links {
-		if t.links[i].wire == nil || &t.links[i] == t.link {
-			continue
-		}
-		sent, err := t.links[i].wire.Drain()
-		if err != nil {
-			return false, "", err
-		}
-		for _, c := range sent {
-			if c.Dst == s.Forward.Addr() && there(c.Packet) == s.Forward.Port() {
-				return true, "", nil
-			}
-		}
-	}
-	return false, answers[0], nil
 }
 
 // firstCPU returns one that this process may use.
