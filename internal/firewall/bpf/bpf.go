@@ -1,7 +1,7 @@
 // Package bpf verifies tokens in the kernel, in front of the tables. The program is
 // token.c; what it does with a token is what key.Verifier does. It opens nothing
-// itself: a packet with a right token gets a code as its priority (skb->priority),
-// which the tables look up. An unknown code is as good as none.
+// itself: a packet with a right token gets a code, as its priority (skb->priority) or its
+// mark, which the tables look up. An unknown code is as good as none.
 //
 // # Loading and replacing
 //
@@ -54,7 +54,16 @@ type Config struct {
 	Port     uint16 // where tokens arrive: of UDP, and of TCP for the data of a SYN
 	Window   key.Window
 	MustBind bool // refuse tokens that are not bound to the sender's address
+	Carrier  Carrier
 }
+
+// A Carrier is what of a packet has the code, for the tables to look up.
+type Carrier int
+
+const (
+	Priority Carrier = iota // skb->priority
+	Mark                    // skb->mark; a packet that others have marked stays as it is
+)
 
 // A Device may open doors.
 type Device struct {
@@ -68,7 +77,7 @@ type Device struct {
 type Pair struct {
 	Device key.Device
 	Door   key.Door
-	Code   uint32    // the priority of a packet with a right token; above 65,535
+	Code   uint32    // what a packet with a right token carries; above 65,535
 	Last   time.Time // when the newest token was made; zero if there was none
 }
 

@@ -37,11 +37,11 @@ var faults = []fault{
 	{"time moves before the tag is verified", `	if (!tag_is_right(`, `	*last = t->head.time;
 	if (!tag_is_right(`, verified},
 	{"replays", `	if (t->head.time <= old)
-		return p`, `	if (0)
-		return p`, verified},
+		return carried`, `	if (0)
+		return carried`, verified},
 	{"older tokens", `	if (t->head.time <= old)
-		return p`, `	if (t->head.time == old)
-		return p`, verified},
+		return carried`, `	if (t->head.time == old)
+		return carried`, verified},
 	{"no compare-and-swap", `__sync_val_compare_and_swap(last, old, t->head.time)`, `old; *last = t->head.time`, func(s *scene) {
 		won := race(s, 20_000)
 		s.t.Logf("none, one or both won: %v", won)
@@ -56,8 +56,14 @@ var faults = []fault{
 	{"no end", `if (d->until && now >= d->until)`, `if (0)`, verified},
 	{"any version", `t->head.version != VERSION || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
 	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
-	{"replays on any interface", `p->priority == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
-	{"no second pass", `p->priority == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
+	{"replays on any interface", `carried(p, c) == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
+	{"no second pass", `carried(p, c) == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
+	{"marks of others are replaced", `if (c->flags & IN_MARK && p->mark && p->mark != *code)`, `if (0)`, inMark},
+	{"marked, and of another priority, too", `	if (c->flags & IN_MARK) {
+		p`, `	p->priority = code;
+	if (c->flags & IN_MARK) {
+		p`, inMark},
+	{"a second pass by the priority", `return c->flags & IN_MARK ? mark : priority`, `return priority`, inMark},
 	{"fragments", `be16_at(h + 6) & 0x3fff`, `0`, shaped(datagram, sender4)},
 	{"IP options", `h[0] != 0x45`, `h[0] >> 4 != 4`, shaped(datagram, sender4)},
 	{"any IPv6", `|| h[0] >> 4 != 6`, ``, shaped(ping, sender6)},

@@ -19,6 +19,10 @@ typedef _Bool bool;
 #define inline inline __attribute__((always_inline))
 #define noinline __attribute__((noinline))
 
+/* barrier keeps the compiler from making one access to the packet, at an offset that it
+ * computes, out of two to fields of it: the kernel refuses that. */
+#define barrier() __asm__ volatile("" ::: "memory")
+
 /* The fields of a map's definition, which the loader reads as type information. */
 #define number(name, value) int(*name)[value]
 #define type(name, value) typeof(value) *name

@@ -19,6 +19,7 @@ const (
 	mapCounts  = "counts"
 
 	flagMustBind = 1
+	flagInMark   = 2
 )
 
 type configValue struct {
@@ -66,6 +67,9 @@ func (c Config) value(offset time.Duration) configValue {
 	}
 	if c.MustBind {
 		v.Flags |= flagMustBind
+	}
+	if c.Carrier == Mark {
+		v.Flags |= flagInMark
 	}
 	if offset == 0 {
 		v.Doubt = uint64(taiOffset)

@@ -119,6 +119,19 @@ func (r *Running) Pairs() ([]Pair, error) {
 	return pairs, nil
 }
 
+// Carrier returns what has the codes of the newest program; false if none can be read.
+func (r *Running) Carrier() (Carrier, bool) {
+	var c configValue
+	i := r.newest()
+	if i == nil || i.maps[mapConfig].Lookup(uint32(0), &c) != nil {
+		return 0, false
+	}
+	if c.Flags&flagInMark != 0 {
+		return Mark, true
+	}
+	return Priority, true
+}
+
 // Counts returns what was counted since the first of the programs that followed one
 // another was attached.
 func (r *Running) Counts() (c Counts, err error) {

@@ -113,9 +113,14 @@ type verdict struct {
 const next = -1 // NEXT of kernel.h
 
 func (p *Program) run(frame []byte, priority uint32) (verdict, error) {
-	in, out := skBuff{Priority: priority}, skBuff{}
-	answer, err := p.program.Run(&ebpf.RunOptions{Data: frame, Context: in, ContextOut: &out})
-	return verdict{int32(answer), out.Priority}, err
+	answer, out, err := p.pass(frame, skBuff{Priority: priority})
+	return verdict{answer, out.Priority}, err
+}
+
+// pass has the program judge a packet as it is, and returns its answer and what becomes of it.
+func (p *Program) pass(frame []byte, in skBuff) (answer int32, out skBuff, err error) {
+	n, err := p.program.Run(&ebpf.RunOptions{Data: frame, Context: in, ContextOut: &out})
+	return int32(n), out, err
 }
 
 // A scene is the program, beside the verifier that it is compared with, and a few

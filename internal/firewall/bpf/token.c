@@ -4,8 +4,8 @@
  * and so sees packets before netfilter does.
  *
  * A packet that can be a token is a candidate. If its token is right, the packet
- * gets the code of the device and door as its priority, and the tables do the
- * rest. Nothing that others can see or use changes before the tag is verified. No
+ * gets the code of the device and door as its priority, or as its mark, and the
+ * tables do the rest. Nothing that others can see or use changes before the tag is verified. No
  * packet is dropped here: before the kernel has looked for its route, a packet may
  * still be for another namespace, or for a proxy.
  *
@@ -20,6 +20,7 @@ char licence[] SEC("license") = "Dual MIT/GPL";
 
 enum {
 	MUST_BIND = 1, /* config.flags */
+	IN_MARK = 2,
 
 	TOKEN = 40,
 	VERSION = 1,
@@ -41,7 +42,8 @@ enum outcome {
 	REPLAYED,
 	FORGED,
 	OUTCOMES,
-	AGAIN, /* accepted before, on another interface; not counted */
+	AGAIN,  /* accepted before, on another interface; not counted, as the next is not */
+	MARKED, /* by somebody else */
 };
 
 struct config {
@@ -247,6 +249,26 @@ static noinline int tag_is_right(const struct device *d, const struct token *t, 
 	return !different;
 }
 
+/* carried returns the code that the packet has: in its mark, or as its priority. A mark
+ * may also be one that others have set. */
+static inline u32 carried(struct packet *p, const struct config *c)
+{
+	u32 mark = p->mark, priority = p->priority;
+
+	barrier();
+	return c->flags & IN_MARK ? mark : priority;
+}
+
+static inline void carry(struct packet *p, const struct config *c, u32 code)
+{
+	if (c->flags & IN_MARK) {
+		p->mark = code;
+		barrier();
+	} else {
+		p->priority = code;
+	}
+}
+
 static inline enum outcome verify(struct packet *p, const struct config *c, const struct envelope *e,
 				  struct token *t)
 {
@@ -283,6 +305,9 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	struct use *use = map_lookup(&uses, code);
 	if (!use)
 		return NOT_ALLOWED;
+	/* A mark is others' to set, and stays. */
+	if (c->flags & IN_MARK && p->mark && p->mark != *code)
+		return MARKED;
 	/* A token that was made before may have been used. When that was is counted
 	 * back from now, as the clock may have been wrong then. */
 	if (t->head.time <= now - (clock_boot() - use->since) + c->ahead)
@@ -292,7 +317,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	/* A packet comes by here twice if its interface is a port of a bridge or a
 	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
 	if (t->head.time <= old)
-		return p->priority == *code ? AGAIN : REPLAYED;
+		return carried(p, c) == *code ? AGAIN : REPLAYED;
 	if (!tag_is_right(d, t, e->source))
 		return FORGED;
 
@@ -302,7 +327,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 		u64 found = __sync_val_compare_and_swap(last, old, t->head.time);
 
 		if (found == old) {
-			p->priority = *code;
+			carry(p, c, *code);
 			return ACCEPTED;
 		}
 		old = found;
@@ -324,7 +349,7 @@ int postern_token(struct packet *p)
 	if (!c || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
 		return NEXT;
 	outcome = verify(p, c, &e, &t);
-	if (outcome == AGAIN)
+	if (outcome > OUTCOMES)
 		return NEXT;
 	index = outcome;
 	u64 *count = map_lookup(&counts, &index);

@@ -86,6 +86,42 @@ func TestMustBind(t *testing.T) {
 	})
 }
 
+// TestMark: the code is in the mark, unless others have marked the packet. That is no use
+// of its token, and nothing else changes.
+func TestMark(t *testing.T) { inMark(newScene(t, nil, nil)) }
+
+func inMark(s *scene) {
+	s.c.Carrier = Mark
+	s.step(0)
+	for _, e := range envelopes {
+		token := s.credential(0, 0).Token(s.fresh(), unbound, key.Lane4)
+		code := s.code(s.people[0].ID, doors[0])
+		for _, pass := range []struct {
+			what       string
+			token      key.Token
+			mark, want uint32
+			outcome    int
+		}{
+			{"marked by others", token, 0x1000, 0x1000, -1},
+			{"right", token, 0, code, 0},
+			{"once more on a bridge", token, code, code, -1},
+			{"a replay", token, 0, 0, int(key.Replayed)},
+			{"random", randomToken(), 0x1000, 0x1000, int(key.UnknownDevice)},
+		} {
+			answer, out, err := s.program.pass(frame(s.t, e.packet(sender4, pass.token[:])), skBuff{Mark: pass.mark})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if answer != next || out.Mark != pass.want || out.Priority != 0 {
+				s.t.Errorf("%v, %s: answer %d, mark %#x, priority %#x; want mark %#x", e, pass.what, answer, out.Mark, out.Priority, pass.want)
+			}
+			if got := s.outcome(); got != pass.outcome {
+				s.t.Errorf("%v, %s: counted %d, want %d", e, pass.what, got, pass.outcome)
+			}
+		}
+	}
+}
+
 // TestEveryBit: with any bit changed a token is refused, and nothing else changes.
 func TestEveryBit(t *testing.T) {
 	each(t, func(t *testing.T, e envelope, from netip.Addr) { everyBit(newScene(t, nil, nil), e, from) })
