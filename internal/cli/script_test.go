@@ -64,9 +64,21 @@ func powerless() {
 // TestScripts runs each script on a server of its own, at 192.0.2.1 and
 // 2001:db8::1, with a client beside it. On the server something listens on
 // 22/tcp that says "hello" to who connects.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, testscript.Params{Dir: "testdata"}, false) }
+
+// TestScriptsIPTables runs those that are about both backends once more.
+func TestScriptsIPTables(t *testing.T) {
+	var files []string
+	for _, name := range []string{"keys", "opened", "user"} {
+		files = append(files, filepath.Join("testdata", name+".txt"))
+	}
+	runScripts(t, testscript.Params{Files: files}, true)
+}
+
+func runScripts(t *testing.T, which testscript.Params, iptables bool) {
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata",
+		Dir:   which.Dir,
+		Files: which.Files,
 		Setup: onServer,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"agree":      agree,
@@ -82,6 +94,8 @@ func TestScripts(t *testing.T) {
 			switch name {
 			case "bpf": // the kernel verifies keys
 				return bpf.Probe() == nil, nil
+			case "iptables": // the script runs with that backend
+				return iptables, nil
 			case "gre":
 			default:
 				return false, fmt.Errorf("unknown condition %q", name)

@@ -3,11 +3,13 @@ package firewall
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/document"
 	"postern/internal/key"
+	"postern/internal/policy"
 )
 
 // Backends differ in more than how they run a machine. What not every backend has
@@ -160,6 +162,20 @@ type KeyVerifier interface {
 	// StopVerifying takes away what verifies tokens, which may be there without any rules,
 	// and reports whether it was.
 	StopVerifying() (bool, error)
+}
+
+// TokenTerms returns what a policy says of tokens that rules need not say, as what verifies
+// them asks for it. It is part of the digest of a rule set.
+func TokenTerms(p *policy.Policy) string {
+	if !p.HasKeys() {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, p.Keys.Port, p.Keys.Bound)
+	for i := range p.Users {
+		fmt.Fprintln(&b, p.Users[i].Name, p.Users[i].Until.UnixNano())
+	}
+	return b.String()
 }
 
 // A Steady backend does the same work for a right packet as for a wrong one.

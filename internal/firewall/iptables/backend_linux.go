@@ -10,6 +10,8 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/verifier"
 	"postern/internal/policy"
 )
 
@@ -32,6 +34,8 @@ var _ interface {
 	firewall.Marker
 	firewall.Adviser
 	firewall.Granter
+	firewall.KeyVerifier
+	firewall.SourceReader
 } = Backend{}
 
 // Name is "iptables".
@@ -77,6 +81,14 @@ func (b Backend) Apply(m *automaton.Machine) error {
 // apply also reports whether anything of the machine's rules was not there already.
 func (b Backend) apply(m *automaton.Machine) (changed bool, err error) {
 	r := Compile(m)
+	v := verifier.New(m, bpf.Mark)
+	defer v.Close()
+	r.setCodes(v.Codes())
+	return b.applyRules(r, v.Attach)
+}
+
+// applyRules loads a rule set, and then what it takes besides.
+func (b Backend) applyRules(r *Ruleset, besides func() error) (changed bool, err error) {
 	trackSessions() // what it cannot tell now it may below
 	err = retry(func() error {
 		edited, err := b.replace(r)
@@ -86,7 +98,7 @@ func (b Backend) apply(m *automaton.Machine) (changed bool, err error) {
 	if err != nil {
 		return changed, err
 	}
-	return changed, b.afterwards()
+	return changed, errors.Join(besides(), b.afterwards())
 }
 
 // afterwards does what is left when the rules are loaded.
@@ -119,6 +131,9 @@ func (b Backend) Remove() error {
 		if err := retry(o.clear); err != nil {
 			return fmt.Errorf("the rules are taken out, but not those by iptables-%s: %w", o.Variant, withoutBusy(err))
 		}
+	}
+	if err := verifier.Detach(bpf.Mark); err != nil && !verifier.NotPermitted(err) {
+		return fmt.Errorf("the rules are taken out, but what verifies tokens is not: %w", err)
 	}
 	return nil
 }

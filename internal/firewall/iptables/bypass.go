@@ -53,5 +53,5 @@ func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bo
 var harmless = map[string]bool{
 	"DROP": true, "REJECT": true, "TARPIT": true,
 	"LOG": true, "NFLOG": true, "ULOG": true, "TRACE": true, "AUDIT": true, "LED": true,
-	"MARK": true, "CONNMARK": true, "SET": true, "CLASSIFY": true, "IDLETIMER": true, "RATEEST": true,
+	"MARK": true, "CONNMARK": true, "SET": true, "CT": true, "NOTRACK": true, "CLASSIFY": true, "IDLETIMER": true, "RATEEST": true,
 }

@@ -16,7 +16,7 @@ import (
 // on the grant's list alone, and the next packet takes it from there, whether or not
 // it is the connection.
 func isClassic(p *policy.Policy) bool {
-	plain := p.Posture == policy.Closed && !p.Cover.Answers() && len(p.Interfaces) == 0 &&
+	plain := p.Posture == policy.Closed && !p.Cover.Answers() && len(p.Interfaces) == 0 && !p.HasKeys() &&
 		p.Source == policy.Source{IPv4: 32, IPv6: 128} && p.Admitted == policy.Admitted{}
 	services := map[policy.Port]bool{}
 	for i := range p.Doors {

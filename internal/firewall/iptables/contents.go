@@ -18,7 +18,7 @@ type place struct {
 
 // places are all tables that Apply may load chains into, in the order in which
 // rules are loaded. What filter hides is hidden before nat diverts anything.
-var places = []place{{IPv4, "filter"}, {IPv6, "filter"}, {IPv4, "nat"}, {IPv6, "nat"}}
+var places = []place{{IPv4, "filter"}, {IPv6, "filter"}, {IPv4, "nat"}, {IPv6, "nat"}, {IPv4, "raw"}, {IPv6, "raw"}}
 
 // contents is what is ours in all tables.
 type contents map[place]content
@@ -37,13 +37,18 @@ func (r *Ruleset) contents(k *listKey) contents {
 // shape identifies contents by how many rules each chain has, and by what leads
 // there. The label of each loaded table has the shape of all, so that it shows when
 // others have flushed, added or deleted something. (Not when a rule was replaced by another.)
+// Codes are no part of it: they are held against those of the program.
 func (c contents) shape() string {
 	sum := sha256.New()
 	for _, at := range places {
 		here := c[at]
 		chains := slices.SortedFunc(slices.Values(here.chains), func(a, b ownChain) int { return cmp.Compare(a.name, b.name) })
 		for _, one := range chains {
-			fmt.Fprintln(sum, at.family, at.table, one.name, len(one.rules))
+			rules := len(one.rules)
+			if one.name == prefix+keysChain {
+				rules = 0
+			}
+			fmt.Fprintln(sum, at.family, at.table, one.name, rules)
 		}
 		var entries []string
 		for _, e := range here.entries {

@@ -68,17 +68,10 @@ func (c *compiler) lastKnocks() {
 	c.inline = make([][]match, len(c.m.Doors))
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
-		var from []netip.Prefix
-		anyone := len(d.From) == 0
-		for _, p := range d.From {
-			if c.f.of(p.Addr()) {
-				from = append(from, p)
-				anyone = anyone || p.Bits() == 0 // whose opposite iptables does not take
-			}
+		if len(d.Knock.Sequence) == 0 {
+			continue
 		}
-		if anyone {
-			from = nil
-		}
+		from, anyone := c.senders(d.From)
 		switch {
 		case !c.serves(d) || !anyone && len(from) == 0: // no source of this family may
 			c.doors[i] = c.cover
@@ -91,6 +84,22 @@ func (c *compiler) lastKnocks() {
 	}
 }
 
+// senders returns those of the networks that a policy names which are of the family; none, if
+// anyone may send.
+func (c *compiler) senders(named []netip.Prefix) (from []netip.Prefix, anyone bool) {
+	anyone = len(named) == 0
+	for _, p := range named {
+		if c.f.of(p.Addr()) {
+			from = append(from, p)
+			anyone = anyone || p.Bits() == 0 // whose opposite iptables does not take
+		}
+	}
+	if anyone {
+		from = nil
+	}
+	return from, anyone
+}
+
 // grantsOnly reports whether a door's last knock does nothing but put the source on one list.
 func (c *compiler) grantsOnly(door int) bool {
 	d := &c.m.Doors[door]
@@ -100,6 +109,9 @@ func (c *compiler) grantsOnly(door int) bool {
 // opened returns the state that a door leaves a source in, or nil.
 func (c *compiler) opened(door int) *automaton.State {
 	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
+	if i < 0 { // it has no last knock
+		return nil
+	}
 	return c.m.State(c.m.Edges[i].To)
 }
 
@@ -120,17 +132,27 @@ func (c *compiler) door(i int, from []netip.Prefix) *chain {
 		}
 		first.add("Others may knock as they like.", c.cover)
 	}
-	for _, service := range d.Services {
+	c.give(ch, i, opensDoor)
+	ch.add("The knock itself gets what every other packet gets that is not let in.", c.cover)
+	return first
+}
+
+// give adds the rules that give a door's grants. One of them counts, by a comment, how often.
+func (c *compiler) give(ch *chain, door int, opens string) {
+	d := &c.m.Doors[door]
+	for i, service := range d.Services {
 		s := &c.m.Services[service]
 		may := fmt.Sprintf("For %s, the sender may connect to %s", document.FormatDuration(d.OpenFor), s.Port)
 		if s.Forward.IsValid() {
 			may += ", which is at " + s.Forward.String()
 		}
-		ch.add(may+".", nothing, c.set(c.grantList(d, service)))
+		set := c.set(c.grantList(d, service))
+		if i == 0 {
+			set.opens = opens + d.Name
+		}
+		ch.add(may+".", nothing, set)
 	}
-	if s := c.opened(i); s != nil {
+	if s := c.opened(door); s != nil {
 		ch.add("What it has knocked may come again, and costs it nothing.", nothing, c.enter(s)...)
 	}
-	ch.add("The knock itself gets what every other packet gets that is not let in.", c.cover)
-	return first
 }

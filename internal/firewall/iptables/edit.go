@@ -177,7 +177,8 @@ func (l *loadedTable) counted() map[string]listedRule {
 // counting identifies what a rule counts: how often a door is opened, wherever it stands,
 // or what it says.
 func counting(rule string) string {
-	if comment := option(rule, "--comment"); strings.HasPrefix(comment, opensDoor) {
+	comment := option(rule, "--comment")
+	if _, counts := counterOf(comment); counts {
 		return comment
 	}
 	return numbered(rule)

@@ -43,6 +43,7 @@ func (c *compiler) general() {
 	arrive.add("TCP that belongs to no connection and opens none: a scan, most likely. It resets no knocks.",
 		c.cover, isTCP, notSYN)
 	c.knocks()
+	c.keyPort(arrive)
 	for i, kind := range [][]match{{isTCP}, {isUDP}, c.f.on(policy.Port{Protocol: policy.ICMP})} {
 		doc := ""
 		if i == 0 {
@@ -56,6 +57,7 @@ func (c *compiler) general() {
 		arrive.add("Anything else is left alone.", pass)
 	}
 	c.diverting()
+	c.tokens()
 }
 
 // arriving returns the chain of a table for packets that arrive where the policy holds:

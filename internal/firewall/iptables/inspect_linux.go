@@ -14,29 +14,17 @@ import (
 	"postern/internal/firewall"
 )
 
-// Inspect reads our rules, and the kernel's lists of sources. The legacy variant's
-// tables are read only if they are there.
+// Inspect reads our rules. The legacy variant's tables are read only if they are there.
 //
-// A list holds as many sources as xt_recent lets it, and all are read: the status is
-// never partial. Its counters are one for each door, of the times that it was opened.
+// The counters of the status are of the times that a door was opened, by knocks and by keys.
 func (b Backend) Inspect() (*firewall.Status, error) {
-	loaded, err := b.read()
+	loaded, found, err := b.loaded()
 	var permission *firewall.PermissionError
 	if err != nil && !errors.As(err, &permission) && anyList() {
 		return nil, &firewall.UnreadableError{Backend: name, Err: err}
 	}
 	if err != nil {
 		return nil, err
-	}
-	o, found, err := b.otherVariant()
-	if err != nil {
-		return nil, err
-	}
-	if found && len(loaded.contents()) == 0 {
-		if loaded, err = o.read(); err != nil {
-			return nil, err
-		}
-		found = false
 	}
 	ours := loaded.contents()
 	status := &firewall.Status{Loaded: len(ours) > 0}
@@ -49,17 +37,43 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	}
 	status.Altered = status.Loaded && (found || !ours.sound(status.Digest))
 	status.Counters = loaded.counters()
+	return status, ours.inspectKeys(status)
+}
+
+// loaded reads the tables of the variant that has rules of ours, and reports whether the other
+// one has some, too.
+func (b Backend) loaded() (loaded snapshot, both bool, err error) {
+	if loaded, err = b.read(); err != nil {
+		return nil, false, err
+	}
+	o, found, err := b.otherVariant()
+	if err == nil && found && len(loaded.contents()) == 0 {
+		loaded, err = o.read()
+		found = false
+	}
+	return loaded, found, err
+}
+
+// ReadSources reads the kernel's lists of sources. A list holds as many as xt_recent lets it,
+// and all are read: the status is never partial.
+func (b Backend) ReadSources(status *firewall.Status) error {
+	loaded, _, err := b.loaded()
+	if err != nil {
+		return err
+	}
 	now, err := readClock()
 	if err != nil {
-		return nil, fmt.Errorf("the kernel does not tell the time: %w", err)
+		return fmt.Errorf("the kernel does not tell the time: %w", err)
 	}
+	ours := loaded.contents()
 	key := ours.key()
+	status.Progress, status.Grants = nil, nil
 	for name, window := range ours.windows() {
 		all, err := readList(name, now)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		addList(status, key, name, window, all)
+		addList(status, key, name, window, now, all)
 	}
 	slices.SortFunc(status.Progress, func(a, b firewall.Progress) int {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.State, b.State))
@@ -67,7 +81,7 @@ func (b Backend) Inspect() (*firewall.Status, error) {
 	slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
 		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
 	})
-	return status, nil
+	return ours.readOpened(status.Keys, now)
 }
 
 // windows returns how long a source counts on each of our lists.
@@ -91,7 +105,7 @@ func (c contents) windows() map[string]time.Duration {
 var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
 
 // addList adds a list to a status.
-func addList(status *firewall.Status, key *listKey, name string, window time.Duration, all []listEntry) {
+func addList(status *firewall.Status, key *listKey, name string, window time.Duration, now clock, all []listEntry) {
 	kind, id, ok := key.open(name[strings.LastIndexByte(name, '-')+1:])
 	if !ok {
 		return
@@ -103,7 +117,7 @@ func addList(status *firewall.Status, key *listKey, name string, window time.Dur
 		case kind == ofState:
 			status.Progress = append(status.Progress, firewall.Progress{Source: r.source, State: automaton.StateID(id), Left: left})
 		default:
-			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, ID: automaton.GrantID(id), Left: left})
+			status.Grants = append(status.Grants, firewall.Grant{Source: r.source, ID: automaton.GrantID(id), Left: left, Given: now.at.Add(-r.age)})
 		}
 	}
 }
@@ -120,9 +134,9 @@ func (s snapshot) counters() []firewall.Counter {
 				continue
 			}
 			for _, r := range c.rules {
-				if name, found := strings.CutPrefix(option(r.text, "--comment"), opensDoor); found {
+				if name, found := counterOf(option(r.text, "--comment")); found {
 					if doors[name] == nil {
-						doors[name] = &firewall.Counter{Name: "door_" + name}
+						doors[name] = &firewall.Counter{Name: name}
 					}
 					doors[name].Packets += r.packets
 					doors[name].Bytes += r.bytes

@@ -205,8 +205,15 @@ func TestFamilyGone(t *testing.T) {
 	t.Parallel()
 	eachVariant(t, func(t *testing.T, b Backend) {
 		for _, at := range places {
+			file := "testdata/everything.yaml"
+			if at.table == "raw" {
+				file = "testdata/keys.yaml"
+				if !lab.RealRoot() { // who may load what verifies tokens
+					continue
+				}
+			}
 			h := lab.NewT(t).Host("host")
-			apply(t, h, b, "testdata/everything.yaml")
+			apply(t, h, b, file)
 			if err := h.Do(func() error {
 				before, err := b.read()
 				if err != nil {

@@ -5,6 +5,8 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/verifier"
 )
 
 // A keeper is the backend for a process that keeps its rules loaded. It cannot hold
@@ -13,6 +15,8 @@ type keeper struct {
 	Backend
 	variant string
 	sizes   string // of the legacy variant's tables, when they were looked at
+
+	interfaces verifier.Lookout // where tokens are verified
 }
 
 var _ firewall.Keeper = &keeper{}
@@ -49,11 +53,29 @@ func (k *keeper) Changed() bool {
 func (k *keeper) Restore(m *automaton.Machine) (bool, error) {
 	b := k.Backend
 	b.tested = true // each program that is started takes milliseconds
-	changed, err := b.apply(m)
+	changed, err := b.restore(m)
 	if changed && err == nil {
 		k.sizes = "" // as in Apply
 	}
 	return changed, err
+}
+
+// restore loads what is not there. What verifies tokens is there, as it is no part of the
+// rules, and says which codes they must know.
+func (b Backend) restore(m *automaton.Machine) (changed bool, err error) {
+	if !m.Policy.HasKeys() {
+		return b.apply(m)
+	}
+	codes, ok, err := verifier.RunningCodes(m, bpf.Mark)
+	if err != nil {
+		return false, err
+	}
+	if !ok {
+		return b.apply(m) // which says what is wrong, or loads the program, too
+	}
+	r := Compile(m)
+	r.setCodes(codes)
+	return b.applyRules(r, func() error { return nil })
 }
 
 // Concerns reports whether a notice is about a table of ours as a whole, about a chain of
@@ -66,7 +88,7 @@ func (k *keeper) Concerns(n firewall.Notice) bool {
 }
 
 // kernelTables are the tables of places, as notices name them.
-var kernelTables = []string{"ip filter", "ip6 filter", "ip nat", "ip6 nat"}
+var kernelTables = []string{"ip filter", "ip6 filter", "ip nat", "ip6 nat", "ip raw", "ip6 raw"}
 
 // callers are the chains that have a jump to ours.
 var callers = []string{"INPUT", "PREROUTING"}

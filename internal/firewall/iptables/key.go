@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 )
 
 // A listKey hides in the names of loaded lists which state or grant they are of. The
@@ -22,9 +23,9 @@ func newListKey() *listKey {
 
 // seal returns the end of a list's name: the kind and the id, encrypted. Without a key
 // it returns them as they are.
-func (k *listKey) seal(kind listKind, id uint32) string {
+func (k *listKey) seal(kind listKind, id uint64) string {
 	if k == nil {
-		return string(kind) + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, id))
+		return fmt.Sprintf("%c%08x", kind, id)
 	}
 	block := k.block(kind, id)
 	k.cipher().Encrypt(block, block)
@@ -32,21 +33,22 @@ func (k *listKey) seal(kind listKind, id uint32) string {
 }
 
 // open is the reverse of seal with a key. It fails for whatever else ends a name.
-func (k *listKey) open(sealed string) (kind listKind, id uint32, ok bool) {
+func (k *listKey) open(sealed string) (kind listKind, id uint64, ok bool) {
 	block, err := hex.DecodeString(sealed)
 	if k == nil || err != nil || len(block) != aes.BlockSize {
 		return 0, 0, false
 	}
 	k.cipher().Decrypt(block, block)
-	kind, id = listKind(block[0]), binary.BigEndian.Uint32(block[1:])
+	kind, id = listKind(block[0]), uint64(binary.BigEndian.Uint32(block[1:]))|uint64(binary.BigEndian.Uint32(block[5:]))<<32
 	return kind, id, bytes.Equal(block, k.block(kind, id))
 }
 
 // block is one block of the cipher, with zeros at its end.
-func (*listKey) block(kind listKind, id uint32) []byte {
+func (*listKey) block(kind listKind, id uint64) []byte {
 	block := make([]byte, aes.BlockSize)
 	block[0] = byte(kind)
-	binary.BigEndian.PutUint32(block[1:], id)
+	binary.BigEndian.PutUint32(block[1:], uint32(id))
+	binary.BigEndian.PutUint32(block[5:], uint32(id>>32)) // of states and grants it is 0
 	return block
 }
 

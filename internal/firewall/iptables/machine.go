@@ -59,9 +59,6 @@ func inexpressible(p *policy.Policy) []policy.Diagnostic {
 	}
 	for i := range p.Doors {
 		d := &p.Doors[i]
-		if len(d.Knock.Users) > 0 {
-			found = append(found, p.Diagnose(d.Knock.UsersPos, "iptables rules know no keys", "use the nftables backend"))
-		}
 		whole("step_timeout", d.Knock.StepTimeout, d.Knock.StepTimeoutPos)
 		whole("open_for", d.OpenFor, d.OpenForPos)
 	}

@@ -16,7 +16,7 @@ type match struct {
 	full  string      // as iptables-save lists it
 	brief string      // the least that iptables takes; empty: the same
 	list  *recentList // whose name %s in them stands for
-	opens string      // the door that the rule opens, and counts; else ""
+	opens string      // the comment of a rule that opens a door, and counts that; else ""
 	alone bool        // only where there are no other rules
 }
 
@@ -38,7 +38,7 @@ type recentList struct {
 	alone  string // its name in rules that stand alone
 	shared string // its name in rules beside others', or if it has an id, how that begins
 	kind   listKind
-	id     uint32 // of the state or grant
+	id     uint64 // of the state, the grant, or the device and door
 	door   string // whose grant for its first service it is; else ""
 }
 
@@ -48,6 +48,7 @@ type listKind byte
 const (
 	ofState listKind = 's'
 	ofGrant listKind = 'g'
+	ofKey   listKind = 'k'
 )
 
 // loaded is the list's name in rules beside others'.
@@ -187,7 +188,9 @@ func (c *compiler) recent(t *recentList, do string) match {
 
 func (c *compiler) set(t *recentList) match {
 	m := c.recent(t, "--set")
-	m.opens = t.door
+	if t.door != "" {
+		m.opens = opensDoor + t.door
+	}
 	return m
 }
 

@@ -94,7 +94,7 @@ func (c *compiler) stateList(s *automaton.State) *recentList {
 	if s.Opened {
 		name, shared = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
 	}
-	return &recentList{alone: c.listName(name), shared: c.sharedName(shared), kind: ofState, id: uint32(s.ID)}
+	return &recentList{alone: c.listName(name), shared: c.sharedName(shared), kind: ofState, id: uint64(s.ID)}
 }
 
 // grantList is the list of the sources that hold a door's grant for one of its
@@ -107,7 +107,7 @@ func (c *compiler) grantList(d *automaton.Door, service int) *recentList {
 	if len(d.Services) > 1 {
 		name += fmt.Sprintf(".%s%d", s.Port.Protocol, s.Port.Number)
 	}
-	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN"), kind: ofGrant, id: uint32(id)}
+	t := &recentList{alone: c.listName(name), shared: c.sharedName("OPEN"), kind: ofGrant, id: uint64(id)}
 	if service == d.Services[0] {
 		t.door = d.Name
 	}

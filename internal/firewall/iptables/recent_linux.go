@@ -75,6 +75,7 @@ func parseListEntry(line string, now clock) (r listEntry, err error) {
 type clock struct {
 	jiffies uint64
 	tick    time.Duration
+	at      time.Time
 }
 
 // readClock asks for it. No call returns the ticks themselves. times(2) returns the
@@ -89,7 +90,7 @@ func readClock() (clock, error) {
 	if err != nil {
 		return clock{}, err
 	}
-	c := clock{tick: time.Duration(resolution.Nano())}
+	c := clock{tick: time.Duration(resolution.Nano()), at: time.Now()}
 	if c.tick <= 0 {
 		return c, fmt.Errorf("the kernel's clock ticks every %s", c.tick)
 	}

@@ -30,7 +30,7 @@ func TestRemembered(t *testing.T) {
 func FuzzParseListEntry(f *testing.F) {
 	f.Add("src=192.0.2.7 ttl: 64 last_seen: 4999999000 oldest_pkt: 1 4999998000\n")
 	f.Fuzz(func(t *testing.T, line string) {
-		if r, err := parseListEntry(line, clock{1 << 40, 4 * time.Millisecond}); err == nil && (!r.source.IsValid() || r.age < 0) {
+		if r, err := parseListEntry(line, clock{jiffies: 1 << 40, tick: 4 * time.Millisecond}); err == nil && (!r.source.IsValid() || r.age < 0) {
 			t.Errorf("%q is read as %v", line, r)
 		}
 	})

@@ -3,7 +3,7 @@
 //
 // A policy that asks for the how-to's own habits gets the how-to's rules, word for
 // word (see classic.go). All others get rules that do what the machine says (host.go,
-// gate.go, door.go, nat.go). Compile is pure, and gives both families' rules.
+// gate.go, door.go, nat.go, token.go). Compile is pure, and gives both families' rules.
 //
 // They have two forms. Save and Script write rules that stand alone, for tables that
 // have no others, as the how-to does: what is let in is accepted. Rules beside
@@ -15,6 +15,7 @@ package iptables
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"net/netip"
 	"slices"
 
@@ -62,14 +63,16 @@ func (f Family) of(a netip.Addr) bool { return a.Unmap().Is4() == (f == IPv4) }
 // A Ruleset is what a machine compiles to.
 type Ruleset struct {
 	tables map[Family][]*table
+	keys   map[Family]*chain                      // of the codes of tokens, empty until rules are loaded
+	tokens map[Family]map[*automaton.Token]*chain // where these lead
 	digest string
 }
 
 // Digest names the rule set: it is the same for the same rules.
 func (r *Ruleset) Digest() string { return r.digest }
 
-// sum returns the digest of the rules as they stand.
-func (r *Ruleset) sum() string {
+// sum returns the digest of the rules as they stand, for a policy.
+func (r *Ruleset) sum(p *policy.Policy) string {
 	sum := sha256.New()
 	for _, f := range families {
 		sum.Write([]byte(r.Save(f, firewall.Plain)))
@@ -77,10 +80,11 @@ func (r *Ruleset) sum() string {
 			sum.Write([]byte(t.text()))
 		}
 	}
+	io.WriteString(sum, firewall.TokenTerms(p))
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
-// A table is one of the kernel's: filter or nat.
+// A table is one of the kernel's: filter, nat or raw.
 type table struct {
 	name   string
 	chains []*chain // those that the kernel calls come first
@@ -135,13 +139,15 @@ type compiler struct {
 
 	isClassic bool // the rules are the how-to's own
 
-	filter, nat []*chain
+	filter, nat, raw []*chain
 
 	cover            target // where what is not let in goes
 	hidden           target // what is for a hidden service, whatever its address
 	admitted         target // where what a door admits goes
 	knocking, forget *chain // forget is nil where no door has forfeit
 	gates            map[automaton.StateID]*chain
+	keys             *chain
+	tokenChains      map[*automaton.Token]*chain
 	accepting        map[doorIn]*chain
 
 	// By door, where its last knock leads, and what it does before.
@@ -152,10 +158,10 @@ type compiler struct {
 // Compile returns the rules that run a machine. The machine must be of Machine, which
 // refuses what iptables cannot say.
 func Compile(m *automaton.Machine) *Ruleset {
-	r := &Ruleset{tables: map[Family][]*table{}}
+	r := &Ruleset{tables: map[Family][]*table{}, keys: map[Family]*chain{}, tokens: map[Family]map[*automaton.Token]*chain{}}
 	classic := isClassic(m.Policy)
 	for _, f := range families {
-		c := &compiler{m: m, p: m.Policy, f: f, isClassic: classic, accepting: map[doorIn]*chain{}}
+		c := &compiler{m: m, p: m.Policy, f: f, isClassic: classic, accepting: map[doorIn]*chain{}, tokenChains: map[*automaton.Token]*chain{}}
 		if classic {
 			c.classic()
 		} else {
@@ -165,8 +171,12 @@ func Compile(m *automaton.Machine) *Ruleset {
 		if len(c.nat) > 0 {
 			r.tables[f] = append(r.tables[f], &table{"nat", c.nat})
 		}
+		if len(c.raw) > 0 {
+			r.tables[f] = append(r.tables[f], &table{"raw", c.raw})
+			r.keys[f], r.tokens[f] = c.keys, c.tokenChains
+		}
 	}
-	r.digest = r.sum()
+	r.digest = r.sum(m.Policy)
 	return r
 }
 

@@ -62,14 +62,26 @@ func (r *Ruleset) shared(f Family, k *listKey) []sharedTable {
 	return all
 }
 
-// opensDoor comes before a door's name in the comment of the rule that opens it.
-const opensDoor = "postern: opens "
+// What comes before a door's name in the comment of a rule that opens it.
+const (
+	opensDoor  = "postern: opens "
+	opensByKey = "postern: key opens "
+)
+
+// counterOf returns the counter that a rule is, by its comment.
+func counterOf(comment string) (name string, found bool) {
+	if door, found := strings.CutPrefix(comment, opensDoor); found {
+		return "door_" + door, true
+	}
+	door, found := strings.CutPrefix(comment, opensByKey)
+	return "key_" + door, found
+}
 
 // counted returns the comment of a rule that counts the openings of a door.
 func (r *rule) counted() string {
 	for _, m := range r.matches {
 		if m.opens != "" {
-			return fmt.Sprintf("-m comment --comment %q", opensDoor+m.opens)
+			return fmt.Sprintf("-m comment --comment %q", m.opens)
 		}
 	}
 	return ""

@@ -29,7 +29,7 @@ func legacySizes() string {
 		if err != nil {
 			continue
 		}
-		for _, name := range []string{"filter", "nat"} {
+		for _, name := range []string{"filter", "nat", "raw"} {
 			// To ask for a table that is not there would make it.
 			if slices.Contains(strings.Fields(string(text)), name) {
 				info := tableInfo{}

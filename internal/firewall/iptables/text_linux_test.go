@@ -47,6 +47,7 @@ var policies = map[string]string{
 	"doors":      "testdata/doors.yaml",
 	"everything": "testdata/everything.yaml",
 	"guard":      "testdata/guard.yaml",
+	"keys":       "testdata/keys.yaml",
 }
 
 // machine reads a policy.

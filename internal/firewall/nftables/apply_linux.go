@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 	"postern/internal/host"
 	"postern/internal/policy"
@@ -72,7 +73,7 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	if err != nil {
 		return err
 	}
-	v := verifier.New(m)
+	v := verifier.New(m, bpf.Priority)
 	defer v.Close()
 	if v != nil {
 		r.setCodes(m, v.Codes())
@@ -122,7 +123,7 @@ func (b Backend) Remove() error {
 	}); err != nil {
 		return err
 	}
-	if err := verifier.Detach(); err != nil && (keys || !verifier.NotPermitted(err)) {
+	if err := verifier.Detach(bpf.Priority); err != nil && (keys || !verifier.NotPermitted(err)) {
 		return fmt.Errorf("the rules are removed, but what verifies tokens is not: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall"
 	"postern/internal/policy"
 )
 
@@ -66,7 +67,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.marking()
 	c.diverting()
 	c.arrange()
-	c.digest = c.sum(opens(c.p))
+	c.digest = c.sum(firewall.TokenTerms(c.p))
 	c.name.comment = c.comment()
 	return c.Ruleset
 }

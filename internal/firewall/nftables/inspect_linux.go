@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 )
 
@@ -52,7 +53,7 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 	}
 	status.Altered = !sound || loaded.String() != applied
 	if slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" }) {
-		if err := verifier.Inspect(status, knownCodes); err != nil {
+		if err := verifier.Inspect(status, bpf.Priority, knownCodes); err != nil {
 			return nil, err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 )
 
@@ -134,7 +135,7 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 // others cannot have removed with the rules. It is a second transaction; until then
 // tokens are as good as none.
 func (k *Keeper) restoreCodes(m *automaton.Machine) error {
-	codes, ok, err := verifier.RunningCodes(m)
+	codes, ok, err := verifier.RunningCodes(m, bpf.Priority)
 	if err != nil {
 		return err
 	}

@@ -114,17 +114,3 @@ func tokenOwner(e element) string {
 	}
 	return user + "/" + device
 }
-
-// opens returns what a policy says of tokens that is no part of the rules, for the digest:
-// the program asks for it.
-func opens(p *policy.Policy) string {
-	if !p.HasKeys() {
-		return ""
-	}
-	var b strings.Builder
-	fmt.Fprintln(&b, p.Keys.Port, p.Keys.Bound)
-	for i := range p.Users {
-		fmt.Fprintln(&b, p.Users[i].Name, p.Users[i].Until.UnixNano())
-	}
-	return b.String()
-}

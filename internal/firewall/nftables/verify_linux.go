@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 	"postern/internal/key"
 )
@@ -43,7 +44,7 @@ func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 
 // VerifyEverywhere loads the program anew, for all interfaces, if one has none.
 func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
-	return verifier.Everywhere(m, func(codes []verifier.Code) error { return b.addCodes(m, codes) })
+	return verifier.Everywhere(m, bpf.Priority, func(codes []verifier.Code) error { return b.addCodes(m, codes) })
 }
 
 // addCodes adds to the map of codes what it lacks.

@@ -42,8 +42,8 @@ func codes(m *automaton.Machine, keys automaton.Keyring, pairs []bpf.Pair) (all 
 }
 
 // RunningCodes returns those codes of the program that runs which a machine knows. It
-// is not ok if no program runs, or the machine's keys cannot be read.
-func RunningCodes(m *automaton.Machine) (all []Code, ok bool, err error) {
+// is not ok if none runs that puts them there, or the machine's keys cannot be read.
+func RunningCodes(m *automaton.Machine, c bpf.Carrier) (all []Code, ok bool, err error) {
 	running, err := bpf.Find()
 	if err != nil {
 		return nil, false, verifying(err)
@@ -54,12 +54,13 @@ func RunningCodes(m *automaton.Machine) (all []Code, ok bool, err error) {
 		return nil, false, err
 	}
 	keys, err := m.Keyring()
-	return codes(m, keys, pairs), err == nil && running.Loaded(), nil
+	there, found := running.Carrier()
+	return codes(m, keys, pairs), err == nil && found && there == c, nil
 }
 
-// Inspect adds to a status what verifies tokens. Known are the codes that the loaded rules
+// Inspect adds to a status what verifies tokens for rules that look for codes in one place. Known are the codes that the loaded rules
 // know, with whose each is, as in "alice/laptop".
-func Inspect(status *firewall.Status, known func() (map[uint32]string, error)) error {
+func Inspect(status *firewall.Status, c bpf.Carrier, known func() (map[uint32]string, error)) error {
 	running, err := bpf.Find()
 	if err != nil {
 		if NotPermitted(err) {
@@ -72,6 +73,9 @@ func Inspect(status *firewall.Status, known func() (map[uint32]string, error)) e
 	pairs, err := running.Pairs()
 	if err != nil {
 		return err
+	}
+	if there, found := running.Carrier(); found && there != c {
+		pairs = nil
 	}
 	status.Keyless = len(pairs) == 0 && !running.Hidden()
 	names, err := known()

@@ -20,7 +20,7 @@ func isUp(index int) bool {
 // Everywhere loads the program of a machine anew, for all interfaces, if one has none. Before
 // it is attached, know is to have the loaded rules know its codes, beside those of the
 // program that runs: the keys may have changed since the rules were loaded.
-func Everywhere(m *automaton.Machine, know func([]Code) error) error {
+func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code) error) error {
 	if !m.Policy.HasKeys() {
 		return nil
 	}
@@ -33,7 +33,7 @@ func Everywhere(m *automaton.Machine, know func([]Code) error) error {
 	if !bare {
 		return nil
 	}
-	v := New(m)
+	v := New(m, c)
 	defer v.Close()
 	if v.lacks != nil {
 		return v.lacks

@@ -17,21 +17,22 @@ import (
 // attached. A nil one is that of a machine without tokens.
 type Verifier struct {
 	machine *automaton.Machine
+	carrier bpf.Carrier
 	program *bpf.Program // nil if it cannot be loaded
 	indexes []int        // of the interfaces that it is for
 	keys    automaton.Keyring
 	lacks   error // why no token counts
 }
 
-// New loads the program for a machine. It is nil if the machine has no tokens. What runs
+// New loads the program for a machine, and for rules that look for codes in one place. It is nil if the machine has no tokens. What runs
 // goes on until Attach. Where there can be no program, or no keys can be read, there are
 // only the rules: what the policy hides must be hidden all the same. The caller must call
 // Close.
-func New(m *automaton.Machine) *Verifier {
+func New(m *automaton.Machine, c bpf.Carrier) *Verifier {
 	if !m.Policy.HasKeys() {
 		return nil
 	}
-	v := &Verifier{machine: m}
+	v := &Verifier{machine: m, carrier: c}
 	v.keys, v.lacks = m.Keyring()
 	if err := v.load(); err != nil {
 		v.lacks = verifying(err)
@@ -56,7 +57,7 @@ func (v *Verifier) load() error {
 	p := v.machine.Policy
 	v.program, err = bpf.Load(bpf.Config{
 		Site: v.keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
-		MustBind: p.Keys.Bound == policy.BoundRequired,
+		MustBind: p.Keys.Bound == policy.BoundRequired, Carrier: v.carrier,
 	}, devices(v.machine, v.keys), running)
 	return err
 }
@@ -85,10 +86,8 @@ func devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
 // nothing does any more. The rules are loaded before.
 func (v *Verifier) Attach() error {
 	if v == nil {
-		if err := Detach(); !NotPermitted(err) {
-			return err
-		}
-		return nil // who may not has had none
+		_, err := Stop()
+		return err
 	}
 	if v.program != nil {
 		if err := v.program.Attach(v.indexes...); err != nil {
@@ -108,8 +107,9 @@ func (v *Verifier) Close() {
 	}
 }
 
-// Detach takes away what verifies tokens.
-func Detach() error {
+// Detach takes away what verifies tokens for the rules of one backend, by where these look for
+// codes: rules of another one may be loaded, that are to stay.
+func Detach(c bpf.Carrier) error {
 	running, err := bpf.Find()
 	if err != nil {
 		return err
@@ -117,6 +117,9 @@ func Detach() error {
 	defer running.Close()
 	switch {
 	case running.Loaded():
+		if others, known := running.Carrier(); known && others != c {
+			return nil
+		}
 		return bpf.Detach()
 	case running.Hidden():
 		return unix.EPERM
