@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"internal/draft", "internal/doctor"},
 	{"internal/preflight", "internal/demo", "internal/firewall/conformance"},
 	{"internal/preflight/otherrules", "internal/lab/labtest"},
-	{"internal/migrate", "internal/enroll", "internal/handout", "internal/hosts", "internal/sshconfig", "examples"},
+	{"internal/migrate", "internal/enroll", "internal/handout", "internal/hosts", "internal/keystore", "internal/keystore/keystoretest", "internal/sshconfig", "examples"},
 	{"internal/watchdog"},
 	{"internal/change"},
 	{"internal/firewall/backends"},

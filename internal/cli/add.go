@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/document"
 	"postern/internal/hosts"
+	"postern/internal/keystore"
 	"postern/internal/rewrite"
 )
 
@@ -31,7 +33,7 @@ var settingFlags = []struct{ key, usage string }{
 func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
 func (s *session) addCommand() *cobra.Command {
-	var force bool
+	var force, keyring bool
 	cmd := &cobra.Command{
 		Use:     "add NAME | [NAME] LINK",
 		Short:   shortAdd,
@@ -80,13 +82,21 @@ func (s *session) addCommand() *cobra.Command {
 				}
 				return &ui.UsageError{Err: err, Cmd: cmd}
 			}
-			return s.add(n, file, on)
+			n.toStore = keyring
+			if old := file.Find(n.Name); !cmd.Flags().Changed("keyring") && old != nil && on == hosts.ReplaceIfExists {
+				n.toStore = old.Stored && n.Key != nil
+			}
+			if n.toStore && n.Key == nil {
+				return &ui.UsageError{Err: errors.New(sayNoKey), Cmd: cmd}
+			}
+			return s.add(cmd.Context(), n, file, on)
 		},
 	}
 	for _, f := range settingFlags {
 		cmd.Flags().String(flagOf(f.key), "", f.usage)
 	}
 	cmd.Flags().BoolVar(&force, "force", false, flagForce)
+	cmd.Flags().BoolVar(&keyring, "keyring", false, flagKeyring)
 	families := []cobra.Completion{"4", "6"}
 	cmd.RegisterFlagCompletionFunc(flagOf(hosts.KeyFamily), cobra.FixedCompletions(families, cobra.ShellCompDirectiveNoFileComp))
 	ui.WithoutPolicy(cmd)
@@ -113,7 +123,8 @@ func unwrapped(text string) string {
 // A newcomer is a host to be added, and what it was made from before the flags.
 type newcomer struct {
 	hosts.Host
-	from origin
+	from    origin
+	toStore bool // the key is to be in the system's key store, and not in the file
 }
 
 type origin int
@@ -137,9 +148,9 @@ func (s *session) newcomer(args []string, file *hosts.File, on hosts.IfExists) (
 	}
 	if link == "" {
 		if old := file.Find(name); old != nil && on == hosts.ReplaceIfExists {
-			return newcomer{*old, fromEntry}, nil
+			return newcomer{Host: *old, from: fromEntry}, nil
 		}
-		return newcomer{hosts.New(name), fromNothing}, nil
+		return newcomer{Host: hosts.New(name)}, nil
 	}
 	if link == "-" {
 		// One byte more than any link has; a link that is too long is not read whole.
@@ -154,7 +165,7 @@ func (s *session) newcomer(args []string, file *hosts.File, on hosts.IfExists) (
 		return newcomer{}, badLink(err)
 	}
 	h.Name = cmp.Or(name, h.Name)
-	return newcomer{h, fromLink}, nil
+	return newcomer{Host: h, from: fromLink}, nil
 }
 
 // settings applies the flags to a host, and checks the result.
@@ -214,8 +225,8 @@ type added struct {
 	Warnings []ui.Remark `json:"warnings"`
 }
 
-func (s *session) add(n newcomer, file *hosts.File, on hosts.IfExists) error {
-	if err := hosts.Add(file.Path, n.Host, on); err != nil {
+func (s *session) add(ctx context.Context, n newcomer, file *hosts.File, on hosts.IfExists) error {
+	if err := s.save(ctx, &n, file, on); err != nil {
 		if file.Exposed {
 			s.Warn(exposed(file.Path))
 		}
@@ -230,6 +241,30 @@ func (s *session) add(n newcomer, file *hosts.File, on hosts.IfExists) error {
 	}
 	s.sayAdded(&n, file, on)
 	return nil
+}
+
+// save saves a host in the file, and its key there or in the system's key store. If one
+// fails, the other is as before.
+func (s *session) save(ctx context.Context, n *newcomer, file *hosts.File, on hosts.IfExists) error {
+	save := func() error { return hosts.Add(file.Path, n.Host, on) }
+	old := file.Find(n.Name)
+	switch replaces := old != nil && on == hosts.ReplaceIfExists; {
+	case old != nil && !replaces: // which fails
+	case n.toStore && !n.Stored:
+		n.Stored = true
+		return keystore.Change(ctx, n.Name, n.Key, save)
+	case n.toStore:
+	case n.Stored:
+		key, err := keystore.Get(ctx, n.Name)
+		if err != nil {
+			return err
+		}
+		n.Key, n.Stored = &key, false
+		return keystore.Change(ctx, n.Name, nil, save)
+	case replaces && old.Stored:
+		return keystore.Change(ctx, n.Name, nil, save)
+	}
+	return save()
 }
 
 // badLink explains what is wrong with a link.

@@ -22,6 +22,10 @@ With --force the flags change the saved host of that name and leave its other
 settings as they are; --user "" removes a setting. A link with --force replaces
 the old host. Where no host has the name, it is added.
 
+With --keyring the key of a link is kept in the system's key store, of which the
+file only says so; --force --keyring moves the key of a saved host there, and
+--keyring=false moves it back.
+
 The file holds knocks and keys, and only you can read it. Its comments and its
 order stay as they are; an entry can also be written by hand:
 
@@ -36,8 +40,10 @@ order stay as they are; an entry can also be written by hand:
 	exampleAdd = `  postern add home --address home.example --knock 20914,7061:udp,41230
   postern add - <link.txt
   postern add --force home --port 2222
+  postern add --keyring - home <link.txt
   postern add postern://home.example:22/v1/name=ssh/knock=20914,41230/ home`
 	flagForce   = "change the host of that name, or replace it by a link"
+	flagKeyring = "keep the key in the key store of this desktop session, and not in the file"
 	flagAddress = "where the host is: a name or an IP `ADDRESS`"
 	flagKnock   = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
 	flagToken   = "the `PORT` that the tokens of a key go to, if the server's has changed"
@@ -56,6 +62,7 @@ var (
 const (
 	sayNothingToAdd = "which host, or which link?"
 	hintNewerLink   = "update postern here, or ask for a link from an older one"
+	sayNoKey        = "--keyring is for the key of a host, and this one has knocks"
 	sayNoName       = "the name is empty: write one, as in \"postern add home\""
 	hintExists      = "give the new one another name, or change the old one with --force"
 	hintOtherName   = "save it under another name: \"postern add NAME LINK\""

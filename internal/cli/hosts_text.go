@@ -11,8 +11,8 @@ const (
 	shortHosts = "list saved hosts"
 	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
 user's folder for settings. Knocks and keys are secrets: it shows only how many
-knocks there are, or that there is a key. To remove a host, delete its lines from
-the file.`
+knocks there are, or that there is a key, or that the key is in the system's key
+store. "postern remove" removes a host.`
 	exampleHosts = `  postern hosts
   postern hosts --secrets`
 	flagSecrets = "show the knocks and keys themselves"
@@ -23,6 +23,8 @@ var headHosts = []string{"NAME", "ADDRESS", "SERVICE", "KNOCKS", "USER"}
 func hostRow(h *hosts.Host, show hosts.Secrecy) []string {
 	knocks, user := strconv.Itoa(len(h.Knock)), h.User
 	switch {
+	case h.Stored:
+		knocks = "keyring"
 	case h.Key != nil && show == hosts.Disclosed:
 		knocks = h.Key.Encode()
 	case h.Key != nil:

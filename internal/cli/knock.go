@@ -180,7 +180,7 @@ func (s *session) knock(ctx context.Context, k knocking) error {
 	answer := knocked{Host: k.host, Address: to.String()}
 	begun := time.Now()
 	if k.saved != nil && k.saved.Key != nil {
-		by, err := client.SendToken(to, k.saved)
+		by, err := client.SendToken(ctx, to, k.saved)
 		if err != nil {
 			return err
 		}

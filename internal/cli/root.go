@@ -165,6 +165,7 @@ func (s *session) rootCommand() *cobra.Command {
 		s.forwardCommand(),
 		s.hostsCommand(),
 		s.addCommand(),
+		s.removeCommand(),
 		s.shareCommand(),
 		s.userCommand(),
 		s.importCommand(),

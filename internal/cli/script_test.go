@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -26,6 +27,7 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/firewall/bpf"
+	"postern/internal/keystore/keystoretest"
 	"postern/internal/lab"
 )
 
@@ -84,6 +86,7 @@ func runScripts(t *testing.T, which testscript.Params, iptables bool) {
 			"agree":      agree,
 			"exits":      exits,
 			"eventually": eventually,
+			"keystore":   keptInStore,
 			"client":     onClient,
 			"connect":    connect,
 			"receive":    receive,
@@ -107,6 +110,33 @@ func runScripts(t *testing.T, which testscript.Params, iptables bool) {
 	})
 }
 
+type keystoreKey struct{}
+
+// keptInStore gives the script a session with a key store, and checks what is in it: words
+// as in SERVICE/USER=SECRET.
+func keptInStore(ts *testscript.TestScript, neg bool, args []string) {
+	store, _ := ts.Value(keystoreKey{}).(**keystoretest.Store)
+	if neg || store == nil {
+		ts.Fatalf("usage: keystore [SERVICE/USER=SECRET]...")
+	}
+	if *store == nil {
+		bus, err := keystoretest.NewBus(ts.MkAbs("."))
+		ts.Check(err)
+		ts.Defer(bus.Close)
+		*store, err = bus.NewStore()
+		ts.Check(err)
+		ts.Setenv("DBUS_SESSION_BUS_ADDRESS", bus.Address)
+	}
+	want := map[string]string{}
+	for _, arg := range args {
+		who, secret, _ := strings.Cut(arg, "=")
+		want[who] = secret
+	}
+	if got := (*store).Secrets(); !maps.Equal(got, want) {
+		ts.Fatalf("the store has %v", got)
+	}
+}
+
 type networkKey struct{}
 
 type network struct{ server, client *lab.Host }
@@ -123,6 +153,7 @@ func onServer(env *testscript.Env) error {
 		return err
 	}
 	env.Values[networkKey{}] = n
+	env.Values[keystoreKey{}] = new(*keystoretest.Store)
 	open := &[]io.Closer{}
 	env.Values[socketsKey{}] = open
 	env.Defer(func() {

@@ -28,8 +28,12 @@ func Knock(ctx context.Context, to netip.Addr, ports []policy.Port, delay time.D
 
 // SendToken sends a token for a host that has a key, and perhaps another one, as
 // knocker.SendToken does. It returns in which kind of packet.
-func SendToken(to netip.Addr, h *hosts.Host) (knocker.Envelope, error) {
-	e, err := knocker.SendToken(to, keyOf(h))
+func SendToken(ctx context.Context, to netip.Addr, h *hosts.Host) (knocker.Envelope, error) {
+	key, err := keyOf(ctx, h)
+	if err != nil {
+		return 0, err
+	}
+	e, err := knocker.SendToken(to, key)
 	return e, knockError(to, err)
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"postern/internal/client/knocker"
 	"postern/internal/hosts"
+	"postern/internal/keystore"
 	"postern/internal/policy"
 )
 
@@ -110,6 +111,10 @@ const slowAfter = time.Second
 // The error is a *ShutError if the door did not open.
 func Open(ctx context.Context, h *hosts.Host, to Destination, slow func(Seen)) (*Opened, error) {
 	begun := time.Now()
+	key, err := keyOf(ctx, h)
+	if err != nil {
+		return nil, err
+	}
 	opening, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	var running sync.Mutex // for what the timer reads
@@ -126,7 +131,7 @@ func Open(ctx context.Context, h *hosts.Host, to Destination, slow func(Seen)) (
 	var conn net.Conn
 	if err == nil {
 		conn, err = knocker.Open(opening, knocker.Door{
-			Ways: ways, Key: keyOf(h), Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
+			Ways: ways, Key: key, Knocks: h.Knock, StepTimeout: h.StepTimeout, Gap: h.Gap,
 		}, func(t knocker.Try) {
 			running.Lock()
 			defer running.Unlock()
@@ -189,12 +194,20 @@ func waysTo(ctx context.Context, h *hosts.Host, to Destination) ([]knocker.Way, 
 	return ways, nil
 }
 
-// keyOf returns the key that opens a host's door, or nil if knocks do.
-func keyOf(h *hosts.Host) *knocker.Key {
+// keyOf returns the key that opens a host's door, or nil if knocks do. The error is a
+// *keystore.Error, or the context's.
+func keyOf(ctx context.Context, h *hosts.Host) (*knocker.Key, error) {
 	if h.Key == nil {
-		return nil
+		return nil, nil
 	}
-	return &knocker.Key{Credential: *h.Key, Port: h.Token}
+	k := &knocker.Key{Credential: *h.Key, Port: h.Token}
+	if h.Stored {
+		var err error
+		if k.Credential, err = keystore.Get(ctx, h.Name); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
 }
 
 // FamilyOf returns which of a host's addresses the hosts file says to use.

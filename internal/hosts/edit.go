@@ -72,35 +72,53 @@ func (f *File) With(h Host, on IfExists) ([]byte, error) {
 		e.insert(e.ends(last), h.entry(last.Column-1, e.end))
 	}
 	text := strings.Join(e.lines, "")
-	if !f.becomes(text, h) {
-		return nil, &UneditableError{h.inBraces()}
-	}
-	if f.marked {
-		text = "\ufeff" + text
-	}
-	return []byte(text), nil
-}
-
-// becomes reports whether a text means the same as the file plus the host. YAML
-// has more forms than an editor of lines knows.
-func (f *File) becomes(text string, h Host) bool {
-	got, err := Parse("", []byte(text))
-	if err != nil {
-		return false
-	}
 	want := slices.Clone(f.Hosts)
-	if i := slices.IndexFunc(want, func(o Host) bool { return o.Name == h.Name }); i >= 0 {
-		want[i] = h
+	if old != nil {
+		want[slices.IndexFunc(want, func(o Host) bool { return o.Name == h.Name })] = h
 	} else {
 		want = append(want, h)
 	}
-	return slices.EqualFunc(want, got.Hosts, Host.same)
+	if !becomes(text, want) {
+		return nil, &UneditableError{h.inBraces()}
+	}
+	return f.bytes(text), nil
+}
+
+// Without returns the text of the file without a host that it has. Everything else
+// stays the same, byte for byte; a comment that only the host's own lines are under
+// stays, too.
+func (f *File) Without(h *Host) ([]byte, error) {
+	e := &edit{lines: slices.Collect(strings.Lines(f.text))}
+	e.lines = slices.Delete(e.lines, h.Pos.Line-1, e.ends(h.Pos))
+	if at := f.list.Key.Line - 1; len(f.Hosts) == 1 && at < len(e.lines) { // nothing may be under it
+		e.lines = slices.Delete(e.lines, at, at+1)
+	}
+	text := strings.Join(e.lines, "")
+	if !becomes(text, slices.DeleteFunc(slices.Clone(f.Hosts), func(o Host) bool { return o.Name == h.Name })) {
+		return nil, &UneditableError{}
+	}
+	return f.bytes(text), nil
+}
+
+// bytes returns a text of the file, with the byte order mark that it had.
+func (f *File) bytes(text string) []byte {
+	if f.marked {
+		text = "\ufeff" + text
+	}
+	return []byte(text)
+}
+
+// becomes reports whether a text means some hosts. YAML has more forms than an editor
+// of lines knows.
+func becomes(text string, want []Host) bool {
+	got, err := Parse("", []byte(text))
+	return err == nil && slices.EqualFunc(want, got.Hosts, Host.same)
 }
 
 // same compares hosts without their positions.
 func (h Host) same(o Host) bool {
 	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) &&
-		sameKey(h.Key, o.Key) && h.Token == o.Token &&
+		h.Stored == o.Stored && (h.Stored || sameKey(h.Key, o.Key)) && h.Token == o.Token &&
 		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
 }
 
@@ -148,7 +166,7 @@ func (h *Host) Settings() []Setting {
 		}
 	}
 	if h.Key != nil {
-		add(true, KeyKey, plain(h.Key.Encode()))
+		add(true, KeyKey, plain(h.keyText()))
 		add(true, KeyToken, strconv.Itoa(int(h.Token)))
 	} else {
 		add(true, KeyKnock, "["+h.Sequence()+"]")

@@ -135,6 +135,60 @@ func TestWithRefused(t *testing.T) {
 	}
 }
 
+// TestWithout removes a host: whatever else a person wrote stays, and the host can be
+// added again.
+func TestWithout(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"in the middle": {
+			"version: 1\nhosts:\n  # of a\n  a: {address: a, knock: [1]}\n  # of new\n  new: # here\n    address: b\n    knock:\n      - 1\n\n  # of c\n  c: {address: c, knock: [3]}\n",
+			"version: 1\nhosts:\n  # of a\n  a: {address: a, knock: [1]}\n  # of new\n\n  # of c\n  c: {address: c, knock: [3]}\n",
+		},
+		"at the end, without a newline": {
+			"version: 1\nhosts:\n  a: {address: a, knock: [1]}\n  new: {address: b, knock: [1]}",
+			"version: 1\nhosts:\n  a: {address: a, knock: [1]}\n",
+		},
+		"lines as on Windows": {
+			"\ufeffversion: 1\r\nhosts:\r\n  new: {address: b, knock: [1]}\r\n  a: {address: a, knock: [1]}\r\n",
+			"\ufeffversion: 1\r\nhosts:\r\n  a: {address: a, knock: [1]}\r\n",
+		},
+		"the only one":                     {"version: 1\nhosts:\n  new:\n    address: b\n    knock: [1]\n", "version: 1\n"},
+		"the only one, before the version": {"hosts:\n  new: {address: b, knock: [1]}\nversion: 1\n", "version: 1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := Parse("hosts.yaml", []byte(c.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := f.Without(f.Find("new"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, string(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if f, err = Parse("hosts.yaml", got); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.With(newcomer("new"), FailIfExists); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, text := range []string{
+		"{version: 1, hosts: {new: {address: a, knock: [1]}}}",
+		"version: 1\nhosts: {new: {address: a, knock: [1]}, a: {address: a, knock: [1]}}\n",
+		"? version\n: 1\n? hosts\n: ? new\n  : {address: a, knock: [1]}\n",
+	} {
+		f, err := Parse("hosts.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Without(f.Find("new")); err == nil {
+			t.Errorf("%q becomes %q", text, got)
+		}
+	}
+}
+
 // TestWithAny: hosts added one after the other are all in the file, and so are
 // the lines that a person wrote between them.
 func TestWithAny(t *testing.T) {

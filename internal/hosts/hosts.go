@@ -17,6 +17,8 @@
 //	    key: cG9zdGVybiBpcyBhIHNt... # of this device, in place of a knock
 //	    token: 40123             # the port that its tokens go to
 //
+// A key that is written "keyring" is in the system's key store instead.
+//
 // Only address and knock are required, or address, key and token. Knocks and
 // keys are secrets: only the owner can read the file, and links should be kept
 // as secret. Anyone who has them can open the door, so the service behind it
@@ -42,6 +44,7 @@ type Host struct {
 	Service     policy.Port     // TCP or UDP
 	Knock       []policy.Port   // at least one, unless there is a key
 	Key         *key.Credential // opens the door by a token; nil: knocks do
+	Stored      bool            // the key is in the system's key store; then Key is a zero one until it is read
 	Token       uint16          // the port that tokens go to, of UDP, and of TCP; 0 without a key
 	StepTimeout time.Duration   // the longest time between two knocks
 	Gap         time.Duration   // the least time between two knocks; 0: the client decides

@@ -20,6 +20,7 @@ type JSON struct {
 	Sequence    []string `json:"sequence,omitempty"`
 	Token       uint16   `json:"token,omitempty"` // the port; a host that has one has a key
 	Key         string   `json:"key,omitempty"`
+	Keyring     bool     `json:"keyring,omitempty"` // the key is in the system's key store
 	StepTimeout string   `json:"step_timeout,omitempty"`
 	Gap         string   `json:"gap,omitempty"`
 	Timeout     string   `json:"timeout"`
@@ -31,7 +32,7 @@ type JSON struct {
 func (h *Host) JSON(show Secrecy) JSON {
 	j := JSON{
 		Name: h.Name, Address: h.Address, Service: h.Service.String(), Knocks: len(h.Knock),
-		Token: h.Token, Timeout: document.FormatDuration(h.Timeout),
+		Token: h.Token, Keyring: h.Stored, Timeout: document.FormatDuration(h.Timeout),
 		Family: int(h.Family), User: h.User,
 	}
 	if h.Key == nil {
@@ -44,7 +45,7 @@ func (h *Host) JSON(show Secrecy) JSON {
 		for _, p := range h.Knock {
 			j.Sequence = append(j.Sequence, p.String())
 		}
-		if h.Key != nil {
+		if h.Key != nil && !h.Stored {
 			j.Key = h.Key.Encode()
 		}
 	}

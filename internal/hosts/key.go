@@ -10,6 +10,30 @@ import (
 // keyLength is the number of characters of every key.
 var keyLength = len(key.Credential{}.Encode())
 
+// InKeyring is what is written in place of a key that is in the system's key store.
+const InKeyring = "keyring"
+
+// setKey parses a key, or InKeyring.
+func (h *Host) setKey(text string) *document.Fault {
+	if text == InKeyring {
+		h.Key, h.Stored = &key.Credential{}, true
+		return nil
+	}
+	f := set(&h.Key, text, credential)
+	if f == nil {
+		h.Stored = false
+	}
+	return f
+}
+
+// keyText returns what is written in the file for the host's key.
+func (h *Host) keyText() string {
+	if h.Stored {
+		return InKeyring
+	}
+	return h.Key.Encode()
+}
+
 // credential parses a key. What is wrong is said without the text, which is a
 // secret but for its fault.
 func credential(text string) (*key.Credential, *document.Fault) {

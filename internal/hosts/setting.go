@@ -37,7 +37,7 @@ func (h *Host) Set(key, text string) *document.Fault {
 	case KeyKnock:
 		return set(&h.Knock, text, knocks)
 	case KeyKey:
-		return set(&h.Key, text, credential)
+		return h.setKey(text)
 	case KeyToken:
 		return set(&h.Token, text, token)
 	case KeyStepTimeout:

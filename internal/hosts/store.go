@@ -60,20 +60,39 @@ func Read(path string) (*File, error) {
 // mode becomes 0600. The error is an *ExistsError, an *UneditableError, a
 // *rewrite.BusyError, a *document.InvalidError or a *FileError.
 func Add(path string, h Host, on IfExists) error {
+	return change(path, func(f *File) ([]byte, error) { return f.With(h, on) })
+}
+
+// Remove removes the host of a name from the file at path, whose mode becomes 0600. The
+// error is a *NotFoundError, or one as Add returns it.
+func Remove(path, name string) error {
+	return change(path, func(f *File) ([]byte, error) {
+		h, err := f.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		return f.Without(h)
+	})
+}
+
+// change changes the text of a file.
+func change(path string, do func(*File) ([]byte, error)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fileError("write", path, err)
 	}
 	_, err := rewrite.File(path, rewrite.Private, func(text []byte) ([]byte, error) {
-		old, err := read(path, text)
+		f, err := read(path, text)
 		if err != nil {
 			return nil, err
 		}
-		return old.With(h, on)
+		f.Path = path
+		return do(f)
 	})
+	unknown, _ := errors.AsType[*NotFoundError](err)
 	exists, _ := errors.AsType[*ExistsError](err)
 	uneditable, _ := errors.AsType[*UneditableError](err)
 	busy, _ := errors.AsType[*rewrite.BusyError](err)
-	if err == nil || exists != nil || uneditable != nil || busy != nil {
+	if err == nil || unknown != nil || exists != nil || uneditable != nil || busy != nil {
 		return err
 	}
 	return fileError("write", path, err)
