@@ -23,8 +23,8 @@ type Lint struct {
 type LintKind string
 
 const (
-	ServiceAllowed LintKind = "service-allowed" // a door hides what is allowed for everyone
-	ShortSequence  LintKind = "short-sequence"
+	ServiceAllowed LintKind = "service-allowed"  // a door hides what is allowed for everyone
+	ShortSequence  LintKind = "short-sequence"   // a door opens or closes by few knocks
 	KnockAllowed   LintKind = "knock-allowed"    // for everyone: the door never opens
 	KnockExempt    LintKind = "knock-exempt"     // for some, who cannot knock
 	KnockIsService LintKind = "knock-is-service" // a port is a knock and a service
@@ -48,10 +48,12 @@ func (m *Machine) Lint() []Lint {
 	}
 	l.allowed()
 	for i := range m.Doors {
-		l.sequence(&m.Doors[i])
-		for knock := range m.Doors[i].Knock.Sequence {
-			l.knock(&m.Doors[i], knock)
-		}
+		d, knock := &m.Doors[i], &m.Doors[i].Knock
+		l.sequence(knock.Sequence, knock.SequencePos, "any scan of all ports opens a door with one knock", "two knocks can be guessed")
+		l.sequence(knock.Close, knock.ClosePos, "a scan of all ports in somebody's name closes this door to them",
+			"two knocks can be guessed, and sent in somebody's name")
+		l.knocks(d, knock.Sequence, knock.SequencePos, "so the door never opens")
+		l.knocks(d, knock.Close, knock.ClosePos, "so the door never closes")
 	}
 	l.inOrder(Ascending)
 	l.inOrder(Descending)
@@ -91,26 +93,36 @@ func (l *linter) allowed() {
 }
 
 // sequence finds sequences that are easily guessed.
-func (l *linter) sequence(d *Door) {
-	switch len(d.Knock.Sequence) {
+func (l *linter) sequence(knocks []policy.Port, at []policy.Position, one, two string) {
+	const hint = "use three knocks or more"
+	switch len(knocks) {
 	case 1:
-		l.warn(ShortSequence, d.Knock.SequencePos[0], "any scan of all ports opens a door with one knock", "use three knocks or more")
+		l.warn(ShortSequence, at[0], one, hint)
 	case 2:
-		l.warn(ShortSequence, d.Knock.SequencePos[0], "two knocks can be guessed", "use three knocks or more")
+		l.warn(ShortSequence, at[0], two, hint)
 	}
 }
 
-// knock finds knocks whose port has another use. Messages say where the knock is, and
+// knocks finds knocks whose port has another use. Messages say where the knock is, and
 // not which it is: they may end in a log.
-func (l *linter) knock(d *Door, index int) {
+func (l *linter) knocks(d *Door, sequence []policy.Port, at []policy.Position, never string) {
+	for i, port := range sequence {
+		l.knock(d, port, at[i], never)
+		if i > 0 && sequence[i-1] == port {
+			l.warn(KnockRepeated, at[i], "the same knock twice in a row: a retransmission of the first counts as the second",
+				"knock on another port in between")
+		}
+	}
+}
+
+func (l *linter) knock(d *Door, port policy.Port, at policy.Position, never string) {
 	const choose = "choose a port that nothing uses"
-	port, at := d.Knock.Sequence[index], d.Knock.SequencePos[index]
 	for i := range l.machine.Policy.Allow {
 		a := &l.machine.Policy.Allow[i]
 		if !a.Service.Covers(port) {
 			continue
 		}
-		kind, who, then := KnockAllowed, "", "so the door never opens"
+		kind, who, then := KnockAllowed, "", never
 		if a.From.IsValid() {
 			kind = KnockExempt
 			who, then = who+" from "+a.From.String(), "so from there it does not count as a knock"
@@ -127,10 +139,6 @@ func (l *linter) knock(d *Door, index int) {
 			choose+": programs try a service before its door is open, and such a connection counts as a knock")
 	case hider != nil:
 		l.warn(KnockIsService, at, fmt.Sprintf("this knock is also the service of %s: a client with a grant there cannot knock here", doorRef(hider)), choose)
-	}
-	if index > 0 && d.Knock.Sequence[index-1] == port {
-		l.warn(KnockRepeated, at, "the same knock twice in a row: a retransmission of the first counts as the second",
-			"knock on another port in between")
 	}
 }
 

@@ -19,7 +19,8 @@
 //  3. The source's budget of attempts is spent: its progress is forgotten, as by a
 //     wrong port. Every input that comes here takes one from it.
 //  4. The source's state has an edge for the port: it moves there. At the last
-//     knock of a door it gets the door's grants and its progress is forgotten.
+//     knock of a door it gets the door's grants and its progress is forgotten. At
+//     the last knock that closes a door it loses the door's grants.
 //  5. Otherwise its progress is forgotten. If root has an edge for the port, it
 //     moves there.
 //  6. What is not admitted gets the policy's cover, whatever its progress.
@@ -32,6 +33,13 @@
 // admitted costs the source its grants. Such a door keeps the source in a state
 // of its own for one more step_timeout after the last knock. In that state,
 // repeated knocks of the door cost nothing.
+//
+// # Closing
+//
+// The sequence that closes a door is a part of the trie like that which opens it. With
+// `on_close: cut` the source's connections to the door's services end as well: those that
+// were let in before by anything but an allow entry (see Reference.Ended). A service that
+// several doors open has one on_close.
 //
 // # Keys
 //
@@ -161,6 +169,9 @@ const Root StateID = 0
 // services. It is never 0.
 type GrantID uint32
 
+// A ServiceID identifies across policies a service, whichever doors open it. It is never 0.
+type ServiceID uint32
+
 // A Machine is a compiled policy. The order of its slices depends only on the
 // policy's text.
 type Machine struct {
@@ -196,12 +207,18 @@ type State struct {
 	Loops   []policy.Port // inputs that leave the source here, for the whole Timeout again
 }
 
+// Begins reports whether the state is on the way of a sequence.
+func (s *State) Begins(sequence []policy.Port) bool {
+	return len(s.Path) <= len(sequence) && slices.Equal(sequence[:len(s.Path)], s.Path)
+}
+
 // An Edge is a transition on one input.
 type Edge struct {
 	From        StateID
 	On          policy.Port
 	To          StateID // Root, or the door's Opened state, after a last knock
-	Door        int     // the index of the door that this last knock opens; -1 for another knock
+	Door        int     // the index of the door that this last knock opens or closes; -1 for another knock
+	Closes      bool    // it closes it
 	KeepsGrants bool    // this input costs no grant, whatever forfeit says
 }
 
@@ -221,6 +238,7 @@ type Grant struct {
 // A Service is a hidden service that a grant opens. Several doors may lead to
 // it; the policy makes sure that they agree on all fields.
 type Service struct {
+	ID         ServiceID
 	Grants     []int // of the doors that open it, in the order of use: indices in Machine.Grants
 	Port       policy.Port
 	Address    netip.Addr     // the local address; the zero value: any
@@ -228,6 +246,7 @@ type Service struct {
 	Masquerade bool
 	Admit      policy.Admit
 	Forfeit    bool
+	OnClose    policy.OnClose
 }
 
 // String returns the service as in a policy, with what distinguishes it from
@@ -267,6 +286,7 @@ type node struct {
 	children []*node
 	on       policy.Port // the knock that leads here
 	door     int         // at a leaf: the door; -1 elsewhere
+	closes   bool        // at a leaf: it closes the door
 	after    *node       // at a leaf: the opened state, if it has one
 	id       StateID
 }
@@ -276,15 +296,24 @@ type node struct {
 // policy built for that purpose (see id.go).
 func Compile(p *policy.Policy) (*Machine, error) {
 	m := &Machine{Policy: p, Parameters: Exact}
-	m.compileServices()
+	if err := m.compileServices(); err != nil {
+		return nil, err
+	}
 	if err := m.compileGrants(); err != nil {
 		return nil, err
 	}
 	m.compileTokens()
 	root := &node{door: -1}
 	for i := range p.Doors {
-		if len(p.Doors[i].Knock.Sequence) > 0 {
-			root.add(i, &p.Doors[i])
+		d := &p.Doors[i]
+		if len(d.Knock.Sequence) > 0 {
+			n := root.add(d, d.Knock.Sequence)
+			n.door = i
+			n.leadOn(d)
+		}
+		if len(d.Knock.Close) > 0 {
+			n := root.add(d, d.Knock.Close)
+			n.door, n.closes = i, true
 		}
 	}
 	nodes := root.all(nil)
@@ -305,7 +334,7 @@ func Compile(p *policy.Policy) (*Machine, error) {
 }
 
 // compileServices fills Services and Doors.
-func (m *Machine) compileServices() {
+func (m *Machine) compileServices() error {
 	seen := map[serviceKey]int{}
 	for i := range m.Policy.Doors {
 		d := &m.Policy.Doors[i]
@@ -318,7 +347,7 @@ func (m *Machine) compileServices() {
 				seen[key] = at
 				s := Service{
 					Port: port, Address: d.Address, Forward: d.Forward,
-					Masquerade: d.Masquerade, Admit: d.Admit, Forfeit: d.Forfeit,
+					Masquerade: d.Masquerade, Admit: d.Admit, Forfeit: d.Forfeit, OnClose: d.OnClose,
 				}
 				m.Services = append(m.Services, s)
 			}
@@ -326,6 +355,18 @@ func (m *Machine) compileServices() {
 		}
 		m.Doors = append(m.Doors, door)
 	}
+	names := make([]string, len(m.Services))
+	for i := range m.Services {
+		names[i] = "service " + m.Services[i].String()
+	}
+	ids, err := identify(names)
+	if err != nil {
+		return fmt.Errorf("naming the services: %w", err)
+	}
+	for i := range m.Services {
+		m.Services[i].ID = ServiceID(ids[i])
+	}
+	return nil
 }
 
 // compileGrants fills Grants.
@@ -370,14 +411,14 @@ func (m *Machine) grantName(d *Door, s *Service) string {
 		s, by, d.OpenFor, s.Admit, s.Forfeit, d.From, m.Policy.Source)
 }
 
-// add adds one door with a sequence to the trie.
-func (n *node) add(index int, d *policy.Door) {
+// add adds a sequence of a door to the trie, and returns its leaf.
+func (n *node) add(d *policy.Door, sequence []policy.Port) *node {
 	knock := &d.Knock
-	for i, port := range knock.Sequence {
+	for i, port := range sequence {
 		at := slices.IndexFunc(n.children, func(c *node) bool { return c.on == port })
-		if at < 0 || i == len(knock.Sequence)-1 {
+		if at < 0 || i == len(sequence)-1 {
 			n.children = append(n.children, &node{
-				path:    knock.Sequence[:i+1],
+				path:    sequence[:i+1],
 				timeout: knock.StepTimeout,
 				ignore:  knock.Retransmits == policy.RetransmitsIgnore,
 				on:      port,
@@ -392,7 +433,11 @@ func (n *node) add(index int, d *policy.Door) {
 			}
 		}
 	}
-	n.door = index
+	return n
+}
+
+// leadOn gives the leaf where a door opens its opened state, if the door has one.
+func (n *node) leadOn(d *policy.Door) {
 	if d.Forfeit && n.ignore {
 		n.after = &node{
 			path: n.path, opened: true, timeout: n.timeout, ignore: true,
@@ -443,7 +488,7 @@ func (m *Machine) collect(root *node, nodes []*node) {
 	}
 	edges := func(n *node, children []*node) {
 		for _, c := range children {
-			e := Edge{From: n.id, On: c.on, To: c.id, Door: c.door, KeepsGrants: n.opened}
+			e := Edge{From: n.id, On: c.on, To: c.id, Door: c.door, Closes: c.closes, KeepsGrants: n.opened}
 			if c.after != nil {
 				e.To = c.after.id
 			}

@@ -107,7 +107,7 @@ func (c *randomModel) chain(door int) *chain {
 		first:  make([]float64, len(index)),
 	}
 	to := func(e *Edge) int {
-		if e.Door == door {
+		if e.Door == door && !e.Closes {
 			return grant
 		}
 		return index[e.To] // 0 for the states that count as root

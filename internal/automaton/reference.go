@@ -2,6 +2,7 @@ package automaton
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/policy"
@@ -20,8 +21,9 @@ type Verdict struct {
 	Admitted bool
 	Rule     int      // the rule of the package comment that decided: 1 to 5; 0 for what is no input
 	From, To StateID  // the source's state before and after
-	Door     *Door    // the door whose last knock or token this was, granted or not
+	Door     *Door    // the door whose last knock or token this was, whatever came of it
 	Granted  bool     // whether the source got the door's grants
+	Closed   bool     // whether the source lost them instead
 	Service  *Service // the service admitted to; nil if not admitted
 }
 
@@ -33,6 +35,7 @@ type Reference struct {
 	grants   map[grantKey]*grant
 	admitted map[Input]time.Duration // until when
 	budgets  map[netip.Addr]*bucket
+	cut      map[cutKey]time.Duration // when
 }
 
 type progress struct {
@@ -43,6 +46,12 @@ type progress struct {
 type grantKey struct {
 	source netip.Addr
 	id     GrantID
+}
+
+// cutKey is a source and a service whose connections it has ended.
+type cutKey struct {
+	source  netip.Addr
+	service ServiceID
 }
 
 type grant struct {
@@ -78,6 +87,7 @@ func NewReference(m *Machine) *Reference {
 		grants:   map[grantKey]*grant{},
 		admitted: map[Input]time.Duration{},
 		budgets:  map[netip.Addr]*bucket{},
+		cut:      map[cutKey]time.Duration{},
 	}
 }
 
@@ -134,6 +144,11 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	}
 	if edge.Door >= 0 {
 		v.Door = &r.machine.Doors[edge.Door]
+		if edge.Closes {
+			r.close(source, v.Door, at)
+			v.Closed = true
+			return v
+		}
 		if v.Granted = r.grant(source, in.Source, v.Door, at); !v.Granted {
 			return v
 		}
@@ -191,6 +206,34 @@ func (r *Reference) grant(source, sender netip.Addr, d *Door, at time.Duration) 
 		r.grants[grantKey{source, r.machine.Grants[i].ID}] = g
 	}
 	return true
+}
+
+// close removes the grants that a door has given to the source, and ends its connections
+// where the door says so.
+func (r *Reference) close(source netip.Addr, d *Door, at time.Duration) {
+	for _, i := range d.Grants {
+		delete(r.grants, grantKey{source, r.machine.Grants[i].ID})
+	}
+	if d.OnClose != policy.OnCloseCut {
+		return
+	}
+	for in := range r.admitted { // a datagram of a flow is known by its addresses and ports alone
+		if s := r.machine.ServiceAt(in.Dest, in.Port); in.Port.Protocol == policy.UDP && s != nil &&
+			r.machine.Policy.Source.Mask(in.Source) == source && slices.ContainsFunc(d.Services, func(i int) bool { return s == &r.machine.Services[i] }) {
+			delete(r.admitted, in)
+		}
+	}
+	for _, i := range d.Services {
+		r.cut[cutKey{source, r.machine.Services[i].ID}] = at
+	}
+}
+
+// Ended reports whether a connection or a UDP flow to a service, which was let in last at a
+// given time, has ended since, as its source has closed a door. What an allow entry lets in
+// does not end.
+func (r *Reference) Ended(sender netip.Addr, s *Service, since time.Duration) bool {
+	cut, ok := r.cut[cutKey{r.machine.Policy.Source.Mask(sender.Unmap()), s.ID}]
+	return ok && since <= cut && s.OnClose == policy.OnCloseCut
 }
 
 // forfeit removes the grants that a stray packet costs.

@@ -219,7 +219,7 @@ func (r *Reference) scanInOrder(s Scan, t targets, opened func(*Door, int)) {
 		}
 		in.Port, in.Sequence = port, uint32(n)
 		v := r.Step(at, in)
-		if v.Door != nil {
+		if v.Door != nil && !v.Closed {
 			opened(v.Door, n+1)
 		}
 		forgotten = wrong && v.Rule == 5
@@ -230,7 +230,7 @@ func (r *Reference) scanInOrder(s Scan, t targets, opened func(*Door, int)) {
 func (m *Machine) named() portSet {
 	all := newPortSet()
 	for i := range m.Doors {
-		for _, port := range slices.Concat(m.Doors[i].Door.Services, m.Doors[i].Knock.Sequence) {
+		for _, port := range slices.Concat(m.Doors[i].Door.Services, m.Doors[i].Knock.Sequence, m.Doors[i].Knock.Close) {
 			all.set(port, true)
 		}
 	}

@@ -18,7 +18,6 @@ import (
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/key"
-	"postern/internal/policy"
 	"postern/internal/preflight"
 )
 
@@ -74,8 +73,9 @@ type stateProgress struct {
 }
 
 type stateDoor struct {
-	Name string `json:"name"`
-	Of   int    `json:"of"` // how many knocks it takes
+	Name   string `json:"name"`
+	Of     int    `json:"of"`               // how many knocks it takes
+	Closes bool   `json:"closes,omitempty"` // and they close the door
 }
 
 type stateGrant struct {
@@ -323,18 +323,18 @@ func namedState(id automaton.StateID, m *automaton.Machine) stateProgress {
 	if m == nil || m.State(id) == nil {
 		return row
 	}
-	path := m.State(id).Path
-	row.Knocks = len(path)
+	s := m.State(id)
+	row.Knocks = len(s.Path)
 	for i := range m.Doors {
-		if sequence := m.Doors[i].Knock.Sequence; begins(sequence, path) {
-			row.Doors = append(row.Doors, stateDoor{m.Doors[i].Name, len(sequence)})
+		d := &m.Doors[i]
+		if sequence := d.Knock.Sequence; s.Begins(sequence) {
+			row.Doors = append(row.Doors, stateDoor{Name: d.Name, Of: len(sequence)})
+		}
+		if sequence := d.Knock.Close; s.Begins(sequence) {
+			row.Doors = append(row.Doors, stateDoor{Name: d.Name, Of: len(sequence), Closes: true})
 		}
 	}
 	return row
-}
-
-func begins(sequence, path []policy.Port) bool {
-	return len(path) <= len(sequence) && slices.Equal(sequence[:len(path)], path)
 }
 
 // idText is an id as nft lists it.
@@ -426,7 +426,11 @@ func (p *stateProgress) text() string {
 	}
 	var doors []string
 	for _, d := range p.Doors {
-		doors = append(doors, fmt.Sprintf("%s %d/%d", d.Name, p.Knocks, d.Of))
+		text := fmt.Sprintf("%s %d/%d", d.Name, p.Knocks, d.Of)
+		if d.Closes {
+			text += markClosing
+		}
+		doors = append(doors, text)
 	}
 	const most = 3
 	if more := len(doors) - most; more > 0 {

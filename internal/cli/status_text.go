@@ -28,6 +28,9 @@ If several are true it is the lowest. --json has all of them as "problems".`
 	flagAll = "show every source, not the first 20"
 )
 
+// markClosing follows knocks that close their door.
+const markClosing = " to close"
+
 const sayNobody = "no knocks in progress, no grants"
 
 var (
@@ -186,6 +189,9 @@ func counterText(name string) string {
 	}
 	if door, ok := strings.CutPrefix(name, "door_"); ok {
 		return "knocks completed at door " + door
+	}
+	if door, ok := strings.CutPrefix(name, "closed_"); ok {
+		return "times that door " + door + " was closed"
 	}
 	if door, ok := strings.CutPrefix(name, "key_"); ok {
 		return "keys accepted at door " + door

@@ -103,6 +103,7 @@ func (r *recipe) policy() *policy.Policy {
 			Knock:    policy.Knock{StepTimeout: step, Retransmits: again},
 			OpenFor:  time.Duration(1+r.IntN(100)) * time.Second,
 			Admit:    pick(r, policy.AdmitOne, policy.AdmitAny),
+			OnClose:  policy.OnCloseKeep,
 			Forfeit:  r.coin(),
 		}
 		if d.Admit == policy.AdmitAny && r.coin() {

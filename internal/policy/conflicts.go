@@ -16,8 +16,11 @@ func (w *walker) conflicts() {
 	sequences := newSequences()
 	services := map[Port]*claims{}
 	for i := range w.doors {
-		if len(w.doors[i].knocks) > 0 {
-			w.addSequence(sequences, i)
+		if at := &w.doors[i]; len(at.knocks) > 0 {
+			w.addSequence(sequences, effect{door: i}, w.policy.Doors[i].Knock.Sequence, at.knocks)
+		}
+		if at := &w.doors[i]; len(at.closing) > 0 {
+			w.addSequence(sequences, effect{i, true}, w.policy.Doors[i].Knock.Close, at.closing)
 		}
 		w.claimServices(services, i)
 	}
@@ -46,62 +49,81 @@ type step struct {
 
 // A progress is a node: a beginning that sequences share.
 type progress struct {
-	first int // the first door whose sequence passes here
-	opens int // the door whose sequence ends here, or none
+	first effect // of the first sequence that passes here
+	ends  effect // of the sequence that ends here
+}
+
+// An effect is what a sequence does.
+type effect struct {
+	door   int  // or none
+	closes bool // and does not open it
+}
+
+func (e effect) verb() string {
+	if e.closes {
+		return "close"
+	}
+	return "open"
 }
 
 func newSequences() *sequences {
-	return &sequences{steps: map[step]int{}, nodes: []progress{{first: none, opens: none}}}
+	nothing := effect{door: none}
+	return &sequences{steps: map[step]int{}, nodes: []progress{{nothing, nothing}}}
 }
 
-// addSequence checks that a door's knocks open that door and no other, and that
+// addSequence checks that knocks open or close their door and no other, and that
 // doors which share their first knocks have the same settings for them: until
 // the sequences differ, both doors may be meant.
-func (w *walker) addSequence(s *sequences, door int) {
+func (w *walker) addSequence(s *sequences, does effect, sequence []Port, places []*yaml.Node) {
+	door := does.door
 	d, at := &w.policy.Doors[door], &w.doors[door]
 	self := "door " + document.Short(d.Name)
 	node, added := 0, false
-	for i, port := range d.Knock.Sequence {
+	for i, port := range sequence {
 		next, there := s.steps[step{node, port}]
 		if !there {
 			next, added = len(s.nodes), true
 			s.steps[step{node, port}] = next
-			s.nodes = append(s.nodes, progress{first: door, opens: none})
+			s.nodes = append(s.nodes, progress{does, effect{door: none}})
 		}
 		node = next
-		if other := s.nodes[node].opens; other != none && i+1 < len(d.Knock.Sequence) {
-			w.Fail(at.knocks[i], fmt.Sprintf("%s can never open: its first %s already %s", self, knocks(i+1), opens(i+1, w.doorRef(other))),
-				"change one of these knocks: no sequence may begin with another door's")
+		if other := s.nodes[node].ends; other.door != none && i+1 < len(sequence) {
+			w.Fail(places[i], fmt.Sprintf("%s can never %s: its first %s already %s", self, does.verb(), knocks(i+1), w.already(i+1, other)),
+				"change one of these knocks: no sequence may begin with another one")
 			return
 		}
 	}
-	last := at.knocks[len(at.knocks)-1]
+	last := places[len(places)-1]
 	switch n := &s.nodes[node]; {
-	case n.opens != none:
-		w.Fail(last, fmt.Sprintf("%s has the same sequence as %s", self, w.doorRef(n.opens)),
-			"give each door a sequence of its own, or make them one door with a list of services")
+	case n.ends.door != none:
+		hint := "choose another sequence for one of them"
+		if !does.closes && !n.ends.closes {
+			hint = "give each door a sequence of its own, or make them one door with a list of services"
+		}
+		w.Fail(last, fmt.Sprintf("%s %ss by the sequence that %ss %s", self, does.verb(), n.ends.verb(), w.doorRef(n.ends.door)), hint)
 		return
 	case !added:
-		w.Fail(last, fmt.Sprintf("%s could never open: its sequence begins with all of %s's", w.doorRef(n.first), self),
-			"change one of these knocks: no sequence may begin with another door's")
-		n.opens = door
+		w.Fail(last, fmt.Sprintf("%s could never %s: its sequence begins with all of the one that %ss %s",
+			w.doorRef(n.first.door), n.first.verb(), does.verb(), self),
+			"change one of these knocks: no sequence may begin with another one")
+		n.ends = does
 		return
 	default:
-		n.opens = door
+		n.ends = does
 	}
 
-	first := s.nodes[s.steps[step{0, d.Knock.Sequence[0]}]].first
+	first := s.nodes[s.steps[step{0, sequence[0]}]].first.door
 	if first == door || !at.sound || !w.doors[first].sound {
 		return
 	}
 	other := &w.policy.Doors[first].Knock
 	if a, b := other.StepTimeout, d.Knock.StepTimeout; a != b {
 		w.Fail(at.valueOf("step_timeout", "knock"), fmt.Sprintf("step_timeout is %s here and %s at %s, and both begin with %s",
-			document.FormatDuration(b), document.FormatDuration(a), w.doorRef(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+			document.FormatDuration(b), document.FormatDuration(a), w.doorRef(first), sequence[0]), "write the same for both, or begin with another knock")
 	}
 	if a, b := other.Retransmits, d.Knock.Retransmits; a != b {
 		w.Fail(at.valueOf("retransmits", "knock"), fmt.Sprintf("retransmits is %s here and %s at %s, and both begin with %s",
-			b, a, w.doorRef(first), d.Knock.Sequence[0]), "write the same for both, or begin with another knock")
+			b, a, w.doorRef(first), sequence[0]), "write the same for both, or begin with another knock")
 	}
 }
 
@@ -112,11 +134,12 @@ func knocks(n int) string {
 	return fmt.Sprintf("%d knocks", n)
 }
 
-func opens(n int, door string) string {
+// already returns what so many knocks do.
+func (w *walker) already(n int, does effect) string {
 	if n == 1 {
-		return "opens " + door
+		return does.verb() + "s " + w.doorRef(does.door)
 	}
-	return "open " + door
+	return does.verb() + " " + w.doorRef(does.door)
 }
 
 // valueOf returns the value of a key, or the parent's key if the key is
@@ -201,6 +224,7 @@ func (w *walker) agree(door, other int, n *yaml.Node, port Port) bool {
 		{"masquerade", fmt.Sprint(a.Masquerade), fmt.Sprint(b.Masquerade)},
 		{"admit", string(a.Admit), string(b.Admit)},
 		{"forfeit", fmt.Sprint(a.Forfeit), fmt.Sprint(b.Forfeit)},
+		{"on_close", string(a.OnClose), string(b.OnClose)},
 	} {
 		if p.there == p.here || p.key == "masquerade" && forward(a) != forward(b) {
 			continue

@@ -9,6 +9,7 @@ const (
 	DefaultRetransmits = RetransmitsIgnore
 	DefaultOpenFor     = 10 * time.Second
 	DefaultAdmit       = AdmitOne
+	DefaultOnClose     = OnCloseKeep
 
 	// A whole address is one source.
 	DefaultSourceIPv4 = 32
@@ -57,6 +58,7 @@ func NewDoor(name string) Door {
 		Name:    name,
 		OpenFor: DefaultOpenFor,
 		Admit:   DefaultAdmit,
+		OnClose: DefaultOnClose,
 		Knock:   Knock{StepTimeout: DefaultStepTimeout, Retransmits: DefaultRetransmits},
 	}
 }

@@ -19,6 +19,7 @@ type doorEntry struct {
 	listed   int                       // how many services are in the file, valid or not
 	services []*yaml.Node              // of each of the door's services
 	knocks   []*yaml.Node              // of each knock; empty if one is invalid
+	closing  []*yaml.Node              // of each knock that closes the door; the same
 	users    []*yaml.Node              // of each of the knock's users
 	sound    bool                      // the door is valid by itself
 }
@@ -91,6 +92,10 @@ func (w *walker) readDoor(e document.Entry) {
 		{Key: "forfeit", Shape: document.Scalar, Example: "true", Default: "false", Read: func(n *yaml.Node) {
 			w.flag(n, "forfeit", &d.Forfeit)
 		}},
+		{Key: "on_close", Shape: document.Scalar, Example: string(OnCloseCut), Default: string(DefaultOnClose), Read: func(n *yaml.Node) {
+			choose(w, n, "on_close", &d.OnClose, OnCloseKeep, OnCloseCut)
+			d.OnClosePos = document.PositionOf(n)
+		}},
 		{Key: "forward", Shape: document.Scalar, Example: "192.168.1.50:443", Default: "this host", Read: func(n *yaml.Node) {
 			var f *document.Fault
 			d.Forward, f = endpoint(n.Value)
@@ -108,8 +113,17 @@ func (w *walker) readDoor(e document.Entry) {
 		w.readFrom(&d, from)
 	}
 	w.checkForward(&d, &at)
+	if e, there := at.entries["on_close"]; there && knock != nil && !at.has("close") && !at.has("key") {
+		w.Fail(e.Key, "on_close has no meaning where nothing closes the door", "remove it, or add a close to knock, as in \"close: [PORT, PORT, PORT]\"")
+	}
 	w.policy.Doors = append(w.policy.Doors, d)
 	w.doors = append(w.doors, at)
+}
+
+// has reports whether the door or its knock is written with a key.
+func (at *doorEntry) has(key string) bool {
+	_, there := at.entries[key]
+	return there
 }
 
 func (w *walker) readServices(d *Door, at *doorEntry, n *yaml.Node) {

@@ -93,18 +93,21 @@ func (d *Door) format() *yaml.Node {
 	m.unless(d.OpenFor == DefaultOpenFor, "open_for", duration(d.OpenFor))
 	m.unless(d.Admit == DefaultAdmit, "admit", word(d.Admit))
 	m.unless(!d.Forfeit, "forfeit", plain("true"))
+	m.unless(d.OnClose == DefaultOnClose, "on_close", word(d.OnClose))
 	m.unless(len(d.From) == 0, "from", list(d.From, prefix))
 	return m.node()
 }
 
 func (k *Knock) format() *yaml.Node {
 	m := block()
-	m.unless(len(k.Sequence) == 0, "sequence", list(k.Sequence, func(p Port) *yaml.Node {
+	knock := func(p Port) *yaml.Node {
 		if p.Protocol == TCP {
 			return number(int(p.Number))
 		}
 		return p.format()
-	}))
+	}
+	m.unless(len(k.Sequence) == 0, "sequence", list(k.Sequence, knock))
+	m.unless(len(k.Close) == 0, "close", list(k.Close, knock))
 	m.unless(len(k.Users) == 0, "key", list(k.Users, word))
 	m.unless(k.StepTimeout == DefaultStepTimeout, "step_timeout", duration(k.StepTimeout))
 	m.unless(k.Retransmits == DefaultRetransmits, "retransmits", word(k.Retransmits))

@@ -113,12 +113,14 @@ doors:
     masquerade: true
     knock:
       sequence: [1234, udp/4000, icmp/echo]
+      close: [icmp/echo, udp/4001, 1234]
       key: [alice]
       step_timeout: 1m30s
       retransmits: reset
     open_for: 24h
     admit: any
     forfeit: true
+    on_close: cut
     from: [203.0.113.0/24, 198.51.100.7]
 
 admitted: {mark: 0x1000}
@@ -266,6 +268,12 @@ func randomPolicy(t *rapid.T) *Policy {
 		if len(d.Knock.Users) > 0 && coin("keys alone") {
 			d.Knock.Sequence = nil
 		} else {
+			if coin("close") {
+				d.Knock.Close = append([]Port{other(Port{TCP, uint16(i + 1001)})}, rapid.SliceOfN(randomPort(ICMP), 0, MaxKnocks-1).Draw(t, "closing")...)
+				for j := range d.Knock.Close {
+					d.Knock.Close[j] = other(d.Knock.Close[j])
+				}
+			}
 			d.Knock.StepTimeout = randomTime(t, MaxStepTimeout)
 			d.Knock.Retransmits = rapid.SampledFrom([]Retransmits{RetransmitsIgnore, RetransmitsReset}).Draw(t, "retransmits")
 		}
@@ -281,7 +289,10 @@ func randomPolicy(t *rapid.T) *Policy {
 		}
 		d.From = slices.DeleteFunc(rapid.SliceOfNDistinct(randomNetwork, 0, 3, rapid.ID).Draw(t, "networks"),
 			func(n netip.Prefix) bool { return !d.HasFamilyOf(n.Addr()) })
-		d.Knock.SequencePos = make([]Position, len(d.Knock.Sequence))
+		if len(d.Knock.Close)+len(d.Knock.Users) > 0 {
+			d.OnClose = rapid.SampledFrom([]OnClose{OnCloseKeep, OnCloseCut}).Draw(t, "on close")
+		}
+		d.Knock.SequencePos, d.Knock.ClosePos = make([]Position, len(d.Knock.Sequence)), make([]Position, len(d.Knock.Close))
 		p.Doors = append(p.Doors, d)
 	}
 	return p

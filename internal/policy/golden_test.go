@@ -77,6 +77,9 @@ func dump(p *Policy) string {
 		if len(d.Knock.Users) > 0 {
 			line("  keys of %q (%d:%d)", d.Knock.Users, d.Knock.UsersPos.Line, d.Knock.UsersPos.Column)
 		}
+		if len(d.Knock.Close) > 0 || d.OnClose != DefaultOnClose {
+			line("  closed by %v at %v, and then %s (%d:%d)", d.Knock.Close, d.Knock.ClosePos, d.OnClose, d.OnClosePos.Line, d.OnClosePos.Column)
+		}
 		line("  step_timeout %v, retransmits %s", d.Knock.StepTimeout, d.Knock.Retransmits)
 		line("  open_for %v, admit %s, forfeit %v", d.OpenFor, d.Admit, d.Forfeit)
 		line("  forward %v, masquerade %v", d.Forward, d.Masquerade)

@@ -14,7 +14,12 @@ const MaxKnocks = 32
 func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string]document.Entry {
 	k, before := &d.Knock, w.ErrorCount()
 	entries := w.Fields("knock", key, n, []document.Field{
-		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Default: "that only keys open it", Read: func(n *yaml.Node) { w.readSequence(k, at, n) }},
+		{Key: "sequence", Shape: document.List, Example: "[PORT, PORT, PORT]", Default: "that only keys open it", Read: func(n *yaml.Node) {
+			k.Sequence, k.SequencePos, at.knocks = w.readSequence("the sequence", n)
+		}},
+		{Key: "close", Shape: document.List, Example: "[PORT, PORT, PORT]", Default: "that no knock closes it", Read: func(n *yaml.Node) {
+			k.Close, k.ClosePos, at.closing = w.readSequence("close", n)
+		}},
 		{Key: "step_timeout", Shape: document.Scalar, Example: document.FormatDuration(DefaultStepTimeout), Default: document.FormatDuration(DefaultStepTimeout), Read: func(n *yaml.Node) {
 			k.StepTimeoutPos = document.PositionOf(n)
 			w.duration(n, "step_timeout", &k.StepTimeout, MinTime, MaxStepTimeout)
@@ -29,7 +34,7 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 	if !sequence && !keys && w.ErrorCount() == before {
 		w.Fail(key, "knock has neither a sequence nor keys", "add \"sequence: [PORT, PORT, PORT]\", or \"key: [NAME]\"")
 	}
-	for _, of := range []string{"step_timeout", "retransmits"} {
+	for _, of := range []string{"close", "step_timeout", "retransmits"} {
 		if e, there := entries[of]; there && !sequence && keys {
 			w.Fail(e.Key, of+" has no meaning without a sequence", "remove it, or add a sequence")
 		}
@@ -37,22 +42,25 @@ func (w *walker) readKnock(d *Door, at *doorEntry, key, n *yaml.Node) map[string
 	return entries
 }
 
-func (w *walker) readSequence(k *Knock, at *doorEntry, n *yaml.Node) {
+// readSequence returns the knocks of a sequence, and where they are: as positions, and as
+// nodes, if none is invalid.
+func (w *walker) readSequence(named string, n *yaml.Node) (all []Port, at []Position, nodes []*yaml.Node) {
 	if count := len(n.Content); count > MaxKnocks {
-		w.Fail(n.Content[MaxKnocks], fmt.Sprintf("the sequence has %d knocks", count),
+		w.Fail(n.Content[MaxKnocks], fmt.Sprintf("%s has %d knocks", named, count),
 			fmt.Sprintf("a sequence has %d at most", MaxKnocks))
-		return
+		return nil, nil, nil
 	}
 	for _, c := range w.Scalars(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
 		p, f := port(c.Value, forKnock)
 		if !w.Check(c, f) {
 			continue
 		}
-		k.Sequence = append(k.Sequence, p)
-		k.SequencePos = append(k.SequencePos, document.PositionOf(c))
-		at.knocks = append(at.knocks, c)
+		all = append(all, p)
+		at = append(at, document.PositionOf(c))
+		nodes = append(nodes, c)
 	}
-	if len(at.knocks) < len(n.Content) {
-		at.knocks = nil // an incomplete sequence cannot be compared
+	if len(nodes) < len(n.Content) {
+		nodes = nil // an incomplete sequence cannot be compared
 	}
+	return all, at, nodes
 }

@@ -109,9 +109,11 @@ type Door struct {
 	Forward    netip.AddrPort // the host behind this one that has the service; the zero value: this host
 	Masquerade bool           // the forwarded connection takes this host's address
 	From       []netip.Prefix // only these networks may knock; empty: anyone
+	OnClose    OnClose
 
 	Pos        Position
 	OpenForPos Position // the zero value if it is the default
+	OnClosePos Position // the same
 }
 
 // HasFamilyOf reports whether the door can be reached over addr's IP family: a
@@ -128,10 +130,12 @@ func (d *Door) HasFamilyOf(addr netip.Addr) bool {
 type Knock struct {
 	Sequence    []Port        // empty if only keys open the door
 	Users       []string      // whose keys open the door: names of Policy.Users; empty if none do
+	Close       []Port        // the sequence that closes the door again; empty if none does
 	StepTimeout time.Duration // the longest time between two knocks
 	Retransmits Retransmits
 
 	SequencePos    []Position // of each knock
+	ClosePos       []Position // of each knock of Close
 	UsersPos       Position   // the zero value if no keys open the door
 	StepTimeoutPos Position   // the zero value if it is the default
 }
@@ -153,6 +157,14 @@ type Admit string
 const (
 	AdmitOne Admit = "one" // one new connection to each service of the door
 	AdmitAny Admit = "any" // any number while the grant lasts
+)
+
+// OnClose says what becomes of a sender's connections when it closes a door.
+type OnClose string
+
+const (
+	OnCloseKeep OnClose = "keep" // they go on
+	OnCloseCut  OnClose = "cut"  // they end
 )
 
 // Admitted says what a packet carries that a door admits, for the rules of other

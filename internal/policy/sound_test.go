@@ -75,19 +75,23 @@ func sound(t rapid.TB, p *Policy) {
 			ok(known && !slices.Contains(k.Users[:i], u), "%s is opened by %q", d.Name, k.Users)
 			users[u] = true
 		}
-		prefix := ""
-		for i, s := range k.Sequence {
-			ok((s.Protocol == TCP || s.Protocol == UDP) == (s.Number > 0), "%s has knock %v", d.Name, s)
-			free(s, d.Name)
-			prefix += s.String() + " "
-			if i+1 < len(k.Sequence) {
-				ok(sequences[prefix] != "end", "%s goes through the last knock of another door", d.Name)
-				sequences[prefix] = "step"
+		ok(len(k.Close) <= 32 && len(k.Close) == len(k.ClosePos) && (len(k.Close) == 0 || len(k.Sequence) > 0), "%s has close %v", d.Name, k)
+		ok(d.OnClose == OnCloseKeep || d.OnClose == OnCloseCut && len(k.Close)+len(k.Users) > 0, "%s has on_close %q", d.Name, d.OnClose)
+		for _, sequence := range [][]Port{k.Sequence, k.Close} {
+			prefix := ""
+			for i, s := range sequence {
+				ok((s.Protocol == TCP || s.Protocol == UDP) == (s.Number > 0), "%s has knock %v", d.Name, s)
+				free(s, d.Name)
+				prefix += s.String() + " "
+				if i+1 < len(sequence) {
+					ok(sequences[prefix] != "end", "%s goes through the last knock of another sequence", d.Name)
+					sequences[prefix] = "step"
+				}
 			}
-		}
-		ok(prefix == "" || sequences[prefix] == "", "%s ends where another door passes or ends", d.Name)
-		if prefix != "" {
-			sequences[prefix] = "end"
+			ok(prefix == "" || sequences[prefix] == "", "%s ends where another sequence passes or ends", d.Name)
+			if prefix != "" {
+				sequences[prefix] = "end"
+			}
 		}
 		ok(k.StepTimeout >= 100*time.Millisecond && k.StepTimeout <= time.Hour, "%s has step_timeout %v", d.Name, k.StepTimeout)
 		ok(d.OpenFor >= 100*time.Millisecond && d.OpenFor <= 24*time.Hour, "%s has open_for %v", d.Name, d.OpenFor)

@@ -56,7 +56,7 @@ func (p *Policy) IsKeyPort(port Port) bool {
 // another place, too, which none may.
 func (p *Policy) NamesKeyPort() bool {
 	return slices.ContainsFunc(p.Doors, func(d Door) bool {
-		return slices.ContainsFunc(d.Services, p.IsKeyPort) || slices.ContainsFunc(d.Knock.Sequence, p.IsKeyPort)
+		return slices.ContainsFunc(slices.Concat(d.Services, d.Knock.Sequence, d.Knock.Close), p.IsKeyPort)
 	}) || slices.ContainsFunc(p.Allow, func(a Allow) bool { return p.allowsKeys(&a) })
 }
 
@@ -277,8 +277,14 @@ func (w *walker) keyPortTaken() {
 				fail(w.doors[i].services[j], "this service is")
 			}
 		}
+		knock := &w.policy.Doors[i].Knock
 		for j, n := range w.doors[i].knocks {
-			if w.policy.IsKeyPort(w.policy.Doors[i].Knock.Sequence[j]) {
+			if w.policy.IsKeyPort(knock.Sequence[j]) {
+				fail(n, "this knock is")
+			}
+		}
+		for j, n := range w.doors[i].closing {
+			if w.policy.IsKeyPort(knock.Close[j]) {
 				fail(n, "this knock is")
 			}
 		}

@@ -47,8 +47,17 @@ func TestEveryKeyMatters(t *testing.T) {
 		}
 		return all
 	}
+	// A backend may cut nothing. It is then asked about all the rest.
+	refuses := func(b firewall.Backend, p *policy.Policy) bool {
+		_, err := b.Machine(p)
+		return err != nil
+	}
 	withoutKeys := func(p *policy.Policy) *policy.Policy {
 		p.Keys, p.Users, p.Doors[0].Knock.Users = policy.Keys{}, nil, nil
+		return p
+	}
+	keeping := func(p *policy.Policy) *policy.Policy {
+		p.Doors[0].OnClose = policy.OnCloseKeep
 		return p
 	}
 	ofKeys := []string{"Policy.Keys", "Policy.Users", "Knock.Users"}
@@ -82,6 +91,15 @@ func TestEveryKeyMatters(t *testing.T) {
 					reflect.ValueOf(level.of(here)).Elem().Field(i).Set(usual.Field(i))
 					if slices.Contains(ofKeys, usual.Type().Name()+"."+field.Name) { // one is not valid without the others
 						here = withoutKeys(here)
+					}
+					if refuses(b, there) {
+						there, here = keeping(there), keeping(here)
+						if refuses(b, there) {
+							t.Fatalf("%s refuses more than that", b.Name())
+						}
+						if field.Name == "OnClose" {
+							continue
+						}
 					}
 					if rules(b, here) == rules(b, there) {
 						t.Errorf("%s: the rules are the same for another %s", b.Name(), field.Name)

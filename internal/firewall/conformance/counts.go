@@ -31,6 +31,9 @@ var minimums = []struct {
 	{"refused for its sender, with a token", 0.0005, hasKeys},
 	{"of the port of keys, or a ping with a token", 0.02, hasKeys},
 	{what: "admitted by a grant", share: 0.03},
+	{"closed a door", 0.004, general},
+	{"closed a door that was open", 0.001, general},
+	{"of a flow that a closing has ended", 0.0002, cutting},
 	{"admitted again as the same packet", 0.001, sameSYN},
 	{what: "moved on by a knock", share: 0.05},
 	{"left where it was by a loop", 0.008, general},
@@ -57,6 +60,7 @@ var minimums = []struct {
 }
 
 func hasKeys(p *plan, _ automaton.Parameters) bool { return len(p.users) > 0 }
+func cutting(p *plan, a automaton.Parameters) bool { return p.cuts && sameSYN(p, a) }
 func changed(p *plan, _ automaton.Parameters) bool { return p.change.door != "" }
 func general(p *plan, _ automaton.Parameters) bool { return !p.classic }
 func sameSYN(_ *plan, p automaton.Parameters) bool { return p.Known == automaton.SameSYN }
@@ -105,6 +109,9 @@ func (v *outcome) met() map[string]bool {
 		"refused for its sender, with a token":        v.token && !d.Granted,
 		"of the port of keys, or a ping with a token": v.kind == keyed,
 		"admitted by a grant":                         d.Rule == 2,
+		"closed a door":                               d.Closed,
+		"closed a door that was open":                 d.Closed && v.closed,
+		"of a flow that a closing has ended":          v.again,
 		"admitted again as the same packet":           d.Rule == 1,
 		"moved on by a knock":                         d.Rule == 4 && d.To != 0 && d.To != d.From,
 		"left where it was by a loop":                 d.Rule == 4 && d.To == d.From,
@@ -117,7 +124,7 @@ func (v *outcome) met() map[string]bool {
 		"kept a grant when restarting":                v.spared,
 		"refused by the budget of attempts":           v.refused,
 		"set back with no attempt left":               v.forgot,
-		"refused by from":                             d.Door != nil && !d.Granted && !v.token,
+		"refused by from":                             d.Door != nil && !d.Granted && !d.Closed && !v.token,
 		"taken by an allow entry":                     v.kind == allowed,
 		"part of a known flow":                        v.kind == known,
 		"part of a known TCP flow":                    v.kind == known && v.tcp,

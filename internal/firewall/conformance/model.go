@@ -84,6 +84,8 @@ type outcome struct {
 	expired  bool // its source had made progress, which has expired
 	late     bool // its source had held the grant, which has expired
 	ended    bool // its source had got the grant at a door that has changed since
+	closed   bool // it has taken a grant by closing its door
+	again    bool // its flow was let in before, and its source has closed the door since
 	refused  bool // it would have changed something, and its source's budget was spent
 	forgot   bool // the same, and its source has lost its progress
 	forfeits bool // it cost its source a grant
@@ -114,8 +116,9 @@ type endedKey struct {
 
 // A knownFlow is a flow that connection tracking knows.
 type knownFlow struct {
-	last time.Duration // the time of its last packet
-	in   bool          // its packets pass on every cable
+	admitted time.Duration // when a grant let one of its packets in last; negative: none did
+	last     time.Duration // the time of its last packet
+	in       bool          // its packets pass on every cable
 }
 
 // flow is the key of a flow in connection tracking.
@@ -175,17 +178,21 @@ func (o *model) replace(m *automaton.Machine) bool {
 func (o *model) step(at span, s probe) outcome {
 	o.noise = max(o.noise, at.noise())
 	p := o.machine.Policy
-	hidden := o.machine.ServiceAt(s.dst, s.port) != nil
 	f := flow{s.src, s.dst, s.port, s.sport}
-	met, isKnown := o.flows[f]
-	shown := p.Posture == policy.Guard && !hidden
+	service := o.machine.ServiceAt(s.dst, s.port)
+	shown := p.Posture == policy.Guard && service == nil
 	governed := len(p.Interfaces) == 0 || links[s.link] == p.Interfaces[0]
+	met, isKnown := o.flows[f]
+	if !isKnown {
+		met.admitted = -1
+	}
+	again := isKnown && governed && service != nil && s.opensConnection() && !o.allows(s) && o.ref.Ended(s.src, service, met.admitted)
 	var v, judged outcome
 	if t := o.verified(s); t != nil && governed {
 		judged = o.judge(at, s, t)
 	}
 	switch {
-	case isKnown:
+	case isKnown && !again:
 		pass := met.in || !governed || o.allows(s) || shown
 		v = outcome{kind: known, pass: pass, unsure: at.to-met.last > flowLife}
 	case !governed:
@@ -205,11 +212,15 @@ func (o *model) step(at span, s probe) outcome {
 	}
 	v.mark = o.mark(f, v)
 	v.tcp, v.bare = s.port.Protocol == policy.TCP, !s.opensConnection()
+	v.again = again
+	if v.verdict.Admitted {
+		met.admitted = at.from
+	}
 	if isKnown || v.pass && o.startsFlow(s) {
 		// Before connection tracking, a packet that was not answered is not
 		// enough: a flow that began outside the policy is unknown inside it.
 		in := o.machine.Parameters.Known != automaton.SameSYN || s.port.Protocol == policy.ICMP || v.verdict.Admitted
-		o.flows[f] = knownFlow{at.from, met.in || in}
+		o.flows[f] = knownFlow{met.admitted, at.from, met.in || in}
 	}
 	return v
 }
@@ -260,9 +271,11 @@ func (o *model) input(at span, s probe) outcome {
 	})
 	after := o.ref.SourceState(s.src)
 	for id := range before.Grants {
-		if _, kept := after.Grants[id]; !kept && !v.verdict.Admitted {
-			v.forfeits = true
-		}
+		_, kept := after.Grants[id]
+		lost := !kept && !v.verdict.Admitted
+		closed := lost && v.verdict.Closed && &o.machine.Doors[o.machine.Grant(id).Door] == v.verdict.Door
+		v.closed = v.closed || closed
+		v.forfeits = v.forfeits || lost && !closed
 	}
 	if state := o.machine.State(v.verdict.From); state != nil && state.Opened && v.verdict.Rule == 4 {
 		v.spared = v.verdict.From != v.verdict.To && len(before.Grants) > 0

@@ -22,6 +22,7 @@ type plan struct {
 	users      []userPlan
 	bound      string // whether tokens must be bound to the sender's address
 	marked     bool   // what a door admits is marked
+	cuts       bool   // closing a door ends connections
 	ipv4, ipv6 int
 	log        string
 	change     change // what is changed when its rules are replaced
@@ -33,6 +34,8 @@ type doorPlan struct {
 	services    []string
 	address     string
 	sequence    []string
+	close       []string // the knocks that close it; nil: none do
+	onClose     string
 	stepTimeout string
 	retransmits string
 	openFor     string
@@ -97,7 +100,7 @@ func drawClassic(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	for i, service := range hidden {
 		d := p.drawDoor(r, i, timeouts, map[string]doorPlan{}, blocks)
 		d.services, d.address, d.from = []string{service}, "", nil
-		d.retransmits, d.admit, d.forfeit = "reset", "one", true
+		d.retransmits, d.admit, d.forfeit, d.close = "reset", "one", true, nil
 		p.doors = append(p.doors, d)
 	}
 	return p
@@ -116,6 +119,7 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 		p.interfaces = links[:1]
 	}
 	p.marked = chance(r, 0.5)
+	p.cuts = chance(r, 0.3)
 	for range r.IntN(4) {
 		p.allow = append(p.allow, drawAllow(r, blocks))
 	}
@@ -151,6 +155,10 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 		openFor:     pick(r, timeouts),
 		admit:       pick(r, []string{"one", "any"}),
 		forfeit:     chance(r, 0.4),
+		onClose:     "keep",
+	}
+	if p.cuts {
+		d.onClose = "cut"
 	}
 	if chance(r, 0.2) {
 		d.address = pick(r, slices.Concat(servers4, servers6)).String()
@@ -180,9 +188,16 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 		}
 		d.sequence = append(d.sequence, port)
 	}
+	if chance(r, 0.5) {
+		for range 1 + r.IntN(3) {
+			d.close = append(d.close, pick(r, knockPorts))
+		}
+	}
 	for _, other := range p.doors {
-		if other.sequence[0] == d.sequence[0] {
-			d.stepTimeout, d.retransmits = other.stepTimeout, other.retransmits
+		for _, first := range other.first() {
+			if slices.Contains(d.first(), first) {
+				d.stepTimeout, d.retransmits = other.stepTimeout, other.retransmits
+			}
 		}
 	}
 	if chance(r, 0.25) {
@@ -191,6 +206,16 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 		}
 	}
 	return d
+}
+
+// first returns the first knocks of a door's sequences.
+func (d *doorPlan) first() (all []string) {
+	for _, sequence := range [][]string{d.sequence, d.close} {
+		if len(sequence) > 0 {
+			all = append(all, sequence[0])
+		}
+	}
+	return all
 }
 
 // text returns the policy as YAML.
@@ -237,11 +262,17 @@ func (p *plan) text() string {
 		}
 		if len(d.sequence) > 0 {
 			knock = append(knock, "sequence: "+list(d.sequence), "step_timeout: "+d.stepTimeout, "retransmits: "+d.retransmits)
+			if len(d.close) > 0 {
+				knock = append(knock, "close: "+list(d.close))
+			}
 		}
 		line("    knock: {%s}", strings.Join(knock, ", "))
 		line("    open_for: %s", d.openFor)
 		line("    admit: %s", d.admit)
 		line("    forfeit: %t", d.forfeit)
+		if len(d.keys) > 0 || len(d.sequence) > 0 && len(d.close) > 0 {
+			line("    on_close: %s", d.onClose)
+		}
 		if len(d.from) > 0 {
 			line("    from: %s", list(d.from))
 		}

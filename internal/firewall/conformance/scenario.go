@@ -3,6 +3,7 @@ package conformance
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -41,6 +42,7 @@ type writer struct {
 	events  scenario
 	let     []probe // connections that a grant admitted
 	sport   uint16
+	enough  int // packets, for now
 }
 
 // longest is the largest number of packets in an ordinary scenario. Others run at
@@ -51,8 +53,31 @@ var longest = (automaton.Attempts.Burst - 1) / 2
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
-	w.carryOn(5 + r.IntN(longest-4))
+	if chance(r, 0.15) {
+		w.openAndClose()
+	}
+	w.carryOn(5 + r.IntN(longest-4) - len(w.events))
 	return w.events
+}
+
+// openAndClose begins with a door that is opened, used, and closed.
+func (w *writer) openAndClose() {
+	m, src := w.model.machine, w.senders[0]
+	var able []*automaton.Door
+	for i := range m.Doors {
+		if d := &m.Doors[i]; len(d.Knock.Close) > 0 && len(d.Knock.Sequence)+len(d.Knock.Close)+2 <= longest {
+			able = append(able, d)
+		}
+	}
+	if len(able) == 0 {
+		return
+	}
+	d := pick(w.Rand, able)
+	for _, port := range d.Knock.Sequence {
+		w.send(src, port)
+	}
+	w.enough = longest
+	w.close(src, d)
 }
 
 // maxBegun is how often a source begins in a flood where every input spends the
@@ -146,6 +171,7 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 	}
 	for i := range m.Doors {
 		w.ports = append(w.ports, m.Doors[i].Knock.Sequence...)
+		w.ports = append(w.ports, m.Doors[i].Knock.Close...)
 		w.ports = append(w.ports, m.Doors[i].Door.Services...)
 	}
 	if m.Policy.HasKeys() {
@@ -163,7 +189,8 @@ func newWriter(r *rand.Rand, pace *pace, m *automaton.Machine, b block) *writer 
 
 // carryOn adds up to n packets.
 func (w *writer) carryOn(n int) {
-	for range n {
+	w.enough = len(w.events) + n
+	for len(w.events) < w.enough {
 		src := w.senders[0]
 		if chance(w.Rand, 0.25) {
 			src = pick(w.Rand, w.senders)
@@ -270,14 +297,21 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	all := w.model.ref.SourceState(src)
 	h := all.At(w.at)
 	var open, shut []*automaton.Service
+	var mine []*automaton.Door // that the source can close again
 	for i := range m.Grants {
 		g := &m.Grants[i]
 		s := &m.Services[g.Service]
 		if _, ok := h.Grants[g.ID]; ok {
 			open = append(open, s)
+			if d := &m.Doors[g.Door]; len(d.Knock.Close) > 0 {
+				mine = append(mine, d)
+			}
 		} else if _, ok := all.Grants[g.ID]; ok {
 			shut = append(shut, s)
 		}
+	}
+	if len(mine) > 0 && chance(w.Rand, 0.2) && w.close(src, pick(w.Rand, mine)) {
+		return true
 	}
 	if len(open) > 0 && chance(w.Rand, 0.6) {
 		w.connect(src, pick(w.Rand, open))
@@ -297,7 +331,7 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	}
 	var on []policy.Port
 	for _, e := range m.Edges {
-		if e.From == h.State {
+		if e.From == h.State && (w.mayOpen(&e) || chance(w.Rand, 0.2)) {
 			on = append(on, e.On)
 		}
 	}
@@ -305,6 +339,42 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 		return false
 	}
 	w.send(src, pick(w.Rand, on))
+	return true
+}
+
+// mayOpen reports whether an edge is on the way of a sequence that opens a door.
+func (w *writer) mayOpen(e *automaton.Edge) bool {
+	m := w.model.machine
+	path := []policy.Port{e.On}
+	if from := m.State(e.From); from != nil {
+		path = append(slices.Clone(from.Path), e.On)
+	}
+	to := automaton.State{Path: path}
+	return e.KeepsGrants || slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return to.Begins(d.Knock.Sequence) })
+}
+
+// close closes a door, if there is room for that, and may go on with flows that the door has
+// let in. It reports whether it has sent anything.
+func (w *writer) close(src netip.Addr, d *automaton.Door) bool {
+	left := w.enough - len(w.events) - len(d.Knock.Close)
+	if left < 0 {
+		return false
+	}
+	for _, s := range d.Services {
+		if port := w.model.machine.Services[s].Port; port.Protocol == policy.UDP && left > 1 && chance(w.Rand, 0.5) {
+			left--
+			w.connect(src, &w.model.machine.Services[s])
+		}
+	}
+	for _, port := range d.Knock.Close {
+		w.send(src, port)
+	}
+	for _, s := range w.let {
+		if s.src == src && s.port.Protocol == policy.UDP && slices.Contains(d.Door.Services, s.port) && left > 0 && chance(w.Rand, 0.7) {
+			left--
+			w.add(s)
+		}
+	}
 	return true
 }
 

@@ -21,7 +21,7 @@ func isClassic(p *policy.Policy) bool {
 	services := map[policy.Port]bool{}
 	for i := range p.Doors {
 		d := &p.Doors[i]
-		plain = plain && d.Knock.Retransmits == policy.RetransmitsReset && d.Forfeit && d.Admit == policy.AdmitOne &&
+		plain = plain && len(d.Knock.Close) == 0 && d.Knock.Retransmits == policy.RetransmitsReset && d.Forfeit && d.Admit == policy.AdmitOne &&
 			!d.Address.IsValid() && !d.Forward.IsValid() && len(d.From) == 0 &&
 			len(d.Services) == 1 && d.Services[0].Protocol == policy.TCP && !services[d.Services[0]]
 		services[d.Services[0]] = true

@@ -100,6 +100,24 @@ func (c *compiler) senders(named []netip.Prefix) (from []netip.Prefix, anyone bo
 	return from, anyone
 }
 
+// closings makes the chains of the last knocks that close doors.
+func (c *compiler) closings() {
+	c.closes = make([]target, len(c.m.Doors))
+	for i := range c.m.Doors {
+		d := &c.m.Doors[i]
+		c.closes[i] = c.cover
+		if len(d.Knock.Close) == 0 || !c.serves(d) {
+			continue
+		}
+		ch := c.chain(&c.filter, c.ofDoor("CLOSE", d), "The last knock that closes the door "+d.Name+": what it has granted to the sender is gone.")
+		for _, service := range d.Services {
+			ch.add("", nothing, c.remove(c.grantList(d, service)))
+		}
+		ch.add("", c.cover)
+		c.closes[i] = to(ch)
+	}
+}
+
 // grantsOnly reports whether a door's last knock does nothing but put the source on one list.
 func (c *compiler) grantsOnly(door int) bool {
 	d := &c.m.Doors[door]
@@ -108,7 +126,7 @@ func (c *compiler) grantsOnly(door int) bool {
 
 // opened returns the state that a door leaves a source in, or nil.
 func (c *compiler) opened(door int) *automaton.State {
-	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
+	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door && !e.Closes })
 	if i < 0 { // it has no last knock
 		return nil
 	}

@@ -20,6 +20,9 @@ func (c *compiler) knocks() {
 	for i := range c.m.States {
 		s := &c.m.States[i]
 		doc := fmt.Sprintf("Senders with %s right, so far.", knocks(len(s.Path)))
+		if _, closes := c.leadsTo(s); closes {
+			doc = fmt.Sprintf("Senders with %s right to close a door.", knocks(len(s.Path)))
+		}
 		if s.Opened {
 			doc = "Senders that have just completed a knock. A repeated knock forfeits nothing."
 		}
@@ -27,6 +30,7 @@ func (c *compiler) knocks() {
 	}
 	c.forfeiting()
 	c.lastKnocks()
+	c.closings()
 
 	c.holders()
 	if progress != nil {
@@ -141,6 +145,10 @@ func (c *compiler) first(gate *chain) {
 // edge adds the rule for one knock.
 func (c *compiler) edge(gate *chain, e *automaton.Edge, doc string, more ...match) {
 	matches := append(c.f.on(e.On), more...)
+	if e.Closes {
+		gate.add(doc, c.closes[e.Door], matches...)
+		return
+	}
 	if e.Door >= 0 {
 		if c.doors[e.Door] == c.cover && len(c.inline[e.Door]) == 0 {
 			doc += fmt.Sprintf(" Over IPv%d it opens nothing.", c.f)

@@ -59,6 +59,10 @@ func inexpressible(p *policy.Policy) []policy.Diagnostic {
 	}
 	for i := range p.Doors {
 		d := &p.Doors[i]
+		if d.OnClose == policy.OnCloseCut {
+			found = append(found, p.Diagnose(d.OnClosePos, "iptables rules end no connections, as on_close: cut asks",
+				"remove it, or use the nftables backend"))
+		}
 		whole("step_timeout", d.Knock.StepTimeout, d.Knock.StepTimeoutPos)
 		whole("open_for", d.OpenFor, d.OpenForPos)
 	}

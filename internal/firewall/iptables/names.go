@@ -41,30 +41,31 @@ func (c *compiler) ofDoor(name string, d *automaton.Door) string {
 	return name + "-" + d.Name
 }
 
-// leadsTo is the first door that a state leads to. Doors that have come equally far
-// share a state or not one, so that it distinguishes the states of one depth.
-func (c *compiler) leadsTo(s *automaton.State) *automaton.Door {
+// leadsTo is the first door that a state leads to, and whether no sequence through it
+// opens a door but only closes it. Doors that have come equally far share a state or not
+// one, so that both distinguish the states of one depth.
+func (c *compiler) leadsTo(s *automaton.State) (d *automaton.Door, closes bool) {
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
-		if len(s.Path) > len(d.Knock.Sequence) || s.Opened && len(s.Path) < len(d.Knock.Sequence) {
-			continue
-		}
-		leads := true
-		for k, port := range s.Path {
-			leads = leads && d.Knock.Sequence[k] == port
-		}
-		if leads {
-			return d
+		if s.Begins(d.Knock.Sequence) && (!s.Opened || len(s.Path) == len(d.Knock.Sequence)) {
+			return d, false
 		}
 	}
-	return nil // there is no such state
+	for i := range c.m.Doors {
+		if d := &c.m.Doors[i]; s.Begins(d.Knock.Close) {
+			return d, true
+		}
+	}
+	return nil, false // there is no such state
 }
 
-// onlyAt reports whether the state is the only one with so many knocks.
+// onlyAt reports whether the state is the only one of its kind with so many knocks.
 func (c *compiler) onlyAt(s *automaton.State) bool {
 	n := 0
+	_, closes := c.leadsTo(s)
 	for i := range c.m.States {
-		if o := &c.m.States[i]; len(o.Path) == len(s.Path) && o.Opened == s.Opened {
+		o := &c.m.States[i]
+		if _, also := c.leadsTo(o); len(o.Path) == len(s.Path) && o.Opened == s.Opened && closes == also {
 			n++
 		}
 	}
@@ -73,18 +74,28 @@ func (c *compiler) onlyAt(s *automaton.State) bool {
 
 // stateName is the name of a chain or list that belongs to a state.
 func (c *compiler) stateName(name string, s *automaton.State) string {
+	d, closes := c.leadsTo(s)
+	if closes {
+		name = "C" + name
+	}
 	if c.onlyAt(s) {
 		return name
 	}
-	return c.ofDoor(name, c.leadsTo(s))
+	return c.ofDoor(name, d)
 }
 
 // gateName is the chain of a source in a state.
 func (c *compiler) gateName(s *automaton.State) string {
 	if s.Opened {
-		return c.ofDoor("AFTER", c.leadsTo(s))
+		return c.afterName(s)
 	}
 	return c.stateName(fmt.Sprintf("GATE%d", len(s.Path)+1), s)
+}
+
+// afterName is the name of what belongs to an opened state.
+func (c *compiler) afterName(s *automaton.State) string {
+	d, _ := c.leadsTo(s)
+	return c.ofDoor("AFTER", d)
 }
 
 // stateList is the list of the sources in a state. Its name beside rules of others
@@ -92,7 +103,7 @@ func (c *compiler) gateName(s *automaton.State) string {
 func (c *compiler) stateList(s *automaton.State) *recentList {
 	name, shared := c.stateName(fmt.Sprintf("OK%d", len(s.Path)), s), fmt.Sprintf("OK%d", len(s.Path))
 	if s.Opened {
-		name, shared = c.ofDoor("AFTER", c.leadsTo(s)), "AFTER"
+		name, shared = c.afterName(s), "AFTER"
 	}
 	return &recentList{alone: c.listName(name), shared: c.sharedName(shared), kind: ofState, id: uint64(s.ID)}
 }

@@ -152,6 +152,7 @@ type compiler struct {
 
 	// By door, where its last knock leads, and what it does before.
 	doors  []target
+	closes []target // the same for the last knock that closes it
 	inline [][]match
 }
 

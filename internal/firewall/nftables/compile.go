@@ -25,17 +25,19 @@ type compiler struct {
 	m *automaton.Machine
 	p *policy.Policy
 
-	hidden     ports           // of all services
-	name       *set            // its comment is the digest
-	service    *set            // what is asked for, by protocol and port
-	serviceAt  map[family]*set // the same, for services of one address
-	interfaces *set            // nil for all but loopback
-	gate       *set            // leads to the log lines; nil if there are none
+	hidden     ports     // of all services
+	name       *set      // its comment is the digest
+	service    *services // what is asked for -> its first grant
+	closable   ports     // of the services whose connections end as their door is closed
+	ended      *services // which these are
+	interfaces *set      // nil for all but loopback
+	gate       *set      // leads to the log lines; nil if there are none
 	from       map[*automaton.Door]map[family]*set
 
 	syn, packet, input, divert, reply *chain // what the kernel calls
 	admitted                          *chain // the same; nil where nothing is marked
 	idle                              *chain // the same; nil where idle ports answer for themselves
+	output                            *chain // the same; nil where no closing ends connections
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	allowMore                         *chain // what of it is no port alone; nil where all of it is
 	judge, asked, spend, over, pass   *chain
@@ -58,6 +60,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.name = c.newSet(&set{name: "rule_set", doc: "Nothing; its comment names the rule set.", key: []datatype{nft.TypeClassID}})
 	c.liveSets()
 	c.services()
+	c.closableServices()
 	c.hooks()
 	c.ending()
 	c.allowed()
@@ -75,11 +78,11 @@ func Compile(m *automaton.Machine) *Ruleset {
 // reading is the order of the chains in a listing, which is that in which a
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
-	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "divert", "replies",
+	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "output", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "spent", "walk", "kept", "move", "enter_", "door_",
+	"spend", "spent", "walk", "kept", "move", "enter_", "door_", "close_",
 	"key_", "keyed_", "given_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
-	"cut", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
+	"cut", "closable", "ended", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 
 func (c *compiler) arrange() {
@@ -119,14 +122,7 @@ func (c *compiler) has(p policy.Protocol) bool {
 
 // onService adds rules for packets to a hidden service, which then carry its
 // first grant.
-func (c *compiler) onService(ch *chain, then ...statement) {
-	ch.add(append([]statement{carryFrom(c.service, protocol, port)}, then...)...)
-	for _, f := range families {
-		if at := c.serviceAt[f]; at != nil {
-			ch.add(append([]statement{carryFrom(at, daddr(f), protocol, port)}, then...)...)
-		}
-	}
-}
+func (c *compiler) onService(ch *chain, then ...statement) { c.service.on(ch, then...) }
 
 // MarkPriority is where what was admitted is marked: behind connection tracking and
 // the last chain that admits, and before others' DNAT. Chains that others hook in
@@ -167,6 +163,10 @@ func (c *compiler) hooks() {
 		c.idle = hook("idle", "Ports with nothing behind them, after all other rules. The kernel would answer too, but\n"+
 			"its answers differ in details from those of the hidden services.",
 			nft.ChainTypeFilter, nft.ChainHookInput, "input", 200, "200")
+	}
+	if c.live.closed != nil {
+		c.output = hook("output", "What was cut by closing a door is sent nothing any more.",
+			nft.ChainTypeFilter, nft.ChainHookOutput, "output", 0, "filter")
 	}
 	if slices.ContainsFunc(c.m.Services, func(s automaton.Service) bool { return s.Forward.IsValid() }) {
 		c.divert = hook("divert", "Services on other hosts: only what was admitted is sent on to them.",

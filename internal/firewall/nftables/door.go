@@ -18,6 +18,8 @@ import (
 type doorway struct {
 	enter *chain // a stray packet in every other door's eyes: see forfeit
 	opens *chain // the same where it spares grants
+	// closes is where the last knock leads that closes the door.
+	closes *chain
 }
 
 // doorChains makes a chain for each door: who may have its grants, and the grants
@@ -32,7 +34,7 @@ func (c *compiler) doorChains() {
 			continue
 		}
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
-		c.doors[i] = doorway{ch, ch}
+		c.doors[i] = doorway{enter: ch, opens: ch}
 		if c.forfeit != nil {
 			enter := c.newChain("enter_"+d.Name, "")
 			c.stray(enter, families...)
@@ -59,7 +61,7 @@ func (c *compiler) stray(ch *chain, of ...family) {
 
 // open puts the source into the state that the door leaves it in, if that is one.
 func (c *compiler) open(ch *chain, door int) {
-	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door })
+	i := slices.IndexFunc(c.m.Edges, func(e automaton.Edge) bool { return e.Door == door && !e.Closes })
 	if i < 0 || c.m.State(c.m.Edges[i].To) == nil {
 		return
 	}
@@ -173,6 +175,7 @@ func (c *compiler) admitting() {
 			admit.add(remove(c.live.cut[f], tuple(f, policy.UDP)...))
 		}
 	}
+	c.reopened(admit)
 	admit.add(goTo(c.pass))
 	c.onService(c.asked, goTo(holder))
 	c.asked.add(goTo(c.spend)) // the port of a service that is hidden on another address

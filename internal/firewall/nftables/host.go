@@ -43,7 +43,7 @@ func (c *compiler) host() {
 // bound keeps routing headers from leading past a door with an address: the kernel would go
 // on from the address that the rules see to another one of this host, and asks no rule then.
 func (c *compiler) bound(ch *chain) {
-	if c.serviceAt[ipv6] == nil {
+	if c.service.at[ipv6] == nil {
 		return
 	}
 	routed := c.newChain("routed", "An IPv6 packet with a routing header. It must not lead to what is hidden on one address.")

@@ -154,7 +154,7 @@ func (k *Keeper) Concerns(n firewall.Notice) bool {
 // isLive reports whether a set is one of liveSets, by its name.
 func isLive(set string) bool {
 	name := strings.TrimRight(set, "46")
-	return slices.Contains([]string{"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "budget"}, name)
+	return slices.Contains([]string{"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "since", "budget"}, name)
 }
 
 // Hold makes the connection the owner of the table, which must have been made to

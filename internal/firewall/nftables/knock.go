@@ -43,6 +43,7 @@ func (c *compiler) knocks() {
 	c.forget = c.newChain("forget", "The source's progress is forgotten.")
 	c.forgetIn(c.forget, families...)
 	c.doorChains()
+	c.closings()
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
 	c.gates()
@@ -60,6 +61,7 @@ func (c *compiler) knocks() {
 	c.tokens()
 	c.refuseLate()
 	c.cutting()
+	c.endings()
 	c.packet.add(isConfirmed, accept)
 	c.packet.add(isEstablished, accept)
 	c.strays()
@@ -141,6 +143,10 @@ func (c *compiler) tables(a *inputKind, input string) {
 		}
 		at := from(e.From, e.On)
 		switch {
+		case e.Closes && e.From == automaton.Root:
+			a.only.elements = append(a.only.elements, at.goingTo(c.doors[e.Door].closes))
+		case e.Closes:
+			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].closes))
 		case e.Door >= 0 && e.From == automaton.Root:
 			a.only.elements = append(a.only.elements, at.goingTo(c.doors[e.Door].enter))
 		case e.Door >= 0 && e.KeepsGrants:

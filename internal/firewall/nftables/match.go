@@ -140,6 +140,17 @@ var (
 	isACK    = tcpFlags("==", expr.CmpOpEq, "ack", 16) // and nothing else of the four
 )
 
+// hasRST matches a packet that resets a connection.
+var hasRST = made{"tcp flags & rst == rst", func(k *known) {
+	const rst = 4
+	k.needProto(policy.TCP)
+	k.append(payload(expr.PayloadBaseTransportHeader, 13, 1)(register(0))...)
+	k.append(
+		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 1, Mask: []byte{rst}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{rst}},
+	)
+}}
+
 // fib asks the routing table about an address of the packet.
 func fib(of string, sign string, op expr.CmpOp, typ string, number uint32) statement {
 	return simple("fib "+of+" type "+sign+typ,

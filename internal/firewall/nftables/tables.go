@@ -45,6 +45,8 @@ type liveSets struct {
 	packets  map[family]*set // admitted UDP flows
 	sessions map[family]*set // TCP connections older than the rules
 	cut      map[family]*set // TCP connections and UDP flows that must not go on
+	closed   *set            // closings that end connections; nil where none does
+	since    map[family]*set // what was admitted after them
 	budget   *set
 }
 
@@ -105,6 +107,16 @@ func (c *compiler) liveSets() {
 		doc = ""
 	}
 	c.live.cut = perFamily("cut", "Connections and UDP flows that were cut.", maxAdmitted, nil, flow)
+	if slices.ContainsFunc(c.m.Services, ends) {
+		c.live.closed = c.newSet(&set{
+			name: "closed", doc: "Who has closed a door in a way that ends connections: source and service, hashed -> a\n" +
+				"number that is another each time.",
+			key: []datatype{nft.TypeClassID}, data: &nft.TypeClassID, dynamic: true, timeout: true, size: maxGrants,
+		})
+		c.live.since = perFamily("since", "What has been admitted after that, with the number.", maxAdmitted, nil, func(f family) []datatype {
+			return append(flow(f), nft.TypeClassID)
+		})
+	}
 	c.live.budget = c.newSet(&set{
 		name: "budget", doc: "How many packets each source has left that count as knocks. Sources share\n" +
 			"buckets by a hash with a secret seed: a set of addresses could be filled with forged ones.",
@@ -122,26 +134,53 @@ func (c *compiler) services() {
 			}
 		}
 	})
-	key := []datatype{nft.TypeInetProto, nft.TypeInetService}
-	c.service = c.newSet(&set{name: "service", doc: "What is hidden: protocol and port -> grant.", key: key, data: &nft.TypeClassID})
-	c.serviceAt = map[family]*set{}
+	c.service = c.newServices("service", "What is hidden: protocol and port -> grant.", "What is hidden on one address only.")
 	for i := range c.m.Services {
 		s := &c.m.Services[i]
-		parts, id := portParts(s.Port), uint32(c.m.Grants[s.Grants[0]].ID)
-		if !s.Address.IsValid() {
-			c.service.elements = append(c.service.elements, elementOf(parts...).to(id))
-			continue
+		c.service.put(s, uint32(c.m.Grants[s.Grants[0]].ID))
+	}
+}
+
+// services is a map from services to numbers, in tables by what is asked for.
+type services struct {
+	*compiler
+	name, docAt string
+	any         *set            // by protocol and port
+	at          map[family]*set // the same, for services of one address
+}
+
+func (c *compiler) newServices(name, doc, docAt string) *services {
+	any := c.newSet(&set{name: name, doc: doc, key: serviceKey, data: &nft.TypeClassID})
+	return &services{c, name, docAt, any, map[family]*set{}}
+}
+
+var serviceKey = []datatype{nft.TypeInetProto, nft.TypeInetService}
+
+func (all *services) put(s *automaton.Service, id uint32) {
+	parts := portParts(s.Port)
+	if !s.Address.IsValid() {
+		all.any.elements = append(all.any.elements, elementOf(parts...).to(id))
+		return
+	}
+	f := of(s.Address)
+	at := all.at[f]
+	if at == nil {
+		at = all.newSet(&set{
+			name: all.name + "_at" + f.suffix(), doc: all.docAt,
+			key: append([]datatype{f.datatype()}, serviceKey...), data: &nft.TypeClassID,
+		})
+		all.at[f] = at
+	}
+	at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(id))
+}
+
+// on adds rules for packets to a service of the map, which then carry its number.
+func (all *services) on(ch *chain, then ...statement) {
+	ch.add(append([]statement{carryFrom(all.any, protocol, port)}, then...)...)
+	for _, f := range families {
+		if at := all.at[f]; at != nil {
+			ch.add(append([]statement{carryFrom(at, daddr(f), protocol, port)}, then...)...)
 		}
-		f := of(s.Address)
-		at := c.serviceAt[f]
-		if at == nil {
-			at = c.newSet(&set{
-				name: "service_at" + f.suffix(), doc: "What is hidden on one address only.",
-				key: append([]datatype{f.datatype()}, key...), data: &nft.TypeClassID,
-			})
-			c.serviceAt[f] = at
-		}
-		at.elements = append(at.elements, elementOf(append([]part{addrPart(s.Address)}, parts...)...).to(id))
 	}
 }
 
