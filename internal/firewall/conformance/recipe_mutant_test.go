@@ -51,6 +51,10 @@ var recipeMutants = []struct {
 	{"the budget of first knocks is too large", edit(`burst 20 (--hashlimit-mode srcip --hashlimit-name POSTERN)`, "burst 23 ${1}MANY")},
 	{"the budget of first knocks is a /64's", edit(`(--hashlimit-name POSTERN\S*)-48 --hashlimit-srcmask 48`, "$1-64 --hashlimit-srcmask 64")},
 	{"the budget of first knocks is a single address's", edit(`(--hashlimit-name POSTERN\S*)-48 --hashlimit-srcmask 48`, "$1")},
+	{"a user's networks are not asked for", edit(`(?m)^-A POSTERN-KEY-\S+ -j POSTERN-USER-.*\n`, "")},
+	{"the port of keys is one of the others", edit(`(?m)^.*--dport 5555 .*\n`, "")},
+	{"a token leaves the progress of its source", edit(`(?m)^-A POSTERN-ASK-\S+ -m recent --remove .*\n`, "")},
+	{"a token gives nothing", edit(`(?m)^-A POSTERN-GIVE-\S+ -m recent --set .*\n`, "")},
 	{"a mask is forgotten", edit(`(--name POSTERN-\S+)-(?:24|64)(\S*) --mask (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::) `, "$1$2 ")},
 }
 

@@ -11,6 +11,7 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/conformance"
 	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
@@ -78,103 +79,7 @@ func (e envelope) in(s *scene, from netip.Addr, payload []byte) *packet.Packet {
 	return p
 }
 
-// TestTokens: a right token opens the door, once, in each envelope, and nothing else does.
-// Whatever comes, it is answered as others are that come to ports with nothing behind.
-func TestTokens(t *testing.T) {
-	needBPF(t)
-	t.Parallel()
-	const doors = `
-keys: {port: udp/40123}
-users:
-  alice: {devices: [laptop, phone]}
-  bob: {devices: [laptop], networks: [192.0.2.0/24, "2001:db8::/64"]}
-doors:
-  ssh: {service: tcp/22, knock: {key: [alice, bob]}, open_for: 1h, forfeit: true}
-  web: {service: tcp/80, knock: {key: [alice], sequence: [1, 2]}, open_for: 1h, admit: any}
-`
-	for name, begin := range map[string]string{
-		"closed": labtest.Closed, "reset": labtest.Closed + "cover: reset\n", "guard": labtest.Guard,
-		"allowed": labtest.Guard + "allow: [{service: icmp/echo}]\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newScene(t)
-			m := labtest.Compile(t, s.Backend, begin+doors)
-			ring := keyed(m)
-			s.Apply(m)
-			// Only so many errors are sent to one address.
-			s.Gateway.Sysctl("net.ipv4.icmp_ratelimit", "0")
-			s.Gateway.Sysctl("net.ipv6.icmp.ratelimit", "0")
-			for _, port := range []uint16{22, 80} {
-				labtest.Greet(t, s.Gateway, port, "hello")
-			}
-			alice, bob := credential(ring, "alice/laptop", "ssh"), credential(ring, "bob/laptop", "ssh")
-			wait := newTokens(t)
-			time.Sleep(time.Until(wait.last.Add(-key.DefaultWindow.Ahead + 100*time.Millisecond)))
-			labtest.Each(t, func(t *testing.T, f labtest.Family) {
-				shut := s.Try(s.NewAddress(f), labtest.TCP(22))
-				for _, e := range envelopes {
-					idle := e.in(s, s.NewAddress(f), make([]byte, key.TokenSize))
-					switch e {
-					case "udp":
-						idle.UDP.DstPort = 50000
-					case "syn":
-						idle.TCP.DstPort = 50000
-					}
-					want := s.Ask(idle)
-					send := func(from netip.Addr, token key.Token, why string) {
-						t.Helper()
-						if got := s.Ask(e.in(s, from, token[:])); got != want {
-							t.Errorf("%s, %s: a packet with a token got %s, another %s", e, why, got, want)
-						}
-					}
-					right := alice.Token(wait.next(), netip.Addr{}, key.Lane4)
-					src, other := s.NewAddress(f), s.NewAddress(f)
-					send(src, right, "right")
-					s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, string(e)+", a right token")
-					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", it is used")
-					send(src, right, "replayed")
-					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", replayed")
-					bound := alice.Token(wait.next(), other, key.Lane4)
-					send(src, bound, "bound to another address")
-					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", another's address")
-					send(other, bound, "bound")
-					s.Expect(t, other, labtest.TCP(22), labtest.SYNACK, string(e)+", bound to its address")
-					wrong := alice.Token(wait.next(), netip.Addr{}, key.Lane4)
-					wrong[3] ^= 1
-					send(src, wrong, "wrong")
-					send(src, alice.Token(time.Now().Add(-time.Hour), netip.Addr{}, key.Lane4), "expired")
-					send(src, credential(ring, "bob/laptop", "web").Token(wait.next(), netip.Addr{}, key.Lane4), "another's door")
-					send(src, bob.Token(wait.next(), netip.Addr{}, key.Lane4), "from elsewhere")
-					s.Expect(t, src, labtest.TCP(22), shut, string(e)+", no right token")
-					near := labtest.On(s.Outside, f)
-					send(near, bob.Token(wait.next(), netip.Addr{}, key.Lane4), "from the user's network")
-					s.Expect(t, near, labtest.TCP(22), labtest.SYNACK, string(e)+", from the user's network")
-
-					// It costs no grant, no progress and no budget.
-					web := credential(ring, "alice/phone", "web")
-					send(src, alice.Token(wait.next(), netip.Addr{}, key.Lane4), "right")
-					send(src, web.Token(wait.next(), netip.Addr{}, key.Lane4), "another door's")
-					for range 2 * automaton.Attempts.Burst {
-						s.Send(envelope("syn").in(s, src, []byte("junk")))
-					}
-					s.Send(envelope("udp").in(s, src, []byte("junk"))) // few: there are only so many errors a second
-					s.Expect(t, src, labtest.TCP(80), labtest.SYNACK, string(e)+", a second door")
-					s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, string(e)+", the first one")
-					src = s.NewAddress(f)
-					s.Knock(src, labtest.TCP(1))
-					s.Send(envelope("udp").in(s, src, []byte("junk")))
-					s.Knock(src, labtest.TCP(2))
-					s.Expect(t, src, labtest.TCP(80), labtest.SYNACK, string(e)+", knocked at the same time")
-				}
-			})
-			status := s.Inspect()
-			if status.Altered || len(status.Bare) > 0 || len(status.Keys) != 5 {
-				t.Errorf("altered %v, bare %v, keys %+v", status.Altered, status.Bare, status.Keys)
-			}
-		})
-	}
-}
+func TestTokens(t *testing.T) { conformance.Tokens(t, Backend{}) }
 
 // TestTokensComeAndGo: what verifies tokens comes and goes with the rules.
 func TestTokensComeAndGo(t *testing.T) {
