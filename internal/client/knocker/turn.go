@@ -2,6 +2,7 @@ package knocker
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -157,8 +158,19 @@ const (
 // file returns the path of a file beside the lock.
 func (t *turn) file(suffix string) string { return t.base + suffix }
 
-// write writes a line to a file beside the lock. If it cannot be written, the next
-// opening does without.
-func (t *turn) write(suffix, line string) {
-	os.WriteFile(t.file(suffix), []byte(line+"\n"), 0o600)
+// write writes a line to a file beside the lock.
+func (t *turn) write(suffix, line string) { overwrite(t.file(suffix), line) }
+
+// overwrite writes a line to a file, in place. (A file that is made empty first, as by
+// os.WriteFile, is on the disk before ext4 closes it: an opening would wait for that, for
+// milliseconds.) Blanks fill it up, so that nothing is left of a longer line. If it cannot
+// be written, the next opening does without.
+func overwrite(path, line string) {
+	const width = 63 // the longest line has an envelope and an address
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	fmt.Fprintf(file, "%-*s\n", width, line)
 }
