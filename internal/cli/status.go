@@ -168,6 +168,9 @@ func (s *session) status(most int) error {
 			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
 		}
 	}
+	if !status.Loaded && slices.ContainsFunc(s.backends, verifying) {
+		s.Warn(stillVerifies())
+	}
 	s.warnOfWatchdog()
 	answer.Warnings = s.Remarks
 	if s.JSON {
@@ -185,6 +188,16 @@ func (s *session) status(most int) error {
 	}
 	first := answer.Problems[0]
 	return &ui.Failure{Code: first.Code, Message: first.Message, Quiet: true, Answered: true}
+}
+
+// verifying reports whether tokens are verified for a backend.
+func verifying(b firewall.Backend) bool {
+	v, able := b.(firewall.KeyVerifier)
+	if !able {
+		return false
+	}
+	runs, err := v.Verifying()
+	return runs && err == nil
 }
 
 // A problem is a reason for status to exit with a code of its own.

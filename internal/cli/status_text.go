@@ -71,6 +71,12 @@ func notRunning(file string) problem {
 		[]string{"\"postern up\" loads it, if it is valid; a flush or a reboot removes rules"}}
 }
 
+// stillVerifies is about keys where others have removed the rules alone.
+func stillVerifies() ui.Remark {
+	return ui.Remark{Message: "the program that verifies keys still runs, without rules: it opens and hides nothing",
+		Hints: []string{"\"postern up\" loads the rules; \"postern down\" removes the program"}}
+}
+
 func modified() problem {
 	return problem{ui.CodeModified,
 		"another program modified the loaded rules: the services they hide may be open",

@@ -30,6 +30,7 @@ func (r *recorder) Digest(m *automaton.Machine) string                   { retur
 func (r *recorder) Remove() error                                        { return nil }
 func (r *recorder) Inspect() (*firewall.Status, error)                   { return r.status, nil }
 func (r *recorder) VerifyEverywhere(*automaton.Machine) error            { return nil }
+func (r *recorder) Verifying() (bool, error)                             { return false, nil }
 func (r *recorder) StopVerifying() (bool, error)                         { return false, nil }
 func (r *recorder) Grant(*automaton.Machine, *automaton.Door, netip.Addr, time.Duration) error {
 	return nil

@@ -159,6 +159,10 @@ type KeyVerifier interface {
 	// cheap if there are none: a watchdog calls it every second.
 	VerifyEverywhere(m *automaton.Machine) error
 
+	// Verifying reports whether tokens are verified, which may be so without any rules.
+	// Then they open nothing.
+	Verifying() (bool, error)
+
 	// StopVerifying takes away what verifies tokens, which may be there without any rules,
 	// and reports whether it was.
 	StopVerifying() (bool, error)

@@ -110,6 +110,9 @@ func (c contents) readOpened(keys []firewall.KeyUse, now clock) error {
 // Forget makes a device unknown to the program that runs.
 func (Backend) Forget(d key.Device) error { return verifier.Forget(d) }
 
+// Verifying reports whether the program is there.
+func (Backend) Verifying() (bool, error) { return verifier.Running() }
+
 // StopVerifying detaches the program, wherever it is.
 func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 

@@ -39,6 +39,9 @@ func knownCodes() (map[uint32]string, error) {
 // Forget makes a device unknown to the program that runs.
 func (Backend) Forget(d key.Device) error { return verifier.Forget(d) }
 
+// Verifying reports whether the program is there.
+func (Backend) Verifying() (bool, error) { return verifier.Running() }
+
 // StopVerifying detaches the program, wherever it is.
 func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 

@@ -127,6 +127,19 @@ func Detach(c bpf.Carrier) error {
 	return nil
 }
 
+// Running does what firewall.KeyVerifier says of Verifying. Who may not look sees nothing.
+func Running() (bool, error) {
+	running, err := bpf.Find()
+	if err != nil {
+		if NotPermitted(err) {
+			err = nil
+		}
+		return false, err
+	}
+	defer running.Close()
+	return running.Loaded(), nil
+}
+
 // Stop does what firewall.KeyVerifier says of StopVerifying. Who may not has had nothing.
 func Stop() (bool, error) {
 	running, err := bpf.Find()
