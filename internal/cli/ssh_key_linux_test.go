@@ -61,7 +61,10 @@ func newKeyed(t *testing.T) *hideout {
 	// A server accepts no token that was made in the first seconds after loading, as it
 	// may have been used before: the next one is made a little ahead of its time.
 	h.run(t, "mkdir", "-p", "cache/postern")
-	h.write(t, "cache/postern/device-"+of.ID.String(), fmt.Sprint(time.Now().Add(key.DefaultWindow.Ahead).UnixNano()))
+	for _, lane := range []key.Lane{key.Lane4, key.Lane6} {
+		file := fmt.Sprintf("cache/postern/device-%v-%08x-%d", of.ID, uint32(key.DoorID("ssh")), lane)
+		h.write(t, file, fmt.Sprint(time.Now().Add(key.DefaultWindow.Ahead).UnixNano()))
+	}
 	known := h.run(t, "sed", "s/^192.0.2.2/2001:db8::2/", "known_hosts")
 	h.run(t, "sh", "-c", `printf %s "$0" >>known_hosts`, known)
 	return h

@@ -57,7 +57,8 @@ type state struct {
 	Partial  bool            `json:"partial"`  // the kernel holds more progress or grants than were read
 	Progress []stateProgress `json:"progress"`
 	Grants   []stateGrant    `json:"grants"`
-	Keys     []stateKey      `json:"keys"` // of the devices whose keys open doors
+	Keys     []stateKey      `json:"keys"`           // of the devices whose keys open doors
+	Tags     *time.Time      `json:"tags,omitempty"` // until when keys open doors without BPF, if nobody loads the next tags
 	Counters []stateCounter  `json:"counters"`
 	Warnings []ui.Remark     `json:"warnings"`
 }
@@ -159,7 +160,10 @@ func (s *session) status(most int) error {
 			answer.problem(unknownSaved())
 		}
 		if status.Keyless && (m == nil || len(m.Tokens) > 0) {
-			answer.problem(noKeys(s.file, m))
+			answer.problem(noKeys(s.file, status, m))
+		}
+		if ends, soon := tagsEnd(status, time.Now()); soon {
+			answer.problem(ends)
 		}
 		if len(status.Bare) > 0 {
 			answer.problem(notVerified(status.Bare))
@@ -260,6 +264,9 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		Problems: []problem{}, Progress: []stateProgress{}, Grants: []stateGrant{}, Counters: []stateCounter{},
 		Keys: []stateKey{},
 	}
+	if status.Tags != nil && !status.Keyless {
+		st.Tags = &status.Tags.Until
+	}
 	whole := m != nil && backend.Digest(m) == status.Digest
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
 	for _, p := range status.Progress {
@@ -358,6 +365,9 @@ func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 func (s *session) statusText(st state, most int) string {
 	var b strings.Builder
 	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
+	if st.Tags != nil {
+		b.WriteString(tagsText(*st.Tags) + "\n")
+	}
 	if st.Pending != nil {
 		b.WriteString(st.Pending.text() + "\n")
 	}

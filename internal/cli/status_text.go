@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/cli/ui"
+	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/preflight"
 )
@@ -89,10 +90,33 @@ func notVerified(interfaces []string) problem {
 		[]string{"\"postern up --boot\" repairs it where the interface has come after the rules; the watchdog does by itself"}}
 }
 
+// tagsText says until when keys open doors, where that has an end.
+func tagsText(until time.Time) string {
+	return "keys count until " + until.UTC().Format("2006-01-02 15:04") + " UTC; the watchdog or \"postern up\" renews them"
+}
+
+const hintTags = "\"postern up\" loads the next tags, and the watchdog does by itself, if it runs"
+
+// tagsEnd returns what there is to say if nobody loads the next tags in time, and whether
+// that is so: it is done when a quarter of their time is over.
+func tagsEnd(status *firewall.Status, now time.Time) (problem, bool) {
+	switch t := status.Tags; {
+	case t == nil:
+	case t.Stepped:
+		return problem{ui.CodeBareInterface, "keys open no door: the clock was set, or this host has slept, since their tags were loaded", []string{hintTags}}, true
+	case !status.Keyless && t.Until.Sub(now) < t.Last/2:
+		return problem{ui.CodeBareInterface, "keys will soon open no door: nothing loads the tags of later times", []string{hintTags}}, true
+	}
+	return problem{}, false
+}
+
 // noKeys is about rules that were loaded without keys.
-func noKeys(file string, m *automaton.Machine) problem {
+func noKeys(file string, status *firewall.Status, m *automaton.Machine) problem {
 	p := problem{ui.CodeBareInterface, "no key opens a door: the kernel knows none",
 		[]string{fmt.Sprintf("\"postern check -f %s\" shows what keeps it from them; then load them: \"postern up\"", file)}}
+	if status.Tags != nil {
+		p = problem{ui.CodeBareInterface, "no key opens a door: no tags are loaded", []string{hintTags}}
+	}
 	if m != nil {
 		if _, err := m.Keyring(); err != nil {
 			p.Message += ": " + ui.Explain(err).Message

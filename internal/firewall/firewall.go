@@ -53,7 +53,16 @@ type Status struct {
 	Keys     []KeyUse  // of the devices whose tokens are verified
 	Bare     []string  // interfaces where tokens are not verified, though the policy has keys
 	Keyless  bool      // the policy has keys, and no device is known whose key would open a door
+	Tags     *Tags     // nil where tokens are not verified by tags
 	Counters []Counter // in the order of their names
+}
+
+// Tags say until when tokens can be verified: their tags are loaded in advance, where a
+// kernel cannot do without.
+type Tags struct {
+	Until   time.Time
+	Last    time.Duration // how long those last that are loaded at once
+	Stepped bool          // the clock was set, or the host has slept, since: none is right
 }
 
 // Progress is how far a source has come in a knock.

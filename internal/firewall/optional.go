@@ -182,6 +182,14 @@ func TokenTerms(p *policy.Policy) string {
 	return b.String()
 }
 
+// A TagVerifier can verify tokens by tags, where the kernel cannot compute them: by what
+// tokens begin with, which is loaded in advance.
+type TagVerifier interface {
+	// TagsLast returns how long tags last that are loaded for a machine, or the reason why
+	// its tokens cannot be verified without a program, with what that adds to it.
+	TagsLast(m *automaton.Machine, reason *UnsupportedError) (time.Duration, error)
+}
+
 // A Steady backend does the same work for a right packet as for a wrong one.
 type Steady interface {
 	// Steady reports that the time of an answer does not tell them apart.

@@ -36,12 +36,9 @@ const (
 // in the same lane: only one of them is accepted. If bound is valid, the token
 // is accepted from that address only.
 func (c Credential) Token(at time.Time, bound netip.Addr, lane Lane) Token {
-	h := head{device: c.Device, time: uint64(at.UnixNano()), door: c.Door, version: version}
+	h := head{device: c.Device, time: uint64(at.UnixNano()), door: c.Door, version: version, flags: lane.flags()}
 	if bound.IsValid() {
 		h.flags |= flagBound
-	}
-	if lane == Lane6 {
-		h.flags |= flagLane
 	}
 	return seal(c.Secret.MAC(c.Site), c.Site.Mask(), c.Secret.Mask(c.Site), h, bound)
 }
@@ -74,6 +71,14 @@ func decode(b [headSize]byte) head {
 		flags:   b[21],
 		zero:    binary.LittleEndian.Uint16(b[22:]),
 	}
+}
+
+// flags returns how a head says the lane.
+func (l Lane) flags() uint8 {
+	if l == Lane6 {
+		return flagLane
+	}
+	return 0
 }
 
 func (h head) lane() Lane {

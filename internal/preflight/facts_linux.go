@@ -102,7 +102,24 @@ func (f *facts) readKeys() {
 		f.missing("whether the kernel can verify keys", err)
 	} else {
 		f.noVerifier = err
+		if by, able := f.backend.(firewall.TagVerifier); able && err != nil {
+			f.tagsLast, f.noVerifier = tagsLast(by, f.machine, err)
+		}
 	}
+}
+
+// tagsLast returns how long tags last where there is no program for a reason, and the
+// reason, with what keeps tags from it.
+func tagsLast(by firewall.TagVerifier, m *automaton.Machine, reason error) (time.Duration, error) {
+	lacks, ok := errors.AsType[*firewall.UnsupportedError](reason)
+	if !ok {
+		return 0, reason
+	}
+	last, err := by.TagsLast(m, lacks)
+	if err != nil {
+		return 0, err
+	}
+	return last, lacks
 }
 
 func (f *facts) readInterfaces() {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"postern/internal/document"
+	"postern/internal/key"
 	"postern/internal/paragraph"
 )
 
@@ -106,6 +108,15 @@ func (f *facts) expired() []Finding {
 func (f *facts) unverified() []Finding {
 	if f.noVerifier == nil {
 		return nil
+	}
+	if f.tagsLast > 0 {
+		return []Finding{{
+			Kind:     KeysByTags,
+			Severity: Warning,
+			Message: fmt.Sprintf("%v, so it knows keys by tags that are loaded %s ahead: a device opens a door once in %s, and no token is bound to an address",
+				f.noVerifier, document.FormatDuration(f.tagsLast.Truncate(time.Hour)), document.FormatDuration(key.Spacing)),
+			Hints: []string{"the watchdog loads the next ones in time, if it runs: \"postern install\"; without it \"postern up\" must"},
+		}}
 	}
 	return []Finding{{
 		Kind:     KeysUnsupported,

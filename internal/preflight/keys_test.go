@@ -56,6 +56,8 @@ doors:
 		"no keys":                {facts{keys: keys()}, []Kind{DeviceWithoutKey}, "no key of alice/laptop, alice/phone and bob/laptop is"},
 		"others read them":       {facts{keys: &exposed}, []Kind{KeysReadable}, "others on this host can read keys.yaml"},
 		"a damaged file":         {facts{keysBroken: errors.New("broken")}, []Kind{KeysUnreadable}, "broken"},
+		"tags in its place": {facts{keys: all, tagsLast: 5*time.Hour + time.Minute, noVerifier: &firewall.UnsupportedError{What: "BPF", Hint: "use sequences"}},
+			[]Kind{KeysByTags}, "this host has no BPF, so it knows keys by tags that are loaded 5h ahead"},
 		"no verifier": {facts{keys: all, noVerifier: &firewall.UnsupportedError{What: "BPF", Hint: "use sequences"}},
 			[]Kind{KeysUnsupported}, "this host has no BPF, so it cannot verify keys"},
 		"a program on the port":      {facts{keys: all, listening: []policy.Port{{Protocol: policy.UDP, Number: 40123}}}, []Kind{KeyPortOpen}, "the port of keys"},

@@ -50,6 +50,7 @@ const (
 	KeysReadable     Kind = "keys-readable"      // by others
 	KeysUnreadable   Kind = "keys-unreadable"    // by anyone: the file is damaged
 	KeysUnsupported  Kind = "keys-unsupported"   // the kernel cannot verify them
+	KeysByTags       Kind = "keys-by-tags"       // it can only as long as somebody loads the next ones
 	UserExpired      Kind = "user-expired"
 )
 

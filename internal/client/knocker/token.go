@@ -46,9 +46,9 @@ func SendToken(to netip.Addr, k *Key) (Envelope, error) {
 		return 0, err
 	}
 	defer s.conn.Close()
-	e, err := s.send(Datagram, s.own)
+	e, err := s.send(Datagram, s.own, false)
 	if err == nil && s.own.IsValid() {
-		e, err = s.send(e, netip.Addr{})
+		e, err = s.send(e, netip.Addr{}, false)
 	}
 	return e, err
 }
@@ -103,30 +103,31 @@ func (k *Key) sendRound(to netip.Addr, known Passage, round int) (p Passage, err
 	if s.own.IsValid() && (round%2 == 1) != (known.Unbound == s.own) {
 		bound, p.Unbound = netip.Addr{}, s.own
 	}
-	p.Envelope, err = s.send((known.Envelope+Envelope(round))%envelopes, bound)
+	p.Envelope, err = s.send((known.Envelope+Envelope(round))%envelopes, bound, round > 0)
 	return p, err
 }
 
 // send sends a token in an envelope, or the next one that can be sent, and returns
 // which. If none can, the error is the datagram's.
-func (s *sender) send(first Envelope, bound netip.Addr) (Envelope, error) {
-	lane := key.Lane4
+//
+// If others of this opening have not come through, the last one of the lattice is sent again
+// before it: that may be the only one that the server can know for some seconds, and have
+// been lost.
+func (s *sender) send(first Envelope, bound netip.Addr, again bool) (Envelope, error) {
+	tokens := series{s.Device, s.Door, key.Lane4}
 	if s.to.Is6() {
-		lane = key.Lane6
+		tokens.lane = key.Lane6
 	}
+	now := time.Now()
+	point, known := lastPoint(tokens, now)
+	token := s.Token(nextTime(tokens, bound.IsValid(), now), bound, tokens.lane)
 	var err error
 	for i := range envelopes {
 		e := (first + i) % envelopes
-		token := s.Token(nextTime(s.Device, time.Now()), bound, lane)
-		var failed error
-		switch e {
-		case Datagram:
-			_, failed = s.conn.Write(token[:])
-		case Echo:
-			failed = sendEcho(s.to, token[:])
-		case SYNData:
-			failed = sendSYNData(s.to, s.Port, token[:])
+		if known && again && !bound.IsValid() {
+			s.sendIn(e, s.Token(point, bound, tokens.lane))
 		}
+		failed := s.sendIn(e, token)
 		if failed == nil {
 			return e, nil
 		}
@@ -135,6 +136,21 @@ func (s *sender) send(first Envelope, bound netip.Addr) (Envelope, error) {
 		}
 	}
 	return 0, tokenError(s.to, err)
+}
+
+// sendIn sends a token in an envelope.
+func (s *sender) sendIn(e Envelope, token key.Token) error {
+	switch e {
+	case Echo:
+		return sendEcho(s.to, token[:])
+	case SYNData:
+		return sendSYNData(s.to, s.Port, token[:])
+	}
+	_, err := s.conn.Write(token[:])
+	if refused(err) { // the one before, and this one was not sent
+		_, err = s.conn.Write(token[:])
+	}
+	return err
 }
 
 // The addresses that are global by their form, but are translated on the way, or on

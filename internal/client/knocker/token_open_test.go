@@ -15,6 +15,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/client/knocker"
+	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/nftables"
 	"postern/internal/key"
@@ -31,8 +32,16 @@ func hideByKey(t *testing.T, client, server *lab.Host, to netip.Addr, rest strin
 	}
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
+	h := serveKey(t, client, server, to, nftables.Backend{}, rest)
+	comeOfAge(t, cache, h.door.Key.Credential)
+	return h
+}
+
+// serveKey does the same by a backend, and leaves the client as it is.
+func serveKey(t *testing.T, client, server *lab.Host, to netip.Addr, b firewall.Backend, rest string) *hideout {
+	t.Helper()
 	k := newKey()
-	m := labtest.Compile(t, nftables.Backend{}, fmt.Sprintf(`version: 1
+	m := labtest.Compile(t, b, fmt.Sprintf(`version: 1
 posture: closed
 log: {target: none}
 keys: {port: udp/%d}
@@ -43,21 +52,24 @@ doors:
 	m.Keys = func() (automaton.Keyring, error) {
 		return automaton.Keyring{Site: k.Site, Devices: map[string]automaton.DeviceKey{m.Tokens[0].Name(): {ID: k.Device, Secret: k.Secret}}}, nil
 	}
-	labtest.Apply(t, server, nftables.Backend{}, m)
+	labtest.Apply(t, server, b, m)
 	labtest.Serve(t, server, "tcp", ":22", func(conn net.Conn) { io.WriteString(conn, greeting) })
-	comeOfAge(t, cache, k.Device)
 	return &hideout{client: client, door: knocker.Door{Ways: []knocker.Way{way(to)}, Key: k}}
 }
 
-// comeOfAge has the next token of a device be accepted by a server that has just been
+// comeOfAge has the next token of a credential be accepted by a server that has just been
 // loaded: one made in its first seconds is not, as it might have been used before.
-func comeOfAge(t *testing.T, cache string, device key.Device) {
+func comeOfAge(t *testing.T, cache string, of key.Credential) {
 	t.Helper()
 	folder := filepath.Join(cache, "postern")
 	last := time.Now().Add(key.DefaultWindow.Ahead).UnixNano()
-	if err := errors.Join(os.MkdirAll(folder, 0o700),
-		os.WriteFile(filepath.Join(folder, "device-"+device.String()), fmt.Append(nil, last), 0o600)); err != nil {
-		t.Fatal(err)
+	failed := os.MkdirAll(folder, 0o700)
+	for _, lane := range []key.Lane{key.Lane4, key.Lane6} {
+		file := fmt.Sprintf("device-%v-%08x-%d", of.Device, uint32(of.Door), lane)
+		failed = errors.Join(failed, os.WriteFile(filepath.Join(folder, file), fmt.Append(nil, last), 0o600))
+	}
+	if failed != nil {
+		t.Fatal(failed)
 	}
 }
 
@@ -84,6 +96,44 @@ func TestOpenByKey(t *testing.T) {
 	}
 }
 
+// byTags has tags verify tokens.
+type byTags struct{ nftables.Backend }
+
+func (b byTags) Apply(m *automaton.Machine) error {
+	return labtest.WithoutBPF(func() error { return b.Backend.Apply(m) })
+}
+
+// TestOpenByTags: a server that knows some tokens only, and those from some seconds after
+// its start, gets one of them, from behind NAT or not, and in the kind of packet that comes
+// through.
+func TestOpenByTags(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	var all sync.WaitGroup
+	for _, test := range []struct{ network, drop string }{
+		{"192.168.0.0/24", ""}, {"fd00::/64", ""}, {"203.0.113.0/24", ""}, {"2001:db8::/64", ""},
+		{"192.168.1.0/24", "meta l4proto udp drop"},
+		{"fd00:1::/64", "meta l4proto udp drop; icmpv6 type echo-request drop"},
+	} {
+		l := lab.NewT(t)
+		client, server := l.Host("client"), l.Host("server")
+		uplink, gate := l.Connect(client, server, test.network)
+		client.Sysctl("net.ipv4.ping_group_range", "0 0")
+		lost := client.Command(t.Context(), "nft", "table netdev x { chain c { type filter hook egress device "+uplink.Name+" priority 0; "+test.drop+"\n}; }")
+		if out, err := lost.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		h := serveKey(t, client, server, address(gate), byTags{}, "")
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if _, err := h.open(ctx); err != nil {
+				t.Errorf("%s: %v", test.network, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 // TestOpenByKeyEnvelopes comes in by each kind of packet.
 func TestOpenByKeyEnvelopes(t *testing.T) {
 	l := lab.NewT(t)
@@ -105,7 +155,7 @@ func TestOpenByKeyEnvelopes(t *testing.T) {
 		for _, to := range []netip.Addr{gate.Addr4(), gate.Addr6()} {
 			h.door.Ways = []knocker.Way{way(to)}
 			err := client.Do(func() error {
-				return powerless(func() error {
+				return labtest.Without(func() error {
 					conn, err := knocker.Open(labtest.Soon(t), h.door, func(try knocker.Try) {
 						// Linux does not say that its own rules drop a ping of IPv6: that
 						// one shows by its silence.

@@ -34,6 +34,7 @@ var _ interface {
 	firewall.Keepable
 	firewall.Granter
 	firewall.KeyVerifier
+	firewall.TagVerifier
 } = Backend{}
 
 // Name is "nftables".
@@ -75,11 +76,25 @@ func (b Backend) Apply(m *automaton.Machine) error {
 	}
 	v := verifier.New(m, bpf.Priority)
 	defer v.Close()
+	var tags []tagPair
 	if v != nil {
+		if lacks := v.Unsupported(); lacks != nil {
+			_, err := b.TagsLast(m, lacks)
+			if err == nil {
+				r.verifyByTags(m.Policy)
+				tags = tagPairs(m, v.Keys())
+			}
+			v.Instead(pairsOf(tags), err)
+		}
 		r.setCodes(m, v.Codes())
 	}
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
 		return err
+	}
+	if r.tagSets != nil {
+		if _, err := b.loadTags(tags); err != nil {
+			return fmt.Errorf("the rules are loaded, but keys may open nothing: %w", err)
+		}
 	}
 	if err := v.Attach(); err != nil {
 		return err
@@ -113,7 +128,7 @@ func (b Backend) Remove() error {
 		if err != nil {
 			return err
 		}
-		keys = keys || slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" })
+		keys = keys || has(sets, "keys") && !has(sets, "tags")
 		if err := changeable(loaded, b.via); err != nil {
 			return err
 		}
@@ -190,6 +205,11 @@ func ours(conn *nft.Conn) (generation uint32, loaded *nft.Table, err error) {
 		loaded = tables[i]
 	}
 	return gen.ID, loaded, nil
+}
+
+// has reports whether a set of a name is among loaded ones.
+func has(loaded []*nft.Set, name string) bool {
+	return slices.ContainsFunc(loaded, func(s *nft.Set) bool { return s.Name == name })
 }
 
 // replace puts the rule set in the place of what is loaded. It reads none of
@@ -282,6 +302,13 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 			b.flushSet(loaded.Name)
 		}
 		kept["set "+loaded.Name] = true
+	}
+	if r.tagSets != nil && !kept["set "+r.used.name] { // nobody knows which tags are used
+		for _, s := range r.tagSets.all() {
+			if kept["set "+s.name] {
+				b.flushSet(s.name)
+			}
+		}
 	}
 	chains, err := conn.ListChainsOfTableFamily(nft.TableFamilyINet)
 	if err != nil {

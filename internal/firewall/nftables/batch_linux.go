@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -159,10 +160,28 @@ func marshal(e expr.Any) ([]byte, error) {
 const (
 	setKeyByteOrder  = 0
 	setDataByteOrder = 1
+	setKeyTypeof     = 3
+	setDataTypeof    = 4
 	setComment       = 7
 
 	hostEndian = 1
 	bigEndian  = 2
+)
+
+// tlv is one value of userdata: type, length, value. Values may be such lists themselves.
+func tlv(kind byte, value ...byte) []byte { return append([]byte{kind, byte(len(value))}, value...) }
+
+func tlvNumber(kind byte, n uint32) []byte {
+	return tlv(kind, binary.NativeEndian.AppendUint32(nil, n)...)
+}
+
+// What nft keeps of `typeof @th,64,128` and of `typeof meta priority`: a kind of
+// expression, and what it is of.
+var (
+	typeofTag = append(tlvNumber(0, 7), tlv(1, slices.Concat( // a payload
+		tlvNumber(0, 0), tlvNumber(1, 0), // of no header that it knows
+		tlvNumber(2, 3), tlvNumber(3, 64), tlvNumber(4, 128))...)...)
+	typeofCarried = append(tlvNumber(0, 9), tlv(1, tlvNumber(0, unix.NFT_META_PRIORITY)...)...)
 )
 
 func (b *batch) addSet(s *set, id uint32) {
@@ -213,17 +232,18 @@ func (s *set) userdata() []byte {
 			return bigEndian
 		}
 	}
-	var data []byte
-	add := func(kind byte, value []byte) {
-		data = append(data, kind, byte(len(value)))
-		data = append(data, value...)
-	}
-	add(setKeyByteOrder, binary.NativeEndian.AppendUint32(nil, order(s.key...)))
+	data := tlvNumber(setKeyByteOrder, order(s.key...))
 	if s.data != nil {
-		add(setDataByteOrder, binary.NativeEndian.AppendUint32(nil, order(*s.data)))
+		data = append(data, tlvNumber(setDataByteOrder, order(*s.data))...)
+	}
+	if s.isTag() {
+		data = append(data, tlv(setKeyTypeof, typeofTag...)...)
+		if s.data != nil {
+			data = append(data, tlv(setDataTypeof, typeofCarried...)...)
+		}
 	}
 	if s.comment != "" {
-		add(setComment, append([]byte(s.comment), 0))
+		data = append(data, tlv(setComment, append([]byte(s.comment), 0)...)...)
 	}
 	return data
 }

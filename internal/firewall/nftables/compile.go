@@ -26,7 +26,6 @@ type compiler struct {
 	p *policy.Policy
 
 	hidden     ports     // of all services
-	name       *set      // its comment is the digest
 	service    *services // what is asked for -> its first grant
 	closable   ports     // of the services whose connections end as their door is closed
 	ended      *services // which these are

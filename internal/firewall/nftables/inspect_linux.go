@@ -52,8 +52,12 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		return nil, unix.EINTR
 	}
 	status.Altered = !sound || loaded.String() != applied
-	if slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "keys" }) {
-		if err := verifier.Inspect(status, bpf.Priority, knownCodes); err != nil {
+	if has(sets, "keys") {
+		look := verifier.Inspect
+		if has(sets, "tags") {
+			look = inspectTags
+		}
+		if err := look(status, bpf.Priority, knownCodes); err != nil {
 			return nil, err
 		}
 	}

@@ -93,6 +93,9 @@ type Keeper struct {
 	ready   *batch
 
 	interfaces verifier.Lookout // where tokens are verified
+
+	looked time.Time // at the clock
+	renew  time.Time // tags, where these verify tokens
 }
 
 var _ firewall.Keeper = &Keeper{}
@@ -136,11 +139,8 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 // tokens are as good as none.
 func (k *Keeper) restoreCodes(m *automaton.Machine) error {
 	codes, ok, err := verifier.RunningCodes(m, bpf.Priority)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return k.Apply(m) // which says what is wrong, or loads the program, too
+	if err != nil || !ok {
+		return k.Apply(m) // which says what is wrong, or loads the program or tags, too
 	}
 	return k.putCodes(k.rules, m, codes)
 }
@@ -154,7 +154,10 @@ func (k *Keeper) Concerns(n firewall.Notice) bool {
 // isLive reports whether a set is one of liveSets, by its name.
 func isLive(set string) bool {
 	name := strings.TrimRight(set, "46")
-	return slices.Contains([]string{"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "since", "budget"}, name)
+	return slices.Contains([]string{
+		"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "since", "budget",
+		"tags", "early", "used", "tagged",
+	}, name)
 }
 
 // Hold makes the connection the owner of the table, which must have been made to

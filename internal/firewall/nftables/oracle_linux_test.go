@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 	lab.Main(func() int {
 		flag.Parse()
 		flag.Set("test.parallel", "4") // they wait more than they work
+		longestTagged = 10 * time.Minute
 		return m.Run()
 	})
 }

@@ -25,7 +25,9 @@ type Ruleset struct {
 	counters []string
 	chains   []*chain
 	live     liveSets
+	name     *set // its comment names the rule set
 	keys     *set // the codes of tokens; nil where no door has keys
+	*tagSets      // nil where tags do not verify tokens
 	digest   string
 }
 
@@ -43,6 +45,10 @@ type set struct {
 	size     uint32
 	elements []element
 }
+
+// isTag reports whether the key is a tag. nft has no name for its type, but for the place
+// where it is.
+func (s *set) isTag() bool { return s.key[0].Name == nft.TypeInteger.Name }
 
 // A datatype is a type of nft's.
 type datatype = nft.SetDatatype
@@ -154,14 +160,19 @@ func (s *set) render(b *strings.Builder) {
 	for i, k := range s.key {
 		names[i] = k.Name
 	}
-	typ := strings.Join(names, " . ")
+	typ := "type " + strings.Join(names, " . ")
+	if s.isTag() {
+		typ = "typeof " + tagAt(8).text
+	}
 	switch {
 	case s.verdict:
 		typ += " : verdict"
+	case s.data != nil && s.isTag():
+		typ += " : " + carried.text
 	case s.data != nil:
 		typ += " : " + s.data.Name
 	}
-	fmt.Fprintf(b, "\t\ttype %s\n", typ)
+	fmt.Fprintf(b, "\t\t%s\n", typ)
 	if s.size > 0 {
 		fmt.Fprintf(b, "\t\tsize %d\n", s.size)
 	}

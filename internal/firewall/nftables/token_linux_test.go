@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -73,8 +74,13 @@ func (e envelope) in(s *scene, from netip.Addr, payload []byte) *packet.Packet {
 		"udp":  func() *packet.Packet { return s.ToGateway(from, labtest.UDP(tokenPort)) },
 		"ping": func() *packet.Packet { return s.ToGateway(from, labtest.Echo) },
 		"syn":  func() *packet.Packet { return s.ToGateway(from, labtest.TCP(tokenPort)) },
+		// of a system without timestamps
+		"short syn": func() *packet.Packet { return s.ToGateway(from, labtest.TCP(tokenPort)) },
 	}
 	p := to[e]()
+	if options := map[envelope]int{"syn": 20, "short syn": 12}[e]; options > 0 {
+		p.TCP.Options = bytes.Repeat([]byte{1}, options)
+	}
 	p.Payload = payload
 	return p
 }

@@ -36,8 +36,17 @@ func knownCodes() (map[uint32]string, error) {
 	return known, err
 }
 
-// Forget makes a device unknown to the program that runs.
-func (Backend) Forget(d key.Device) error { return verifier.Forget(d) }
+// Forget makes a device unknown to what verifies its tokens.
+func (b Backend) Forget(d key.Device) error {
+	tags, err := hasTags()
+	switch {
+	case err != nil:
+		return err
+	case tags:
+		return b.forgetTags(d)
+	}
+	return verifier.Forget(d)
+}
 
 // Verifying reports whether the program is there.
 func (Backend) Verifying() (bool, error) { return verifier.Running() }
@@ -45,8 +54,12 @@ func (Backend) Verifying() (bool, error) { return verifier.Running() }
 // StopVerifying detaches the program, wherever it is.
 func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 
-// VerifyEverywhere loads the program anew, for all interfaces, if one has none.
+// VerifyEverywhere loads the program anew, for all interfaces, if one has none. Tags are
+// asked for on all.
 func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
+	if tags, err := hasTags(); err != nil || tags {
+		return err
+	}
 	return verifier.Everywhere(m, bpf.Priority, func(codes []verifier.Code) error { return b.addCodes(m, codes) })
 }
 
@@ -70,7 +83,10 @@ func (b Backend) putCodes(r *Ruleset, m *automaton.Machine, codes []verifier.Cod
 }
 
 // VerifyEverywhere does what the backend's does, if there are other interfaces than when
-// it was called last.
+// it was called last. It loads the next tags when it is time, or when the clock was set.
 func (k *Keeper) VerifyEverywhere(m *automaton.Machine) error {
+	if err := k.renewTags(m); err != nil {
+		return err
+	}
 	return k.interfaces.Once(func() error { return k.Backend.VerifyEverywhere(m) })
 }

@@ -7,18 +7,23 @@ import (
 	"postern/internal/key"
 )
 
-// A Code is what the program gives to packets with a right token.
+// A Code is what the program, or what verifies in its place, gives to packets with a right
+// token.
 type Code struct {
 	Number uint32
 	Token  *automaton.Token // of the machine
 }
 
-// Codes returns the codes of the program.
+// Codes returns the codes of the program, or of what verifies in its place.
 func (v *Verifier) Codes() []Code {
-	if v == nil || v.program == nil {
+	if v == nil {
 		return nil
 	}
-	return codes(v.machine, v.keys, v.program.Pairs())
+	pairs := v.instead
+	if v.program != nil {
+		pairs = v.program.Pairs()
+	}
+	return codes(v.machine, v.keys, pairs)
 }
 
 func codes(m *automaton.Machine, keys automaton.Keyring, pairs []bpf.Pair) (all []Code) {

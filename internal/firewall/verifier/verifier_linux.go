@@ -20,7 +20,10 @@ type Verifier struct {
 	carrier bpf.Carrier
 	program *bpf.Program // nil if it cannot be loaded
 	indexes []int        // of the interfaces that it is for
+	others  bool         // verify in its place
+	instead []bpf.Pair   // what they verify
 	keys    automaton.Keyring
+	noKeys  error // why there are no keys
 	lacks   error // why no token counts
 }
 
@@ -33,7 +36,8 @@ func New(m *automaton.Machine, c bpf.Carrier) *Verifier {
 		return nil
 	}
 	v := &Verifier{machine: m, carrier: c}
-	v.keys, v.lacks = m.Keyring()
+	v.keys, v.noKeys = m.Keyring()
+	v.lacks = v.noKeys
 	if err := v.load(); err != nil {
 		v.lacks = verifying(err)
 	}
@@ -58,12 +62,31 @@ func (v *Verifier) load() error {
 	v.program, err = bpf.Load(bpf.Config{
 		Site: v.keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
 		MustBind: p.Keys.Bound == policy.BoundRequired, Carrier: v.carrier,
-	}, devices(v.machine, v.keys), running)
+	}, Devices(v.machine, v.keys), running)
 	return err
 }
 
-// devices returns the devices of a machine that have keys, with what they open.
-func devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
+// Keys returns the keys of the machine.
+func (v *Verifier) Keys() automaton.Keyring { return v.keys }
+
+// Unsupported returns why this host can have no program; nil if it has one.
+func (v *Verifier) Unsupported() *firewall.UnsupportedError {
+	if lacks, ok := errors.AsType[*firewall.UnsupportedError](v.lacks); ok && v.program == nil {
+		return lacks
+	}
+	return nil
+}
+
+// Instead says that others verify some tokens, in place of a program that this host can
+// not have; or why they do not.
+func (v *Verifier) Instead(pairs []bpf.Pair, lacks error) {
+	if v.lacks = lacks; lacks == nil {
+		v.others, v.instead, v.lacks = true, pairs, v.noKeys
+	}
+}
+
+// Devices returns the devices of a machine that have keys, with what they open.
+func Devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
 	at := map[string]int{}
 	for i := range m.Tokens {
 		t := &m.Tokens[i]
@@ -85,9 +108,10 @@ func devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
 // Attach has the program verify tokens in place of the one that does. Without a verifier
 // nothing does any more. The rules are loaded before.
 func (v *Verifier) Attach() error {
-	if v == nil {
-		_, err := Stop()
-		return err
+	if v == nil || v.others {
+		if _, err := Stop(); err != nil || v == nil {
+			return err
+		}
 	}
 	if v.program != nil {
 		if err := v.program.Attach(v.indexes...); err != nil {

@@ -1,0 +1,258 @@
+package nftables
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/automaton"
+	"postern/internal/firewall"
+	"postern/internal/key"
+	"postern/internal/lab"
+	"postern/internal/lab/labtest"
+)
+
+// applyTags loads a machine where there is no BPF.
+func (s *scene) applyTags(m *automaton.Machine) {
+	s.T.Helper()
+	if err := s.Gateway.Do(func() error { return labtest.WithoutBPF(func() error { return s.Backend.Apply(m) }) }); err != nil {
+		s.T.Fatal(err)
+	}
+}
+
+// devicesOf returns a policy with a door for so many devices of alice's. The tags of one come
+// every few seconds only.
+func devicesOf(begin string, devices int) string {
+	names := make([]string, devices)
+	for i := range names {
+		names[i] = fmt.Sprintf("d%d", i)
+	}
+	return begin + fmt.Sprintf(`keys: {port: udp/%d}
+users: {alice: {devices: [%s]}, bob: {devices: [phone]}, eve: {devices: [phone], networks: [192.0.2.0/24]}}
+doors:
+  ssh: {service: tcp/22, knock: {key: [alice, eve]}, open_for: 1h}
+  web: {service: tcp/80, knock: {key: [bob]}, open_for: 1h}
+`, tokenPort, strings.Join(names, ", "))
+}
+
+// coming returns the first point of a lane whose tokens count after the rules have been
+// loaded, and waits until they do.
+func coming(loaded time.Time, lane key.Lane) time.Time {
+	point := lane.Point(loaded.Add(key.DefaultWindow.Ahead + time.Second)).Add(key.Spacing)
+	time.Sleep(time.Until(point.Add(-key.DefaultWindow.Ahead + 100*time.Millisecond)))
+	return point
+}
+
+// TestTags: where there is no BPF a right token opens the door, once, in each envelope, and
+// nothing else does. Under other rules, restored ones and others' keys that stays so.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	const devices = 40
+	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, devices))
+	ring := keyed(m)
+	s.applyTags(m)
+	loaded := time.Now()
+	labtest.Greet(t, s.Gateway, 22, "hello")
+	used := 0
+	fresh := func() key.Credential { // of a device that has sent nothing
+		used++
+		return credential(ring, fmt.Sprintf("alice/d%d", used-1), "ssh")
+	}
+	send := func(e envelope, from netip.Addr, token key.Token) { s.Send(e.in(s, from, token[:])) }
+	expect := func(from netip.Addr, want labtest.Answer, why string) {
+		t.Helper()
+		s.Expect(t, from, labtest.TCP(22), want, why)
+	}
+	point := coming(loaded, key.Lane4)
+	right := func(c key.Credential) key.Token { return c.Token(point, netip.Addr{}, key.Lane4) }
+	var replays []key.Token
+	next := fresh() // comes in at the end
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
+		for _, e := range append(envelopes, "short syn") {
+			src, c := s.NewAddress(f), fresh()
+			for bit := range 8 * len(key.Tag{}) {
+				flipped := right(c)
+				flipped[bit/8] ^= 1 << (bit % 8)
+				send(e, src, flipped)
+			}
+			for range 100 {
+				var random key.Token
+				rand.Read(random[:])
+				send(e, src, random)
+			}
+			elsewhere, other := c, c
+			elsewhere.Door, other.Secret = key.DoorID("web"), key.NewSecret()
+			eve := credential(ring, "eve/phone", "ssh")
+			for why, token := range map[string]key.Token{
+				"stale": c.Token(point.Add(-10*time.Minute), netip.Addr{}, key.Lane4),
+				"early": next.Token(point.Add(10*time.Minute), netip.Addr{}, key.Lane4),
+				"bound": c.Token(point, src, key.Lane4), "off the lattice": c.Token(point.Add(1), netip.Addr{}, key.Lane4),
+				"in the other lane": c.Token(point, netip.Addr{}, key.Lane6), "of another key": right(other), "for another door": right(elsewhere),
+				"from elsewhere": right(eve),
+			} {
+				send(e, src, token)
+				expect(src, labtest.Silence, fmt.Sprintf("%s, a token that is %s", e, why))
+			}
+			send(e, src, right(c))
+			expect(src, labtest.SYNACK, string(e)+", a right token")
+			for _, again := range envelopes {
+				for _, from := range []netip.Addr{src, s.NewAddress(labtest.IPv4), s.NewAddress(labtest.IPv6)} {
+					send(again, from, right(c))
+					expect(from, labtest.Silence, fmt.Sprintf("%s, replayed by %s", e, again))
+				}
+			}
+			replays = append(replays, right(c))
+		}
+	})
+	replayed := func(when string) {
+		t.Helper()
+		for _, token := range replays {
+			from := s.NewAddress(labtest.IPv4)
+			send("udp", from, token)
+			expect(from, labtest.Silence, "replayed "+when)
+		}
+	}
+	check := func(when string, keys int) {
+		t.Helper()
+		status := s.Inspect()
+		if status.Altered || status.Keyless || len(status.Keys) != keys || status.Tags == nil || status.Tags.Stepped ||
+			time.Until(status.Tags.Until) < longestTagged-time.Minute {
+			t.Errorf("%s: altered %v, keyless %v, %d keys, tags %+v", when, status.Altered, status.Keyless, len(status.Keys), status.Tags)
+		}
+	}
+	check("loaded", devices+2)
+
+	// Other rules, with the tags of before.
+	m2 := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed+"cover: reset\n", devices))
+	m2.Keys = m.Keys
+	s.applyTags(m2)
+	s.applyTags(m)
+	check("loaded again", devices+2)
+	replayed("under other rules")
+	src := s.NewAddress(labtest.IPv4)
+	send("udp", src, right(next))
+	expect(src, labtest.SYNACK, "the next one")
+
+	// A device is revoked.
+	gone := fresh()
+	if err := s.Gateway.Do(func() error { return Backend{}.Forget(gone.Device) }); err != nil {
+		t.Fatal(err)
+	}
+	src = s.NewAddress(labtest.IPv4)
+	send("udp", src, right(gone))
+	expect(src, labtest.Silence, "revoked")
+	check("revoked", devices+1)
+
+	// A key is replaced. What its tokens began with means nothing.
+	old := fresh()
+	name := fmt.Sprintf("alice/d%d", used-1)
+	ring.Devices[name] = automaton.DeviceKey{ID: key.NewDevice(), Secret: key.NewSecret()}
+	s.applyTags(m)
+	send("udp", src, right(old))
+	expect(src, labtest.Silence, "replaced")
+
+	// Others take the rules, and with them what is known of used tags.
+	if err := s.Gateway.Do(func() error {
+		keeper, err := Backend{}.Keep()
+		if err != nil {
+			return err
+		}
+		defer keeper.Close()
+		var all batch
+		all.delTable()
+		if err := all.commit(nil, 0); err != nil {
+			return err
+		}
+		return labtest.WithoutBPF(func() error {
+			_, err := keeper.Restore(m)
+			loaded = time.Now()
+			return err
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	check("restored", devices+2)
+	replayed("when the rules were restored")
+	point = coming(loaded, key.Lane4)
+	src = s.NewAddress(labtest.IPv6)
+	send("udp", src, right(credential(ring, name, "ssh")))
+	expect(src, labtest.SYNACK, "of the key that has replaced another")
+
+	// The clock is set: all is loaded anew, and no used tag is right again.
+	if err := s.Gateway.Do(func() error {
+		return Backend{}.edit(func(all *batch) {
+			all.flushSet("tagged")
+			var shifted []entry
+			for _, p := range tagPairs(m, ring) {
+				t := tagged{Pair: p.Pair, until: time.Now().Add(time.Hour)}
+				e := t.entry()
+				e.expire += time.Minute
+				shifted = append(shifted, e)
+			}
+			all.addElements("tagged", shifted)
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if tags := s.Inspect().Tags; !tags.Stepped {
+		t.Errorf("the clock was set, and the tags are %+v", tags)
+	}
+	keeper := Keeper{}
+	if err := s.Gateway.Do(func() error { return keeper.VerifyEverywhere(m) }); err != nil {
+		t.Fatal(err)
+	}
+	check("when the clock was set", devices+2)
+	replayed("when the clock was set")
+
+	// The rules go, and all of it with them.
+	if err := s.Gateway.Do(func() error { return labtest.WithoutBPF(Backend{}.Remove) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTagsListed: nft lists what verifies by tags as it reads our text of it, and can read
+// its own list again, with tags in it.
+func TestTagsListed(t *testing.T) {
+	t.Parallel()
+	l := lab.NewT(t)
+	m := labtest.Compile(t, Backend{}, devicesOf(labtest.Closed, 1))
+	byNetlink, byText := l.Host("netlink"), l.Host("text")
+	load := func(h *lab.Host, text string) {
+		t.Helper()
+		nft := h.Command(t.Context(), "nft", "-f", "-")
+		nft.Stdin = strings.NewReader(text)
+		if out, err := nft.CombinedOutput(); err != nil {
+			t.Fatalf("nft does not read it: %v\n%s\n%.2000s", err, out, text)
+		}
+	}
+	apply := func() {
+		t.Helper()
+		if err := byNetlink.Do(func() error { return labtest.WithoutBPF(func() error { return Backend{}.Apply(m) }) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply()
+	r := Compile(m)
+	r.verifyByTags(m.Policy)
+	load(byText, r.Render(firewall.Plain))
+	if d := cmp.Diff(list(t, byText), list(t, byNetlink)); d != "" {
+		t.Errorf("nft lists them differently (-text +netlink):\n%s", d)
+	}
+	keyed(m)
+	apply()
+	out, err := byNetlink.Command(t.Context(), "nft", "list", "ruleset").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := string(out)
+	if n := strings.Count(listed, "expires"); n < 100 {
+		t.Fatalf("only %d elements", n)
+	}
+	load(byText, "flush ruleset\n"+listed)
+}
