@@ -69,8 +69,9 @@ type revoked struct {
 }
 
 type cut struct {
-	Connections int `json:"connections"` // that have ended
-	Own         int `json:"own"`         // connections of the caller, which have not
+	Connections int `json:"connections"`         // that have ended
+	Own         int `json:"own"`                 // connections of the caller, which have not
+	MayGoOn     int `json:"may_go_on,omitempty"` // of those that have ended, where their server is the next to send
 	// Others that go on through the doors of a user: from where the user's keys have opened
 	// nothing, as far as is known, or somebody else's have, too.
 	Left []leftOpen `json:"left,omitempty"`
@@ -78,7 +79,7 @@ type cut struct {
 
 // cutBy returns what a revocation says of connections.
 func cutBy(gone firewall.Revoked) *cut {
-	c := &cut{Connections: gone.Connections, Own: gone.Spared}
+	c := &cut{Connections: gone.Connections, Own: gone.Spared, MayGoOn: gone.MayGoOn}
 	for _, l := range gone.Left {
 		c.Left = append(c.Left, leftOpen{l.Door, l.Address.String(), l.Connections})
 	}

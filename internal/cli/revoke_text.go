@@ -47,10 +47,21 @@ func (s *session) sayRevoked(r revoked) {
 		return
 	}
 	s.Say("cut: %s", ui.Count(r.Cut.Connections, "connection"))
+	s.warnMayGoOn(r.Cut)
 	if r.Cut.Own > 0 {
 		s.Say("%s", sayOwnSpared)
 	}
 	s.sayGoOn(r.Cut.Left)
+}
+
+// warnMayGoOn warns of connections that the loaded rules cannot keep from going on.
+func (s *session) warnMayGoOn(c *cut) {
+	if c.MayGoOn > 0 {
+		s.Warn(ui.Remark{
+			Message: fmt.Sprintf("%s, by UDP or forwarded, may go on if the server sends first", ui.Count(c.MayGoOn, "connection")),
+			Hints:   []string{"the nftables backend ends those, too"},
+		})
+	}
 }
 
 // warnPartial warns that a user may hold more grants.

@@ -273,6 +273,7 @@ func (s *session) sayShut(r revokedUser) {
 	s.warnPartial(r.Partial)
 	if r.Cut != nil {
 		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
+		s.warnMayGoOn(r.Cut)
 		if r.Cut.Own > 0 {
 			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
 		}

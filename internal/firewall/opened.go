@@ -103,6 +103,7 @@ func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation,
 			took, err := by.Revoke(m, each)
 			failed = errors.Join(failed, err)
 			gone.Grants, gone.Connections, gone.Spared = gone.Grants+took.Grants, gone.Connections+took.Connections, gone.Spared+took.Spared
+			gone.MayGoOn += took.MayGoOn
 		}
 		if !r.Cut {
 			continue

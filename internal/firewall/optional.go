@@ -256,6 +256,7 @@ type Revoked struct {
 	Grants      int // of sources, as far as they could be counted
 	Connections int // that have ended
 	Spared      int // connections that have not
+	MayGoOn     int // of those that have ended: they go on if their server is the next to send
 
 	// Of RevokeOpened: what goes on through the doors, and whether there may be more to
 	// revoke than was read.

@@ -138,6 +138,18 @@ func (t tracks) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	return t[both[0]] || t[both[1]]
 }
 
+// WithoutSockets returns how many of the sessions are no TCP connections of this host's own,
+// whose sockets End closes.
+func WithoutSockets(m *automaton.Machine, sessions map[Session]bool) (n int) {
+	for s := range sessions {
+		service := m.ServiceAt(s.Local.Addr(), policy.Port{Protocol: s.Protocol, Number: s.Local.Port()})
+		if s.Protocol != policy.TCP || service != nil && service.Forward.IsValid() {
+			n++
+		}
+	}
+	return n
+}
+
 // closeSockets has the kernel close the sockets of TCP connections.
 func closeSockets(sessions map[Session]bool) (failed error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {

@@ -250,7 +250,7 @@ func newNetwork(t *testing.T, c cover, at site) *network {
 	t.Helper()
 	n := &network{Lab: lab.NewT(t), backend: c.backend, site: at, senders: map[senderOf]*lab.Sender{}, sourcePort: 10000}
 	text := fmt.Sprintf(doors, c.posture, c.answer)
-	if _, verifies := n.backend.(firewall.KeyVerifier); verifies && bpf.Probe() == nil {
+	if bpf.Probe() == nil {
 		text = keyed(text)
 	}
 	n.machine = labtest.Compile(t, n.backend, text)

@@ -9,6 +9,7 @@ import (
 	"postern/internal/change"
 	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/iptables"
 	"postern/internal/firewall/nftables"
 	"postern/internal/keyfile"
 	"postern/internal/lab"
@@ -21,9 +22,15 @@ func TestKeys(t *testing.T) {
 	if !lab.RealRoot() {
 		t.Skip("only root of the machine may load BPF programs")
 	}
+	for _, b := range []firewall.Backend{nftables.Backend{}, iptables.Backend{Variant: "nft"}} {
+		t.Run(b.Name(), func(t *testing.T) { testKeys(t, b) })
+	}
+}
+
+func testKeys(t *testing.T, b firewall.Backend) {
 	const policy = labtest.Closed + "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop, phone]}}\n" +
 		"doors: {ssh: {service: 22, knock: {key: [alice]}}}\n"
-	s := newScene(t, nftables.Backend{})
+	s := newScene(t, b)
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	enroll := func(do func(*keyfile.File)) (keys *keyfile.File) {
 		t.Helper()

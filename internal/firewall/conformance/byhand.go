@@ -17,8 +17,9 @@ import (
 )
 
 // ByHand holds a backend to what grants by hand do: what the last knock does. Revoked,
-// nothing is left of them, and what is cut ends.
-func ByHand(t *testing.T, b firewall.Backend) {
+// nothing is left of them, and what is cut ends. Of the datagrams the backend says whether
+// they may go on.
+func ByHand(t *testing.T, b firewall.Backend, mayGoOn bool) {
 	by, ok := b.(firewall.Granter)
 	if !ok {
 		t.Skip("the backend gives no grants by hand")
@@ -133,7 +134,7 @@ doors:
 		}
 		own := netip.MustParseAddrPort(spared.LocalAddr().String())
 		gone := revoke(firewall.Revocation{Door: door("any"), From: src, Cut: true, Spare: []netip.AddrPort{own}})
-		if gone.Connections != 2 || gone.Spared != 1 {
+		if gone.Connections != 2 || gone.Spared != 1 || (gone.MayGoOn == 1) != mayGoOn {
 			t.Errorf("cut: %+v", gone)
 		}
 		for e := range ended {

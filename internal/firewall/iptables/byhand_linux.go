@@ -88,7 +88,7 @@ func (b Backend) Revoke(m *automaton.Machine, r firewall.Revocation) (gone firew
 	if err != nil {
 		return gone, err
 	}
-	gone.Connections, gone.Spared = len(open), spared
+	gone.Connections, gone.Spared, gone.MayGoOn = len(open), spared, firewall.WithoutSockets(m, open)
 	return gone, firewall.End(open)
 }
 

@@ -8,5 +8,5 @@ import (
 
 func TestByHand(t *testing.T) {
 	t.Parallel()
-	eachVariant(t, func(t *testing.T, b Backend) { conformance.ByHand(t, b) })
+	eachVariant(t, func(t *testing.T, b Backend) { conformance.ByHand(t, b, true) })
 }

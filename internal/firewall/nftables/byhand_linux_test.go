@@ -17,7 +17,7 @@ import (
 
 func TestByHand(t *testing.T) {
 	t.Parallel()
-	conformance.ByHand(t, Backend{})
+	conformance.ByHand(t, Backend{}, false)
 }
 
 // TestCutStaysCut: a session that was cut does not go on when the server sends first,
