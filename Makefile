@@ -47,8 +47,9 @@ conformance: tools ## compare kernel and reference at length: PACKETS=1000000, a
 ROUNDS ?= 1000000
 
 .PHONY: tokens
-tokens: tools ## the same token on two CPUs, ROUNDS=1000000, and every fault in the program (as root)
+tokens: tools ## the same token or tag on two CPUs, ROUNDS=1000000, and every fault in the program (as root)
 	$(GO) test -count=1 -timeout 120m -v -run 'TestRace|TestFaults' ./internal/firewall/bpf -rounds $(ROUNDS) -faults
+	$(GO) test -count=1 -timeout 120m -v -run TestTagRace ./internal/firewall/nftables -rounds $(ROUNDS)
 
 .PHONY: stealth
 stealth: tools ## all nmap scan types over all 65,535 ports, with each cover

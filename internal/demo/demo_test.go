@@ -35,7 +35,7 @@ func TestStory(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, &out)
 			}
-			if !report.OK || len(report.Steps) != 10 || report.Note != Note {
+			if !report.OK || len(report.Steps) != 11 || report.Note != Note {
 				t.Errorf("got %+v", report)
 			}
 			for _, s := range report.Steps {
@@ -85,6 +85,7 @@ func TestNotices(t *testing.T) {
 		{"Ann alone may knock", "admit: one\n", "admit: one\n    from: [192.0.2.0/24, \"2001:db8:a::/64\"]\n", 7},
 		{"a door to nowhere", "10.0.0.2:443", "10.0.0.2:444", 8},
 		{"a door that hides who comes", "10.0.0.2:443\n", "10.0.0.2:443\n    masquerade: true\n", 8},
+		{"a key for others", "key: [ann]}", "key: [ann]}, from: [198.51.100.0/24]", 11},
 		{"IPv4 alone", "service: tcp/22\n", "service: tcp/22\n    address: 192.0.2.1\n", 9},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,7 +133,7 @@ func TestAsk(t *testing.T) {
 // The demo ends when its context does, in any step.
 func TestEnds(t *testing.T) {
 	t.Parallel()
-	for _, after := range []string{"Knocking means", "[4/10]", "Waiting for"} {
+	for _, after := range []string{"Knocking means", "[4/11]", "Waiting for"} {
 		t.Run(after, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())

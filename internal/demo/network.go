@@ -9,6 +9,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall/nftables"
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/packet"
 )
@@ -66,6 +67,7 @@ func newNetwork(ctx context.Context, l *lab.Lab) (*network, error) {
 		greeting func(netip.Addr) string
 	}{
 		{n.gateway, sshPort, func(netip.Addr) string { return sshBanner }},
+		{n.gateway, keyedPort, func(netip.Addr) string { return sshBanner }},
 		{inside, insidePort, insideBanner},
 	} {
 		ln, err := s.host.Listen(ctx, "tcp", fmt.Sprintf(":%d", s.port))
@@ -100,6 +102,20 @@ func (n *network) address(from netip.Addr) netip.Addr {
 		return n.v6
 	}
 	return n.v4
+}
+
+// sendToken has a client send a token to the gateway.
+func (n *network) sendToken(c *client, from netip.Addr, token key.Token) error {
+	err := c.host.Do(func() error {
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.address(from), tokenPort)))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Write(token[:])
+		return err
+	})
+	return errors.Join(err, n.lab.Settle())
 }
 
 // dial connects a client, from one of its addresses, to a port of the gateway

@@ -19,7 +19,9 @@ var (
 const (
 	sshPort     = 22
 	doorPort    = 8443 // on the gateway
-	insidePort  = 443  // on the host behind it
+	keyedPort   = 8080 // the same service as on sshPort
+	tokenPort   = 40123
+	insidePort  = 443 // on the host behind it
 	openFor     = 10 * time.Second
 	stepTimeout = 3 * time.Second
 )
@@ -27,8 +29,18 @@ const (
 //go:embed door.yaml
 var door string
 
-// Policy returns the policy of the demo: examples/howto.yaml with one more
-// door.
+// The door of the last step, and who has a key for it.
+//
+//go:embed keyed.yaml
+var keyed string
+
+const people = `
+keys: {port: udp/40123}
+users: {ann: {devices: [laptop]}}
+`
+
+// Policy returns the policy of the demo: examples/howto.yaml with two more
+// doors.
 func Policy() string {
-	return strings.Replace(examples.Howto, "\ndoors:\n", "\ndoors:\n"+door+"\n", 1)
+	return strings.Replace(examples.Howto, "\ndoors:\n", people+"\ndoors:\n"+door+keyed+"\n", 1)
 }

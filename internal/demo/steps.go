@@ -3,10 +3,12 @@ package demo
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"postern/internal/key"
 	"postern/internal/paragraph"
 )
 
@@ -28,6 +30,7 @@ func (s *story) steps() []scene {
 		{"Meanwhile: a door to the host behind the gateway", s.forwarded},
 		{"Meanwhile: the same over IPv6", s.overIPv6},
 		{"Bob's grant expires", s.expired},
+		{"A key: one packet that nobody can repeat", s.byKey},
 	}
 }
 
@@ -61,7 +64,7 @@ func (s *story) ending() {
 		out.line("%s", out.paint(red, "A check failed, and the demo ends here."))
 	}
 	out.blank()
-	out.text("Remember: " + Note + ". Anyone who watches the network sees the knocks and can repeat them.")
+	out.text("Remember: " + Note + ". Anyone who watches the network sees the knocks and can repeat them; a key's token nobody can.")
 	if s.report.OK {
 		out.blank()
 		out.text("To hide a service of your own: see \"Your first door\" in README.md.")
@@ -123,6 +126,7 @@ func (s *story) hidden(context.Context) error {
 	if err := s.load(s.machine); err != nil {
 		return err
 	}
+	s.loaded = time.Now()
 	s.screen.text("The gateway loads examples/howto.yaml, which hides port 22 behind the" +
 		" knocks " + numbers(sshKnock) + ", and adds this door for step 8:")
 	for _, l := range strings.Split(strings.TrimRight(door, "\n"), "\n") {
@@ -263,6 +267,48 @@ func (s *story) expired(ctx context.Context) error {
 	answer, ok := s.session.ask("and now?")
 	s.claim(ok, answer, "Ann's first connection, by now %s old, still works", seconds(time.Since(s.began)))
 	return nil
+}
+
+func (s *story) byKey(ctx context.Context) error {
+	s.screen.text(fmt.Sprintf("Knocks can be watched and repeated. Port %d opens to a key of Ann's laptop"+
+		" instead: her client sends one packet, a token. Bob has recorded it, and sends it, too. The policy has:", keyedPort))
+	for _, l := range strings.Split(strings.TrimSpace(people)+"\ndoors:\n"+strings.TrimRight(keyed, "\n"), "\n") {
+		s.screen.line("  %s", l)
+	}
+	// A token counts if it was made after the rules were loaded. The gateway may know those
+	// of some times only.
+	made := key.Lane4.Point(s.loaded.Add(key.DefaultWindow.Ahead)).Add(key.Spacing)
+	if err := sleep(ctx, time.Until(made)); err != nil {
+		return err
+	}
+	token := s.key.Token(made, netip.Addr{}, key.Lane4)
+	if err := s.shut(s.ann, s.ann.v4, keyedPort, "without a token, port %d is shut for Ann", keyedPort); err != nil {
+		return err
+	}
+	if err := s.sendToken(s.ann, s.ann.v4, token); err != nil {
+		return err
+	}
+	now, err := s.status(s.ann.v4)
+	if err != nil {
+		return err
+	}
+	s.screen.line("Ann sends the token    gateway: %s", now.describe(s.ann))
+	c, err := s.dial(ctx, s.ann, s.ann.v4, keyedPort)
+	defer c.close()
+	if err != nil {
+		return err
+	}
+	if err := s.greeted(c, "Ann", sshBanner); err != nil {
+		return err
+	}
+	if err := s.sendToken(s.bob, s.bob.v4, token); err != nil {
+		return err
+	}
+	if now, err = s.status(s.bob.v4); err != nil {
+		return err
+	}
+	s.screen.line("Bob sends the same     gateway: %s", now.describe(s.bob))
+	return s.shut(s.bob, s.bob.v4, keyedPort, "the recorded token is used up: port %d stays shut for Bob", keyedPort)
 }
 
 // countDown waits until Bob's grant must have expired, and watches it

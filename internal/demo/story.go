@@ -10,6 +10,7 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/nftables"
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/policy"
 )
@@ -27,6 +28,8 @@ type story struct {
 	*network
 	screen  *Screen
 	machine *automaton.Machine
+	key     key.Credential // Ann's
+	loaded  time.Time      // when the gateway had loaded the policy
 	report  *Report
 
 	session *call     // Ann's first connection, which must survive everything
@@ -48,6 +51,12 @@ func Run(ctx context.Context, screen *Screen, document string) (*Report, error) 
 	s := &story{screen: screen, report: &Report{OK: true, Note: Note}}
 	if s.machine, err = automaton.Compile(p); err != nil {
 		return nil, err
+	}
+	s.key = key.Credential{Site: key.NewSite(), Device: key.NewDevice(), Door: key.DoorID("keyed"), Secret: key.NewSecret()}
+	s.machine.Keys = func() (automaton.Keyring, error) {
+		return automaton.Keyring{Site: s.key.Site, Devices: map[string]automaton.DeviceKey{
+			"ann/laptop": {ID: s.key.Device, Secret: s.key.Secret},
+		}}, nil
 	}
 	l := lab.New()
 	defer l.Close()

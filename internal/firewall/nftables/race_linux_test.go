@@ -1,6 +1,8 @@
 package nftables
 
 import (
+	"crypto/rand"
+	"flag"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -8,9 +10,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 	"postern/internal/packet"
@@ -63,36 +67,7 @@ func TestOneGrantOneConnection(t *testing.T) {
 			t.Fatalf("%d of %d sources have a grant", got, pairs)
 		}
 
-		// Each batch begins on both CPUs at the same moment.
-		const batch = 50
-		var arrived atomic.Int64
-		var sent [2]chan error
-		for i := range sent {
-			sender, err := s.Outside.Sender()
-			if err != nil {
-				t.Fatal(err)
-			}
-			sent[i] = make(chan error, 1)
-			go func() {
-				sent[i] <- lab.OnCPU(all[i%len(all)], func() error {
-					for at := 0; at < pairs; at += batch {
-						for arrived.Add(1); arrived.Load() < int64(2*(at/batch+1)); {
-							yield()
-						}
-						if _, err := sender.Send(asks[i][at : at+batch]...); err != nil {
-							arrived.Add(2 * pairs) // the other one need not wait
-							return err
-						}
-					}
-					return nil
-				})
-			}()
-		}
-		for i := range sent {
-			if err := <-sent[i]; err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.sendAtOnce(t, all, asks)
 		s.Settled()
 		connections := s.counter(t, "all"+f.Digit())
 		sources := len(regexp.MustCompile(`198\.51\.|3fff:c:`).FindAllString(s.nft("list set inet judge each"+f.Digit()), -1))
@@ -100,6 +75,103 @@ func TestOneGrantOneConnection(t *testing.T) {
 			t.Errorf("%d grants let in %d connections from %d sources", pairs, connections, sources)
 		}
 	})
+}
+
+// sendAtOnce sends two lists of packets that are as long, each from a CPU of its own. Every
+// few of them begin on both at the same moment.
+func (s *scene) sendAtOnce(t *testing.T, cpus []int, lists [2][][]byte) {
+	t.Helper()
+	const batch = 50
+	var arrived atomic.Int64
+	var sent [2]chan error
+	for i := range sent {
+		sender, err := s.Outside.Sender()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent[i] = make(chan error, 1)
+		go func() {
+			sent[i] <- lab.OnCPU(cpus[i%len(cpus)], func() error {
+				for at := 0; at < len(lists[i]); at += batch {
+					for arrived.Add(1); arrived.Load() < int64(2*(at/batch+1)); {
+						yield()
+					}
+					if _, err := sender.Send(lists[i][at:min(at+batch, len(lists[i]))]...); err != nil {
+						arrived.Add(2 * int64(len(lists[i]))) // the other one need not wait
+						return err
+					}
+				}
+				return nil
+			})
+		}()
+	}
+	for i := range sent {
+		if err := <-sent[i]; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var rounds = flag.Int("rounds", 5_000, "how often two CPUs get a token with the same tag at the same moment")
+
+// TestTagRace sends each of many tags twice, from two CPUs at the same moment. One of the two
+// opens the door.
+func TestTagRace(t *testing.T) {
+	t.Parallel()
+	cpus := labtest.CPUs(t)
+	if len(cpus) < 2 {
+		t.Skip("there is only one CPU")
+	}
+	s := newScene(t)
+	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, 1))
+	ring := keyed(m)
+	s.applyTags(m)
+	code := tagPairs(m, ring)[0].Code
+	opened := func() uint64 {
+		for _, c := range s.Inspect().Counters {
+			if c.Name == "key_ssh" {
+				return c.Packets
+			}
+		}
+		t.Fatal("no counter")
+		return 0
+	}
+	src := s.NewAddress(labtest.IPv4)
+	for done := 0; done < *rounds; {
+		n := min(20*partSize, *rounds-done)
+		var lists [2][][]byte
+		var part []entry
+		if err := s.Gateway.Do(func() error {
+			for range n {
+				var token key.Token
+				rand.Read(token[:])
+				frame, err := envelope("udp").in(s, src, token[:]).Append(nil)
+				if err != nil {
+					return err
+				}
+				lists[0], lists[1] = append(lists[0], frame), append(lists[1], frame)
+				tag := token.Tag()
+				part = append(part, entry{element: element{key: tag[:], data: idBytes(code)}, expire: time.Hour})
+				if len(part) == partSize || len(lists[0]) == n {
+					if err := (Backend{}).edit(func(all *batch) { all.addElements("tags", part) }); err != nil {
+						return err
+					}
+					part = nil
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		before := opened()
+		s.sendAtOnce(t, cpus, lists)
+		s.Settled()
+		if got := opened() - before; got != uint64(n) {
+			t.Fatalf("%d tags have opened the door %d times", n, got)
+		}
+		done += n
+	}
+	t.Logf("%d tags, each sent twice at once, have opened the door %d times", *rounds, opened())
 }
 
 // plainSYN is a SYN, ready to be sent.
