@@ -364,12 +364,12 @@ func idText(id uint32) string { return fmt.Sprintf("%x:%x", id>>16, id&0xffff) }
 // all of them if most is 0.
 func (s *session) statusText(st state, most int) string {
 	var b strings.Builder
-	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, loadedText(st)) + "\n")
+	b.WriteString(ui.Colour(s.OutTTY, ui.Bold, s.Fold(loadedText(st))) + "\n")
 	if st.Tags != nil {
-		b.WriteString(tagsText(*st.Tags) + "\n")
+		b.WriteString(s.Fold(tagsText(*st.Tags)) + "\n")
 	}
 	if st.Pending != nil {
-		b.WriteString(st.Pending.text() + "\n")
+		b.WriteString(s.Fold(st.Pending.text()) + "\n")
 	}
 	if !st.Loaded {
 		return b.String()

@@ -255,12 +255,25 @@ func (s *session) enroll(ctx context.Context, user string, l links, do func(*enr
 	}
 	if !s.JSON {
 		s.sayEnrolled(c, answer.Devices)
+		if len(c.New) == 0 && doorsOf(c.Policy, user) > doorsOf(c.Before, user) {
+			s.Hint(hintNewDoor(user))
+		}
 	}
 	if answer.Error != nil {
 		answer.Error.Answered = s.JSON
 		return answer.Error
 	}
 	return nil
+}
+
+// doorsOf returns how many doors a user's keys open.
+func doorsOf(p *policy.Policy, user string) (n int) {
+	for i := range p.Doors {
+		if slices.Contains(p.Doors[i].Knock.Users, user) {
+			n++
+		}
+	}
+	return n
 }
 
 // reached returns how clients reach a door.
@@ -365,7 +378,13 @@ func (s *session) showUser(user, device string, l links) error {
 	if len(answer.Devices) == 0 {
 		return noDevice(u, device)
 	}
-	return s.answerLinks(answer, l)
+	if err := s.answerLinks(answer, l); err != nil || s.JSON {
+		return err
+	}
+	for _, d := range answer.Devices {
+		s.sayEachLink(d)
+	}
+	return nil
 }
 
 // readKeys reads the keys of the policy file's users, and warns if others can.

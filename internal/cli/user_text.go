@@ -154,13 +154,29 @@ func (s *session) sayLink(d linkedDevice, l deviceLink) {
 	s.Say("%s/%s, door %s, %s:", d.User, d.Device, l.Door, l.of.Service)
 }
 
+func hintNewDoor(user string) string {
+	return fmt.Sprintf("each device needs a link to the new door: \"postern user show %s\" prints all", user)
+}
+
+// sayEachLink says what to do with several links of a device, and reports whether it has
+// several.
+func (s *session) sayEachLink(d linkedDevice) bool {
+	if len(d.Links) < 2 {
+		return false
+	}
+	s.Hint(fmt.Sprintf("each of the %d links, or codes, is for one service: save all of them on %s, each with \"postern add - NAME\"", len(d.Links), d.Device))
+	return true
+}
+
 // linesBelowLink is how many lines sayEnrolled prints at most, usually, and the prompt.
 const linesBelowLink = 6
 
 func (s *session) sayEnrolled(c *usersChange, devices []linkedDevice) {
 	for _, d := range devices {
 		s.Say("the link is the key of %s/%s: anyone who has it is %s to this host", d.User, d.Device, d.User)
-		s.Hint("save it on the device: \"postern add - NAME\" reads it from standard input")
+		if !s.sayEachLink(d) {
+			s.Hint("save it on the device: \"postern add - NAME\" reads it from standard input")
+		}
 	}
 	if c.untold == nil {
 		s.sayKnown(c)

@@ -39,6 +39,7 @@ type Voice struct {
 	JSON     bool     // a program reads the answer
 	Remarks  []Remark // the warnings and notes so far
 	columns  int      // of the terminal that Err is; 0 if it is none
+	wide     int      // the same of Out
 	lines    int      // that were said
 }
 
@@ -63,13 +64,16 @@ type Remark struct {
 func NewVoice(out, err *os.File) Voice {
 	v := Voice{Remarks: []Remark{}, Out: out, Err: err, OutTTY: TakesColour(out), ErrTTY: TakesColour(err)}
 	v.columns, _ = v.Screen()
+	v.wide, _ = screen(out)
 	return v
 }
 
 // Screen returns the size of the terminal that shows what is said; zeros if there is
 // none.
-func (v *Voice) Screen() (columns, rows int) {
-	f, ok := v.Err.(*os.File)
+func (v *Voice) Screen() (columns, rows int) { return screen(v.Err) }
+
+func screen(w io.Writer) (columns, rows int) {
+	f, ok := w.(*os.File)
 	if !ok || !IsTerminal(f) {
 		return 0, 0
 	}
@@ -126,7 +130,6 @@ func (v *Voice) Say(format string, args ...any) {
 	}
 }
 
-// Hint writes a hint.
 // print writes lines that a person reads. A terminal would break long ones in the
 // middle of a word: so they are broken between words, and go on below their text.
 // An indented line is quoted from a file, and stays as it is.
@@ -142,6 +145,15 @@ func (v *Voice) print(text string) {
 			v.lines++
 		}
 	}
+}
+
+// Fold returns a line of prose for standard output. If that is a terminal which would
+// break it in the middle of a word, it is broken between words.
+func (v *Voice) Fold(line string) string {
+	if v.wide == 0 {
+		return line
+	}
+	return strings.Join(wrap(line, v.wide, "  "), "\n")
 }
 
 // Lines returns how many lines have been said.
@@ -187,6 +199,7 @@ func (v *Voice) Reprompt(text string) {
 	}
 }
 
+// Hint writes a hint.
 func (v *Voice) Hint(text string) { v.Say("%s %s", Colour(v.ErrTTY, Bold, "hint:"), text) }
 
 // Warn writes remarks at once for a person, and with the answer for a program.

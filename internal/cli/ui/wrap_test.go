@@ -46,3 +46,16 @@ func TestWrap(t *testing.T) {
 		t.Errorf("it says %q", &said)
 	}
 }
+
+// TestFold: prose on standard output is as it is for a program, and fits for a person.
+func TestFold(t *testing.T) {
+	const text = "loaded, rule set 1; differs from policy.yaml"
+	v := Voice{}
+	if got := v.Fold(text); got != text {
+		t.Errorf("got %q", got)
+	}
+	v.wide = 24
+	if got, want := v.Fold(text), "loaded, rule set 1;\n  differs from\n  policy.yaml"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
