@@ -41,7 +41,7 @@ var layers = [][]string{
 	{"internal/lab/debian", "internal/lab/impair", "internal/lab/openssh", "internal/lab/prober"},
 	{"internal/lab"},
 	{"internal/key", "internal/packet", "internal/paragraph"},
-	{"internal/descriptor", "internal/pause", "internal/secrecy", "internal/systemd", "internal/stealth", "internal/booted", "internal/kernels", "bench/machine", "docs"},
+	{"internal/descriptor", "internal/lazyregexp", "internal/pause", "internal/secrecy", "internal/systemd", "internal/stealth", "internal/booted", "internal/kernels", "bench/machine", "docs"},
 }
 
 // layer returns how far down a package is, or -1 if it has no place.

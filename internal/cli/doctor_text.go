@@ -2,11 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"postern/internal/cli/ui"
+	"postern/internal/lazyregexp"
 	"postern/internal/paragraph"
 )
 
@@ -60,7 +60,7 @@ func (s *session) examinedText(e examined) string {
 			}
 			indented(&b, "  ", text)
 			for _, hint := range f.Hints {
-				if command.MatchString(hint) {
+				if command().MatchString(hint) {
 					b.WriteString("    hint: " + hint + "\n") // whole, to be copied
 					continue
 				}
@@ -91,21 +91,21 @@ door admits, by its mark, and nothing else. Use those of the program that you
 run:`
 
 // command matches a hint that is a command or a rule, or has one outside of quotes.
-var command = regexp.MustCompile(`^(chmod|chown|nft|ip6?tables|sysctl) |^[^"]* --?[A-Za-z]|ct mark|: \{`)
+var command = lazyregexp.New(`^(chmod|chown|nft|ip6?tables|sysctl) |^[^"]* --?[A-Za-z]|ct mark|: \{`)
 
 // quoted matches what is to be copied out of prose.
-var quoted = regexp.MustCompile(`"[^"]*"|\{[^}]*\}`)
+var quoted = lazyregexp.New(`"[^"]*"|\{[^}]*\}`)
 
 // folded writes a line, and what does not fit on the screen below it. It is broken
 // only between words, and neither in a quotation nor in the columns of a table.
 func folded(b *strings.Builder, line, indent string) {
 	const kept = "\x00" // a blank that stays
 	keep := func(text string) string { return strings.ReplaceAll(text, " ", kept) }
-	if utf8.RuneCountInString(escapes.ReplaceAllString(line, "")) <= ui.Screen+1 {
+	if utf8.RuneCountInString(escapes().ReplaceAllString(line, "")) <= ui.Screen+1 {
 		b.WriteString(line + "\n")
 		return
 	}
-	text := quoted.ReplaceAllStringFunc(line, keep)
+	text := quoted().ReplaceAllStringFunc(line, keep)
 	begin := 0
 	if i := strings.LastIndex(text, "  "); i >= 0 {
 		begin = i + 2
@@ -121,7 +121,7 @@ func folded(b *strings.Builder, line, indent string) {
 }
 
 // escapes are what a terminal does not show.
-var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
+var escapes = lazyregexp.New("\x1b\\[[0-9;]*m")
 
 // indented writes a paragraph.
 func indented(b *strings.Builder, indent, text string) {

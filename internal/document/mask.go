@@ -2,10 +2,11 @@ package document
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"postern/internal/lazyregexp"
 )
 
 // Lines of a file are shown with its errors, and these end in the logs of CI, of
@@ -13,12 +14,12 @@ import (
 // keys are masked there: what looks like one, as a line with an error may have it
 // anywhere.
 var (
-	portList = regexp.MustCompile(`(?:\b(?:service|from)\s*:\s*)?\[[^\[\]]*(?:\]|$)`) // which a broken line does not end
-	onlyPort = regexp.MustCompile(`^\s*(?:-\s+)?['"\[]*(?:(?:tcp|udp)[/: ]?)?\d+(?:[/: ]?(?:tcp|udp))?['"\]]*\s*(?:,|#.*|$)`)
-	ofKnocks = regexp.MustCompile(`(?i)(?:sequence|knocks?)\W`)
-	aPort    = regexp.MustCompile(`\b\d+\b`)
-	ofKey    = regexp.MustCompile(`(?i)(\b(?:keys?|secret|site)['"]?\s*[:=]\s*['"]?)([^\s,'"\[\]{}]{4,})`)
-	longWord = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}=*`) // 30 bytes in base64
+	portList = lazyregexp.New(`(?:\b(?:service|from)\s*:\s*)?\[[^\[\]]*(?:\]|$)`) // which a broken line does not end
+	onlyPort = lazyregexp.New(`^\s*(?:-\s+)?['"\[]*(?:(?:tcp|udp)[/: ]?)?\d+(?:[/: ]?(?:tcp|udp))?['"\]]*\s*(?:,|#.*|$)`)
+	ofKnocks = lazyregexp.New(`(?i)(?:sequence|knocks?)\W`)
+	aPort    = lazyregexp.New(`\b\d+\b`)
+	ofKey    = lazyregexp.New(`(?i)(\b(?:keys?|secret|site)['"]?\s*[:=]\s*['"]?)([^\s,'"\[\]{}]{4,})`)
+	longWord = lazyregexp.New(`[A-Za-z0-9+/_-]{40,}=*`) // 30 bytes in base64
 )
 
 // maxRead is the length of the longest line that is looked into, in bytes: it takes a
@@ -37,42 +38,42 @@ func masked(line string) string {
 			return r
 		}, line)
 	}
-	line = longWord.ReplaceAllStringFunc(line, func(word string) string {
+	line = longWord().ReplaceAllStringFunc(line, func(word string) string {
 		if strings.IndexFunc(word, unicode.IsUpper) < 0 || !strings.ContainsAny(word, "0123456789") {
 			return word // of a person's
 		}
 		return strings.Repeat("*", len(word))
 	})
-	line = ofKey.ReplaceAllStringFunc(line, func(entry string) string {
-		parts := ofKey.FindStringSubmatch(entry)
+	line = ofKey().ReplaceAllStringFunc(line, func(entry string) string {
+		parts := ofKey().FindStringSubmatch(entry)
 		return parts[1] + strings.Repeat("*", utf8.RuneCountInString(parts[2]))
 	})
 	stars := func(text string) string {
-		return aPort.ReplaceAllStringFunc(text, func(n string) string { return strings.Repeat("*", len(n)) })
+		return aPort().ReplaceAllStringFunc(text, func(n string) string { return strings.Repeat("*", len(n)) })
 	}
-	if at := ofKnocks.FindStringIndex(line); at != nil {
+	if at := ofKnocks().FindStringIndex(line); at != nil {
 		line = line[:at[1]] + stars(line[at[1]:])
 	}
-	line = portList.ReplaceAllStringFunc(line, func(list string) string {
+	line = portList().ReplaceAllStringFunc(line, func(list string) string {
 		if list[0] != '[' { // what is hidden is no secret here, nor who may knock
 			return list
 		}
 		items := strings.Split(list, ",")
 		for i, item := range items {
-			if onlyPort.MatchString(item) {
+			if onlyPort().MatchString(item) {
 				items[i] = stars(item)
 			}
 		}
 		return strings.Join(items, ",")
 	})
-	if onlyPort.MatchString(line) { // a list that has a line for each item, or goes on
+	if onlyPort().MatchString(line) { // a list that has a line for each item, or goes on
 		line = stars(line)
 	}
 	return line
 }
 
 // quotedWord is what may be a part of a key, in a message that quotes the file.
-var quotedWord = regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}`)
+var quotedWord = lazyregexp.New(`[A-Za-z0-9+/_-]{8,}`)
 
 // discreet returns a message about a file with secrets without what may be a part of one:
 // a key may stand where a name belongs, and messages quote names. The place and the line,
@@ -80,7 +81,7 @@ var quotedWord = regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}`)
 // digits or capitals, but for one of a thousand. What the file does not have, as an
 // example, stays.
 func (s *Source) discreet(message string) string {
-	return quotedWord.ReplaceAllStringFunc(message, func(word string) string {
+	return quotedWord().ReplaceAllStringFunc(message, func(word string) string {
 		coded := strings.ContainsAny(word, "0123456789") || strings.IndexFunc(word, unicode.IsUpper) >= 0
 		if coded && strings.Contains(s.text, word) {
 			return "***"

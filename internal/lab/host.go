@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/descriptor"
+	"postern/internal/lazyregexp"
 )
 
 // A Host is one machine of the lab: a network namespace with a network stack,
@@ -31,7 +31,7 @@ type Host struct {
 
 // A host's name becomes the name of its neighbours' interfaces, which have
 // room for 15 octets; three are left for a number.
-var hostName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,11}$`)
+var hostName = lazyregexp.New(`^[a-z][a-z0-9-]{0,11}$`)
 
 // Host adds a host. Its name must be unique in the lab: lower-case letters,
 // digits and dashes, at most 12. At the other end of a cable the interface
@@ -40,7 +40,7 @@ func (l *Lab) Host(name string) *Host {
 	h := &Host{Name: name, lab: l}
 	l.Step(fmt.Sprintf("host %q", name), func() error {
 		switch {
-		case !hostName.MatchString(name):
+		case !hostName().MatchString(name):
 			return errors.New("a name is a lower-case letter and up to 11 letters, digits or dashes")
 		case name == "lo" || name == "all" || name == "default":
 			return errors.New("the kernel uses this name for interfaces of its own")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
 
@@ -44,7 +45,7 @@ func newDoor(line int, list *remarks) *door {
 }
 
 // elsewhere is where in the draft a diagnostic points, which is of no use here.
-var elsewhere = lazily(` \((?:first on )?line \d+\)`)
+var elsewhere = lazyregexp.New(` \((?:first on )?line \d+\)`)
 
 // settle returns the text of the draft, without those of its parts that a policy
 // refuses; these go to the list. It is empty if no door is left.

@@ -6,14 +6,15 @@ import (
 	"slices"
 	"strings"
 
+	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
 
 var (
-	sectionLine = lazily(`^\[[^\s\]].*\]$`)
-	shellLine   = lazily(`^#!.*\b(ba|da|k|z|a)?sh\b`)
+	sectionLine = lazyregexp.New(`^\[[^\s\]].*\]$`)
+	shellLine   = lazyregexp.New(`^#!.*\b(ba|da|k|z|a)?sh\b`)
 	// A command whose program is in a variable: "$FW -A INPUT …".
-	variableLine = lazily(`^"?\$\{?\w+\}?"? .*(-A|-I|-P|-j|--append|--jump) `)
+	variableLine = lazyregexp.New(`^"?\$\{?\w+\}?"? .*(-A|-I|-P|-j|--append|--jump) `)
 )
 
 // kindOf finds out what a file is, by the first line that tells.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/document"
+	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
 
@@ -205,7 +206,7 @@ func readSequence(text string) (all []policy.Port, bad string) {
 	return all, ""
 }
 
-var leadingNumber = lazily(`^\s*\+?0*(\d+)`)
+var leadingNumber = lazyregexp.New(`^\s*\+?0*(\d+)`)
 
 // atoi returns the digits at the beginning of a text: knockd reads its numbers
 // with the C function of that name, which overlooks what follows.

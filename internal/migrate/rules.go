@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
 
@@ -173,7 +174,7 @@ func (ld *loader) answers(d *draft, s *side) {
 }
 
 // ours are the log prefixes that Postern writes as well.
-var ours = lazily(`^(In knock \d+: ?|Knock accepted!: ?([A-Za-z0-9_-]+ ?)?)$`)
+var ours = lazyregexp.New(`^(In knock \d+: ?|Knock accepted!: ?([A-Za-z0-9_-]+ ?)?)$`)
 
 // logs reads off where the lines about knocks go.
 func (ld *loader) logs(d *draft, s *side, first bool) {

@@ -10,6 +10,8 @@ import (
 
 	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/syntax"
+
+	"postern/internal/lazyregexp"
 )
 
 // A command is a simple command of a shell script.
@@ -26,7 +28,7 @@ type command struct {
 // program is the name of what a command runs, without its folder.
 func (c *command) program() string { return path.Base(c.words[0]) }
 
-var iptablesName = lazily(`^ip6?tables(-(nft|legacy))?$`)
+var iptablesName = lazyregexp.New(`^ip6?tables(-(nft|legacy))?$`)
 
 func callsIptables(word string) bool { return iptablesName().MatchString(path.Base(word)) }
 
@@ -72,7 +74,7 @@ type shell struct {
 	finished bool // by an exit
 }
 
-var opensShell = lazily("[({[`!]|\\b(if|while|until|case|for|select|function|time|coproc)\\b")
+var opensShell = lazyregexp.New("[({[`!]|\\b(if|while|until|case|for|select|function|time|coproc)\\b")
 
 func (s *shell) script(text string) error {
 	if len(opensShell().FindAllStringIndex(text, maxOpens+1)) > maxOpens {

@@ -5,8 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
+	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
 
@@ -14,43 +14,37 @@ import (
 // are those of translate; a digit at the end only makes them differ.
 func clauses(all ...string) string { return "(?: (?:" + strings.Join(all, "|") + "))+" }
 
-// lazily returns a regular expression that is compiled when it is first asked for:
-// for most runs of the program that is never, and long ones take a while.
-func lazily(text string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
-}
-
 // The commands of other programs that let something in. A pattern knows every
 // word of them: one that it does not know may be a condition, and then the door
 // would open to more.
 var patterns = map[string]func() *regexp.Regexp{
-	"nft": lazily(`^(?:-\S+ )*(?:add|insert|create) rule(?: ip| ip6| inet)? \S+ (?P<chain>\S+)(?: (?:position|handle|index) \S+)?` +
+	"nft": lazyregexp.New(`^(?:-\S+ )*(?:add|insert|create) rule(?: ip| ip6| inet)? \S+ (?P<chain>\S+)(?: (?:position|handle|index) \S+)?` +
 		clauses(`ip6? saddr (?P<from>[^! ]\S*)`, `ip6? daddr (?P<to>[^! ]\S*)`, `(?P<proto>tcp|udp) dport (?P<port>[^! ]\S*)`,
 			`(?:meta )?iif(?:name)? (?P<iface>[^! ]\S*)`, `meta l4proto (?:tcp|udp)`, `meta nfproto ipv[46]`, `ip protocol (?:tcp|udp)`,
 			`ip6 nexthdr (?:tcp|udp)`, `ct state (?:\S+,)?new(?:,\S+)?`, `counter(?: packets \d+ bytes \d+)?`,
 			`log(?: (?:prefix|level|group) (?:"[^"]*"|\S+))*`, `(?P<limit>limit) rate \S+(?: burst \d+ packets)?`, `(?P<accept>accept)`) +
 		`(?: comment .*)?$`),
-	"ufw": lazily(`^(?:--force )?(?:rule )?(?P<delete>delete )?(?:insert \d+ |prepend )?(?:(?P<accept>allow)|(?P<limit>limit))(?: in)?` +
+	"ufw": lazyregexp.New(`^(?:--force )?(?:rule )?(?P<delete>delete )?(?:insert \d+ |prepend )?(?:(?P<accept>allow)|(?P<limit>limit))(?: in)?` +
 		`(?: on (?P<iface>\S+))?(?: log| log-all)?(?:` +
 		`(?: proto (?P<proto>\S+))?(?: from (?P<from>\S+))?(?: to (?P<to>\S+))? port (?P<port>[^/ ]+)(?:/(?P<proto1>\S+))?(?: proto (?P<proto2>\S+))?|` +
 		` (?:[Oo]pen)?(?P<port1>[^/ ]+)(?:/(?P<proto3>tcp|udp))?)(?: comment .*)?$`),
-	"firewall-cmd": lazily(`^` + clauses(`--permanent`, `-q`, `--quiet`, `--zone[= ](?P<zone>\S+)`, `--timeout[= ](?P<timeout>\S+)`,
+	"firewall-cmd": lazyregexp.New(`^` + clauses(`--permanent`, `-q`, `--quiet`, `--zone[= ](?P<zone>\S+)`, `--timeout[= ](?P<timeout>\S+)`,
 		`--(?:add|(?P<delete>remove))-(?P<accept>port)[= ](?P<port>\S+)/(?P<proto>\S+)`, `--(?:add|(?P<delete1>remove))-(?P<accept1>service)[= ](?P<port1>\S+)`,
 		`--(?:add|(?P<delete2>remove))-rich-rule[= ]rule`+clauses(`family=\S+`, `priority=\S+`, `source address=(?P<from>\S+)`,
 			`destination address=(?P<to>\S+)`, `port port=(?P<port2>\S+) protocol=(?P<proto1>\S+)`, `port protocol=(?P<proto2>\S+) port=(?P<port3>\S+)`,
 			`service name=(?P<port4>\S+)`, `(?:log|audit)(?: (?:prefix|level|limit value)=\S+)*`, `(?P<accept2>accept)`, `(?P<limit>limit) value=\S+`)) + `$`),
 	// The script that comes with knockd.
-	"knock_add": lazily(`^` + clauses(`-i`, `--insert`, `(?P<delete>-x|--delete)`, `(?:-c|--chain)[= ](?P<chain>\S+)`, `(?:-p|--proto)[= ](?P<proto>\S+)`,
+	"knock_add": lazyregexp.New(`^` + clauses(`-i`, `--insert`, `(?P<delete>-x|--delete)`, `(?:-c|--chain)[= ](?P<chain>\S+)`, `(?:-p|--proto)[= ](?P<proto>\S+)`,
 		`(?:-d|--dstport)[= ](?P<port>\S+)`, `(?:-f|--srcaddr)[= ](?P<from>\S+)`) + `(?P<accept>)$`),
 }
 
 var (
-	closesUnnamed = lazily(`^(nft (-\S+ )*(delete|destroy) (rule|element)|ufw (--force )?delete \d+$|ipset (del|-D)) ?`)
-	fillsSet      = lazily(`^(nft (-\S+ )*add element|ipset) `)
-	changesNone   = lazily(`^(ufw (reload|enable|status)|firewall-cmd --(reload|state))$`)
+	closesUnnamed = lazyregexp.New(`^(nft (-\S+ )*(delete|destroy) (rule|element)|ufw (--force )?delete \d+$|ipset (del|-D)) ?`)
+	fillsSet      = lazyregexp.New(`^(nft (-\S+ )*add element|ipset) `)
+	changesNone   = lazyregexp.New(`^(ufw (reload|enable|status)|firewall-cmd --(reload|state))$`)
 
-	aroundComma = lazily(`\s*,\s*`)
-	brackets    = lazily(`\{\s*([^{}]*?)\s*\}`)
+	aroundComma = lazyregexp.New(`\s*,\s*`)
+	brackets    = lazyregexp.New(`\{\s*([^{}]*?)\s*\}`)
 )
 
 // readCommand reads one command: what it opens, or closes, or what is the problem

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"postern/internal/document"
+	"postern/internal/lazyregexp"
 )
 
 // Format returns the YAML text of a policy, laid out as a person would write
@@ -54,12 +54,12 @@ func Format(p *Policy) string {
 		// Strings in lists and mappings give the writer no reason to fail.
 		panic("policy: the YAML writer failed: " + err.Error())
 	}
-	spaced := section.ReplaceAllString(string(text), "\n$0")
+	spaced := section().ReplaceAllString(string(text), "\n$0")
 	return strings.Replace(spaced, "\ndoors:\n\n", "\ndoors:\n", 1)
 }
 
 // A section begins with one of these keys, or with the name of a door.
-var section = regexp.MustCompile(`(?m)^(allow:|keys:|users:|doors:|admitted:|source:|log:|backend:|  [^ -].*:$)`)
+var section = lazyregexp.New(`(?m)^(allow:|keys:|users:|doors:|admitted:|source:|log:|backend:|  [^ -].*:$)`)
 
 func (a Allow) format() *yaml.Node {
 	m := inline()

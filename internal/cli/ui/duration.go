@@ -3,11 +3,11 @@ package ui
 import (
 	"errors"
 	"math"
-	"regexp"
 	"strconv"
 	"time"
 
 	"postern/internal/document"
+	"postern/internal/lazyregexp"
 )
 
 // A Duration is a flag whose value is a time with bounds. A number without a unit
@@ -44,7 +44,7 @@ func (d *Duration) Set(text string) error {
 
 // oneTime is a number with a unit. What has this form and is no time.Duration is
 // larger than any.
-var oneTime = regexp.MustCompile(`^(-?)[0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h)$`)
+var oneTime = lazyregexp.New(`^(-?)[0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h)$`)
 
 // parse reads a time; one that is out of a Duration's range becomes the largest, or
 // the least.
@@ -53,13 +53,13 @@ func (d *Duration) parse(text string) (value time.Duration, ok bool) {
 		return value, true
 	}
 	number, err := strconv.ParseFloat(text, 64)
-	if form := oneTime.FindStringSubmatch(text); form != nil {
+	if form := oneTime().FindStringSubmatch(text); form != nil {
 		number, err = math.Inf(1), nil
 		if form[1] != "" {
 			number = math.Inf(-1)
 		}
 	}
-	if d.Unit == 0 && oneTime.FindStringSubmatch(text) == nil || math.IsNaN(number) || err != nil && !errors.Is(err, strconv.ErrRange) {
+	if d.Unit == 0 && oneTime().FindStringSubmatch(text) == nil || math.IsNaN(number) || err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, false
 	}
 	switch exact := number * float64(max(d.Unit, 1)); {

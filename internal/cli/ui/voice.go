@@ -20,12 +20,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/term"
 
+	"postern/internal/lazyregexp"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
 	"postern/internal/preflight"
@@ -163,12 +163,12 @@ func (v *Voice) Lines() int { return v.lines }
 const continued = "         " // as wide as "postern: "
 
 // escapes are what a terminal does not show.
-var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
+var escapes = lazyregexp.New("\x1b\\[[0-9;]*m")
 
 // wrap breaks a line between words into those that fit; a longer word has a line of
 // its own. All but the first begin with indent.
 func wrap(line string, columns int, indent string) []string {
-	wide := func(text string) int { return utf8.RuneCountInString(escapes.ReplaceAllString(text, "")) }
+	wide := func(text string) int { return utf8.RuneCountInString(escapes().ReplaceAllString(text, "")) }
 	if columns <= 2*len(indent) || wide(line) <= columns {
 		return []string{line}
 	}

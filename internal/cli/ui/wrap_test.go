@@ -12,7 +12,7 @@ func TestWrap(t *testing.T) {
 		for columns := 20; columns < 140; columns++ {
 			lines := wrap(text, columns, continued)
 			for i, line := range lines {
-				shown := escapes.ReplaceAllString(line, "")
+				shown := escapes().ReplaceAllString(line, "")
 				if utf8.RuneCountInString(shown) > columns && strings.Contains(strings.TrimSpace(shown), " ") {
 					t.Errorf("at %d columns: %q", columns, shown)
 				}

@@ -7,13 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"postern/internal/lazyregexp"
 )
 
 // A Version is which iptables a machine has.
@@ -181,7 +182,7 @@ func (f *failure) Unwrap() error { return f.err }
 // message is the first line that says what is wrong.
 func (f *failure) message() string {
 	for line := range strings.Lines(f.stderr) {
-		line = strings.TrimSpace(programPrefix.ReplaceAllString(line, ""))
+		line = strings.TrimSpace(programPrefix().ReplaceAllString(line, ""))
 		if line != "" && !strings.HasPrefix(line, "#") {
 			return line
 		}
@@ -190,7 +191,7 @@ func (f *failure) message() string {
 }
 
 // programPrefix is what programs put before what they say.
-var programPrefix = regexp.MustCompile(`^ip6?tables[a-z-]* v[0-9.]+ \([a-z_]+\): `)
+var programPrefix = lazyregexp.New(`^ip6?tables[a-z-]* v[0-9.]+ \([a-z_]+\): `)
 
 // run starts a program and waits for it. A child inherits the network namespace of
 // the thread that starts it.

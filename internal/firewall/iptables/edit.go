@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
+
+	"postern/internal/lazyregexp"
 )
 
 // A content is what of a table is ours.
@@ -205,12 +206,12 @@ var protocolNumbers = sync.OnceValue(func() map[string]string {
 })
 
 // ofNamed is what a rule asks of the protocol.
-var ofNamed = regexp.MustCompile(` -p (\S+) `)
+var ofNamed = lazyregexp.New(` -p (\S+) `)
 
 // numbered returns a rule with the number of its protocol, as iptables lists it on
 // small machines.
 func numbered(rule string) string {
-	at := ofNamed.FindStringSubmatchIndex(rule)
+	at := ofNamed().FindStringSubmatchIndex(rule)
 	if at == nil {
 		return rule
 	}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"postern/internal/firewall"
+	"postern/internal/lazyregexp"
 )
 
 // explain turns what a program has said into what the caller can do about it.
@@ -20,7 +20,7 @@ func explain(f *failure) error {
 	unsupported := func(what, hint string) error {
 		return &firewall.UnsupportedError{What: what, Hint: hint + ", or use the nftables backend", Err: f}
 	}
-	table, extension := tableNamed.FindStringSubmatch(f.stderr), extensionNamed.FindStringSubmatch(f.stderr)
+	table, extension := tableNamed().FindStringSubmatch(f.stderr), extensionNamed().FindStringSubmatch(f.stderr)
 	switch {
 	case errors.Is(f.err, exec.ErrNotFound):
 		return unsupported("iptables: there is no program "+f.program, "install the package iptables")
@@ -52,16 +52,16 @@ func explain(f *failure) error {
 }
 
 var (
-	tableNamed     = regexp.MustCompile("(?:can't initialize ip6?tables|unable to initialize) table [`']([a-z]+)'")
-	extensionNamed = regexp.MustCompile("Couldn't load (?:match|target) `([A-Za-z0-9]+)'|" +
+	tableNamed     = lazyregexp.New("(?:can't initialize ip6?tables|unable to initialize) table [`']([a-z]+)'")
+	extensionNamed = lazyregexp.New("Couldn't load (?:match|target) `([A-Za-z0-9]+)'|" +
 		"Extension ([A-Za-z0-9]+) (?:revision [0-9]+ |is )?not supported, missing kernel module")
-	lineNumber = regexp.MustCompile(`line:? ([0-9]+)`)
+	lineNumber = lazyregexp.New(`line:? ([0-9]+)`)
 )
 
 // rule is the one of ours that the program has named, without the secrets in it: at boot
 // it ends in the journal.
 func (f *failure) rule() string {
-	m := lineNumber.FindStringSubmatch(f.stderr)
+	m := lineNumber().FindStringSubmatch(f.stderr)
 	if m == nil {
 		return ""
 	}
@@ -70,11 +70,11 @@ func (f *failure) rule() string {
 	if n < 1 || n > len(lines) || lines[n-1] == "COMMIT" {
 		return ""
 	}
-	return secrets.ReplaceAllString(lines[n-1], "$1 ...")
+	return secrets().ReplaceAllString(lines[n-1], "$1 ...")
 }
 
 // secrets are the ports of knocks, and the key of lists in a label.
-var secrets = regexp.MustCompile(`(--dport|` + labelKey[2:len(labelKey)-1] + `) [0-9a-f:]+`)
+var secrets = lazyregexp.New(`(--dport|` + labelKey[2:len(labelKey)-1] + `) [0-9a-f:]+`)
 
 // module is the kernel's part of an extension.
 func module(extension, program string) string {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/lazyregexp"
 )
 
 // Inspect reads our rules. The legacy variant's tables are read only if they are there.
@@ -90,7 +90,7 @@ func (c contents) windows() map[string]time.Duration {
 	for _, here := range c {
 		for _, one := range here.chains {
 			for _, rule := range one.rules {
-				for _, m := range asked.FindAllStringSubmatch(rule, -1) {
+				for _, m := range asked().FindAllStringSubmatch(rule, -1) {
 					if seconds, err := strconv.Atoi(m[1]); err == nil && Ours(m[2]) {
 						all[m[2]] = time.Duration(seconds) * time.Second
 					}
@@ -102,7 +102,7 @@ func (c contents) windows() map[string]time.Duration {
 }
 
 // asked finds in a rule which lists it looks a source up in.
-var asked = regexp.MustCompile(`--rcheck --seconds (\d+) --name (\S+)`)
+var asked = lazyregexp.New(`--rcheck --seconds (\d+) --name (\S+)`)
 
 // addList adds a list to a status.
 func addList(status *firewall.Status, key *listKey, name string, window time.Duration, now clock, all []listEntry) {
