@@ -34,7 +34,7 @@ func newKeys(m *automaton.Machine, b firewall.Backend) *copiedKeys {
 		ring: automaton.Keyring{Site: key.NewSite(), Devices: map[string]automaton.DeviceKey{}}}
 	with.Keys = func() (automaton.Keyring, error) { return k.ring, nil }
 	if _, able := b.(firewall.KeyVerifier); !able || bpf.Probe() != nil {
-		k.none = "the kernel verifies no tokens here"
+		k.none = "keys are tried where BPF verifies them"
 		return k
 	}
 	for i := range m.Tokens {

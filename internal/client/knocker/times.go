@@ -83,7 +83,7 @@ func nextTime(s series, bound bool, now time.Time) time.Time {
 	}
 	given.last[s] = next
 	if err == nil {
-		os.WriteFile(file, strconv.AppendInt(nil, next, 10), 0o600)
+		overwrite(file, strconv.FormatInt(next, 10))
 	}
 	return time.Unix(0, next)
 }
