@@ -241,6 +241,8 @@ func (h *Host) readParts(text string, version int) (map[string]string, *document
 			}
 		case KeyKnock:
 			f = h.Set(name, fromLink(value))
+		case KeyKey: // itself: no link says to use the one in the key store
+			f = set(&h.Key, value, credential)
 		default:
 			f = h.Set(name, value)
 		}
