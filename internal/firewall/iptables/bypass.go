@@ -41,7 +41,7 @@ func (l *loadedTable) lets(rules []listedRule, policy string, seen map[string]bo
 			if policy == "ACCEPT" {
 				return true
 			}
-		case c == nil && !harmless[target]:
+		case c == nil && (!harmless[target] || l.table == "raw" && target == "MARK"): // there ours look for marks
 			return true
 		}
 	}

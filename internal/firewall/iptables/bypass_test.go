@@ -56,6 +56,23 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+// TestPassedInRaw: what marks packets before ours look for marks keeps tokens from opening.
+func TestPassedInRaw(t *testing.T) {
+	for rule, passed := range map[string]bool{
+		"-A a -j MARK --set-xmark 0x0/0xf0000": true, // Calico's
+		"-A a -j CT --notrack":                 false,
+	} {
+		tables, err := parseLoaded("*raw\n:PREROUTING ACCEPT [0:0]\n:a - [0:0]\n:POSTERN-PREROUTING - [0:0]\n" +
+			"[0:0] -A PREROUTING -j a\n[0:0] -A PREROUTING -j POSTERN-PREROUTING\n[0:0] " + rule + "\nCOMMIT\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tables["raw"].content().entries[0]; got.passed != passed {
+			t.Errorf("%s: got %v", rule, got)
+		}
+	}
+}
+
 // TestEnd: the one chain that stands behind the rules of others is called as rules
 // that are loaded are read.
 func TestEnd(t *testing.T) {

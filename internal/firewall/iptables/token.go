@@ -27,7 +27,8 @@ var (
 // they are routed. The program of package bpf has verified the token and has put the code
 // of its device and door into the packet's mark, which was 0. Here the mark leads to the
 // pair's chain, and is 0 again at the end of it. On the way, where the packet is not to be
-// granted anything, it is 0 already. Packets that others have marked match no code.
+// granted anything, it is 0 already, and before a line of the log: who may mark packets must
+// not find codes there. Packets that others have marked match no code.
 //
 // The chain of codes is filled as the rules are loaded: codes are random.
 func (c *compiler) tokens() {
@@ -76,6 +77,7 @@ func (c *compiler) tokens() {
 		ch.add("", to(at.asked))
 		ch.add("It was not for here, or not from there.", to(done), hasNoMark)
 		if c.p.Log.Target != policy.LogNone {
+			ch.add("A line of the log would have the mark.", removeMark)
 			c.log(ch, c.keyPrefix(t, d))
 		}
 		ch.add("", nothing, c.set(c.openedList(t, d)))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"postern/internal/automaton"
@@ -35,7 +36,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b Backend) {
 		t.Parallel()
 		s := labtest.NewScene(t, b)
-		const doors = labtest.Closed + "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop, phone]}}\n" +
+		const doors = "version: 1\nposture: closed\nkeys: {port: udp/40123}\nusers: {alice: {devices: [laptop, phone]}}\n" +
 			"doors: {ssh: {service: tcp/22, knock: {key: [alice], sequence: [1, 2]}, open_for: 1h}}\n"
 		m := labtest.Compile(t, b, doors)
 		ring := labtest.Keys(m)
@@ -101,6 +102,42 @@ func TestTokensComeAndGo(t *testing.T) {
 		s.Settled()
 		if n := marked(); n > 0 {
 			t.Errorf("%d packets are marked still", n)
+		}
+
+		// Nor do lines of the log have the mark: a rule before each would count it.
+		const counts = "-m mark ! --mark 0x0"
+		atLog := func(see func(at place, c *listedChain, i int)) {
+			t.Helper()
+			do(func() error {
+				loaded, err := b.read()
+				for _, f := range families {
+					at := place{f, "raw"}
+					for n := range loaded[at].chains {
+						c := &loaded[at].chains[n]
+						if i := slices.IndexFunc(c.rules, func(r listedRule) bool { return r.leadsTo() == "LOG" }); i >= 0 {
+							see(at, c, i)
+						}
+					}
+				}
+				return err
+			})
+		}
+		atLog(func(at place, c *listedChain, i int) {
+			args := append([]string{"-t", "raw", "-I", c.name, fmt.Sprint(i + 1)}, strings.Fields(counts)...)
+			if out, err := s.Gateway.Command(t.Context(), program(b.Variant, at.family, ""), args...).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+		try(laptop, labtest.SYNACK, "with rules of others")
+		logged := uint64(0)
+		atLog(func(_ place, c *listedChain, i int) {
+			logged += c.rules[i].packets
+			if before := c.rules[i-1]; !strings.HasSuffix(before.text, counts) || before.packets > 0 {
+				t.Errorf("before a line of the log: %q of %d packets", before.text, before.packets)
+			}
+		})
+		if logged == 0 {
+			t.Error("nothing was logged")
 		}
 
 		// Others flush the rules; the program that runs keeps its codes.
