@@ -9,16 +9,16 @@ import (
 )
 
 // Largest is larger than any id of a state or a grant. A backend may use it, and the
-// bit above it, for purposes of its own.
-const Largest = 1<<31 - 1
+// three bits above it, for purposes of its own.
+const Largest = 1<<29 - 1
 
 // identify returns an id for each of the distinct names. An id depends on the
 // name alone, so that it is the same in every policy. It is smaller than Largest,
 // and neither of its 16-bit halves is 0: nft then prints it like any traffic class,
 // "1f3a:90c2", and reads it back.
 //
-// With 10,000 doors, the chance that any two names share a hash is one in five.
-// Such names are hashed again together with each other. Each of them gets an id
+// With 10,000 doors, any two names are more likely to share a hash than not. Such names
+// are hashed again together with each other. Each of them gets an id
 // that it would not have alone, so that neither can be taken for the other when
 // the policy changes. The progress and grants under the old ids are then lost.
 func identify(names []string) ([]uint32, error) {

@@ -75,11 +75,10 @@ func (c *compiler) closings() {
 			continue
 		}
 		ch := c.newChain("close_"+d.Name, "The last knock that closes the door "+d.Name+".")
-		c.stray(ch, families...)
 		ch.add(jump(c.forget))
 		ch.add(count(c.closed(d)))
 		c.shut(ch, d, c.cover)
-		c.doors[i].closes = ch
+		c.lastKnocks.elements = append(c.lastKnocks.elements, elementOf(idPart(c.closing(i)|moved)).goingTo(ch))
 	}
 }
 

@@ -39,7 +39,7 @@ type compiler struct {
 	output                            *chain // the same; nil where no closing ends connections
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	allowMore                         *chain // what of it is no port alone; nil where all of it is
-	judge, asked, spend, over, pass   *chain
+	judge, asked, spend, pass         *chain
 	cover                             *chain
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
@@ -48,7 +48,7 @@ type compiler struct {
 	forfeit                           *chain            // nil where no door has it
 	forget                            *chain            // deletes the source's state
 	answered, token, synToken         *chain            // of packets with tokens; nil where no door has keys
-	doors                             []doorway         // as the machine's
+	lastKnocks                        *set              // leads to the doors
 	granting                          map[string]*chain // by name: see grantChain
 }
 
@@ -63,7 +63,6 @@ func Compile(m *automaton.Machine) *Ruleset {
 	c.hooks()
 	c.ending()
 	c.allowed()
-	c.forfeiting()
 	c.knocks()
 	c.host()
 	c.marking()
@@ -79,7 +78,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "output", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
-	"spend", "spent", "walk", "kept", "move", "enter_", "door_", "close_",
+	"spend", "spent", "walk", "move", "door_", "close_",
 	"key_", "keyed_", "given_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "closable", "ended", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }

@@ -14,19 +14,11 @@ import (
 	"postern/internal/policy"
 )
 
-// A doorway is where the last knock of a door leads.
-type doorway struct {
-	enter *chain // a stray packet in every other door's eyes: see forfeit
-	opens *chain // the same where it spares grants
-	// closes is where the last knock leads that closes the door.
-	closes *chain
-}
-
 // doorChains makes a chain for each door: who may have its grants, and the grants
 // themselves.
 func (c *compiler) doorChains() {
 	c.grantChains()
-	c.doors = make([]doorway, len(c.m.Doors))
+	c.lastKnocks = &set{name: "doors", doc: "Where last knocks lead.", key: []datatype{nft.TypeClassID}, verdict: true}
 	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Doors {
 		d := &c.m.Doors[i]
@@ -34,30 +26,23 @@ func (c *compiler) doorChains() {
 			continue
 		}
 		ch := c.newChain("door_"+d.Name, "The last knock of the door "+d.Name+".")
-		c.doors[i] = doorway{enter: ch, opens: ch}
-		if c.forfeit != nil {
-			enter := c.newChain("enter_"+d.Name, "")
-			c.stray(enter, families...)
-			enter.add(goTo(ch))
-			c.doors[i].enter = enter
-		}
 		ch.add(jump(c.forget))
 		c.restrict(ch, d, c.cover)
 		ch.add(count(c.newCounter("door_" + d.Name)))
 		c.open(ch, i)
 		c.grant(ch, d, longestForfeit, c.cover)
+		c.lastKnocks.elements = append(c.lastKnocks.elements, elementOf(idPart(c.opening(i)|moved)).goingTo(ch))
 	}
 }
 
-// stray takes the grants that a packet which is not let in loses.
-func (c *compiler) stray(ch *chain, of ...family) {
-	if c.forfeit == nil {
-		return
-	}
-	for _, f := range of {
-		ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
-	}
+// opening returns what the last knock of a door leads to. It has the name of the door's
+// first grant, and so never comes to mean another door.
+func (c *compiler) opening(of int) uint32 {
+	return uint32(c.m.Grants[c.m.Doors[of].Grants[0]].ID) | door
 }
+
+// closing returns the same of the last knock that closes it.
+func (c *compiler) closing(of int) uint32 { return c.opening(of) | shuts }
 
 // open puts the source into the state that the door leaves it in, if that is one.
 func (c *compiler) open(ch *chain, door int) {
@@ -276,12 +261,21 @@ func originalTuple(f family, p policy.Protocol) []field {
 }
 
 // forfeiting makes the chain that deletes a source's grants, if any door has
-// forfeit, and looks up the state of the source again.
-func (c *compiler) forfeiting() {
+// forfeit and the packet is not what its door spares, and looks up the state of the
+// source again.
+func (c *compiler) forfeiting(ports, echo *inputKind) {
 	if c.live.held == nil {
 		return
 	}
 	c.forfeit = c.newChain("forfeit", "A stray packet: the source loses its grants for doors with forfeit.")
+	if len(ports.kept.elements) > 0 {
+		c.forfeit.add(in(ports.kept, ports.after(carried)...), returns)
+	}
+	if len(echo.kept.elements) > 0 {
+		for _, f := range families {
+			c.forfeit.add(isEcho(f), in(echo.kept, echo.after(carried)...), returns)
+		}
+	}
 	shortest := c.shortestGrant()
 	for i := range c.m.Grants {
 		g := &c.m.Grants[i]

@@ -23,10 +23,8 @@ type inputKind struct {
 	parts  func(policy.Port) []part
 	holds  func(policy.Port) bool
 
-	step  *set   // the edges, and the loops
-	turns *set   // what leaves the way that all others take
-	only  *set   // first knocks that are last ones
-	kept  *chain // the way without forfeit; nil if no input needs it
+	step *set // the edges, and the loops
+	kept *set // the same, where they cost no grant
 }
 
 // knocks makes the tables of the automaton, the chains that walk them, and what
@@ -41,20 +39,23 @@ func (c *compiler) knocks() {
 		suffix: "_echo", parts: func(policy.Port) []part { return nil }, holds: isICMP,
 	}
 	c.forget = c.newChain("forget", "The source's progress is forgotten.")
-	c.forgetIn(c.forget, families...)
+	for _, f := range families {
+		c.forget.add(c.unput(f))
+	}
 	c.doorChains()
 	c.closings()
+	if len(c.lastKnocks.elements) > 0 {
+		c.newSet(c.lastKnocks)
+	}
 	c.tables(ports, "protocol and port")
 	c.tables(echo, "an echo request")
+	c.forfeiting(ports, echo)
 	c.gates()
 	c.moving()
 
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count as knocks.")
-	c.over = c.newChain("spent", "The source is over its budget. Whatever the port is, it is a wrong one.")
-	c.forgetIn(c.over, families...)
-	c.over.add(goTo(c.cover))
 	c.spending(ports, echo)
 
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
@@ -117,21 +118,10 @@ func (c *compiler) tables(a *inputKind, input string) {
 	table := func(name, doc string) *set {
 		return &set{name: name + a.suffix, doc: doc, key: append([]datatype{nft.TypeClassID}, a.key...)}
 	}
-	a.step = table("step", "The knocks: state, "+input+" -> next state, with the highest bit set.")
+	a.step = table("step", "The knocks: state, "+input+" -> next state, with the highest bit set, or a door, with the\n"+
+		"second highest bit set, too.")
 	a.step.data = &nft.TypeClassID
-	a.turns = table("turns", "The last knocks, and with forfeit what costs no grant.")
-	a.turns.verdict = true
-	a.only = table("only", "Knocks of doors that need no other: no state, "+input+" -> door.")
-	a.only.verdict = true
-	keep := func(at element) {
-		if c.forfeit == nil {
-			return
-		}
-		if a.kept == nil {
-			a.kept = c.newChain("kept"+a.suffix, "The same for a packet that costs no grant.")
-		}
-		a.turns.elements = append(a.turns.elements, at.goingTo(a.kept))
-	}
+	a.kept = table("kept", "What costs no grant.")
 	from := func(id automaton.StateID, on policy.Port) element {
 		return elementOf(append([]part{idPart(uint32(id))}, a.parts(on)...)...)
 	}
@@ -141,23 +131,16 @@ func (c *compiler) tables(a *inputKind, input string) {
 		if !a.holds(e.On) {
 			continue
 		}
-		at := from(e.From, e.On)
+		to := uint32(e.To)
 		switch {
-		case e.Closes && e.From == automaton.Root:
-			a.only.elements = append(a.only.elements, at.goingTo(c.doors[e.Door].closes))
 		case e.Closes:
-			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].closes))
-		case e.Door >= 0 && e.From == automaton.Root:
-			a.only.elements = append(a.only.elements, at.goingTo(c.doors[e.Door].enter))
-		case e.Door >= 0 && e.KeepsGrants:
-			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].opens))
+			to = c.closing(e.Door)
 		case e.Door >= 0:
-			a.turns.elements = append(a.turns.elements, at.goingTo(c.doors[e.Door].enter))
-		default:
-			a.step.elements = append(a.step.elements, at.to(uint32(e.To)|moved))
-			if e.KeepsGrants {
-				keep(at)
-			}
+			to = c.opening(e.Door)
+		}
+		a.step.elements = append(a.step.elements, from(e.From, e.On).to(to|moved))
+		if e.KeepsGrants {
+			a.kept.elements = append(a.kept.elements, from(e.From, e.On))
 		}
 	}
 	for i := range c.m.States {
@@ -165,11 +148,14 @@ func (c *compiler) tables(a *inputKind, input string) {
 		for _, on := range s.Loops {
 			if a.holds(on) {
 				a.step.elements = append(a.step.elements, from(s.ID, on).to(uint32(s.ID)|moved))
-				keep(from(s.ID, on))
+				a.kept.elements = append(a.kept.elements, from(s.ID, on))
 			}
 		}
 	}
-	for _, s := range []*set{a.step, a.turns, a.only} {
+	if c.live.held == nil {
+		a.kept.elements = nil
+	}
+	for _, s := range []*set{a.step, a.kept} {
 		if len(s.elements) > 0 {
 			c.newSet(s)
 		}
@@ -258,33 +244,33 @@ func (c *compiler) spending(ports, echo *inputKind) {
 	budget := automaton.Attempts
 	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
 	for _, f := range families {
+		over := c.newChain("spent"+f.suffix(), "The source is over its budget. Whatever the port is, it is a wrong one.")
+		over.add(c.unput(f))
+		over.add(goTo(c.cover))
 		bits := automaton.AttemptPrefix(c.p.Source, sample[f]).Bits()
 		c.spend.add(
 			carry(bucket(f, bits, budget.Buckets)),
-			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(c.over),
+			refresh(c.live.budget, time.Minute, carried).limited(limit), goTo(over),
 		)
-		if len(echo.step.elements)+len(echo.turns.elements)+len(echo.only.elements) > 0 {
+		if len(echo.step.elements) > 0 {
 			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
 		}
 		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
-	}
-	for _, a := range []*inputKind{ports, echo} {
-		if a.kept != nil {
-			c.straight(a.kept, a, families...)
-		}
 	}
 }
 
 // What a packet may carry beside the states of the machine.
 const (
-	moved  = 1 << 31           // is added to the state that a knock leads to
+	moved  = 1 << 31           // is added to what a knock leads to
+	door   = 1 << 30           // is added to that if it is a door
+	shuts  = 1 << 29           // is added to that if the knock closes it
 	nobody = automaton.Largest // the state of a source whose last packet was no knock
 )
 
 var (
 	isUnmoved = compare(carriedBits(moved), "== ", expr.CmpOpEq, idText(0), idBytes(0))
-	isMoved   = compare(carriedBits(moved), "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
-	settled   = carriedBits(moved - 1) // the state carried, without the bit
+	isDoor    = compare(carriedBits(door), "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
+	settled   = carriedBits(automaton.Largest) // the state carried, without the bits
 )
 
 // walk makes the chain of rules 4 and 5 of the automaton, for packets of one family.
@@ -297,60 +283,47 @@ var (
 func (c *compiler) walk(a *inputKind, f family) *chain {
 	ch := c.newChain("walk"+a.suffix+f.suffix(), "What the packet means to its source. All packets take the same rules, so that the time\n"+
 		"of an answer tells nothing.")
-	ch.add(carryID(uint32(automaton.Root)), carryFrom(c.live.at[f], c.source(f)))
+	ch.say("The packet of a source without a state goes on carrying a bucket, which is no state.", carryFrom(c.live.at[f], c.source(f)))
 	if c.gate != nil {
 		ch.add(verdict(c.gate, carried))
 	}
-	if len(a.turns.elements) > 0 {
-		ch.add(verdict(a.turns, a.here()...))
+	if c.forfeit != nil {
+		ch.add(in(c.live.held[f], c.source(f)), jump(c.forfeit))
 	}
-	c.stray(ch, f)
-	c.straight(ch, a, f)
-	return ch
-}
-
-// here is what a packet's meaning is looked up by: the state carried, and the input.
-func (a *inputKind) here() []field { return append([]field{carried}, a.lookup...) }
-
-// straight adds the rules that replace the state of the source.
-func (c *compiler) straight(ch *chain, a *inputKind, of ...family) {
-	step := func(otherwise uint32, doc string) {
-		if len(a.step.elements) > 0 {
-			ch.add(carryFrom(a.step, a.here()...))
-		}
-		ch.say(doc, isUnmoved, carryID(otherwise))
+	if len(a.step.elements) > 0 {
+		ch.add(carryFrom(a.step, a.after(carried)...))
+		ch.say("If that was no knock, it may be a first one.", carryFrom(a.step, a.after(carriedBits(moved))...))
 	}
-	c.forgetIn(ch, of...)
-	step(uint32(automaton.Root), "No edge from its state: it may be a first knock.")
-	ch.say("This changes nothing, and takes as long.", isMoved, carry(carried))
-	if len(a.only.elements) > 0 {
-		ch.add(verdict(a.only, a.here()...))
+	ch.say("Nor is it.", isUnmoved, carryID(nobody))
+	if len(c.lastKnocks.elements) > 0 {
+		ch.add(isDoor, verdict(c.lastKnocks, carried))
 	}
-	step(nobody, "Nor is it one.")
 	ch.add(carry(settled))
 	switch all := c.stays(); len(all) {
 	case 0:
+		ch.add(c.unput(f))
 		ch.add(goTo(c.cover))
 	case 1:
-		for _, f := range of {
-			ch.add(c.put(f, all[0]))
-		}
+		ch.add(c.unput(f), c.put(f, all[0]))
 		ch.add(goTo(c.cover))
 	default:
+		ch.add(c.unput(f))
 		ch.add(goTo(c.move))
 	}
+	return ch
 }
+
+// after is what an input's meaning is looked up by, after the state in a field.
+func (a *inputKind) after(state field) []field { return append([]field{state}, a.lookup...) }
 
 // put moves the source to the state carried.
 func (c *compiler) put(f family, timeout time.Duration) statement {
 	return insert(c.live.at[f], timeout, c.source(f)).with(carried)
 }
 
-// forgetIn adds to a chain what deletes the state of the source. Once is enough (see
-// deleteReliably): no packet puts an element there without such a deletion right before
-// it, so that a source has one at most, which may have expired.
-func (c *compiler) forgetIn(ch *chain, of ...family) {
-	for _, f := range of {
-		ch.add(remove(c.live.at[f], c.source(f)).with(carried))
-	}
+// unput deletes the state of the source. Once is enough (see deleteReliably): no packet
+// puts an element there without such a deletion before it, so that a source has one at
+// most, which may have expired.
+func (c *compiler) unput(f family) statement {
+	return remove(c.live.at[f], c.source(f)).with(carried)
 }

@@ -160,6 +160,7 @@ func divertBy(s *set, f family, fields ...field) statement {
 
 var (
 	accept      = simple("accept", &expr.Verdict{Kind: expr.VerdictAccept})
+	returns     = simple("return", &expr.Verdict{Kind: expr.VerdictReturn})
 	drop        = simple("drop", &expr.Verdict{Kind: expr.VerdictDrop})
 	masquerade  = simple("masquerade", &expr.Masq{})
 	reset       = simple("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
