@@ -35,7 +35,7 @@ var paces = []pace{
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},
 		patience: 2100 * time.Millisecond, lastAt: 5 * time.Second,
-		packets: 10000, atOnce: 20, testbeds: 6,
+		packets: 8000, atOnce: 20, testbeds: 6,
 	},
 }
 

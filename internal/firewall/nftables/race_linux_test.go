@@ -124,7 +124,7 @@ func TestTagRace(t *testing.T) {
 	}
 	s := newScene(t)
 	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, 1))
-	ring := keyed(m)
+	ring := labtest.Keys(m)
 	s.applyTags(m)
 	code := tagPairs(m, ring)[0].Code
 	opened := func() uint64 {

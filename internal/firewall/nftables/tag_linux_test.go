@@ -55,14 +55,14 @@ func TestTags(t *testing.T) {
 	s := newScene(t)
 	const devices = 40
 	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, devices))
-	ring := keyed(m)
+	ring := labtest.Keys(m)
 	s.applyTags(m)
 	loaded := time.Now()
 	labtest.Greet(t, s.Gateway, 22, "hello")
 	used := 0
 	fresh := func() key.Credential { // of a device that has sent nothing
 		used++
-		return credential(ring, fmt.Sprintf("alice/d%d", used-1), "ssh")
+		return labtest.Credential(ring, fmt.Sprintf("alice/d%d", used-1), "ssh")
 	}
 	send := func(e envelope, from netip.Addr, token key.Token) { s.Send(e.in(s, from, token[:])) }
 	expect := func(from netip.Addr, want labtest.Answer, why string) {
@@ -88,7 +88,7 @@ func TestTags(t *testing.T) {
 			}
 			elsewhere, other := c, c
 			elsewhere.Door, other.Secret = key.DoorID("web"), key.NewSecret()
-			eve := credential(ring, "eve/phone", "ssh")
+			eve := labtest.Credential(ring, "eve/phone", "ssh")
 			for why, token := range map[string]key.Token{
 				"stale": c.Token(point.Add(-10*time.Minute), netip.Addr{}, key.Lane4),
 				"early": next.Token(point.Add(10*time.Minute), netip.Addr{}, key.Lane4),
@@ -181,7 +181,7 @@ func TestTags(t *testing.T) {
 	replayed("when the rules were restored")
 	point = coming(loaded, key.Lane4)
 	src = s.NewAddress(labtest.IPv6)
-	send("udp", src, right(credential(ring, name, "ssh")))
+	send("udp", src, right(labtest.Credential(ring, name, "ssh")))
 	expect(src, labtest.SYNACK, "of the key that has replaced another")
 
 	// The clock is set: all is loaded anew, and no used tag is right again.
@@ -244,7 +244,7 @@ func TestTagsListed(t *testing.T) {
 	if d := cmp.Diff(list(t, byText), list(t, byNetlink)); d != "" {
 		t.Errorf("nft lists them differently (-text +netlink):\n%s", d)
 	}
-	keyed(m)
+	labtest.Keys(m)
 	apply()
 	out, err := byNetlink.Command(t.Context(), "nft", "list", "ruleset").Output()
 	if err != nil {

@@ -2,7 +2,6 @@ package nftables
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,54 +13,11 @@ import (
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/conformance"
 	"postern/internal/key"
-	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 	"postern/internal/packet"
 )
 
 const tokenPort = 40123
-
-// keyed has the keys of all devices of a machine.
-func keyed(m *automaton.Machine) automaton.Keyring {
-	ring := automaton.Keyring{Site: key.NewSite(), Devices: map[string]automaton.DeviceKey{}}
-	for i := range m.Tokens {
-		ring.Devices[m.Tokens[i].Name()] = automaton.DeviceKey{ID: key.NewDevice(), Secret: key.NewSecret()}
-	}
-	m.Keys = func() (automaton.Keyring, error) { return ring, nil }
-	return ring
-}
-
-// credential returns what a device opens a door with.
-func credential(ring automaton.Keyring, device, door string) key.Credential {
-	k := ring.Devices[device]
-	return key.Credential{Site: ring.Site, Device: k.ID, Door: key.DoorID(door), Secret: k.Secret}
-}
-
-// needBPF skips the test where no program can be loaded.
-func needBPF(t *testing.T) {
-	t.Helper()
-	if !lab.RealRoot() {
-		t.Skip("only root of the machine may load BPF programs")
-	}
-	if err := bpf.Probe(); errors.As(err, new(*firewall.UnsupportedError)) {
-		t.Skip(err)
-	}
-}
-
-// tokens makes tokens for one machine. Those of the first seconds after loading are not
-// accepted, as they may have been before: they are made later than they are.
-type tokens struct {
-	t    *testing.T
-	last time.Time
-}
-
-func newTokens(t *testing.T) *tokens { return &tokens{t, time.Now().Add(key.DefaultWindow.Ahead)} }
-
-// next returns the time of the next token, when it can be accepted.
-func (k *tokens) next() time.Time {
-	k.last = k.last.Add(time.Millisecond)
-	return k.last
-}
 
 // An envelope is a way to carry a token.
 type envelope string
@@ -89,16 +45,16 @@ func TestTokens(t *testing.T) { conformance.Tokens(t, Backend{}) }
 
 // TestTokensComeAndGo: what verifies tokens comes and goes with the rules.
 func TestTokensComeAndGo(t *testing.T) {
-	needBPF(t)
+	conformance.NeedBPF(t)
 	t.Parallel()
 	s := newScene(t)
 	const doors = labtest.Closed + "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop, phone]}}\n" +
 		"doors: {ssh: {service: tcp/22, knock: {key: [alice]}, open_for: 1h}}\n"
 	m := labtest.Compile(t, s.Backend, doors)
-	ring := keyed(m)
+	ring := labtest.Keys(m)
 	labtest.Greet(t, s.Gateway, 22, "hello")
 	src := labtest.On(s.Outside, labtest.IPv4)
-	laptop, phone := credential(ring, "alice/laptop", "ssh"), credential(ring, "alice/phone", "ssh")
+	laptop, phone := labtest.Credential(ring, "alice/laptop", "ssh"), labtest.Credential(ring, "alice/phone", "ssh")
 	attached := func() (names []string) {
 		t.Helper()
 		if err := s.Gateway.Do(func() error {
@@ -125,10 +81,10 @@ func TestTokensComeAndGo(t *testing.T) {
 		}
 	}
 	s.Apply(m)
-	wait := newTokens(t)
+	wait := labtest.NewTimes()
 	try := func(c key.Credential, want labtest.Answer, why string) {
 		t.Helper()
-		token := c.Token(wait.next(), netip.Addr{}, key.Lane4)
+		token := c.Token(wait.Next(), netip.Addr{}, key.Lane4)
 		s.Send(envelope("udp").in(s, src, token[:]))
 		s.Expect(t, src, labtest.TCP(22), want, why)
 	}
@@ -164,7 +120,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	}
 
 	// The same policy again: the codes and the last times stay.
-	before := laptop.Token(wait.next(), netip.Addr{}, key.Lane4)
+	before := laptop.Token(wait.Next(), netip.Addr{}, key.Lane4)
 	s.Send(envelope("udp").in(s, src, before[:]))
 	s.Apply(m)
 	s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "granted before")
@@ -174,7 +130,7 @@ func TestTokensComeAndGo(t *testing.T) {
 
 	// An interface that comes later, when a device has another key already.
 	ring.Devices["alice/phone"] = automaton.DeviceKey{ID: key.NewDevice(), Secret: key.NewSecret()}
-	phone = credential(ring, "alice/phone", "ssh")
+	phone = labtest.Credential(ring, "alice/phone", "ssh")
 	_, late := s.Connect(s.Client, s.Gateway, "198.18.0.0/24", "2001:db8:18::/64")
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
@@ -186,8 +142,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	if status := s.Inspect(); len(status.Bare) > 0 || len(attached()) != 2 || status.Altered {
 		t.Errorf("bare: %v, attached: %v, altered: %v", status.Bare, attached(), status.Altered)
 	}
-	wait = newTokens(t)
-	time.Sleep(200 * time.Millisecond)
+	wait = labtest.NewTimes()
 	try(phone, labtest.SYNACK, "a key that is younger than the rules")
 	try(laptop, labtest.SYNACK, "a key that is as old as the rules")
 
@@ -209,7 +164,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	if left := attached(); len(left) > 0 {
 		t.Errorf("a policy without keys leaves the program on %v", left)
 	}
-	keyed(m)
+	labtest.Keys(m)
 	s.Apply(m)
 	do(Backend{}.Remove)
 	if left := attached(); len(left) > 0 {
@@ -221,18 +176,17 @@ func TestTokensComeAndGo(t *testing.T) {
 // rules are loaded, too. A token that opens nothing is not noted, and a grant that others
 // give is not the key's.
 func TestOpened(t *testing.T) {
-	needBPF(t)
+	conformance.NeedBPF(t)
 	t.Parallel()
 	s := newScene(t)
 	const doors = "keys: {port: udp/40123}\nusers: {alice: {devices: [laptop]}, bob: {devices: [phone], networks: [203.0.113.0/24]}}\n" +
 		"doors: {ssh: {service: tcp/22, knock: {key: [alice, bob], sequence: [1, 2]}, open_for: 1h, from: [198.51.0.0/17, \"3fff::/20\"]}}\n"
 	m := labtest.Compile(t, s.Backend, labtest.Closed+doors)
-	ring := keyed(m)
+	ring := labtest.Keys(m)
 	s.Apply(m)
-	wait := newTokens(t)
-	time.Sleep(200 * time.Millisecond)
+	wait := labtest.NewTimes()
 	send := func(from netip.Addr, device string) {
-		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
+		token := labtest.Credential(ring, device, "ssh").Token(wait.Next(), netip.Addr{}, key.Lane4)
 		s.Send(envelope("udp").in(s, from, token[:]))
 	}
 	four, six, knocked := s.NewAddress(labtest.IPv4), s.NewAddress(labtest.IPv6), s.NewAddress(labtest.IPv4)
@@ -273,20 +227,19 @@ func TestOpened(t *testing.T) {
 
 // TestLogTokens: a right token leaves a line that names its maker, and no other does.
 func TestLogTokens(t *testing.T) {
-	needBPF(t)
+	conformance.NeedBPF(t)
 	t.Parallel()
 	s := newScene(t)
 	m := labtest.Compile(t, s.Backend, "version: 1\nposture: closed\nlog: {target: nflog, group: 8}\nkeys: {port: udp/40123}\n"+
 		"users: {alice: {devices: [laptop]}, bob: {devices: [phone], networks: 203.0.113.0/24}}\n"+
 		"doors: {ssh: {service: tcp/22, knock: {key: [alice, bob]}, from: [198.51.0.0/17, \"3fff::/20\"]}}\n")
-	ring := keyed(m)
+	ring := labtest.Keys(m)
 	s.Apply(m)
 	log := readLog(t, s.Gateway, 8)
-	wait := newTokens(t)
-	time.Sleep(200 * time.Millisecond)
+	wait := labtest.NewTimes()
 	src := s.NewAddress(labtest.IPv4)
 	send := func(from netip.Addr, device string) {
-		token := credential(ring, device, "ssh").Token(wait.next(), netip.Addr{}, key.Lane4)
+		token := labtest.Credential(ring, device, "ssh").Token(wait.Next(), netip.Addr{}, key.Lane4)
 		s.Send(envelope("udp").in(s, from, token[:]))
 	}
 	send(src, "bob/phone")                                    // from elsewhere
