@@ -57,7 +57,7 @@ func (c *compiler) shut(ch *chain, d *automaton.Door, on *chain) {
 		if !ends(*s) {
 			continue
 		}
-		ch.add(carryID(uint32(s.ID)))
+		ch.add(carryID(uint32(s.ID)), refresh(c.live.salt, sessionsFor, carried).with(numbered), carryFrom(c.live.salt, carried))
 		for _, f := range families {
 			ch.add(carry(c.closer(f)), remove(c.live.closed, carried).with(carried),
 				insert(c.live.closed, sessionsFor, carried).with(numbered))
@@ -91,17 +91,17 @@ func (c *compiler) closed(d *automaton.Door) string {
 	return name
 }
 
-// closer stands for the source of a packet and the service that it carries: a hash of both,
-// as nft 1.0.6 cannot write to a map with a longer key. Who knows how to close the door can
-// find an address with the hash of another one, but might as well forge that.
+// closer stands for the source of a packet and a service, whose number in salt it carries: a
+// hash of both, as nft 1.0.6 cannot write to a map with a longer key. Nobody knows that
+// number, so nobody finds an address with the hash of another one.
 func (c *compiler) closer(f family) field {
 	from := c.source(f)
 	return field{
-		text: fmt.Sprintf("jhash %s . %s mod %d seed 0x1", from.text, carried.text, uint32(math.MaxUint32)), bytes: 4, family: f,
+		text: fmt.Sprintf("jhash %s . %s mod %d seed 0x1", carried.text, from.text, uint32(math.MaxUint32)), bytes: 4, family: f,
 		load: func(reg uint32) []expr.Any {
-			load := append(from.load(register(1)), carried.load(register(1+from.bytes/4))...)
+			load := append(carried.load(register(1)), from.load(register(2))...)
 			return append(load, &expr.Hash{
-				SourceRegister: register(1), DestRegister: reg, Length: uint32(from.bytes + carried.bytes), Modulus: math.MaxUint32, Seed: 1,
+				SourceRegister: register(1), DestRegister: reg, Length: uint32(carried.bytes + from.bytes), Modulus: math.MaxUint32, Seed: 1,
 				Type: expr.HashTypeJenkins,
 			})
 		},
@@ -120,7 +120,7 @@ var numbered = field{
 // beginnings of rules. The packet then carries the number of that.
 func (c *compiler) closedBefore(f family) [][]statement {
 	begin := func(which statement) []statement {
-		return []statement{which, carry(c.closer(f)), carryFrom(c.live.closed, carried)}
+		return []statement{which, carryFrom(c.live.salt, carried), carry(c.closer(f)), carryFrom(c.live.closed, carried)}
 	}
 	all := [][]statement{begin(carryFrom(c.ended.any, protocol, port))}
 	if at := c.ended.at[f]; at != nil {

@@ -155,7 +155,7 @@ func (k *Keeper) Concerns(n firewall.Notice) bool {
 func isLive(set string) bool {
 	name := strings.TrimRight(set, "46")
 	return slices.Contains([]string{
-		"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "since", "budget",
+		"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "salt", "since", "budget",
 		"tags", "early", "used", "tagged",
 	}, name)
 }

@@ -46,6 +46,7 @@ type liveSets struct {
 	sessions map[family]*set // TCP connections older than the rules
 	cut      map[family]*set // TCP connections and UDP flows that must not go on
 	closed   *set            // closings that end connections; nil where none does
+	salt     *set            // of the hashes in closed
 	since    map[family]*set // what was admitted after them
 	budget   *set
 }
@@ -112,6 +113,11 @@ func (c *compiler) liveSets() {
 			name: "closed", doc: "Who has closed a door in a way that ends connections: source and service, hashed -> a\n" +
 				"number that is another each time.",
 			key: []datatype{nft.TypeClassID}, data: &nft.TypeClassID, dynamic: true, timeout: true, size: maxGrants,
+		})
+		c.live.salt = c.newSet(&set{
+			name: "salt", doc: "What goes into these hashes: service -> a number that nobody knows. It stays as long as\n" +
+				"anything is closed.",
+			key: []datatype{nft.TypeClassID}, data: &nft.TypeClassID, dynamic: true, timeout: true, size: 1 << 16,
 		})
 		c.live.since = perFamily("since", "What has been admitted after that, with the number.", maxAdmitted, nil, func(f family) []datatype {
 			return append(flow(f), nft.TypeClassID)
