@@ -30,7 +30,7 @@ var minimums = []struct {
 	{"granted by a token", 0.006, hasKeys},
 	{"refused for its sender, with a token", 0.0005, hasKeys},
 	{"of the port of keys, or a ping with a token", 0.02, hasKeys},
-	{what: "admitted by a grant", share: 0.03},
+	{what: "admitted by a grant", share: 0.018},
 	{"closed a door", 0.004, general},
 	{"closed a door that was open", 0.001, general},
 	{"of a flow that a closing has ended", 0.0002, cutting},
@@ -55,7 +55,7 @@ var minimums = []struct {
 	{"let in and opens no connection", 0.002, anyPacket},
 	{"not governed", 0.004, general},
 	{"passed untouched in guard", 0.05, general},
-	{"admitted and marked", 0.03, marking},
+	{"admitted and marked", 0.012, marking},
 	{what: "not admitted", share: 0.1},
 }
 
