@@ -48,7 +48,7 @@
 // that tokens arrive at. Who made a token, for which door, when, and that it is new,
 // is for others to verify; the machine says who there is (see Token), and what a
 // verified token does: if the user's networks have its sender, the same as the last
-// knock of its door. It takes nothing from the budget of attempts, and costs no grant.
+// knock of its door, or as that which closes it. It takes nothing from the budget of attempts, and costs no grant.
 //
 // # Stable names
 //

@@ -49,6 +49,22 @@ func (m *Machine) after(door int) StateID {
 	return state
 }
 
+// Close judges a token that closes its door, and is otherwise as for Token. It asks for no
+// `from`, as it gives nothing.
+func (r *Reference) Close(at time.Duration, sender netip.Addr, t *Token) Verdict {
+	sender = sender.Unmap()
+	source := r.machine.Policy.Source.Mask(sender)
+	from := r.at(source, at)
+	v := Verdict{From: from, To: from, Door: &r.machine.Doors[t.Door]}
+	if !t.User.AcceptsFrom(sender) {
+		return v
+	}
+	delete(r.progress, source)
+	r.close(source, v.Door, at)
+	v.To, v.Closed = Root, true
+	return v
+}
+
 // Token judges a token of the machine's that has been verified. The verdict has no
 // rule and admits nothing: the packet is answered as others are to its port. The time
 // is as for Step.

@@ -22,6 +22,7 @@ var settingFlags = []struct{ key, usage string }{
 	{hosts.KeyAddress, flagAddress},
 	{hosts.KeyPort, flagPort},
 	{hosts.KeyKnock, flagKnock},
+	{hosts.KeyClose, flagClose},
 	{hosts.KeyToken, flagToken}, // the key itself comes by a link, which has a check
 	{hosts.KeyStepTimeout, flagStepTimeout},
 	{hosts.KeyGap, flagGap},
@@ -193,7 +194,7 @@ func settings(cmd *cobra.Command, h *hosts.Host) error {
 // setting sets one setting from the command line, where spaces may separate knocks,
 // and the user and the port of an address have flags of their own.
 func setting(h *hosts.Host, key, text string) *document.Fault {
-	if key == hosts.KeyKnock {
+	if key == hosts.KeyKnock || key == hosts.KeyClose {
 		text = withCommas(text)
 	}
 	f := h.Set(key, text)

@@ -45,6 +45,7 @@ order stay as they are; an entry can also be written by hand:
 	flagForce   = "change the host of that name, or replace it by a link"
 	flagKeyring = "keep the key in the key store of this desktop session, and not in the file"
 	flagAddress = "where the host is: a name or an IP `ADDRESS`"
+	flagClose   = "the `PORTS` to knock at to close the door again"
 	flagKnock   = "the `PORTS` to knock at, as in 1234,2345:udp,icmp/echo"
 	flagToken   = "the `PORT` that the tokens of a key go to, if the server's has changed"
 	flagGap     = "the least `TIME` between two knocks"

@@ -158,7 +158,7 @@ func (s *session) rootCommand() *cobra.Command {
 		s.showCommand(),
 		s.checkCommand(),
 		inKernel(s.doctorCommand()),
-		s.knockCommand(),
+		s.knockCommand(), s.closeCommand(),
 		s.connectCommand(),
 		s.sshCommand(),
 		s.sshConfigCommand(),

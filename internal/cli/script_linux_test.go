@@ -71,7 +71,7 @@ func TestScripts(t *testing.T) { runScripts(t, testscript.Params{Dir: "testdata"
 // TestScriptsIPTables runs those that are about both backends once more.
 func TestScriptsIPTables(t *testing.T) {
 	var files []string
-	for _, name := range []string{"keys", "opened", "user"} {
+	for _, name := range []string{"close", "keys", "opened", "user"} {
 		files = append(files, filepath.Join("testdata", name+".txt"))
 	}
 	runScripts(t, testscript.Params{Files: files}, true)

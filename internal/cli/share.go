@@ -111,7 +111,7 @@ func (s *session) share(what sharing) error {
 		return noKnocks(d)
 	}
 	h := hosts.New(cmp.Or(what.name, d.Name))
-	h.Knock, h.StepTimeout = d.Knock.Sequence, d.Knock.StepTimeout
+	h.Knock, h.Close, h.StepTimeout = d.Knock.Sequence, d.Knock.Close, d.Knock.StepTimeout
 	if h.Service, err = serviceOf(d, what.service); err != nil {
 		return err
 	}

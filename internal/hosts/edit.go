@@ -117,7 +117,7 @@ func becomes(text string, want []Host) bool {
 
 // same compares hosts without their positions.
 func (h Host) same(o Host) bool {
-	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) &&
+	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) && slices.Equal(h.Close, o.Close) &&
 		h.Stored == o.Stored && (h.Stored || sameKey(h.Key, o.Key)) && h.Token == o.Token &&
 		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
 }
@@ -169,7 +169,8 @@ func (h *Host) Settings() []Setting {
 		add(true, KeyKey, plain(h.keyText()))
 		add(true, KeyToken, strconv.Itoa(int(h.Token)))
 	} else {
-		add(true, KeyKnock, "["+h.Sequence()+"]")
+		add(true, KeyKnock, "["+sequence(h.Knock)+"]")
+		add(len(h.Close) > 0, KeyClose, "["+sequence(h.Close)+"]")
 	}
 	add(h.StepTimeout != policy.DefaultStepTimeout, KeyStepTimeout, document.FormatDuration(h.StepTimeout))
 	add(h.Gap != 0, KeyGap, document.FormatDuration(h.Gap))
@@ -179,10 +180,13 @@ func (h *Host) Settings() []Setting {
 	return all
 }
 
-// Sequence returns the knocks in order: "1234, udp/2345, icmp/echo".
-func (h *Host) Sequence() string {
-	words := make([]string, len(h.Knock))
-	for i, p := range h.Knock {
+// Sequence returns the knocks in order.
+func (h *Host) Sequence() string { return sequence(h.Knock) }
+
+// sequence returns knocks in order: "1234, udp/2345, icmp/echo".
+func sequence(knocks []policy.Port) string {
+	words := make([]string, len(knocks))
+	for i, p := range knocks {
 		if words[i] = p.String(); p.Protocol == policy.TCP {
 			words[i] = strconv.Itoa(int(p.Number))
 		}

@@ -95,6 +95,9 @@ func soundHost(t *testing.T, h Host) {
 	if (len(h.Knock) == 0) != (h.Key != nil) || (h.Token == 0) != (h.Key == nil) {
 		t.Errorf("%d knocks, key %v, token %d", len(h.Knock), h.Key, h.Token)
 	}
+	if len(h.Close) > policy.MaxKnocks || len(h.Close) > 0 && h.Key != nil {
+		t.Errorf("close %v, key %v", h.Close, h.Key)
+	}
 	if len(h.Knock) > policy.MaxKnocks || h.Service.Number == 0 || h.StepTimeout <= 0 || h.Timeout <= 0 || h.Gap < 0 {
 		t.Errorf("%+v", h)
 	}
@@ -109,6 +112,9 @@ func dump(f *File) string {
 			fmt.Fprintf(&b, "site %x, %v, secret %x, token %d\n", k.Site[:], k, k.Secret[:], h.Token)
 		} else {
 			fmt.Fprintf(&b, "knocks %v\n", h.Knock)
+			if len(h.Close) > 0 {
+				fmt.Fprintf(&b, "  closed by %v\n", h.Close)
+			}
 		}
 		fmt.Fprintf(&b, "  step_timeout %v, gap %v, timeout %v, family %d, user %q\n", h.StepTimeout, h.Gap, h.Timeout, h.Family, h.User)
 	}

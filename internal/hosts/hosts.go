@@ -7,6 +7,7 @@
 //	    address: home.example    # a name, or an IP address
 //	    port: 22                 # of the service: tcp unless written udp/51820
 //	    knock: [20914, udp/7061, 41230]
+//	    close: [41230, 20914, udp/7061] # closes the door again
 //	    step_timeout: 3s         # the door's: the longest time between two knocks
 //	    gap: 50ms                # the least time between two knocks
 //	    timeout: 15s             # how long to try before giving up
@@ -43,6 +44,7 @@ type Host struct {
 	Address     string          // a name, or an IP address
 	Service     policy.Port     // TCP or UDP
 	Knock       []policy.Port   // at least one, unless there is a key
+	Close       []policy.Port   // the knocks that close the door again; empty: none are known
 	Key         *key.Credential // opens the door by a token; nil: knocks do
 	Stored      bool            // the key is in the system's key store; then Key is a zero one until it is read
 	Token       uint16          // the port that tokens go to, of UDP, and of TCP; 0 without a key
@@ -54,6 +56,9 @@ type Host struct {
 
 	Pos document.Position // of the name in the hosts file; zero if not read from one
 }
+
+// Closable reports whether it is known how to close the door. A key does it.
+func (h *Host) Closable() bool { return h.Key != nil || len(h.Close) > 0 }
 
 // The defaults. The step timeout is the door's, so its default is
 // policy.DefaultStepTimeout.

@@ -18,6 +18,8 @@ type JSON struct {
 	Service     string   `json:"service"`
 	Knocks      int      `json:"knocks"`
 	Sequence    []string `json:"sequence,omitempty"`
+	Closing     []string `json:"close,omitempty"`
+	Closable    bool     `json:"closable"`        // whether it is known how to close the door
 	Token       uint16   `json:"token,omitempty"` // the port; a host that has one has a key
 	Key         string   `json:"key,omitempty"`
 	Keyring     bool     `json:"keyring,omitempty"` // the key is in the system's key store
@@ -32,7 +34,7 @@ type JSON struct {
 func (h *Host) JSON(show Secrecy) JSON {
 	j := JSON{
 		Name: h.Name, Address: h.Address, Service: h.Service.String(), Knocks: len(h.Knock),
-		Token: h.Token, Keyring: h.Stored, Timeout: document.FormatDuration(h.Timeout),
+		Closable: h.Closable(), Token: h.Token, Keyring: h.Stored, Timeout: document.FormatDuration(h.Timeout),
 		Family: int(h.Family), User: h.User,
 	}
 	if h.Key == nil {
@@ -44,6 +46,9 @@ func (h *Host) JSON(show Secrecy) JSON {
 	if show == Disclosed {
 		for _, p := range h.Knock {
 			j.Sequence = append(j.Sequence, p.String())
+		}
+		for _, p := range h.Close {
+			j.Closing = append(j.Closing, p.String())
 		}
 		if h.Key != nil && !h.Stored {
 			j.Key = h.Key.Encode()

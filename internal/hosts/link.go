@@ -21,8 +21,8 @@ import (
 //
 // The version follows the address and says how to read the rest. Then come
 // parts with a name each, in any order: protocol, family and step_timeout are
-// written if they are not tcp, any and 3s, and a link with a key has no
-// step_timeout; the others are required. A link ends with a slash, so that one
+// written if they are not tcp, any and 3s, and close=… if knocks close the door; a
+// link with a key has neither step_timeout nor close. The others are required. A link ends with a slash, so that one
 // which was cut short differs from one with fewer knocks. No character in it
 // means anything to a shell, and none needs escaping in a URL, except the
 // brackets of an IPv6 address: quote those.
@@ -55,7 +55,7 @@ const (
 
 // linkParts are the parts of each version, apart from the check.
 var linkParts = map[int][]string{
-	linkKnocks: {partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock},
+	linkKnocks: {partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock, KeyClose},
 	linkKey:    {partName, partProtocol, KeyFamily, KeyKey, KeyToken},
 }
 
@@ -116,12 +116,19 @@ func (h *Host) Link() (string, *document.Fault) {
 	if h.StepTimeout != linkStepTimeout {
 		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.FormatDuration(h.StepTimeout))
 	}
-	words := make([]string, len(h.Knock))
-	for i, p := range h.Knock {
+	fmt.Fprintf(&b, "%s=%s/", KeyKnock, linkKnocksOf(h.Knock))
+	if len(h.Close) > 0 {
+		fmt.Fprintf(&b, "%s=%s/", KeyClose, linkKnocksOf(h.Close))
+	}
+	return b.String(), nil
+}
+
+func linkKnocksOf(knocks []policy.Port) string {
+	words := make([]string, len(knocks))
+	for i, p := range knocks {
 		words[i] = linkKnock(p)
 	}
-	fmt.Fprintf(&b, "%s=%s/", KeyKnock, strings.Join(words, ","))
-	return b.String(), nil
+	return strings.Join(words, ",")
 }
 
 // linkKnock returns a knock without a slash.
@@ -239,7 +246,7 @@ func (h *Host) readParts(text string, version int) (map[string]string, *document
 			if value != "tcp" && value != "udp" {
 				f = document.NewFault("protocol cannot be "+document.Quoted(value), "a service is tcp or udp")
 			}
-		case KeyKnock:
+		case KeyKnock, KeyClose:
 			f = h.Set(name, fromLink(value))
 		case KeyKey: // itself: no link says to use the one in the key store
 			f = set(&h.Key, value, credential)

@@ -34,6 +34,7 @@ func TestLink(t *testing.T) {
 		{with(func(h *Host) {
 			h.Address, h.Service, h.StepTimeout = "2001:db8::1", policy.Port{Protocol: policy.UDP, Number: 51820}, 1500*time.Millisecond
 		}), "postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/"},
+		{with(func(h *Host) { h.Close = []policy.Port{h.Knock[2], h.Knock[0]} }), "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/close=icmp,20914/"},
 		{with(func(h *Host) { h.Family = IPv4 }), "postern://home.example:22/v1/name=home/family=4/knock=20914,7061:udp,icmp/"},
 		{with(func(h *Host) { h.Address = "192.0.2.1" }), "postern://192.0.2.1:22/v1/name=home/knock=20914,7061:udp,icmp/"},
 		{keyed("home"), keyedLink},
@@ -227,6 +228,9 @@ func someHost() *rapid.Generator[Host] {
 				p = policy.Port{Protocol: protocol.Draw(t, "protocol"), Number: number.Draw(t, "port")}
 			}
 			h.Knock = append(h.Knock, p)
+			if rapid.Bool().Draw(t, "close") {
+				h.Close = append(h.Close, p)
+			}
 		}
 		ms := func(least, most int, name string) time.Duration {
 			return time.Duration(rapid.IntRange(least, most).Draw(t, name)) * time.Millisecond
@@ -254,6 +258,7 @@ func FuzzParseLink(f *testing.F) {
 		}
 	}
 	f.Add(keyedLink)
+	f.Add("postern://home.example:22/v1/name=home/close=1,icmp/knock=20914,7061:udp/")
 	f.Add("postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/")
 	f.Fuzz(func(t *testing.T, text string) {
 		h, err := ParseLink(text)

@@ -19,7 +19,7 @@ var language = document.FileKind{
 	Mapping:    "{address: server.example, knock: [PORT, PORT, PORT]}",
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "hosts": "the top of the file",
-		KeyAddress: "a host", KeyPort: "a host", KeyKnock: "a host", KeyStepTimeout: "a host",
+		KeyAddress: "a host", KeyPort: "a host", KeyKnock: "a host", KeyClose: "a host", KeyStepTimeout: "a host",
 		KeyKey: "a host", KeyToken: "a host", KeyGap: "a host", KeyTimeout: "a host", KeyFamily: "a host", KeyUser: "a host",
 	},
 	UnknownKey: unknownKey,
@@ -103,7 +103,10 @@ func (w *walker) readHost(e document.Entry) {
 			w.Check(n, h.Set(key, n.Value))
 		}}
 	}
-	knock := document.Field{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { w.readKnock(&h, n) }}
+	knock := document.Field{Key: KeyKnock, Shape: document.List, Example: "[PORT, PORT, PORT]", Read: func(n *yaml.Node) { h.Knock = w.readKnocks(n) }}
+	closing := document.Field{Key: KeyClose, Shape: document.List, Example: "[PORT, PORT, PORT]", Default: "that nothing closes the door", Read: func(n *yaml.Node) {
+		h.Close = w.readKnocks(n)
+	}}
 	key, token := word(KeyKey, "KEY", "a knock"), word(KeyToken, "PORT", "a knock")
 	if hasKey(e.Value) {
 		knock.Default, key.Default, token.Default = "a key", "", ""
@@ -111,7 +114,7 @@ func (w *walker) readHost(e document.Entry) {
 	entries := w.Fields("host "+document.Short(h.Name), e.Key, e.Value, []document.Field{
 		word(KeyAddress, "server.example", ""),
 		word(KeyPort, strconv.Itoa(DefaultPort), strconv.Itoa(DefaultPort)),
-		knock, key, token,
+		knock, closing, key, token,
 		word(KeyStepTimeout, document.FormatDuration(policy.DefaultStepTimeout), document.FormatDuration(policy.DefaultStepTimeout)),
 		word(KeyGap, "50ms", "as little as the connection allows"),
 		word(KeyTimeout, document.FormatDuration(DefaultTimeout), document.FormatDuration(DefaultTimeout)),
@@ -140,14 +143,15 @@ func hasKey(n *yaml.Node) bool {
 	return false
 }
 
-func (w *walker) readKnock(h *Host, n *yaml.Node) {
+func (w *walker) readKnocks(n *yaml.Node) (all []policy.Port) {
 	if count := len(n.Content); count > policy.MaxKnocks {
 		w.Check(n.Content[policy.MaxKnocks], tooMany(count))
-		return
+		return nil
 	}
 	for _, c := range w.Scalars(n, "a knock", "a port, as in 1234, udp/4000 or icmp/echo") {
 		if p, f := port(policy.ParsePort(c.Value)); w.Check(c, f) {
-			h.Knock = append(h.Knock, p)
+			all = append(all, p)
 		}
 	}
+	return all
 }

@@ -17,6 +17,7 @@ const (
 	KeyAddress     = "address"
 	KeyPort        = "port"
 	KeyKnock       = "knock"
+	KeyClose       = "close"
 	KeyKey         = "key"
 	KeyToken       = "token"
 	KeyStepTimeout = "step_timeout"
@@ -36,6 +37,8 @@ func (h *Host) Set(key, text string) *document.Fault {
 		return set(&h.Service, text, service)
 	case KeyKnock:
 		return set(&h.Knock, text, knocks)
+	case KeyClose:
+		return set(&h.Close, text, knocks)
 	case KeyKey:
 		return h.setKey(text)
 	case KeyToken:
@@ -57,6 +60,8 @@ func (h *Host) Set(key, text string) *document.Fault {
 // Unset resets a setting to its default, and reports whether it has one.
 func (h *Host) Unset(key string) bool {
 	switch usual := New(h.Name); key {
+	case KeyClose:
+		h.Close = nil
 	case KeyPort:
 		h.Service = usual.Service
 	case KeyStepTimeout:
@@ -324,6 +329,9 @@ func (h *Host) conflicts() []conflict {
 		const hint = "leave it out: a key takes the place of the knocks"
 		if len(h.Knock) > 0 {
 			all = append(all, conflict{KeyKnock, document.NewFault("there are a knock and a key", hint)})
+		}
+		if len(h.Close) > 0 {
+			all = append(all, conflict{KeyClose, document.NewFault("close is about knocks, and there is a key", "leave it out: the key closes the door, too")})
 		}
 		if h.StepTimeout != policy.DefaultStepTimeout {
 			all = append(all, conflict{KeyStepTimeout, document.NewFault("step_timeout is about knocks, and there is a key", hint)})

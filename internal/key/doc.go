@@ -30,8 +30,8 @@
 //	bytes 32..39  door, version, ...  xor SipHash-2-4(K_mask, T | 2 u8)
 //
 // Numbers are little-endian. The time is in nanoseconds since 1970, UTC. The
-// version is 1. Flag 1 says that the token is bound, flag 2 which Lane it is in;
-// other flags are zero.
+// version is 1. Flag 1 says that the token is bound, flag 2 which Lane it is in, and
+// flag 4 that it closes the door; other flags are zero.
 //
 // A token looks random: T is a pseudo-random function of all that is in it, and
 // masks the rest, as in the construction of a synthetic IV (RFC 5297). Tokens have
@@ -43,7 +43,8 @@
 //
 // Of each device, door and lane, a verifier accepts rising times only. It starts
 // at the time when it was loaded, and the window ahead of that: so it accepts
-// nothing that was made before a reboot and may have been used. There are two lanes
+// nothing that was made before a reboot and may have been used. Opening and closing
+// share these times: once a token has closed the door, none from before opens it. There are two lanes
 // because a client with both families sends two tokens, which may arrive in
 // either order. The lane is in the token, not the packet: NAT64 makes one family
 // of the other.

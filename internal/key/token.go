@@ -24,10 +24,19 @@ const (
 	lanes
 )
 
+// An Action is what a token does to its door.
+type Action uint8
+
+const (
+	Open Action = iota
+	Close
+)
+
 const (
 	version   = 1
 	flagBound = 1
 	flagLane  = 2
+	flagClose = 4
 	headSize  = 24
 	tagSize   = 16
 )
@@ -36,7 +45,19 @@ const (
 // in the same lane: only one of them is accepted. If bound is valid, the token
 // is accepted from that address only.
 func (c Credential) Token(at time.Time, bound netip.Addr, lane Lane) Token {
+	return c.token(at, bound, lane, Open)
+}
+
+// Closing returns the token of a time that closes the door. All else is as for Token.
+func (c Credential) Closing(at time.Time, bound netip.Addr, lane Lane) Token {
+	return c.token(at, bound, lane, Close)
+}
+
+func (c Credential) token(at time.Time, bound netip.Addr, lane Lane, does Action) Token {
 	h := head{device: c.Device, time: uint64(at.UnixNano()), door: c.Door, version: version, flags: lane.flags()}
+	if does == Close {
+		h.flags |= flagClose
+	}
 	if bound.IsValid() {
 		h.flags |= flagBound
 	}
@@ -86,6 +107,13 @@ func (h head) lane() Lane {
 		return Lane6
 	}
 	return Lane4
+}
+
+func (h head) action() Action {
+	if h.flags&flagClose != 0 {
+		return Close
+	}
+	return Open
 }
 
 func (h head) bound() bool { return h.flags&flagBound != 0 }

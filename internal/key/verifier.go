@@ -94,44 +94,44 @@ func (v *Verifier) Allow(d Device, door Door, now time.Time) {
 // Remove makes a device unknown.
 func (v *Verifier) Remove(d Device) { delete(v.devices, d) }
 
-// Verify returns who sent a token, and for which door. The error is a Refusal; then
+// Verify returns who sent a token, for which door, and what it does. The error is a Refusal; then
 // nothing has changed. Accepting a token uses it up, and all older ones.
-func (v *Verifier) Verify(t Token, sender netip.Addr, now time.Time) (Device, Door, error) {
+func (v *Verifier) Verify(t Token, sender netip.Addr, now time.Time) (Device, Door, Action, error) {
 	tag := t[:tagSize:tagSize]
 	t.maskWord(v.Site.Mask(), 0)
 	d := v.devices[decode([headSize]byte(t[tagSize:])).device]
 	if d == nil {
-		return 0, 0, UnknownDevice
+		return 0, 0, 0, UnknownDevice
 	}
 	t.maskWord(d.mask, 1)
 	t.maskWord(d.mask, 2)
 	h := decode([headSize]byte(t[tagSize:]))
-	if h.version != version || h.flags&^(flagBound|flagLane) != 0 || h.zero != 0 {
-		return 0, 0, Malformed
+	if h.version != version || h.flags&^(flagBound|flagLane|flagClose) != 0 || h.zero != 0 {
+		return 0, 0, 0, Malformed
 	}
 	if !d.until.IsZero() && !now.Before(d.until) {
-		return 0, 0, Expired
+		return 0, 0, 0, Expired
 	}
 	at := uint64(now.UnixNano())
 	if h.time < at && at-h.time > uint64(v.Window.Behind) {
-		return 0, 0, Stale
+		return 0, 0, 0, Stale
 	}
 	if h.time > at && h.time-at > uint64(v.Window.Ahead) {
-		return 0, 0, Early
+		return 0, 0, 0, Early
 	}
 	if v.MustBind && !h.bound() {
-		return 0, 0, Unbound
+		return 0, 0, 0, Unbound
 	}
 	last := d.last[h.door]
 	if last == nil {
-		return 0, 0, NotAllowed
+		return 0, 0, 0, NotAllowed
 	}
 	if h.time <= last[h.lane()] {
-		return 0, 0, Replayed
+		return 0, 0, 0, Replayed
 	}
 	if want := h.tag(d.mac, sender); subtle.ConstantTimeCompare(want[:], tag) != 1 {
-		return 0, 0, Forged
+		return 0, 0, 0, Forged
 	}
 	last[h.lane()] = h.time
-	return h.device, h.door, nil
+	return h.device, h.door, h.action(), nil
 }

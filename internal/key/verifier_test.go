@@ -31,7 +31,7 @@ func newScene() scene {
 
 func (s scene) want(t *testing.T, what string, token Token, from netip.Addr, want error) {
 	t.Helper()
-	device, door, err := s.Verify(token, from, s.now)
+	device, door, _, err := s.Verify(token, from, s.now)
 	if !errors.Is(err, want) {
 		t.Errorf("%s: %v, want %v", what, err, want)
 	}
@@ -101,6 +101,18 @@ func TestNothingFromBeforeLoading(t *testing.T) {
 	s.want(t, "made when it was loaded", s.c.Token(start, netip.Addr{}, Lane4), sender, Replayed)
 	s.want(t, "as new as could be then", s.c.Token(start.Add(5*time.Second), netip.Addr{}, Lane4), sender, Replayed)
 	s.want(t, "newer", s.c.Token(start.Add(5*time.Second+1), netip.Addr{}, Lane4), sender, nil)
+	for i, test := range []struct {
+		token Token
+		does  Action
+	}{
+		{s.c.Token(start.Add(5*time.Second+2), sender, Lane4), Open},
+		{s.c.Closing(start.Add(5*time.Second+3), sender, Lane4), Close},
+	} {
+		if _, _, does, err := s.Verify(test.token, sender, s.now); err != nil || does != test.does {
+			t.Errorf("%d: it does %v (%v), want %v", i, does, err, test.does)
+		}
+	}
+	s.want(t, "from before the closing", s.c.Token(start.Add(5*time.Second+2), sender, Lane4), sender, Replayed)
 }
 
 func TestUntil(t *testing.T) {
@@ -127,7 +139,7 @@ func TestEveryBit(t *testing.T) {
 		for bit := range 8 * TokenSize {
 			token := good
 			token[bit/8] ^= 1 << (bit % 8)
-			_, _, err := s.Verify(token, sender, s.now)
+			_, _, _, err := s.Verify(token, sender, s.now)
 			if err == nil {
 				t.Errorf("bit %d may be changed", bit)
 			}
@@ -155,7 +167,7 @@ func FuzzVerify(f *testing.F) {
 		v := &Verifier{Site: site, Window: DefaultWindow}
 		v.Add(c.Device, c.Secret, time.Time{})
 		v.Allow(c.Device, c.Door, start.Add(-time.Minute))
-		_, _, err = v.Verify(Token(b), address, start)
+		_, _, _, err = v.Verify(Token(b), address, start)
 		if accepted := err == nil; accepted != (Token(b) == good && address.Unmap().WithZone("") == sender) {
 			t.Errorf("%x from %v: %v", b, address, err)
 		}

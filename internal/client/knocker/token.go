@@ -12,7 +12,8 @@ import (
 // A Key opens a door by one packet with a token in it, in place of knocks.
 type Key struct {
 	key.Credential
-	Port uint16 // where the server expects tokens: of UDP, and of TCP
+	Port   uint16 // where the server expects tokens: of UDP, and of TCP
+	Closes bool   // its tokens close the door
 }
 
 // An Envelope is a kind of packet that a token goes in. Networks drop some kinds,
@@ -118,14 +119,18 @@ func (s *sender) send(first Envelope, bound netip.Addr, again bool) (Envelope, e
 	if s.to.Is6() {
 		tokens.lane = key.Lane6
 	}
+	make := s.Token
+	if s.Closes {
+		make = s.Closing
+	}
 	now := time.Now()
 	point, known := lastPoint(tokens, now)
-	token := s.Token(nextTime(tokens, bound.IsValid(), now), bound, tokens.lane)
+	token := make(nextTime(tokens, bound.IsValid(), now), bound, tokens.lane)
 	var err error
 	for i := range envelopes {
 		e := (first + i) % envelopes
 		if known && again && !bound.IsValid() {
-			s.sendIn(e, s.Token(point, bound, tokens.lane))
+			s.sendIn(e, make(point, bound, tokens.lane))
 		}
 		failed := s.sendIn(e, token)
 		if failed == nil {

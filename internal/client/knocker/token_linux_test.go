@@ -147,13 +147,13 @@ func TestToken(t *testing.T) {
 					continue
 				}
 				token := key.Token(c.Packet.Payload)
-				if _, _, err := other.Verify(token, netip.MustParseAddr("198.51.100.1"), c.Time); (err == nil) == bound {
+				if _, _, _, err := other.Verify(token, netip.MustParseAddr("198.51.100.1"), c.Time); (err == nil) == bound {
 					t.Errorf("from another address: %v", err)
 				}
-				if d, door, err := verifier.Verify(token, own, c.Time); err != nil || d != k.Device || door != k.Door {
+				if d, door, _, err := verifier.Verify(token, own, c.Time); err != nil || d != k.Device || door != k.Door {
 					t.Errorf("%v by %s: %v, %v, %v", c.Packet, e, d, door, err)
 				}
-				if _, _, err := verifier.Verify(token, own, c.Time); err != key.Replayed {
+				if _, _, _, err := verifier.Verify(token, own, c.Time); err != key.Replayed {
 					t.Errorf("again: %v", err)
 				}
 				// Each family has a lane of its own.
@@ -162,7 +162,7 @@ func TestToken(t *testing.T) {
 						lane = key.Lane6 - lane
 					}
 					older := k.Token(c.Time.Add(-key.Spacing-time.Second), own, lane)
-					if _, _, err := verifier.Verify(older, own, c.Time); err != want {
+					if _, _, _, err := verifier.Verify(older, own, c.Time); err != want {
 						t.Errorf("an older one in lane %d: %v, want %v", lane, err, want)
 					}
 				}

@@ -1,7 +1,8 @@
 // Package bpf verifies tokens in the kernel, in front of the tables. The program is
 // token.c; what it does with a token is what key.Verifier does. It opens nothing
 // itself: a packet with a right token gets a code, as its priority (skb->priority) or its
-// mark, which the tables look up. An unknown code is as good as none.
+// mark, which the tables look up. An unknown code is as good as none. The highest bit is
+// set where the token closes its door.
 //
 // # Loading and replacing
 //
@@ -57,6 +58,9 @@ type Config struct {
 	Carrier  Carrier
 }
 
+// Closing is added to the code where a token closes its door.
+const Closing = 1 << 31
+
 // A Carrier is what of a packet has the code, for the tables to look up.
 type Carrier int
 
@@ -77,7 +81,7 @@ type Device struct {
 type Pair struct {
 	Device key.Device
 	Door   key.Door
-	Code   uint32    // what a packet with a right token carries; above 65,535
+	Code   uint32    // what a packet with a right token carries; above 65,535, and below Closing
 	Last   time.Time // when the newest token was made; zero if there was none
 }
 

@@ -63,9 +63,9 @@ func (s *scene) judge(what string, frame []byte) bool {
 	outcome := s.outcome()
 	want, counted := verdict{next, priority}, -1
 	if token, from, ok := envelopeOf(frame); ok {
-		device, door, err := s.verifier.Verify(token, from, s.now())
+		device, door, does, err := s.verifier.Verify(token, from, s.now())
 		if err == nil {
-			want.priority, counted = s.code(device, door), 0
+			want.priority, counted = s.code(device, door)|closing(does), 0
 		} else {
 			counted = int(err.(key.Refusal))
 		}

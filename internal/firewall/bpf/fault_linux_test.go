@@ -37,11 +37,11 @@ var faults = []fault{
 	{"time moves before the tag is verified", `	if (!tag_is_right(`, `	*last = t->head.time;
 	if (!tag_is_right(`, verified},
 	{"replays", `	if (t->head.time <= old)
-		return carried`, `	if (0)
-		return carried`, verified},
+		return (carried`, `	if (0)
+		return (carried`, verified},
 	{"older tokens", `	if (t->head.time <= old)
-		return carried`, `	if (t->head.time == old)
-		return carried`, verified},
+		return (carried`, `	if (t->head.time == old)
+		return (carried`, verified},
 	{"no compare-and-swap", `__sync_val_compare_and_swap(last, old, t->head.time)`, `old; *last = t->head.time`, func(s *scene) {
 		won := race(s, 20_000)
 		s.t.Logf("none, one or both won: %v", won)
@@ -55,9 +55,10 @@ var faults = []fault{
 	{"tokens of the future", `time - now > c->ahead ? EARLY : ACCEPTED`, `ACCEPTED`, verified},
 	{"no end", `if (d->until && now >= d->until)`, `if (0)`, verified},
 	{"any version", `t->head.version != VERSION || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
-	{"any flags", `t->head.flags & ~(BOUND | LANE) || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
-	{"replays on any interface", `carried(p, c) == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
-	{"no second pass", `carried(p, c) == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
+	{"any flags", `t->head.flags & ~(BOUND | LANE | CLOSE) || `, ``, func(s *scene) { everyBit(s, datagram, sender4) }},
+	{"closing opens", `t->head.flags & CLOSE ? *code | CLOSING : *code`, `*code`, verified},
+	{"replays on any interface", `(carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
+	{"no second pass", `(carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
 	{"marks of others are replaced", `if (c->flags & IN_MARK && p->mark && p->mark != *code)`, `if (0)`, inMark},
 	{"marked, and of another priority, too", `	if (c->flags & IN_MARK) {
 		p`, `	p->priority = code;

@@ -129,8 +129,8 @@ func draw(devices []Device, running *Running) ([]Pair, error) {
 		seen[d.ID] = true
 		for _, door := range d.Doors {
 			code, ok := known[pairKey{Device: d.ID, Door: door}]
-			for !ok || given[code] {
-				code = random()
+			for !ok || given[code] || code >= mostCode {
+				code = random() % mostCode
 				ok = code > 0xffff && !taken[code]
 			}
 			given[code], taken[code] = true, true
@@ -145,6 +145,9 @@ func draw(devices []Device, running *Running) ([]Pair, error) {
 	}
 	return pairs, nil
 }
+
+// mostCode is more than any code. With Closing added none is what rules use for themselves.
+const mostCode = 0x7ff00000
 
 func random() uint32 {
 	var b [4]byte

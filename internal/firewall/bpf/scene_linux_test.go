@@ -237,6 +237,13 @@ func (s *scene) code(device key.Device, door key.Door) uint32 {
 	return 0
 }
 
+func closing(a key.Action) uint32 {
+	if a == key.Close {
+		return Closing
+	}
+	return 0
+}
+
 // outcome returns what the program has counted since it was last called: 0 for a
 // token that was accepted, or a refusal; -1 if nothing.
 func (s *scene) outcome() int {
@@ -273,10 +280,10 @@ func (s *scene) compare(e envelope, from netip.Addr, token key.Token) (key.Refus
 		s.t.Fatal(err)
 	}
 	outcome := s.outcome()
-	device, door, err := s.verifier.Verify(token, from, s.now())
+	device, door, does, err := s.verifier.Verify(token, from, s.now())
 	want, refusal := verdict{answer: next}, key.Refusal(0)
 	if err == nil {
-		want.priority = s.code(device, door)
+		want.priority = s.code(device, door) | closing(does)
 	} else {
 		refusal = err.(key.Refusal)
 	}

@@ -26,7 +26,11 @@ enum {
 	VERSION = 1,
 	BOUND = 1, /* head.flags */
 	LANE = 2,
+	CLOSE = 4,
 };
+
+/* What is added to the code of a token that closes its door. No code has it. */
+#define CLOSING 0x80000000u
 
 /* The outcomes that are counted: accepted, and the refusals of internal/key in
  * their order. */
@@ -282,7 +286,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 		return UNKNOWN_DEVICE;
 	t->head.time ^= siphash17(d->mask, t->tag, 1);
 	*(u64 *)&t->head.door ^= siphash17(d->mask, t->tag, 2);
-	if (t->head.version != VERSION || t->head.flags & ~(BOUND | LANE) || t->head.zero)
+	if (t->head.version != VERSION || t->head.flags & ~(BOUND | LANE | CLOSE) || t->head.zero)
 		return MALFORMED;
 
 	/* There is no clock of UTC for programs. That of TAI is set with it. Time
@@ -306,7 +310,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	if (!use)
 		return NOT_ALLOWED;
 	/* A mark is others' to set, and stays. */
-	if (c->flags & IN_MARK && p->mark && p->mark != *code)
+	if (c->flags & IN_MARK && p->mark && (p->mark & ~CLOSING) != *code)
 		return MARKED;
 	/* A token that was made before may have been used. When that was is counted
 	 * back from now, as the clock may have been wrong then. */
@@ -317,7 +321,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	/* A packet comes by here twice if its interface is a port of a bridge or a
 	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
 	if (t->head.time <= old)
-		return carried(p, c) == *code ? AGAIN : REPLAYED;
+		return (carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED;
 	if (!tag_is_right(d, t, e->source))
 		return FORGED;
 
@@ -327,7 +331,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 		u64 found = __sync_val_compare_and_swap(last, old, t->head.time);
 
 		if (found == old) {
-			carry(p, c, *code);
+			carry(p, c, t->head.flags & CLOSE ? *code | CLOSING : *code);
 			return ACCEPTED;
 		}
 		old = found;

@@ -27,6 +27,9 @@ func verify(s *scene, e envelope, from netip.Addr) {
 	good := c.Token(s.fresh(), from, key.Lane4)
 	s.want("swapped address", e, neighbour(from), good, key.Forged)
 	s.want("good after all", e, from, good, 0)
+	s.want("closing", e, from, c.Closing(s.fresh(), from, key.Lane4), 0)
+	s.want("closing, not bound", e, from, c.Closing(s.fresh(), unbound, key.Lane4), 0)
+	s.want("opening again", e, from, c.Token(s.fresh(), from, key.Lane4), 0)
 	s.want("replay", e, from, good, key.Replayed)
 	s.want("replay elsewhere", e, neighbour(from), good, key.Replayed)
 	s.want("the other lane", e, from, c.Token(s.fresh(), from, key.Lane6), 0)
@@ -180,7 +183,7 @@ func TestWindow(t *testing.T) {
 				v := &key.Verifier{Site: s.c.Site, Window: s.c.Window}
 				v.Add(d.ID, d.Secret, time.Time{})
 				v.Allow(d.ID, doors[0], now.Add(-time.Hour))
-				if _, _, err := v.Verify(token, sender4, now); err != nil {
+				if _, _, _, err := v.Verify(token, sender4, now); err != nil {
 					return err.(key.Refusal)
 				}
 				return 0

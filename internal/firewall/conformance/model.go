@@ -21,6 +21,7 @@ type probe struct {
 
 	token        tokenKind // "": none
 	device, door string    // whose it is, and for what
+	closes       bool      // it closes the door
 }
 
 // opensConnection reports whether the packet would open a connection; a TCP

@@ -144,6 +144,10 @@ var mutants = []struct {
 	{"the port of keys is one of the others", edit(`(?m)^\t\t\t(tcp|udp) \. 5555 : goto .*\n`, "")},
 	{"a token leaves the progress of its source", edit(`(chain keyed_[^{]*\{\n)\t\tjump forget\n`, "$1")},
 	{"a token gives nothing", edit(`(?s)(chain given_[^{]*\{\n).*?(\t\tgoto answered)`, "$1$2")},
+	{"a closing takes no grant", edit(`(?s)(chain (?:close|shut)_[^{]*\{\n(?:\t\t(?:ip|jump|counter)[^\n]*\n)*).*?(\t\tgoto)`, "$1$2")},
+	{"what a closing has ended goes on", edit(`(?m)^.*fib daddr type local goto ended\n`, "")},
+	{"what is opened again stays ended", edit(`(?m)^.*add @since[46] .*\n`, "")},
+	{"a token that closes a door opens it", edit(`(?m)^\t\tmeta priority & 8000:0 != none goto shut_.*\n`, "")},
 	{"a rule is about every interface", edit(`iifname @interfaces`, `iifname != "lo"`)},
 }
 

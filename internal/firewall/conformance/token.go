@@ -112,7 +112,11 @@ func (o *model) verified(s probe) *automaton.Token {
 func (o *model) judge(at span, s probe, t *automaton.Token) outcome {
 	v := outcome{unsure: o.nearDeadline(at.from, s.src, guard+2*o.noise), token: true}
 	o.sources[s.src] = true
-	v.verdict = o.ref.Token(at.from, s.src, t)
+	if s.closes {
+		v.verdict = o.ref.Close(at.from, s.src, t)
+	} else {
+		v.verdict = o.ref.Token(at.from, s.src, t)
+	}
 	return v
 }
 
@@ -126,6 +130,7 @@ func (w *writer) sendToken(src netip.Addr) {
 	if chance(w.Rand, 0.1) {
 		s.door = pick(w.Rand, m.Doors).Name
 	}
+	s.closes = chance(w.Rand, 0.25)
 	w.add(s)
 }
 
@@ -164,7 +169,11 @@ func (w *testbed) makeToken(s probe) []byte {
 		}
 		at = at.Add(-10 * time.Minute)
 	}
-	token := c.Token(at, bound, use.lane)
+	make := c.Token
+	if s.closes {
+		make = c.Closing
+	}
+	token := make(at, bound, use.lane)
 	if s.token == wrongToken {
 		token[int(s.seq)%len(token)] ^= 1 << (s.seq % 7)
 	}
@@ -179,5 +188,9 @@ func (s probe) tokenText() string {
 	if s.token == "" {
 		return ""
 	}
-	return fmt.Sprintf(" with %s token of %s for %s", s.token, s.device, s.door)
+	does := "for"
+	if s.closes {
+		does = "that closes"
+	}
+	return fmt.Sprintf(" with %s token of %s %s %s", s.token, s.device, does, s.door)
 }

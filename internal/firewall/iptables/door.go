@@ -110,11 +110,16 @@ func (c *compiler) closings() {
 			continue
 		}
 		ch := c.chain(&c.filter, c.ofDoor("CLOSE", d), "The last knock that closes the door "+d.Name+": what it has granted to the sender is gone.")
-		for _, service := range d.Services {
-			ch.add("", nothing, c.remove(c.grantList(d, service)))
-		}
+		c.take(ch, d)
 		ch.add("", c.cover)
 		c.closes[i] = to(ch)
+	}
+}
+
+// take adds the rules that take a door's grants from the sender.
+func (c *compiler) take(ch *chain, d *automaton.Door) {
+	for _, service := range d.Services {
+		ch.add("", nothing, c.remove(c.grantList(d, service)))
 	}
 }
 

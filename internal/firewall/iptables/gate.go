@@ -177,9 +177,7 @@ func (c *compiler) forfeiting() {
 			c.forget = c.chain(&c.filter, "FORFEIT", "The sender loses its grants for doors with forfeit.")
 			c.forget.sub = true
 		}
-		for _, service := range d.Services {
-			c.forget.add("", nothing, c.remove(c.grantList(d, service)))
-		}
+		c.take(c.forget, d)
 	}
 }
 

@@ -12,9 +12,13 @@ import (
 // keysChain is the chain that leads from codes to the chains of tokens.
 const keysChain = "KEYS"
 
+// closing is the bit of a code whose token closes its door (bpf.Closing).
+const closing = 1 << 31
+
 var (
 	hasMark     = matching("-m mark ! --mark 0x0")
 	hasNoMark   = matching("-m mark --mark 0x0")
+	isClosing   = matching("-m mark --mark 0x%[1]x/0x%[1]x", uint32(closing))
 	isHere      = matching("-m addrtype --src-type UNICAST --dst-type LOCAL")
 	isUntracked = matching("-m conntrack --ctstate UNTRACKED")
 
@@ -56,13 +60,13 @@ func (c *compiler) tokens() {
 	done.add("", pass)
 
 	users := map[*policy.User]*chain{}
-	type ofDoor struct{ asked, given *chain }
+	type ofDoor struct{ asked, given, shut *chain }
 	doors := make([]ofDoor, len(c.m.Doors))
 	for i := range c.m.Tokens {
 		t := &c.m.Tokens[i]
 		d, at := &c.m.Doors[t.Door], &doors[t.Door]
 		if at.asked == nil {
-			at.asked, at.given = c.askDoor(t.Door), c.giveByKey(t.Door, done)
+			at.asked, at.given, at.shut = c.askDoor(t.Door), c.giveByKey(t.Door, done), c.shutByKey(t.Door, done)
 		}
 		if _, made := users[t.User]; !made {
 			users[t.User] = c.askUser(t.User)
@@ -74,11 +78,19 @@ func (c *compiler) tokens() {
 		if users[t.User] != nil {
 			ch.add("", to(users[t.User]))
 		}
+		shut := at.shut
+		if c.p.Log.Target != policy.LogNone {
+			shut = c.chain(&c.raw, fmt.Sprintf("SHUT-%s.%s.%s", t.User.Name, t.Device, d.Name), "")
+			shut.add("A line of the log would have the mark.", removeMark)
+			c.log(shut, c.keyPrefix(t, d, "closed"))
+			shut.add("", to(at.shut))
+		}
+		ch.add("It closes the door.", to(shut), isClosing)
 		ch.add("", to(at.asked))
 		ch.add("It was not for here, or not from there.", to(done), hasNoMark)
 		if c.p.Log.Target != policy.LogNone {
 			ch.add("A line of the log would have the mark.", removeMark)
-			c.log(ch, c.keyPrefix(t, d))
+			c.log(ch, c.keyPrefix(t, d, "accepted"))
 		}
 		ch.add("", nothing, c.set(c.openedList(t, d)))
 		ch.add("", to(at.given))
@@ -108,12 +120,7 @@ func (c *compiler) askDoor(door int) *chain {
 	d := &c.m.Doors[door]
 	ch := c.subChain("ASK-"+d.Name, "The sender is off all lists of knocks. Then it is asked who may have what the door "+d.Name+" hides.")
 	ch.add("", comeBack, hasNoMark)
-	for i := range c.m.States {
-		ch.add("", nothing, c.remove(c.stateList(&c.m.States[i])))
-	}
-	if len(c.m.States) > 0 {
-		ch.add("", nothing, c.remove(c.progressList()))
-	}
+	c.forgetProgress(ch)
 	switch from, anyone := c.senders(d.From); {
 	case !c.serves(d):
 		ch.add("", removeMark)
@@ -121,6 +128,16 @@ func (c *compiler) askDoor(door int) *chain {
 		c.only(ch, from)
 	}
 	return ch
+}
+
+// forgetProgress takes the sender off all lists of knocks.
+func (c *compiler) forgetProgress(ch *chain) {
+	for i := range c.m.States {
+		ch.add("", nothing, c.remove(c.stateList(&c.m.States[i])))
+	}
+	if len(c.m.States) > 0 {
+		ch.add("", nothing, c.remove(c.progressList()))
+	}
 }
 
 // only fills a chain that takes the mark from packets which are not from some networks.
@@ -141,12 +158,24 @@ func (c *compiler) giveByKey(door int, done *chain) *chain {
 	return ch
 }
 
+// shutByKey makes the chain that takes a door's grants from the sender.
+func (c *compiler) shutByKey(door int, done *chain) *chain {
+	d := &c.m.Doors[door]
+	ch := c.chain(&c.raw, "SHUT-"+d.Name, "A key closes the door.")
+	c.forgetProgress(ch)
+	if c.serves(d) {
+		c.take(ch, d)
+	}
+	ch.add("", to(done))
+	return ch
+}
+
 // keyPrefix is the log line of a token. The kernel's own log takes so few letters that it
-// begins with a shorter word there.
-func (c *compiler) keyPrefix(t *automaton.Token, d *automaton.Door) string {
-	words := "Key accepted!: "
+// has a shorter word there.
+func (c *compiler) keyPrefix(t *automaton.Token, d *automaton.Door, what string) string {
+	words := "Key " + what + "!: "
 	if c.p.Log.Target == policy.LogKernel {
-		words = "Key: "
+		words = map[string]string{"accepted": "Key: ", "closed": "Shut: "}[what]
 	}
 	return words + t.Name() + " " + d.Name + " "
 }

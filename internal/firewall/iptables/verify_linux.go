@@ -21,7 +21,7 @@ func (r *Ruleset) setCodes(codes []verifier.Code) {
 		c.rules = nil
 		for _, code := range codes {
 			c.add("", to(r.tokens[f][code.Token]),
-				matching("-m mark --mark 0x%x", code.Number), matching("-m comment --comment %q", keyOf+code.Token.Name()))
+				matching("-m mark --mark 0x%x/0x%x", code.Number, uint32(bpf.Closing-1)), matching("-m comment --comment %q", keyOf+code.Token.Name()))
 		}
 	}
 }
@@ -44,7 +44,8 @@ func (c contents) codes() (all map[uint32]knownCode, asked bool) {
 		}
 		families++
 		for _, rule := range here.chains[i].rules {
-			code, err := strconv.ParseUint(option(rule, "--mark"), 0, 32)
+			mark, _, _ := strings.Cut(option(rule, "--mark"), "/")
+			code, err := strconv.ParseUint(mark, 0, 32)
 			name, ours := strings.CutPrefix(option(rule, "--comment"), keyOf)
 			leads := here.index(option(rule, "-g"))
 			if err != nil || !ours || leads < 0 {

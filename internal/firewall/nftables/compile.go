@@ -79,7 +79,7 @@ var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "output", "divert", "replies",
 	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "spent", "walk", "move", "door_", "close_",
-	"key_", "keyed_", "given_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
+	"key_", "keyed_", "given_", "shut_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "closable", "ended", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 

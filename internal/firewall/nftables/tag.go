@@ -12,6 +12,7 @@ import (
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"postern/internal/firewall/bpf"
 	"postern/internal/key"
 	"postern/internal/policy"
 )
@@ -99,7 +100,7 @@ func isHeader(length int) statement {
 func tagCode(d key.Device, door key.Door, taken map[uint32]bool) uint32 {
 	for n := 0; ; n++ {
 		sum := sha256.Sum256(fmt.Append(nil, d, door, n))
-		if code := binary.LittleEndian.Uint32(sum[:]); code > math.MaxUint16 && !taken[code] {
+		if code := binary.LittleEndian.Uint32(sum[:]) & (bpf.Closing - 1); code > math.MaxUint16 && !taken[code] {
 			return code
 		}
 	}

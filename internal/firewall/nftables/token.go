@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/bpf"
 	"postern/internal/policy"
 )
 
@@ -24,6 +25,8 @@ const openedFor = sessionsFor
 var (
 	isTokened = is(carried, idText(tokened), idBytes(tokened))
 	isCoded   = compare(carried, "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
+	isClosing = compare(carriedBits(bpf.Closing), "!= ", expr.CmpOpNeq, idText(0), idBytes(0))
+	code      = carriedBits(bpf.Closing - 1) // of a device and door, whatever its token does
 )
 
 // tokens makes the chains of tokens: one for each device and door. The program of package
@@ -50,7 +53,7 @@ func (c *compiler) tokens() {
 	}
 	c.token.add(goTo(c.cover))
 	c.synToken = c.newChain("token_syn", "A SYN to the port of tokens.")
-	c.synToken.add(verdict(c.keys, carried))
+	c.synToken.add(verdict(c.keys, code))
 	c.synToken.add(goTo(c.token))
 	c.answered = c.newChain("answered", "A SYN is answered now, like any other. All else is, after connection tracking; of a ping\n"+
 		"nothing else tells that it had a token.")
@@ -59,7 +62,7 @@ func (c *compiler) tokens() {
 	c.answered.add(carryID(tokened), accept)
 
 	networks := map[*policy.User]map[family]*set{}
-	doors := make([]struct{ asked, given *chain }, len(c.m.Doors))
+	doors := make([]struct{ asked, given, shut *chain }, len(c.m.Doors))
 	longestForfeit := c.longestGrant(func(d *automaton.Door) bool { return d.Forfeit })
 	for i := range c.m.Tokens {
 		t := &c.m.Tokens[i]
@@ -73,6 +76,10 @@ func (c *compiler) tokens() {
 			at.given.add(count(c.newCounter("key_" + d.Name)))
 			c.open(at.given, t.Door)
 			c.grant(at.given, d, longestForfeit, c.answered)
+			at.shut = c.newChain("shut_"+d.Name, "A right token that closes the door "+d.Name+".")
+			at.shut.add(jump(c.forget))
+			at.shut.add(count(c.closed(d)))
+			c.shut(at.shut, d, c.answered)
 		}
 		ch := c.newChain(tokenChain(t, d.Name), "")
 		if _, made := networks[t.User]; !made {
@@ -83,6 +90,10 @@ func (c *compiler) tokens() {
 				c.within(ch, f, networks[t.User][f], c.answered)
 			}
 		}
+		if c.p.Log.Target != policy.LogNone {
+			ch.add(isClosing, logRate, logLine(c.p.Log, "Key closed!: "+t.Name()+" "+d.Name+" "))
+		}
+		ch.say("The highest bit says that the token closes the door.", isClosing, goTo(at.shut))
 		ch.add(jump(at.asked))
 		if c.p.Log.Target != policy.LogNone {
 			ch.add(logRate, logLine(c.p.Log, "Key accepted!: "+t.Name()+" "+d.Name+" "))
@@ -92,7 +103,7 @@ func (c *compiler) tokens() {
 		}
 		ch.add(goTo(at.given))
 	}
-	c.syn.add(isCoded, c.governed(), toThisHost, verdict(c.keys, carried))
+	c.syn.add(isCoded, c.governed(), toThisHost, verdict(c.keys, code))
 }
 
 // tokenChain is the name of the chain of a device and door. No name of a user, a device

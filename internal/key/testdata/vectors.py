@@ -109,7 +109,7 @@ def token(v):
     k_mac = hkdf(secret, site, b"postern/v1 token mac", 32)
     k_mask = hkdf(secret, site, b"postern/v1 token mask", 16)
     door = struct.unpack("<I", hashlib.sha256(v["door"].encode()).digest()[:4])[0]
-    flags = (1 if v["bound"] else 0) | v["lane"] << 1
+    flags = (1 if v["bound"] else 0) | v["lane"] << 1 | (4 if v["close"] else 0)
     head = struct.pack("<QQIBBH", int(v["device"], 16), int(v["time"]), door, 1, flags, 0)
     tag = mac(k_mac, head + mapped(v["bound"]))[:16]
     words = struct.unpack("<QQQ", head)

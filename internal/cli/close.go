@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/cli/ui"
+	"postern/internal/client"
+	"postern/internal/hosts"
+)
+
+func (s *session) closeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "close NAME",
+		Short:             shortClose,
+		Long:              longClose,
+		Example:           exampleClose,
+		Args:              exactly(1),
+		ValidArgsFunction: completeHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := s.host(args[0])
+			if err != nil {
+				return err
+			}
+			return s.close(cmd.Context(), h)
+		},
+	}
+	ui.WithoutPolicy(cmd)
+	return cmd
+}
+
+// closed is the answer of close to programs.
+type closed struct {
+	Host      string      `json:"host"`
+	Addresses []string    `json:"addresses"` // that it was sent to
+	Shut      bool        `json:"shut"`      // no connection comes about from here; false for UDP, where nothing shows
+	Warnings  []ui.Remark `json:"warnings"`
+}
+
+// close closes the door at all addresses of the host: at which of them it was opened is not
+// known.
+func (s *session) close(ctx context.Context, h *hosts.Host) error {
+	looking, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	addresses, err := client.LookUp(looking, h.Address, client.FamilyOf(h))
+	if err != nil {
+		return err
+	}
+	answer := closed{Host: h.Name}
+	var to []netip.Addr
+	for _, a := range addresses {
+		looked, err := client.Close(ctx, a, h, cmp.Or(h.Gap, usualDelay))
+		if err != nil {
+			return err
+		}
+		to = append(to, a)
+		answer.Addresses, answer.Shut = append(answer.Addresses, a.String()), looked
+	}
+	if s.JSON {
+		answer.Warnings = s.Remarks
+		return s.Answer(answer)
+	}
+	s.sayClosed(h, to, answer.Shut)
+	return nil
+}
