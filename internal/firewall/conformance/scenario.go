@@ -53,23 +53,31 @@ var longest = (automaton.Attempts.Burst - 1) / 2
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
-	if chance(r, 0.15) {
-		w.openAndClose()
-	}
+	w.openAndClose()
 	w.carryOn(5 + r.IntN(longest-4) - len(w.events))
 	return w.events
 }
 
-// openAndClose begins with a door that is opened, used, and closed.
+// openAndClose begins some scenarios with a door that is opened, used, and closed; more of
+// them if that ends flows.
 func (w *writer) openAndClose() {
 	m, src := w.model.machine, w.senders[0]
-	var able []*automaton.Door
+	var able, cutting []*automaton.Door
 	for i := range m.Doors {
-		if d := &m.Doors[i]; len(d.Knock.Close) > 0 && len(d.Knock.Sequence)+len(d.Knock.Close)+2 <= longest {
-			able = append(able, d)
+		d := &m.Doors[i]
+		if len(d.Knock.Close) == 0 || len(d.Knock.Sequence)+len(d.Knock.Close)+2 > longest {
+			continue
+		}
+		able = append(able, d)
+		if d.OnClose == policy.OnCloseCut && slices.ContainsFunc(d.Door.Services, func(p policy.Port) bool { return p.Protocol == policy.UDP }) {
+			cutting = append(cutting, d)
 		}
 	}
-	if len(able) == 0 {
+	often := 0.12
+	if len(cutting) > 0 {
+		often, able = 0.4, cutting
+	}
+	if len(able) == 0 || !chance(w.Rand, often) {
 		return
 	}
 	d := pick(w.Rand, able)
@@ -361,7 +369,7 @@ func (w *writer) close(src netip.Addr, d *automaton.Door) bool {
 		return false
 	}
 	for _, s := range d.Services {
-		if port := w.model.machine.Services[s].Port; port.Protocol == policy.UDP && left > 1 && chance(w.Rand, 0.5) {
+		if port := w.model.machine.Services[s].Port; port.Protocol == policy.UDP && left > 1 && chance(w.Rand, 0.8) {
 			left--
 			w.connect(src, &w.model.machine.Services[s])
 		}
