@@ -155,8 +155,9 @@ type KeyVerifier interface {
 	// stays. The device may be unknown.
 	Forget(key.Device) error
 
-	// VerifyEverywhere has tokens verified on interfaces that came after Apply. It must be
-	// cheap if there are none: a watchdog calls it every second.
+	// VerifyEverywhere has tokens verified on interfaces that came after Apply, and by the
+	// kernel's TAI if that has been set since. It must be cheap if there is nothing to do:
+	// a watchdog calls it every second.
 	VerifyEverywhere(m *automaton.Machine) error
 
 	// Verifying reports whether tokens are verified, which may be so without any rules.

@@ -44,6 +44,7 @@ var all = []suite{
 	{"nftables", "firewall/nftables", []string{"-test.skip=" + long}},
 	{"iptables", "firewall/iptables", []string{"-test.skip=" + long + "|" + sessions}},
 	{"bpf", "firewall/bpf", []string{"-test.skip=Kill|Object|Faults"}},
+	{"clock", "watchdog", []string{"-test.run=TestClock", "-set-clock"}},
 	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|confirm|watchdog)$"}},
 	{"backends", "firewall/backends", []string{"-test.skip=" + long}},
 	{"otherrules", "preflight/otherrules", nil},

@@ -4,9 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
-	"postern/internal/change"
 	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/iptables"
@@ -46,16 +44,7 @@ func testKeys(t *testing.T, b firewall.Backend) {
 	keys := enroll(func(f *keyfile.File) { f.Enroll("alice/laptop"); f.Enroll("alice/phone") })
 	laptop, phone := keys.Find("alice/laptop").ID, keys.Find("alice/phone").ID
 
-	c := s.begin()
-	m := labtest.Compile(t, s.Backend, policy)
-	m.Keys = change.KeysIn(file)
-	s.Apply(m)
-	if err := c.Keep(change.Saved{
-		Loaded: true, Backend: s.Backend.Name(), RuleSet: s.Backend.Digest(m), File: "policy.yaml", When: time.Now(), Policy: policy, Keys: file,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	c.End()
+	s.upWithKeys(policy, file)
 	s.watch(true)
 
 	// everywhere reports whether the keys of these devices alone count, on all interfaces.

@@ -60,11 +60,21 @@ func newScene(t *testing.T, b firewall.Backend) *scene {
 // up loads a policy as "postern up" does, and pauses the watchdog for it.
 func (s *scene) up(text string) {
 	s.T.Helper()
+	s.upWithKeys(text, "")
+}
+
+// upWithKeys loads a policy whose keys are in a file.
+func (s *scene) upWithKeys(text, file string) {
+	s.T.Helper()
 	c := s.begin()
 	defer c.End()
-	m := s.Up(text)
+	m := labtest.Compile(s.T, s.Backend, text)
+	if file != "" {
+		m.Keys = change.KeysIn(file)
+	}
+	s.Apply(m)
 	err := c.Keep(change.Saved{
-		Loaded: true, Backend: s.Backend.Name(), RuleSet: s.Backend.Digest(m), File: "policy.yaml", When: time.Now(), Policy: text,
+		Loaded: true, Backend: s.Backend.Name(), RuleSet: s.Backend.Digest(m), File: "policy.yaml", When: time.Now(), Policy: text, Keys: file,
 	})
 	if err != nil {
 		s.T.Fatal(err)

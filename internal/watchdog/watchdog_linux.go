@@ -217,8 +217,8 @@ func (w *watchdog) verifier() (firewall.KeyVerifier, *automaton.Machine) {
 	return v, w.kept.machine
 }
 
-// verifyEverywhere has tokens verified on interfaces that have come. What goes wrong is
-// tried again with the next one that comes.
+// verifyEverywhere has tokens verified on interfaces that have come, and by the clock as
+// it is now. What goes wrong is tried again.
 func (w *watchdog) verifyEverywhere() {
 	v, m := w.verifier()
 	if v == nil {

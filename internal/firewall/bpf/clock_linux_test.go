@@ -18,7 +18,7 @@ func TestDoubt(t *testing.T) {
 	}
 	for _, grown := range []time.Duration{0, taiOffset} {
 		s := newScene(t, nil, nil)
-		offset, err := kernelTAI()
+		offset, err := TAI()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,6 +53,43 @@ func TestDoubt(t *testing.T) {
 			if got := key.Refusal(s.outcome()); got != test.want || (v.priority != 0) != (test.want == 0) {
 				t.Errorf("TAI has become known: %v; a token of %v: %q, want %q", grown > 0, test.at, got, test.want)
 			}
+		}
+	}
+}
+
+// TestFollowTAI: a program whose TAI a time daemon has set, by one leap more or to nothing,
+// refuses what is made now, and no longer when it follows.
+func TestFollowTAI(t *testing.T) {
+	for _, off := range []time.Duration{taiOffset, -taiOffset} {
+		s := newScene(t, nil, nil)
+		s.step(-s.ahead) // the right time
+		s.age(-50 * time.Second)
+		is, err := TAI()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It was loaded with another TAI, ten seconds ago.
+		c := s.c.value(is)
+		c.Offset += uint64(off)
+		if err := s.program.maps[mapConfig].Put(uint32(0), c); err != nil {
+			t.Fatal(err)
+		}
+		token := s.credential(0, 0).Token(s.now(), unbound, key.Lane4)
+		accepted := func() bool {
+			v, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v.priority != 0
+		}
+		if accepted() {
+			t.Errorf("TAI was %v ahead, and it makes no difference", off)
+		}
+		if err := (&Running{instances: []*instance{&s.program.instance}}).FollowTAI(); err != nil {
+			t.Fatal(err)
+		}
+		if !accepted() || accepted() {
+			t.Errorf("TAI was %v ahead: it does not follow", off)
 		}
 	}
 }

@@ -54,8 +54,7 @@ type useValue struct {
 // 2035 at the earliest (CGPM 2022, resolution 4).
 const taiOffset = 37 * time.Second
 
-// value returns what the program reads. offset is how far the kernel's TAI is ahead
-// of UTC at the moment: nothing, until a time daemon says otherwise, if one does.
+// value returns what the program reads. offset is what TAI returns.
 func (c Config) value(offset time.Duration) configValue {
 	v := configValue{
 		Layout: layout,
@@ -63,7 +62,6 @@ func (c Config) value(offset time.Duration) configValue {
 		Site:   c.Site.Mask(),
 		Behind: uint64(c.Window.Behind),
 		Ahead:  uint64(c.Window.Ahead),
-		Offset: uint64(offset),
 	}
 	if c.MustBind {
 		v.Flags |= flagMustBind
@@ -71,10 +69,16 @@ func (c Config) value(offset time.Duration) configValue {
 	if c.Carrier == Mark {
 		v.Flags |= flagInMark
 	}
-	if offset == 0 {
+	v.follow(offset)
+	return v
+}
+
+// follow has the program reckon with an offset of TAI.
+func (v *configValue) follow(offset time.Duration) {
+	v.Offset, v.Doubt = uint64(offset), 0
+	if offset == 0 { // until a time daemon says otherwise
 		v.Doubt = uint64(taiOffset)
 	}
-	return v
 }
 
 func (d Device) value(site key.Site) deviceValue {

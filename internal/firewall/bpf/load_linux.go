@@ -5,13 +5,11 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"postern/internal/key"
 )
@@ -50,7 +48,7 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	if err != nil {
 		return nil, err
 	}
-	offset, err := kernelTAI()
+	offset, err := TAI()
 	if err != nil {
 		return nil, err
 	}
@@ -213,34 +211,4 @@ func putAll[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	}
 	_, err := m.BatchUpdate(keys, values, nil)
 	return err
-}
-
-// kernelTAI returns how far the kernel's clock of TAI is ahead of that of UTC. Both are
-// read: adjtimex(2), which knows it, is refused where systemd protects the clock.
-func kernelTAI() (time.Duration, error) {
-	const soon = time.Millisecond
-	for range 1000 {
-		var before, tai, after unix.Timespec
-		if err := errors.Join(
-			unix.ClockGettime(unix.CLOCK_REALTIME, &before),
-			unix.ClockGettime(unix.CLOCK_TAI, &tai),
-			unix.ClockGettime(unix.CLOCK_REALTIME, &after),
-		); err != nil {
-			return 0, fmt.Errorf("cannot read the kernel's offset of TAI: %w", err)
-		}
-		// It is whole seconds. Between the looks the clock may have been set.
-		if took := time.Duration(after.Nano() - before.Nano()); took >= 0 && took < soon {
-			return time.Duration(tai.Nano() - before.Nano()).Round(time.Second), nil
-		}
-	}
-	return 0, errors.New("cannot read the kernel's offset of TAI: the clock does not stand still")
-}
-
-// uptime returns the time since the boot, as the program reads it.
-func uptime() (time.Duration, error) {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0, fmt.Errorf("cannot read the time since the boot: %w", err)
-	}
-	return time.Duration(t.Nano()), nil
 }

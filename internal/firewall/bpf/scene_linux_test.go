@@ -202,7 +202,7 @@ func (s *scene) age(by time.Duration) {
 func (s *scene) step(by time.Duration) {
 	s.t.Helper()
 	s.ahead += by
-	offset, err := kernelTAI()
+	offset, err := TAI()
 	if err != nil {
 		s.t.Fatal(err)
 	}

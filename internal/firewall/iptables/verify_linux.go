@@ -117,7 +117,8 @@ func (Backend) Verifying() (bool, error) { return verifier.Running() }
 // StopVerifying detaches the program, wherever it is.
 func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 
-// VerifyEverywhere loads the program anew, for all interfaces, if one has none.
+// VerifyEverywhere loads the program anew, for all interfaces, if one has none, or has it
+// follow the kernel's clock.
 func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	return verifier.Everywhere(m, bpf.Mark, func(codes []verifier.Code) error {
 		r := Compile(m)
@@ -126,7 +127,7 @@ func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	})
 }
 
-// VerifyEverywhere does what the backend's does, if there are other interfaces than when
+// VerifyEverywhere does what the backend's does, if the interfaces or TAI are not as when
 // it was called last.
 func (k *keeper) VerifyEverywhere(m *automaton.Machine) error {
 	return k.interfaces.Once(func() error { return k.Backend.VerifyEverywhere(m) })

@@ -54,8 +54,8 @@ func (Backend) Verifying() (bool, error) { return verifier.Running() }
 // StopVerifying detaches the program, wherever it is.
 func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 
-// VerifyEverywhere loads the program anew, for all interfaces, if one has none. Tags are
-// asked for on all.
+// VerifyEverywhere loads the program anew, for all interfaces, if one has none, or has it
+// follow the kernel's clock. Tags are asked for on all interfaces.
 func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if tags, err := hasTags(); err != nil || tags {
 		return err
@@ -82,7 +82,7 @@ func (b Backend) putCodes(r *Ruleset, m *automaton.Machine, codes []verifier.Cod
 	return b.edit(func(all *batch) { all.addElements(r.keys.name, r.keys.entries()) })
 }
 
-// VerifyEverywhere does what the backend's does, if there are other interfaces than when
+// VerifyEverywhere does what the backend's does, if the interfaces or TAI are not as when
 // it was called last. It loads the next tags when it is time, or when the clock was set.
 func (k *Keeper) VerifyEverywhere(m *automaton.Machine) error {
 	if err := k.renewTags(m); err != nil {

@@ -3,6 +3,7 @@ package verifier
 import (
 	"net"
 	"slices"
+	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall/bpf"
@@ -17,8 +18,9 @@ func isUp(index int) bool {
 	return err == nil && i.Flags&net.FlagUp != 0
 }
 
-// Everywhere loads the program of a machine anew, for all interfaces, if one has none. Before
-// it is attached, know is to have the loaded rules know its codes, beside those of the
+// Everywhere loads the program of a machine anew, for all interfaces, if one has none.
+// Otherwise it has the one that runs follow the kernel's clock of TAI. Before a new one is
+// attached, know is to have the loaded rules know its codes, beside those of the
 // program that runs: the keys may have changed since the rules were loaded.
 func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code) error) error {
 	if !m.Policy.HasKeys() {
@@ -28,10 +30,9 @@ func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code) error) er
 	if err != nil {
 		return verifying(err)
 	}
-	bare := slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached })
-	running.Close()
-	if !bare {
-		return nil
+	defer running.Close()
+	if !slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached }) {
+		return running.FollowTAI()
 	}
 	v := New(m, c)
 	defer v.Close()
@@ -44,11 +45,18 @@ func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code) error) er
 	return v.Attach()
 }
 
-// A Lookout remembers which interfaces there were.
-type Lookout struct{ indexes []int }
+// A Lookout remembers which interfaces there were, and how far TAI was ahead of UTC.
+type Lookout struct {
+	indexes []int
+	tai     time.Duration
+}
 
-// Once calls serve if there are other interfaces than when serve succeeded last.
+// Once calls serve if either is not as when serve succeeded last.
 func (l *Lookout) Once(serve func() error) error {
+	tai, err := bpf.TAI()
+	if err != nil {
+		return err
+	}
 	all, err := net.Interfaces()
 	if err != nil {
 		return err
@@ -57,12 +65,12 @@ func (l *Lookout) Once(serve func() error) error {
 	for i := range all {
 		indexes[i] = all[i].Index
 	}
-	if slices.Sort(indexes); slices.Equal(indexes, l.indexes) {
+	if slices.Sort(indexes); slices.Equal(indexes, l.indexes) && tai == l.tai {
 		return nil
 	}
 	err = serve()
 	if err == nil {
-		l.indexes = indexes
+		l.indexes, l.tai = indexes, tai
 	}
 	return err
 }
