@@ -63,7 +63,7 @@ systemd: ## boot Debian machines: boots, other firewalls, rollback RUNS=6, packa
 	$(GO) test -count=1 -timeout 120m -v ./internal/lab/debian -systemd
 	$(GO) test -count=1 -timeout 120m -v ./internal/booted -systemd -runs $(RUNS)
 
-KERNELS ?= bookworm bullseye trixie-backports
+KERNELS ?= bullseye bookworm trixie trixie-backports
 SUITES ?= demo|nftables|iptables|bpf
 PARTS ?= TestSuites|TestReaders
 

@@ -57,7 +57,8 @@ var firewalls = []firewall{
 		flushIptables + "\nufw disable; ufw --force enable",
 		"nft flush ruleset",
 	}},
-	{name: "firewalld", variant: debian.Firewalld, enable: "systemctl enable --now firewalld", events: []string{
+	// It loads its rules after it has started, and the command waits for it.
+	{name: "firewalld", variant: debian.Firewalld, enable: "systemctl enable --now firewalld && firewall-cmd --state", events: []string{
 		"firewall-cmd --reload",
 		"firewall-cmd --complete-reload",
 		"systemctl reload firewalld",
@@ -74,7 +75,7 @@ var firewalls = []firewall{
 		"systemctl reload netfilter-persistent",
 		"systemctl restart netfilter-persistent",
 		"netfilter-persistent reload",
-		"netfilter-persistent flush",
+		"netfilter-persistent flush || true", // a chain may be used again before it is deleted
 		"netfilter-persistent save",
 		"systemctl stop netfilter-persistent",
 		"systemctl start netfilter-persistent",

@@ -21,7 +21,7 @@ import (
 var (
 	enabled = flag.String("kernels", "", "the Debian releases whose kernels the tests run on, as \"bookworm trixie-backports\"")
 	suites  = flag.String("suites", "", "of the suites only those that this regular expression matches")
-	only    = flag.String("only", "", "of the tests of the suites only those that this regular expression matches")
+	only    = flag.String("only", "", "of the tests of the suites, and of links, only those that this regular expression matches")
 	kvm     = flag.Bool("kvm", false, "use the processor's virtualization, with an ordinary clock")
 	memory  = flag.Int("memory", 3072, "of a machine, in MiB")
 	verbose = flag.Bool("all-output", false, "print all that a machine prints, as it comes")

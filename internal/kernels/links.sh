@@ -81,6 +81,11 @@ vrf() {
 
 # The same for a bond of one cable.
 bond() {
+	bond_network
+	door_opens "$1" "interfaces: [bond1]"
+}
+
+bond_network() {
 	network
 	ip addr flush dev eth1
 	ip link set eth1 down
@@ -88,11 +93,15 @@ bond() {
 	ip link set eth1 master bond1
 	ip addr add 192.0.2.1/24 dev bond1
 	ip link set bond1 up
-	door_opens "$1" "interfaces: [bond1]"
 }
 
 # And for a bridge whose packets go through the chains of IP (br_netfilter).
 bridge() {
+	bridge_network
+	door_opens "$1" "interfaces: [br1]"
+}
+
+bridge_network() {
 	network
 	modprobe br_netfilter
 	sysctl -qw net.bridge.bridge-nf-call-iptables=1
@@ -101,7 +110,6 @@ bridge() {
 	ip link set eth1 master br1
 	ip addr add 192.0.2.1/24 dev br1
 	ip link set br1 up
-	door_opens "$1" "interfaces: [br1]"
 }
 
 # A cable that loses a fifth of all packets each way, delays them and swaps some.
@@ -111,6 +119,10 @@ netem() {
 	ip netns exec client tc qdisc add dev eth0 root netem loss 20% delay 15ms 5ms
 	door_opens "$1" ""
 }
+
+# connects has the client connect through a door, to standard output. It ends when its
+# input does, so that has to wait for the answer.
+connects() { sleep 3 | ip netns exec client $p connect "$1" --timeout 60s; }
 
 # door_opens hides a service at 22/tcp: the client gets in by knocking only.
 door_opens() {
@@ -126,25 +138,14 @@ doors: {ssh: {service: tcp/22, knock: {sequence: [41830, 7719, 52004]}}}" >/tmp/
 	$p up --no-confirm --yes -f /tmp/policy
 	not ip netns exec client ncat -w 2 192.0.2.1 22 </dev/null
 	ip netns exec client $p add server --address 192.0.2.1 --knock 41830,7719,52004
-	# ncat ends when its input does, so that has to wait for the answer.
-	sleep 3 | ip netns exec client $p connect server --timeout 60s | grep hello
+	connects server | grep hello
 	$p status -f /tmp/policy
 }
 
 # WireGuard behind a door: no handshake without the knock, and one after it.
 wireguard() {
 	network
-	wg genkey >/tmp/here
-	wg genkey >/tmp/there
-	ip link add wg0 type wireguard
-	wg set wg0 listen-port 51820 private-key /tmp/here peer "$(wg pubkey </tmp/there)" allowed-ips 10.9.0.2/32
-	ip addr add 10.9.0.1/24 dev wg0
-	ip link set wg0 up
-	ip -n client link add wg0 type wireguard
-	ip netns exec client wg set wg0 private-key /tmp/there peer "$(wg pubkey </tmp/here)" \
-		allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820
-	ip -n client addr add 10.9.0.2/24 dev wg0
-	ip -n client link set wg0 up
+	wireguard_network
 	policy "$1" 'allow: [{interface: wg0}]
 doors: {ssh: {service: tcp/22, knock: {sequence: [41830, 7719, 52004]}}}' >/tmp/policy
 	$p check -f /tmp/policy >/tmp/said 2>&1 || true
@@ -161,6 +162,83 @@ doors: {vpn: {service: udp/51820, knock: {sequence: [41830, 7719, 52004]}, open_
 	# It goes on when the grant has run out.
 	sleep 20
 	ip netns exec client ping -c 1 -W 2 10.9.0.1 | grep 'bytes from'
+}
+
+# wireguard_network makes a tunnel between the two: 10.9.0.1 here, 10.9.0.2 there.
+wireguard_network() {
+	wg genkey >/tmp/here
+	wg genkey >/tmp/there
+	wireguard_here
+	ip -n client link add wg0 type wireguard
+	ip netns exec client wg set wg0 private-key /tmp/there peer "$(wg pubkey </tmp/here)" \
+		allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820
+	ip -n client addr add 10.9.0.2/24 dev wg0
+	ip -n client link set wg0 up
+}
+
+wireguard_here() {
+	ip link add wg0 type wireguard
+	wg set wg0 listen-port 51820 private-key /tmp/here peer "$(wg pubkey </tmp/there)" allowed-ips 10.9.0.2/32
+	ip addr add 10.9.0.1/24 dev wg0
+	ip link set wg0 up
+}
+
+# Keys on a bond, a bridge, a VLAN and in a tunnel.
+bond_keys() {
+	bond_network
+	key_opens "$1" "interfaces: [bond1]" 192.0.2.1
+}
+
+bridge_keys() {
+	bridge_network
+	key_opens "$1" "interfaces: [br1]" 192.0.2.1
+}
+
+vlan_keys() {
+	network
+	ip addr flush dev eth1
+	ip link add link eth1 name eth1.7 type vlan id 7
+	ip addr add 192.0.2.1/24 dev eth1.7
+	ip link set eth1.7 up
+	ip -n client addr flush dev eth0
+	ip -n client link add link eth0 name eth0.7 type vlan id 7
+	ip -n client addr add 192.0.2.2/24 dev eth0.7
+	ip -n client link set eth0.7 up
+	key_opens "$1" "interfaces: [eth1.7]" 192.0.2.1
+}
+
+# The tunnel itself is open; what is in it has no header of a link. Its interface goes and
+# comes, and the watchdog has tokens verified on the new one.
+wireguard_keys() {
+	network
+	wireguard_network
+	key_opens "$1" "allow: [{service: udp/51820}]" 10.9.0.1
+	for _ in 1 2; do
+		ip link del wg0
+		wireguard_here
+		connects server | grep hello
+		$p status -f /tmp/policy
+	done
+}
+
+# key_opens hides a service at 22/tcp of an address: the client gets in by its key only.
+key_opens() {
+	ncat -lk 22 --sh-exec 'echo hello' &
+	server=$!
+	trap 'kill $server' EXIT
+	policy "$1" "$2
+keys: {port: udp/40123}
+users: {alice: {devices: [laptop]}}
+doors: {ssh: {service: tcp/22, knock: {key: [alice]}}}" >/tmp/policy
+	$p user add alice laptop --host "$3" -f /tmp/policy >/tmp/link
+	$p up --no-confirm --yes -f /tmp/policy
+	$p watchdog &
+	trap 'kill $server '$! EXIT
+	not ip netns exec client ncat -w 2 "$3" 22 </dev/null
+	ip netns exec client $p add - server </tmp/link
+	connects server | grep hello
+	not ip netns exec client ncat -w 2 "$3" 22 </dev/null
+	$p status -f /tmp/policy
 }
 
 # The tunnels of the kernel, each of which a closed policy cuts off.
@@ -181,5 +259,5 @@ clean() {
 	$p down >/dev/null 2>&1
 	ip netns del client 2>/dev/null
 	for link in eth1 vrf1 bond1 br1 team1 wg0 d0 dvrf1 dbond1 dbr1 dteam1; do ip link del "$link" 2>/dev/null; done
-	rm -rf /root/.config/postern
+	rm -rf /root/.config/postern /tmp/keys.yaml
 }

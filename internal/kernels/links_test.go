@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ var linksScript string
 // TestLinks runs the functions of links.sh on each kernel, with both backends: real
 // interfaces of kinds that the kernel of the machine that runs the other tests may lack.
 func TestLinks(t *testing.T) {
+	wanted := regexp.MustCompile(*only)
 	for _, name := range names(t) {
 		t.Run(name, func(t *testing.T) {
 			s := newSystem(t, name)
@@ -31,8 +33,15 @@ func TestLinks(t *testing.T) {
 			script.WriteString(linksScript)
 			var chosen []suite
 			for _, backend := range []string{"nftables", "iptables"} {
-				for _, what := range []string{"masters", "vrf", "bond", "bridge", "netem", "wireguard", "tunnels"} {
+				all := []string{"masters", "vrf", "bond", "bridge", "netem", "wireguard", "tunnels"}
+				if backend == "nftables" {
+					all = append(all, "bond_keys", "bridge_keys", "vlan_keys", "wireguard_keys")
+				}
+				for _, what := range all {
 					u := suite{name: what + "-" + backend}
+					if !wanted.MatchString(u.name) {
+						continue
+					}
 					chosen = append(chosen, u)
 					// In a shell of its own, which ends at the first failure.
 					fmt.Fprintf(script, "(set -eu; %s %s) >/tmp/out 2>&1\ncode=$?\nsuite %s sh -c 'cat /tmp/out; exit '$code\nclean\n", what, backend, u.name)
