@@ -122,7 +122,10 @@ func (c *clock) accepts(token key.Token, f labtest.Family) bool {
 func (c *clock) opens(when string) {
 	c.T.Helper()
 	began := time.Now()
-	c.until(when+": a token opens the door", func() bool { return c.accepts(c.token(c.laptop, 0), labtest.IPv4) })
+	c.until(when+": a token opens the door", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		return c.accepts(c.token(c.laptop, 0), labtest.IPv4)
+	})
 	c.T.Logf("%s: after %s", when, time.Since(began).Round(time.Millisecond))
 	c.shut(when)
 }
