@@ -33,11 +33,8 @@ func TestLinks(t *testing.T) {
 			script.WriteString(linksScript)
 			var chosen []suite
 			for _, backend := range []string{"nftables", "iptables"} {
-				all := []string{"masters", "vrf", "bond", "bridge", "netem", "wireguard", "tunnels"}
-				if backend == "nftables" {
-					all = append(all, "bond_keys", "bridge_keys", "vlan_keys", "wireguard_keys")
-				}
-				for _, what := range all {
+				for _, what := range []string{"masters", "vrf", "bond", "bridge", "netem", "wireguard", "tunnels",
+					"bond_keys", "bridge_keys", "vlan_keys", "wireguard_keys"} {
 					u := suite{name: what + "-" + backend}
 					if !wanted.MatchString(u.name) {
 						continue
