@@ -24,13 +24,16 @@ const keyPort = 40123
 // address; the next token of the key's owner opens the door. What runs in the units'
 // sandbox is what verifies, also on an interface that comes later.
 func TestKeys(t *testing.T) {
-	for _, v := range []debian.Variant{debian.Plain, debian.Trixie} {
-		t.Run(string(v), func(t *testing.T) {
-			s := newScene(t, v, "nftables")
+	for _, on := range []struct {
+		variant debian.Variant
+		backend string
+	}{{debian.Plain, "nftables"}, {debian.Trixie, "nftables"}, {debian.Plain, "iptables"}} {
+		t.Run(string(on.variant)+"/"+on.backend, func(t *testing.T) {
+			s := newScene(t, on.variant, on.backend)
 			// A grant that a replay got before sshd listens is still there when it does.
 			s.put(`version: 1
 posture: closed
-backend: nftables
+backend: `+on.backend+`
 keys: {port: udp/40123}
 users: {alice: {devices: [laptop]}}
 doors: {ssh: {service: tcp/22, knock: {key: [alice]}, open_for: 1m, admit: any}}
