@@ -121,8 +121,9 @@ netem() {
 }
 
 # connects has the client connect through a door, to standard output. It ends when its
-# input does, so that has to wait for the answer.
-connects() { sleep 15 | ip netns exec client $p connect "$1" --timeout 60s; }
+# input does, so that has to wait for the answer. (A WireGuard peer that was made again is
+# greeted 15 s after it has stopped to answer.)
+connects() { sleep 40 | ip netns exec client $p connect "$1" --timeout 60s; }
 
 # door_opens hides a service at 22/tcp: the client gets in by knocking only.
 door_opens() {
