@@ -33,7 +33,7 @@ func TestKeys(t *testing.T) {
 			// A grant that a replay got before sshd listens is still there when it does.
 			s.put(`version: 1
 posture: closed
-backend: `+on.backend+`
+backend: ` + on.backend + `
 keys: {port: udp/40123}
 users: {alice: {devices: [laptop]}}
 doors: {ssh: {service: tcp/22, knock: {key: [alice]}, open_for: 1m, admit: any}}
