@@ -190,6 +190,7 @@ func (k *Keeper) Hold() (held bool, err error) {
 // names the owner of a table.
 func (k *Keeper) LetGo() error {
 	k.last = k.via.PID()
+	k.renew = time.Time{} // who changes the rules may be killed before all tags are loaded
 	k.via.Close()
 	via, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err == nil {

@@ -95,11 +95,11 @@ func isHeader(length int) statement {
 }
 
 // tagCode returns the code of a device and door, which none has that is taken. It follows
-// from the two: it stays the same when tags are loaded again, and no other device's tags
-// ever have it.
-func tagCode(d key.Device, door key.Door, taken map[uint32]bool) uint32 {
+// from the two, and from the user's last moment: it stays the same when tags are loaded
+// again, and no other device's tags ever have it, nor those that would last too long.
+func tagCode(d key.Device, door key.Door, until time.Time, taken map[uint32]bool) uint32 {
 	for n := 0; ; n++ {
-		sum := sha256.Sum256(fmt.Append(nil, d, door, n))
+		sum := sha256.Sum256(fmt.Append(nil, d, door, until.Unix(), n))
 		if code := binary.LittleEndian.Uint32(sum[:]) & (bpf.Closing - 1); code > math.MaxUint16 && !taken[code] {
 			return code
 		}

@@ -2,11 +2,13 @@ package nftables
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
@@ -104,22 +106,31 @@ const partSize = 1000
 // loadTags loads tags of the times that are to come, and returns when it is to be done
 // again. Those that are loaded stay. Of a device that is new to the kernel, as all are after
 // a boot, no token counts that may have been used before: of those made until now, and made
-// as early as counts. The same holds when the clock was set.
+// as early as counts. The same holds for all when the clock was set, and where tags
+// are there with another code, as the user's last moment was another.
 func (b Backend) loadTags(pairs []tagPair) (renew time.Time, err error) {
 	known, stepped, err := dumpTagged()
 	if err != nil {
 		return renew, err
 	}
-	if stepped {
-		known = nil
-		if err := b.edit(func(all *batch) {
-			for _, set := range []string{"tags", "early", "tagged"} {
-				all.flushSet(set)
-			}
-		}); err != nil {
+	if !stepped && len(known) > 0 {
+		renew, err = b.loadTagsBehind(known, pairs)
+		if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EBUSY) {
 			return renew, err
 		}
 	}
+	if err := b.edit(func(all *batch) { // also what is left of an attempt that was killed
+		for _, set := range []string{"tags", "early", "tagged"} {
+			all.flushSet(set)
+		}
+	}); err != nil {
+		return renew, err
+	}
+	return b.loadTagsBehind(nil, pairs)
+}
+
+// loadTagsBehind loads tags that come after those that are loaded.
+func (b Backend) loadTagsBehind(known []tagged, pairs []tagPair) (renew time.Time, err error) {
 	last := tagsLast(len(pairs))
 	now := time.Now()
 	until := now.Add(last).Truncate(key.Spacing)
@@ -159,7 +170,7 @@ func tagPairs(m *automaton.Machine, keys automaton.Keyring) (all []tagPair) {
 	taken := map[uint32]bool{}
 	for _, d := range verifier.Devices(m, keys) {
 		for _, door := range d.Doors {
-			code := tagCode(d.ID, door, taken)
+			code := tagCode(d.ID, door, d.Until, taken)
 			taken[code] = true
 			all = append(all, tagPair{
 				bpf.Pair{Device: d.ID, Door: door, Code: code},
@@ -244,19 +255,26 @@ func (b Backend) forgetTags(d key.Device) error {
 	if err != nil {
 		return err
 	}
+	known, err := knownCodes()
+	if err != nil {
+		return err
+	}
 	var codes, loaded []entry
 	for _, t := range all {
-		if t.Device == d {
+		if t.Device != d {
+			continue
+		}
+		loaded = append(loaded, t.entry())
+		if _, leads := known[t.Code]; leads { // not after an attempt that was killed
 			codes = append(codes, entry{element: elementOf(idPart(t.Code))})
-			loaded = append(loaded, t.entry())
 		}
 	}
-	if len(codes) == 0 {
+	if len(loaded) == 0 {
 		return nil
 	}
 	return b.edit(func(all *batch) {
 		all.delElements("keys", codes)
-		all.delElements("tagged", loaded)
+		all.dropElements("tagged", loaded)
 	})
 }
 

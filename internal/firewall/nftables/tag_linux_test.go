@@ -157,6 +157,14 @@ func TestTags(t *testing.T) {
 	send("udp", src, right(old))
 	expect(src, labtest.Silence, "replaced")
 
+	// A user's time is over, by a policy that is loaded after the tags.
+	over := labtest.Compile(t, s.Backend, strings.Replace(devicesOf(labtest.Closed, devices), "bob: {", "bob: {until: 2020-01-01, ", 1))
+	over.Keys = m.Keys
+	s.applyTags(over)
+	src = s.NewAddress(labtest.IPv4)
+	send("udp", src, right(labtest.Credential(ring, "bob/phone", "web")))
+	s.Expect(t, src, labtest.TCP(80), labtest.Silence, "after the user's time")
+
 	// Others take the rules, and with them what is known of used tags.
 	if err := s.Gateway.Do(func() error {
 		keeper, err := Backend{}.Keep()
