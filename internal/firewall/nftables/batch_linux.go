@@ -216,6 +216,9 @@ func (b *batch) addSet(s *set, id uint32) {
 				return nil
 			})
 		}
+		if s.sweep > 0 {
+			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(s.sweep.Milliseconds()))
+		}
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})
 }

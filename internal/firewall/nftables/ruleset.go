@@ -43,6 +43,7 @@ type set struct {
 	dynamic  bool // the packet path adds to it; it outlives the policy
 	timeout  bool
 	size     uint32
+	sweep    time.Duration // how often the kernel looks for elements that have ended; 0: each second
 	elements []element
 }
 
@@ -188,6 +189,9 @@ func (s *set) render(b *strings.Builder) {
 	}
 	if len(flags) > 0 {
 		fmt.Fprintf(b, "\t\tflags %s\n", strings.Join(flags, ","))
+	}
+	if s.sweep > 0 {
+		fmt.Fprintf(b, "\t\tgc-interval %ds\n", int(s.sweep.Seconds()))
 	}
 	if s.comment != "" {
 		fmt.Fprintf(b, "\t\tcomment %q\n", s.comment)
