@@ -96,6 +96,9 @@ func dumpTagged() (all []tagged, stepped bool, err error) {
 // hasTags reports whether tags verify tokens under the rules that are loaded.
 func hasTags() (bool, error) {
 	sets, err := (&nft.Conn{}).GetSets(table)
+	if errors.Is(err, unix.ENOENT) { // no rules are loaded
+		err = nil
+	}
 	return has(sets, "tags"), err
 }
 
