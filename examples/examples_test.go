@@ -114,6 +114,7 @@ func TestHowto(t *testing.T) {
 			OpenFor: 10 * time.Second,
 			Admit:   policy.AdmitOne,
 			Forfeit: true,
+			OnClose: policy.OnCloseKeep,
 		}},
 		Source: policy.Source{IPv4: 32, IPv6: 128},
 		Log:    policy.Log{Target: policy.LogKernel, Progress: true},
