@@ -101,8 +101,9 @@ func TestHowto(t *testing.T) {
 	p := parse(t, "howto.yaml", text)
 	tcp := func(n uint16) policy.Port { return policy.Port{Protocol: policy.TCP, Number: n} }
 	want := policy.Policy{
-		Posture: policy.Closed,
-		Cover:   policy.CoverDrop,
+		Posture:   policy.Closed,
+		Cover:     policy.CoverDrop,
+		EarlyDrop: policy.DefaultEarlyDrop,
 		Doors: []policy.Door{{
 			Name:     "ssh",
 			Services: []policy.Port{tcp(22)},

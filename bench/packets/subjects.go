@@ -187,6 +187,7 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 		}
 	}
 	if bpf.Probe() == nil {
+		add(ours, "closed drop, rules", strings.Replace(policyText("closed", "drop", 1, ownService), "\ndoors:", "\nearly_drop: false\ndoors:", 1))
 		for _, cover := range []string{"drop", "reset"} {
 			add(ours, "closed "+cover+", keys", keyed(policyText("closed", cover, 1, ownService), 10)).keys = true
 		}

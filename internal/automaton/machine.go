@@ -17,7 +17,8 @@
 //     several doors open the service, each has grants of its own; the one with
 //     the shortest open_for is used first.
 //  3. The source's budget of attempts is spent: its progress is forgotten, as by a
-//     wrong port. Every input that comes here takes one from it.
+//     wrong port. Every input that comes here takes one from it. (SYNs to ports behind
+//     which there is nothing may have a budget of their own: see Machine.Early.)
 //  4. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten. At
 //     the last knock that closes a door it loses the door's grants.
@@ -120,6 +121,7 @@ type Parameters struct {
 	Known       Known
 	Attempts    Budget // the zero value: no limit
 	Counted     Counted
+	Early       bool   // what Machine.Early reports has a budget of attempts of its own
 	Connections Budget // the zero value: no limit
 }
 
@@ -192,6 +194,7 @@ type Machine struct {
 	edges   map[input]*Edge
 	loops   map[input]bool
 	service map[serviceKey]*Service
+	hidden  map[policy.Port]bool // the ports of services
 	grants  map[GrantID]*Grant
 	tokens  map[tokenKey]*Token
 
@@ -523,6 +526,7 @@ func (m *Machine) index() {
 	m.edges = make(map[input]*Edge, len(m.Edges))
 	m.loops = make(map[input]bool)
 	m.service = make(map[serviceKey]*Service, len(m.Services))
+	m.hidden = make(map[policy.Port]bool, len(m.Services))
 	m.grants = make(map[GrantID]*Grant, len(m.Grants))
 	m.tokens = make(map[tokenKey]*Token, len(m.Tokens))
 	for i := range m.States {
@@ -539,6 +543,7 @@ func (m *Machine) index() {
 	for i := range m.Services {
 		s := &m.Services[i]
 		m.service[serviceKey{s.Port, s.Address}] = s
+		m.hidden[s.Port] = true
 	}
 	for i := range m.Grants {
 		g := &m.Grants[i]
@@ -551,6 +556,28 @@ func (m *Machine) index() {
 		t := &m.Tokens[i]
 		m.tokens[tokenKey{t.Name(), m.Doors[t.Door].Name}] = t
 	}
+}
+
+// Early reports whether an input is of those that are counted apart from all others. A
+// firewall can count them before its rules are asked: SYNs to ports that hide no service
+// and that no allow entry names, so that whoever sends them is not let in.
+func (m *Machine) Early(port policy.Port) bool {
+	if !m.Parameters.Early || port.Protocol != policy.TCP || m.Policy.IsKeyPort(port) {
+		return false
+	}
+	return !m.hidden[port] &&
+		!slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool {
+			return a.Service.Covers(port)
+		})
+}
+
+// Patience returns how long a source may stay in any state.
+func (m *Machine) Patience() time.Duration {
+	var longest time.Duration
+	for i := range m.States {
+		longest = max(longest, m.States[i].Timeout)
+	}
+	return longest
 }
 
 // State returns the state with the id, or nil for Root and for ids of other

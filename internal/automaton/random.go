@@ -50,6 +50,7 @@ type randomModel struct {
 	outgoing map[StateID][]*Edge
 	first    []*Edge // root's edges for live targets
 	exact    bool    // all states are part of the chain
+	counted  int     // live targets of the budget that the scan spends more of
 }
 
 func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge) *randomModel {
@@ -59,6 +60,13 @@ func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge)
 			c.first = append(c.first, e)
 		}
 	}
+	early := 0
+	for _, port := range t.ports {
+		if t.live.contains(port) && m.Early(port) {
+			early++
+		}
+	}
+	c.counted = max(early, t.live.size-early)
 	return c
 }
 
@@ -66,7 +74,8 @@ func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge)
 //
 // The budget of attempts makes it a lower bound, wherever the sender pauses: the
 // chain says how many inputs must count, or first knocks where only these take from
-// the budget. In a time t no more than Burst+Rate*t of them do.
+// the budget. In a time t no more than Burst+Rate*t of them do. Where there are two
+// budgets, it is the one that the scan spends more of.
 func (c *randomModel) open(door int) Result {
 	result := Result{Door: &c.machine.Doors[door]}
 	if len(c.first) == 0 { // everything is allowed
@@ -80,7 +89,7 @@ func (c *randomModel) open(door int) Result {
 	if budget := c.machine.Parameters.Attempts; budget != (Budget{}) {
 		counted := first
 		if c.machine.Parameters.Counted == EveryInput {
-			counted = probes * float64(c.targets.live.size) / float64(len(c.targets.ports))
+			counted = probes * float64(c.counted) / float64(len(c.targets.ports))
 		}
 		waiting := (counted - float64(budget.Burst)) / float64(budget.Rate) // seconds
 		result.Probes = max(probes, waiting*c.scan.Rate)

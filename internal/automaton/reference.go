@@ -34,7 +34,7 @@ type Reference struct {
 	progress map[netip.Addr]progress
 	grants   map[grantKey]*grant
 	admitted map[Input]time.Duration // until when
-	budgets  map[netip.Addr]*bucket
+	budgets  map[budgetKey]*bucket
 	cut      map[cutKey]time.Duration // when
 }
 
@@ -52,6 +52,12 @@ type grantKey struct {
 type cutKey struct {
 	source  netip.Addr
 	service ServiceID
+}
+
+// budgetKey is what has a budget of attempts: the first of the addresses that share it.
+type budgetKey struct {
+	owner netip.Addr
+	early bool // of the inputs that Machine.Early reports
 }
 
 type grant struct {
@@ -86,7 +92,7 @@ func NewReference(m *Machine) *Reference {
 		progress: map[netip.Addr]progress{},
 		grants:   map[grantKey]*grant{},
 		admitted: map[Input]time.Duration{},
-		budgets:  map[netip.Addr]*bucket{},
+		budgets:  map[budgetKey]*bucket{},
 		cut:      map[cutKey]time.Duration{},
 	}
 }
@@ -119,7 +125,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	}
 
 	every := r.machine.Parameters.Counted == EveryInput
-	if every && !r.spend(source, at) {
+	if every && !r.spend(source, in.Port, at) {
 		delete(r.progress, source)
 		v.Rule, v.To = 3, Root
 		return v
@@ -138,7 +144,7 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	if from == Root || edge == nil {
 		v.Rule = 5
 		edge = r.machine.edges[input{Root, in.Port}]
-		if edge == nil || !every && !r.spend(source, at) {
+		if edge == nil || !every && !r.spend(source, in.Port, at) {
 			return v
 		}
 	}
@@ -245,13 +251,13 @@ func (r *Reference) forfeit(source netip.Addr) {
 
 // spend takes one from the source's budget of attempts and reports whether there
 // was one left.
-func (r *Reference) spend(source netip.Addr, at time.Duration) bool {
+func (r *Reference) spend(source netip.Addr, port policy.Port, at time.Duration) bool {
 	budget := r.machine.Parameters.Attempts
-	owner := AttemptPrefix(r.machine.Policy.Source, source).Addr()
-	b := r.budgets[owner]
+	key := budgetKey{AttemptPrefix(r.machine.Policy.Source, source).Addr(), r.machine.Early(port)}
+	b := r.budgets[key]
 	if b == nil {
 		b = &bucket{}
-		r.budgets[owner] = b
+		r.budgets[key] = b
 	}
 	return b.take(budget, at)
 }

@@ -3,6 +3,7 @@ package automaton_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -408,6 +409,44 @@ func TestNames(t *testing.T) {
 	for path, id := range slower {
 		if states[path] == id {
 			t.Errorf("state%s has the same name with another timeout", path)
+		}
+	}
+}
+
+// TestBudgetsApart: what may be counted before the rules has a budget of its own.
+func TestBudgetsApart(t *testing.T) {
+	m := compile(t, `
+version: 1
+posture: closed
+allow: [{service: tcp/80-90, from: 198.51.100.0/24}]
+keys: {port: udp/5}
+users: {u: {devices: [d]}}
+doors: {a: {service: [22, udp/53], knock: {sequence: [1, udp/2], key: [u]}}}
+`)
+	early := []policy.Port{{Protocol: policy.TCP, Number: firstKnock}, {Protocol: policy.TCP, Number: wrongPort}, {Protocol: policy.TCP, Number: 53}}
+	others := []policy.Port{
+		{Protocol: policy.TCP, Number: service}, {Protocol: policy.TCP, Number: 85}, {Protocol: policy.UDP, Number: 1}, {Protocol: policy.ICMP},
+	}
+	spent := func(r *automaton.Reference, port policy.Port) bool {
+		return r.Step(0, automaton.Input{Source: netip.MustParseAddr(sender), Port: port}).Rule == 3
+	}
+	for _, apart := range []bool{false, true} {
+		m.Parameters.Early = apart
+		for _, port := range slices.Concat(early, others, []policy.Port{{Protocol: policy.TCP, Number: 5}}) {
+			if got, want := m.Early(port), apart && slices.Contains(early, port); got != want {
+				t.Errorf("Early(%v) is %v, want %v", port, got, want)
+			}
+		}
+		for _, by := range [][]policy.Port{early, others} {
+			r := automaton.NewReference(m)
+			for i := range m.Parameters.Attempts.Burst {
+				spent(r, by[i%len(by)])
+			}
+			for _, port := range slices.Concat(early, others) {
+				if got, want := spent(r, port), !apart || slices.Contains(by, port); got != want {
+					t.Errorf("after %v, apart %v: the budget for %v is spent: %v, want %v", by, apart, port, got, want)
+				}
+			}
 		}
 	}
 }

@@ -213,7 +213,7 @@ func (r *Reference) scanInOrder(s Scan, t targets, opened func(*Door, int)) {
 		wrong := !named.contains(port)
 		if wrong && forgotten { // which is nearly always
 			if r.machine.Parameters.Counted == EveryInput {
-				r.spend(source, at)
+				r.spend(source, port, at)
 			}
 			continue
 		}

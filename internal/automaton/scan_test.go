@@ -424,6 +424,30 @@ func TestRandomScanBudget(t *testing.T) {
 	}
 }
 
+// TestRandomScanTwoBudgets: where SYNs have a budget of their own, a scan of both kinds of
+// ports counts at most twice as fast, and not faster than the answer says.
+func TestRandomScanTwoBudgets(t *testing.T) {
+	m := machine(t, policy.Policy{Doors: []policy.Door{door(policy.RetransmitsReset, tcp(3), udp(1), tcp(2))}})
+	ts := targets{live: newPortSet()}
+	for n := range uint16(4) {
+		ts.ports = append(ts.ports, tcp(n+1), udp(n+1))
+		ts.live.set(tcp(n+1), true)
+		ts.live.set(udp(n+1), true)
+	}
+	s := Scan{Order: Random, Rate: 60, CPUs: 1}
+	var probes [2]float64
+	for i, early := range []bool{false, true} {
+		m.Parameters = Parameters{Attempts: Attempts, Counted: EveryInput, Early: early}
+		probes[i] = newRandomModel(m, s, ts, m.outgoing()).open(0).Probes
+		if truth, _ := simulate(m, 0, s, ts, 100, rand.New(rand.NewPCG(1, 2))); probes[i] > truth.mean()+truth.margin() {
+			t.Errorf("early %v: at least %v probes, and it took %v ± %v", early, probes[i], truth.mean(), truth.margin())
+		}
+	}
+	if ratio := probes[0] / probes[1]; ratio < 1.9 || ratio > 2.1 {
+		t.Errorf("%v probes with one budget, %v with two", probes[0], probes[1])
+	}
+}
+
 // TestRandomScanPaused: a sender that pauses for a whole budget before each burst of
 // probes is bound as one that sends evenly.
 func TestRandomScanPaused(t *testing.T) {

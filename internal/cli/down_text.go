@@ -26,7 +26,7 @@ func notForgotten(err error) *ui.Failure {
 // stillVerified says that the rules are gone, and what verifies keys is not.
 func stillVerified(err error) *ui.Failure {
 	f := ui.Explain(err)
-	return &ui.Failure{Code: f.Code, Message: "no rules are loaded, but what verifies keys is: " + f.Message, Hints: f.Hints, Err: err}
+	return &ui.Failure{Code: f.Code, Message: "no rules are loaded, but the program in front of them is: " + f.Message, Hints: f.Hints, Err: err}
 }
 
 func (s *session) sayRemoved(r removed) {
@@ -34,7 +34,7 @@ func (s *session) sayRemoved(r removed) {
 	case !r.Removed:
 		s.Say("nothing was loaded")
 	case !r.rules:
-		s.Say("removed what verified keys; no rules were loaded")
+		s.Say("removed the program in front of the rules; no rules were loaded")
 	case len(r.Open) > 0:
 		s.Say("removed: %s no longer hidden", isOrAre(ui.List(r.Open), len(r.Open)))
 	default:

@@ -59,6 +59,7 @@ type state struct {
 	Grants   []stateGrant    `json:"grants"`
 	Keys     []stateKey      `json:"keys"`           // of the devices whose keys open doors
 	Tags     *time.Time      `json:"tags,omitempty"` // until when keys open doors without BPF, if nobody loads the next tags
+	Early    *stateEarly     `json:"early_drop"`     // null: the policy asks for none, or this host cannot
 	Counters []stateCounter  `json:"counters"`
 	Warnings []ui.Remark     `json:"warnings"`
 }
@@ -95,6 +96,11 @@ type stateKey struct {
 	Door string     `json:"door"`
 	Last *time.Time `json:"last"` // when it has opened the door last; null: never, or days ago
 	From string     `json:"from,omitempty"`
+}
+
+type stateEarly struct {
+	Interfaces []string `json:"interfaces"` // where packets are dropped early; [] if nowhere
+	Packets    uint64   `json:"packets"`    // so many of those that are counted as blocked
 }
 
 type stateCounter struct {
@@ -302,6 +308,9 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		}
 		st.Grants = append(st.Grants, row)
 	}
+	if e := status.Early; e != nil {
+		st.Early = &stateEarly{append([]string{}, e.Interfaces...), e.Packets}
+	}
 	for _, c := range status.Counters {
 		st.Counters = append(st.Counters, stateCounter(c))
 	}
@@ -425,7 +434,10 @@ func (s *session) statusText(st state, most int) string {
 	for _, c := range st.Counters {
 		t = append(t, []string{counterText(c.Name), fmt.Sprint(c.Packets)})
 	}
-	if n := len(st.Counters); n > 0 {
+	if st.Early != nil {
+		t = append(t, []string{sayEarly, st.Early.text()})
+	}
+	if n := len(t) - 1; n > 0 {
 		section(t[:1+cut(n)], n-cut(n))
 	}
 	if len(st.Progress) == 0 && len(st.Grants) == 0 && !st.Partial {

@@ -32,7 +32,17 @@ If several are true it is the lowest. --json has all of them as "problems".`
 // markClosing follows knocks that close their door.
 const markClosing = " to close"
 
-const sayNobody = "no knocks in progress, no grants"
+const (
+	sayNobody = "no knocks in progress, no grants"
+	sayEarly  = "of these, dropped early"
+)
+
+func (e *stateEarly) text() string {
+	if len(e.Interfaces) == 0 {
+		return "none, as no program runs"
+	}
+	return fmt.Sprint(e.Packets)
+}
 
 var (
 	headProgress = []string{"KNOCKING", "DOOR", "TIME LEFT"}
@@ -72,9 +82,10 @@ func notRunning(file string) problem {
 		[]string{"\"postern up\" loads it, if it is valid; a flush or a reboot removes rules"}}
 }
 
-// stillVerifies is about keys where others have removed the rules alone.
+// stillVerifies is about what verifies keys and drops scans, where others have removed the
+// rules alone.
 func stillVerifies() ui.Remark {
-	return ui.Remark{Message: "the program that verifies keys still runs, without rules: it opens and hides nothing",
+	return ui.Remark{Message: "the program in front of the rules still runs, without them: it opens nothing, and may drop scans",
 		Hints: []string{"\"postern up\" loads the rules; \"postern down\" removes the program"}}
 }
 

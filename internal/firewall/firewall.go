@@ -49,12 +49,19 @@ type Status struct {
 	Altered  bool   // others have changed what was applied; it may hide nothing
 	Progress []Progress
 	Grants   []Grant
-	Partial  bool      // the kernel holds more progress or grants than was read
-	Keys     []KeyUse  // of the devices whose tokens are verified
-	Bare     []string  // interfaces where tokens are not verified, though the policy has keys
-	Keyless  bool      // the policy has keys, and no device is known whose key would open a door
-	Tags     *Tags     // nil where tokens are not verified by tags
-	Counters []Counter // in the order of their names
+	Partial  bool       // the kernel holds more progress or grants than was read
+	Keys     []KeyUse   // of the devices whose tokens are verified
+	Bare     []string   // interfaces where tokens are not verified, though the policy has keys
+	Keyless  bool       // the policy has keys, and no device is known whose key would open a door
+	Tags     *Tags      // nil where tokens are not verified by tags
+	Early    *EarlyDrop // nil: the policy asks for none, or it cannot be known
+	Counters []Counter  // in the order of their names; "blocked" has what was dropped early, too
+}
+
+// An EarlyDrop is what is dropped before the rules see it.
+type EarlyDrop struct {
+	Interfaces     []string // where that is done; if nowhere, the rules do all the work
+	Packets, Bytes uint64   // so far
 }
 
 // Tags say until when tokens can be verified: their tags are loaded in advance, where a

@@ -149,15 +149,15 @@ type Bounded interface {
 	Places() int
 }
 
-// A KeyVerifier verifies tokens.
+// A KeyVerifier verifies tokens, and may drop packets before the rules see them.
 type KeyVerifier interface {
 	// Forget makes the tokens of a device count no more, at once. What they have granted
 	// stays. The device may be unknown.
 	Forget(key.Device) error
 
-	// VerifyEverywhere has tokens verified on interfaces that came after Apply, and by the
-	// kernel's TAI if that has been set since. It must be cheap if there is nothing to do:
-	// a watchdog calls it every second.
+	// VerifyEverywhere has tokens verified, and packets dropped early, on interfaces that
+	// came after Apply, and tokens by the kernel's TAI if that has been set since. It must be
+	// cheap if there is nothing to do: a watchdog calls it every second.
 	VerifyEverywhere(m *automaton.Machine) error
 
 	// Verifying reports whether tokens are verified, which may be so without any rules.

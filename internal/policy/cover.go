@@ -15,6 +15,12 @@ const (
 	CoverUnreachable Cover = "unreachable" // ICMP port unreachable, for TCP too
 )
 
+// DropsEarly reports whether SYNs over the budget of attempts may be dropped before the
+// rules see them: where no packet that is blocked is answered.
+func (p *Policy) DropsEarly() bool {
+	return p.EarlyDrop && p.Posture == Closed && !p.Cover.Answers()
+}
+
 // An Answer is what the sender of a refused packet receives.
 type Answer int
 

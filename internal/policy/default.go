@@ -18,6 +18,8 @@ const (
 	DefaultLogTarget = LogKernel
 
 	DefaultBound = BoundOptional
+
+	DefaultEarlyDrop = true
 )
 
 // SuggestedMark is the mark that a new policy is given, and that one without a mark is
@@ -45,10 +47,11 @@ func (p Posture) DefaultCover() Cover {
 // its first door.
 func New(posture Posture) *Policy {
 	return &Policy{
-		Posture: posture,
-		Cover:   posture.DefaultCover(),
-		Source:  Source{IPv4: DefaultSourceIPv4, IPv6: DefaultSourceIPv6},
-		Log:     Log{Target: DefaultLogTarget},
+		Posture:   posture,
+		Cover:     posture.DefaultCover(),
+		EarlyDrop: DefaultEarlyDrop,
+		Source:    Source{IPv4: DefaultSourceIPv4, IPv6: DefaultSourceIPv6},
+		Log:       Log{Target: DefaultLogTarget},
 	}
 }
 

@@ -93,6 +93,7 @@ doors:
 posture: closed
 interfaces: [eth0, wlan0]
 cover: unreachable
+early_drop: false
 
 allow:
   - service: tcp/443

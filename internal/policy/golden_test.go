@@ -48,6 +48,9 @@ func dump(p *Policy) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("posture %s, cover %s", p.Posture, p.Cover)
+	if !p.EarlyDrop {
+		line("no early drop")
+	}
 	line("interfaces %q", p.Interfaces)
 	if p.Admitted != (Admitted{}) {
 		line("admitted mark %s", p.Admitted.Mark)

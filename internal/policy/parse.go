@@ -21,7 +21,7 @@ var language = document.FileKind{
 	Mapping:    "{ipv4: 32, ipv6: 64}",
 	KeyOwners: map[string]string{
 		"version": "the top of the file", "posture": "the top of the file", "interfaces": "the top of the file",
-		"cover": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
+		"cover": "the top of the file", "early_drop": "the top of the file", "allow": "the top of the file", "doors": "the top of the file",
 		"admitted": "the top of the file", "keys": "the top of the file", "users": "the top of the file", "source": "the top of the file", "log": "the top of the file", "backend": "the top of the file",
 		"knock": "a door", "open_for": "a door", "admit": "a door", "on_close": "a door", "forfeit": "a door", "forward": "a door",
 		"masquerade": "a door", "address": "a door or keys",
@@ -76,7 +76,7 @@ func (w *walker) readPolicy(n *yaml.Node) {
 	}
 	p := w.policy
 	defaults := New(p.Posture)
-	p.Source, p.Log = defaults.Source, defaults.Log
+	p.EarlyDrop, p.Source, p.Log = defaults.EarlyDrop, defaults.Source, defaults.Log
 	entries := w.Fields("the policy", n, n, []document.Field{
 		{Key: "version", Shape: document.Scalar, Example: "1", Read: w.readVersion},
 		{Key: "posture", Shape: document.Scalar, Advice: `"posture: closed" to shut all that is not allowed, or "posture: guard" to hide the doors alone`, Read: func(n *yaml.Node) {
@@ -85,6 +85,9 @@ func (w *walker) readPolicy(n *yaml.Node) {
 		{Key: "interfaces", Shape: document.List, Example: "[eth0]", Default: "every interface but loopback", Read: w.readInterfaces},
 		{Key: "cover", Shape: document.Scalar, Example: "drop", Default: fmt.Sprintf("%s in closed, %s in guard", Closed.DefaultCover(), Guard.DefaultCover()), Read: func(n *yaml.Node) {
 			choose(w, n, "cover", &p.Cover, Covers()...)
+		}},
+		{Key: "early_drop", Shape: document.Scalar, Example: "false", Default: strconv.FormatBool(DefaultEarlyDrop), Read: func(n *yaml.Node) {
+			w.flag(n, "early_drop", &p.EarlyDrop)
 		}},
 		{Key: "allow", Shape: document.List, Example: "[{service: tcp/443}]", Default: "nothing", Read: w.readAllow},
 		{Key: "keys", Shape: document.Mapping, Example: "{port: udp/40123}", Default: "no keys", Read: w.readKeys},

@@ -23,6 +23,7 @@ type Policy struct {
 	Posture    Posture
 	Interfaces []string // empty: every interface but loopback
 	Cover      Cover
+	EarlyDrop  bool // see DropsEarly
 	Allow      []Allow
 	Keys       Keys   // the zero value if no door is opened by a key
 	Users      []User // in the order of the file; each opens a door

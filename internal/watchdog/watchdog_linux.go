@@ -208,17 +208,19 @@ func (w *watchdog) run(ctx context.Context, listener *pause.Listener) {
 	}
 }
 
-// verifier returns what verifies tokens, and of which machine; nil if none are to be.
+// verifier returns what verifies tokens or drops packets early, and of which machine; nil if
+// nothing is to.
 func (w *watchdog) verifier() (firewall.KeyVerifier, *automaton.Machine) {
-	if w.kept == nil || w.kept.foreign || w.pauses > 0 || !w.kept.machine.Policy.HasKeys() {
+	if w.kept == nil || w.kept.foreign || w.pauses > 0 ||
+		!w.kept.machine.Policy.HasKeys() && !w.kept.machine.Parameters.Early {
 		return nil, nil
 	}
 	v, _ := w.kept.keeper.(firewall.KeyVerifier)
 	return v, w.kept.machine
 }
 
-// verifyEverywhere has tokens verified on interfaces that have come, and by the clock as
-// it is now. What goes wrong is tried again.
+// verifyEverywhere has the same done on interfaces that have come, and by the clock as it is
+// now. What goes wrong is tried again.
 func (w *watchdog) verifyEverywhere() {
 	v, m := w.verifier()
 	if v == nil {

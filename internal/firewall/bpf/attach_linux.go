@@ -54,10 +54,14 @@ func places() (f found, err error) {
 		return f, fmt.Errorf("cannot list interfaces: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
+	vrfs := map[int]bool{}
+	for _, link := range links {
+		vrfs[link.Attrs().Index] = link.Type() == "vrf"
+	}
 	all := hooks()
 	for _, link := range links {
 		a := link.Attrs()
-		f.interfaces = append(f.interfaces, Interface{Index: a.Index, Name: a.Name})
+		f.interfaces = append(f.interfaces, Interface{Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex]})
 		for _, h := range all {
 			here, err := h.programs(link)
 			if isGone(err) {

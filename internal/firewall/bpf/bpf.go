@@ -52,10 +52,11 @@ var object []byte
 // A Config is what the program asks of every token.
 type Config struct {
 	Site     key.Site
-	Port     uint16 // where tokens arrive: of UDP, and of TCP for the data of a SYN
+	Port     uint16 // where tokens arrive: of UDP, and of TCP for the data of a SYN; 0: none do
 	Window   key.Window
 	MustBind bool // refuse tokens that are not bound to the sender's address
 	Carrier  Carrier
+	Early    *Early // nil: nothing is counted or dropped early; those have their codes as priorities
 }
 
 // Closing is added to the code where a token closes its door.
@@ -94,4 +95,5 @@ type Interface struct {
 	Index    int
 	Name     string
 	Attached bool // tokens that arrive there are verified
+	vrf      bool // it is one, or belongs to one
 }

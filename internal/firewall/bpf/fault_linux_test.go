@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"postern/internal/key"
 )
 
-// A fault is a mistake in token.c, and the test that must find it.
+// A fault is a mistake in the program, and the test that must find it.
 type fault struct {
 	name     string
 	old, new string
@@ -59,13 +60,13 @@ var faults = []fault{
 	{"closing opens", `t->head.flags & CLOSE ? *code | CLOSING : *code`, `*code`, verified},
 	{"replays on any interface", `(carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED`, `AGAIN`, verified},
 	{"no second pass", `(carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED`, `REPLAYED`, secondPass},
-	{"marks of others are replaced", `if (c->flags & IN_MARK && p->mark && p->mark != *code)`, `if (0)`, inMark},
+	{"marks of others are replaced", `if (c->flags & IN_MARK && p->mark && (p->mark & ~CLOSING) != *code)`, `if (0)`, inMark},
 	{"marked, and of another priority, too", `	if (c->flags & IN_MARK) {
 		p`, `	p->priority = code;
 	if (c->flags & IN_MARK) {
 		p`, inMark},
 	{"a second pass by the priority", `return c->flags & IN_MARK ? mark : priority`, `return priority`, inMark},
-	{"fragments", `be16_at(h + 6) & 0x3fff`, `0`, shaped(datagram, sender4)},
+	{"fragments", `h[0] != 0x45 || be16_at(h + 6) & 0x3fff)`, `h[0] != 0x45)`, shaped(datagram, sender4)},
 	{"IP options", `h[0] != 0x45`, `h[0] >> 4 != 4`, shaped(datagram, sender4)},
 	{"any IPv6", `|| h[0] >> 4 != 6`, ``, shaped(ping, sender6)},
 	{"any length of UDP", ` || be16_at(header + 4) != 8 + TOKEN`, ``, shaped(datagram, sender6)},
@@ -73,11 +74,64 @@ var faults = []fault{
 	{"any flags of TCP", `(header[13] & 0x17) != 0x02`, `!(header[13] & 0x02)`, shaped(synData, sender4)},
 	{"any port", `be16_at(header + 2) != port || (h`, `(h`, shaped(synData, sender6)},
 	{"any code of ICMP", ` || header[1] != 0`, ``, shaped(ping, sender6)},
-	{"junk is dropped", `	index = outcome;`, `	if (outcome != ACCEPTED)
-		return 2; /* TCX_DROP */
-	index = outcome;`, verified},
+	{"junk is dropped", `	count(outcome, 1);`, `	count(outcome, 1);
+	if (outcome != ACCEPTED)
+		return DROP;`, verified},
 	{"no tagged frames", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ` || p->vlan_present`, tagged},
 	{"frames of all VLANs", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ``, tagged},
+}
+
+// finds returns what runs a case of TestEarly.
+func finds(name string) func(*scene) {
+	return func(s *scene) {
+		e := newEarlyScene(s.t, s.spec, earlyCases[name].change)
+		e.t = &recorder{TB: s.t}
+		earlyCases[name].run(e)
+		if e.t.(*recorder).failed {
+			s.t.Errorf("found by %s", name)
+		}
+	}
+}
+
+// earlyFaults are mistakes in early.h.
+var earlyFaults = []fault{
+	{"nothing is counted", `if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {`, `if (1) {`, finds("budget")},
+	{"budgets do not grow again", `from = old > now ? old : now;`, `from = old ? old : now;`, finds("budget")},
+	{"no limit at once", `if (from + e->cost - now > e->most)`, `if (from > now)`, finds("budget")},
+	{"a budget for each address", `budget = hash(e, ip->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
+	{"every address for itself", `u64 masked[2] = {address[0] & mask[0], address[1] & mask[1]};`, `u64 masked[2] = {address[0], address[1]};`, finds("sources")},
+	{"one source for a site", `source = hash(e, ip->from.pair, ip->six ? e->source6 : e->source4);`, `source = hash(e, ip->from.pair, ip->six ? e->budget6 : e->source4);`, finds("sources")},
+	{"nothing is known at first", `if (!place || now < e->full)`, `if (!place)`, finds("full at first")},
+	{"too short a memory", `((now + e->patience) >> UNIT) + 1`, `((now + e->patience / 2) >> UNIT) + 1`, finds("patience")},
+	{"too long a memory", `((now + e->patience) >> UNIT) + 1`, `((now + 2 * e->patience) >> UNIT) + 1`, finds("patience")},
+	{"dropped whatever it has done", `if (!forget(e, source, now)) {`, `if (1) {`, finds("full at first")},
+	{"never dropped", `if (!forget(e, source, now)) {`, `if (0) {`, finds("budget")},
+	{"others are forgotten", ` && old >> TIME_BITS == name_of(hash))
+		__sync`, `)
+		__sync`, finds("shared places")},
+	{"a fast sender is never forgotten", `if (until > soon && old`, `if (old`, finds("fast senders")},
+	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
+	{"what is counted is not remembered", `		remember(e, source, now);
+		p->priority = e->counted;`, `		p->priority = e->counted;`, finds("full at first")},
+	{"what is not counted is not remembered", `uncounted:
+	remember(e, source, now);`, `uncounted:`, finds("ports that are not counted")},
+	{"every port is counted", `e->named[port / 64] >> port % 64 & 1 || `, ``, finds("ports that are not counted")},
+	{"frames for others", `p->pkt_type != PACKET_HOST || `, ``, finds("what is not for this host")},
+	{"IPv6 to what stands for IPv4", `ip->six && !ip->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
+	{"any interface", `!map_lookup(&interfaces, &interface) || `, ``, finds("what is not for this host")},
+	{"any address", ` || !map_lookup(&addresses, ip->to.word)`, ``, finds("what is not for this host")},
+	{"what is sent on", `return found == FIB_NOT_FORWARDED || found == FIB_FORWARDING_DISABLED;`, `return 1;`, finds("addresses that are gone")},
+	{"any flags of early TCP", `if ((tcp[13] & 0x17) != 0x02)`, `if (!(tcp[13] & 0x02))`, finds("what is not for this host")},
+	{"trusted senders are counted", ` || (e->kinds & TRUST && trusts(p, ip))`, ``, finds("trusted")},
+	{"trusted on any interface", `.interface = p->ifindex}`, `.interface = 0}`, finds("trusted")},
+	{"counted twice", `	if (p->priority == e->counted || p->priority == e->over)
+		return 0;`, ``, finds("again")},
+	{"options are counted", `ip->plain = h[0] == 0x45 && !(be16_at(h + 6) & 0x3fff);`, `ip->plain = 1;`, finds("what may be a knock")},
+	{"UDP is forgotten", `if (!(e->kinds & UDP_KNOCKS))`, `if (1)`, finds("what may be a knock")},
+	{"pings are forgotten", `if (!(e->kinds & ECHO_KNOCKS))`, `if (1)`, finds("what may be a knock")},
+	{"tokens are forgotten", `	if (outcome == ACCEPTED && c->flags & COUNTS_EARLY && early_config)
+		remember_sender(early_config, e.source);`, ``, finds("tokens")},
+	{"never off", `c->flags & COUNTS_EARLY && early_config && drops`, `early_config && drops`, finds("paused")},
 }
 
 // A recorder is a test that may fail.
@@ -96,18 +150,14 @@ func TestFaults(t *testing.T) {
 	needBPF(t)
 	dir := t.TempDir()
 	text := map[string]string{}
-	for _, name := range []string{"token.c", "hash.h", "kernel.h"} {
+	for _, name := range []string{"token.c", "early.h", "hash.h", "kernel.h"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text[name] = string(b)
 	}
-	for _, name := range []string{"hash.h", "kernel.h"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text[name]), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	faults := append(slices.Clone(faults), earlyFaults...)
 	chosen := rand.Perm(len(faults))
 	if !*allFaults {
 		chosen = chosen[:8]
@@ -115,20 +165,24 @@ func TestFaults(t *testing.T) {
 	for _, n := range chosen {
 		f := faults[n]
 		t.Run(f.name, func(t *testing.T) {
-			if n := strings.Count(text["token.c"], f.old); n != 1 {
-				t.Fatalf("token.c has this %d times: %s", n, f.old)
+			found := 0
+			for name, text := range text {
+				found += strings.Count(text, f.old)
+				faulty := strings.Replace(text, f.old, f.new, 1)
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(faulty), 0o644); err != nil {
+					t.Fatal(err)
+				}
 			}
-			faulty := strings.Replace(text["token.c"], f.old, f.new, 1)
-			if err := os.WriteFile(filepath.Join(dir, "token.c"), []byte(faulty), 0o644); err != nil {
-				t.Fatal(err)
+			if found != 1 {
+				t.Fatalf("the program has this %d times: %s", found, f.old)
 			}
 			spec, err := readSpec(compile(t, dir, "-w")) // what is not used any more is no mistake
 			if err != nil {
 				t.Fatal(err)
 			}
 			r := &recorder{TB: t}
-			s := newScene(t, spec, nil)
-			s.t = r
+			s := newScene(t, spec.Copy(), nil)
+			s.t, s.spec = r, spec
 			f.find(s)
 			if !r.failed {
 				t.Error("not found")

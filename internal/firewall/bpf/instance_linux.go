@@ -80,6 +80,12 @@ func (i *instance) known() bool {
 		mapAccess:  {pairKey{}, uint32(0)},
 		mapUses:    {uint32(0), useValue{}},
 		mapCounts:  {uint32(0), uint64(0)},
+
+		mapEarly:      {uint32(0), earlyValue{}},
+		mapAttempts:   {uint32(0), uint64(0)},
+		mapInterfaces: {uint32(0), uint8(0)},
+		mapAddresses:  {[16]byte{}, uint8(0)},
+		mapTrusted:    {trustedKey{}, uint8(0)},
 	} {
 		m := i.maps[name]
 		if m == nil || int(m.KeySize()) != binary.Size(entry[0]) || int(m.ValueSize()) != binary.Size(entry[1]) {

@@ -31,6 +31,7 @@ enum {
 	MAP_HASH = 1,
 	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
+	MAP_LPM_TRIE = 11,
 	NO_PREALLOC = 1,
 };
 
@@ -53,11 +54,34 @@ enum {
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
 	VLAN_ID = 0xfff, /* of vlan_tci */
+	PACKET_HOST = 0,
+	AF_INET = 2,
+	AF_INET6 = 10,
 };
 
-/* What a program answers: whatever comes next decides (TCX_NEXT, TC_ACT_UNSPEC). */
+/* struct bpf_fib_lookup, as far as it is used, and what the lookup returns. */
+struct fib {
+	u8 family;
+	u8 protocol;
+	u16 ports[2];
+	u16 len;
+	u32 interface;
+	u32 class;
+	u32 from[4], to[4];
+	u16 vlan[2];
+	u8 link_layer[12];
+};
+
+enum {
+	FIB_NOT_FORWARDED = 4,
+	FIB_FORWARDING_DISABLED = 5,
+};
+
+/* What a program answers. NEXT: whatever comes next decides (TCX_NEXT,
+ * TC_ACT_UNSPEC). */
 enum {
 	NEXT = -1,
+	DROP = 2,
 };
 
 enum {
@@ -65,7 +89,9 @@ enum {
 };
 
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static u64 (*clock)(void) = (void *)5;
 static long (*pull_data)(struct packet *, u32 len) = (void *)39;
 static long (*load_relative)(const struct packet *, u32 offset, void *to, u32 len, u32 header) = (void *)68;
+static long (*fib_lookup)(struct packet *, struct fib *, int size, u32 flags) = (void *)69;
 static u64 (*clock_boot)(void) = (void *)125;
 static u64 (*clock_tai)(void) = (void *)208;

@@ -9,7 +9,7 @@ import (
 // The names and structures of token.c. Programs of another layout are replaced
 // without keeping what they know.
 const (
-	layout      = 2
+	layout      = 3
 	programName = "postern_token"
 
 	mapConfig  = "config"
@@ -68,6 +68,9 @@ func (c Config) value(offset time.Duration) configValue {
 	}
 	if c.Carrier == Mark {
 		v.Flags |= flagInMark
+	}
+	if c.Early != nil {
+		v.Flags |= flagCountsEarly
 	}
 	v.follow(offset)
 	return v

@@ -73,17 +73,25 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	if options.MapReplacements[mapUses] == nil {
 		spec.Maps[mapUses].MaxEntries = uint32(max(4*len(p.pairs), leastUses))
 	}
+	early, err := prepareEarly(spec, c.Early, running, options.MapReplacements)
+	if err != nil {
+		return nil, err
+	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, options)
 	if err != nil {
 		return nil, explain(err)
 	}
 	defer collection.Close()
 	p.instance = instance{program: collection.DetachProgram(programName), maps: map[string]*ebpf.Map{}, readable: true}
-	for _, name := range []string{mapConfig, mapDevices, mapAccess, mapUses, mapCounts} {
+	for name := range collection.Maps {
 		p.maps[name] = collection.DetachMap(name)
 	}
 	if info, err := p.program.Info(); err == nil {
 		p.id, _ = info.ID()
+	}
+	if err := p.fillEarly(c.Early, early, running); err != nil {
+		p.Close()
+		return nil, err
 	}
 	if err := p.fill(c.value(offset), c, devices, fresh, since); err != nil {
 		p.Close()

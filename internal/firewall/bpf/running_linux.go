@@ -19,13 +19,14 @@ type Running struct {
 	instances  []*instance // by their age, the newest last; more than one after a kill
 	interfaces []Interface
 	places     []place
-	hidden     bool // something is attached that this process may not look at
+	others     map[int]bool // the interfaces where programs of others run, too
+	hidden     bool         // something is attached that this process may not look at
 }
 
 // Find returns what is attached in the network namespace of the calling thread. The
 // caller must close it.
 func Find() (_ *Running, err error) {
-	r := &Running{}
+	r := &Running{others: map[int]bool{}}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -51,7 +52,8 @@ func Find() (_ *Running, err error) {
 			}
 		}
 		if i == nil {
-			continue // somebody else's
+			r.others[at.index] = true
+			continue
 		}
 		at.instance = i
 		r.places = append(r.places, at)
@@ -140,15 +142,23 @@ func (r *Running) Counts() (c Counts, err error) {
 		return c, nil
 	}
 	for n := range c {
-		var each []uint64 // one for each CPU
-		if err := i.maps[mapCounts].Lookup(uint32(n), &each); err != nil {
-			return c, fmt.Errorf("cannot read what is counted: %w", err)
-		}
-		for _, count := range each {
-			c[n] += count
+		if c[n], err = i.count(n); err != nil {
+			return c, err
 		}
 	}
 	return c, nil
+}
+
+// count returns one of the things that are counted.
+func (i *instance) count(what int) (n uint64, err error) {
+	var each []uint64 // one for each CPU
+	if err := i.maps[mapCounts].Lookup(uint32(what), &each); err != nil {
+		return 0, fmt.Errorf("cannot read what is counted: %w", err)
+	}
+	for _, count := range each {
+		n += count
+	}
+	return n, nil
 }
 
 // Revoke makes a device unknown, at once. It may be called for one that is unknown.

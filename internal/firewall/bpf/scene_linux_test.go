@@ -127,6 +127,7 @@ func (p *Program) pass(frame []byte, in skBuff) (answer int32, out skBuff, err e
 // devices and doors.
 type scene struct {
 	t        testing.TB
+	spec     *ebpf.CollectionSpec // of a fault
 	c        Config
 	program  *Program
 	verifier *key.Verifier

@@ -1,12 +1,12 @@
 //go:build ignore
 
-/* The program that verifies tokens. It is attached at the ingress of interfaces,
- * and so sees packets before netfilter does.
+/* The program that verifies tokens, and drops what early.h says. It is attached at the
+ * ingress of interfaces, and so sees packets before netfilter does.
  *
  * A packet that can be a token is a candidate. If its token is right, the packet
  * gets the code of the device and door as its priority, or as its mark, and the
- * tables do the rest. Nothing that others can see or use changes before the tag is verified. No
- * packet is dropped here: before the kernel has looked for its route, a packet may
+ * tables do the rest. Nothing that others can see or use changes before the tag is
+ * verified. No candidate is dropped here: before the kernel has looked for its route, a packet may
  * still be for another namespace, or for a proxy.
  *
  * What it does with a token is what Verifier of internal/key does. The layout of
@@ -21,6 +21,7 @@ char licence[] SEC("license") = "Dual MIT/GPL";
 enum {
 	MUST_BIND = 1, /* config.flags */
 	IN_MARK = 2,
+	COUNTS_EARLY = 4,
 
 	TOKEN = 40,
 	VERSION = 1,
@@ -50,9 +51,16 @@ enum outcome {
 	MARKED, /* by somebody else */
 };
 
+/* What else is counted. */
+enum {
+	DROPPED = OUTCOMES,
+	DROPPED_BYTES,
+	COUNTERS,
+};
+
 struct config {
 	u32 layout; /* of these structures */
-	u16 port;
+	u16 port; /* or 0: no token is verified */
 	u16 flags;
 	u64 site[2];
 	u64 behind, ahead; /* the window, in ns */
@@ -114,7 +122,7 @@ struct {
 	number(type, MAP_PERCPU_ARRAY);
 	type(key, u32);
 	type(value, u64);
-	number(max_entries, OUTCOMES);
+	number(max_entries, COUNTERS);
 } counts SEC(".maps");
 
 /* What a token says, and what it is made of. */
@@ -177,14 +185,14 @@ static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, 
 	return 1;
 }
 
+#include "early.h"
+
 /* open reports whether the packet can have a token, and where. What has IP options,
- * extension headers or is a fragment has none. A frame with a VLAN's tag comes again,
- * without it, on the VLAN's own interface, which gives it a priority first. One with
- * the tag of VLAN 0 has no VLAN, only a priority on the wire, and is taken as it is. */
+ * extension headers or is a fragment has none. */
 static inline bool open(struct packet *p, const struct config *c, struct envelope *e)
 {
 	/* Headers of link layer, IPv6 and TCP, all of its options, and a token. */
-	if (p->len > 32 + 40 + 60 + TOKEN || (p->vlan_present && p->vlan_tci & VLAN_ID))
+	if (p->len > 32 + 40 + 60 + TOKEN)
 		return 0;
 	if (p->protocol == be16(ETH_P_IP)) {
 		u8 h[34]; /* to the flags of TCP */
@@ -341,23 +349,41 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	return REPLAYED;
 }
 
+static inline void count(u32 what, u64 n)
+{
+	u64 *count = map_lookup(&counts, &what);
+
+	if (count)
+		*count += n;
+}
+
+/* A frame with a VLAN's tag comes again, without it, on the VLAN's own interface, which
+ * gives it a priority first. One with the tag of VLAN 0 has no VLAN, only a priority on
+ * the wire, and is taken as it is. */
 SEC("tc")
 int postern_token(struct packet *p)
 {
 	struct envelope e = {};
 	enum outcome outcome;
 	struct token t;
-	u32 zero = 0, index;
+	u32 zero = 0, len = 0;
 
 	struct config *c = map_lookup(&config, &zero);
-	if (!c || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
+	if (!c || (p->vlan_present && p->vlan_tci & VLAN_ID))
+		return NEXT;
+	struct early *early_config = map_lookup(&early, &zero);
+	if (c->flags & COUNTS_EARLY && early_config && drops_early(p, early_config, &len)) {
+		count(DROPPED, 1);
+		count(DROPPED_BYTES, len);
+		return DROP;
+	}
+	if (!c->port || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
 		return NEXT;
 	outcome = verify(p, c, &e, &t);
 	if (outcome > OUTCOMES)
 		return NEXT;
-	index = outcome;
-	u64 *count = map_lookup(&counts, &index);
-	if (count)
-		++*count;
+	if (outcome == ACCEPTED && c->flags & COUNTS_EARLY && early_config)
+		remember_sender(early_config, e.source);
+	count(outcome, 1);
 	return NEXT;
 }

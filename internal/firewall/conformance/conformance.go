@@ -81,6 +81,10 @@ const maxOnce = 50000
 // possible at all.
 const maxGrowth = 3
 
+// leastDropped is the least share of all packets that must have been dropped early, if the
+// backend does that.
+const leastDropped = 0.001
+
 // minExpressible is the share of random policies that a backend must be able to
 // express.
 const minExpressible = 0.5

@@ -11,9 +11,11 @@ import (
 // open a door, or whose grants never expire, proves little.
 type counts struct {
 	policies, scenarios, packets, inspections int
-	unsure                                    int // scenarios that came too close to a deadline
-	drawn                                     int // policies, including those that the backend cannot express
-	unrepeated                                int // failures that did not recur
+	unsure                                    int  // scenarios that came too close to a deadline
+	drawn                                     int  // policies, including those that the backend cannot express
+	unrepeated                                int  // failures that did not recur
+	dropped                                   int  // packets that were dropped early
+	drops                                     bool // the backend does that
 	met                                       map[string]int
 	possible                                  map[string]int // packets for which it was possible, given the machine's parameters
 }
@@ -152,6 +154,8 @@ func (c *counts) merge(o *counts) {
 	c.unsure += o.unsure
 	c.drawn += o.drawn
 	c.unrepeated += o.unrepeated
+	c.dropped += o.dropped
+	c.drops = c.drops || o.drops
 	for what, n := range o.met {
 		c.met[what] += n
 	}
@@ -163,6 +167,9 @@ func (c *counts) merge(o *counts) {
 // missing returns what the run has tested too seldom.
 func (c *counts) missing() []string {
 	var all []string
+	if least := leastDropped * float64(c.packets); c.drops && float64(c.dropped) < least {
+		all = append(all, fmt.Sprintf("%d packets were dropped early, and at least %.0f are needed", c.dropped, least))
+	}
 	for _, f := range minimums {
 		if least := f.share * float64(c.possible[f.what]); float64(c.met[f.what]) < least {
 			all = append(all, fmt.Sprintf("%d packets were %q, and at least %.0f are needed", c.met[f.what], f.what, least))
@@ -177,6 +184,9 @@ func (c *counts) String() string {
 		"%d scenarios left out because they came too close to a deadline", c.packets, c.scenarios, c.policies, c.inspections, c.unsure)
 	if c.drawn > c.policies {
 		fmt.Fprintf(&b, "; %d more policies that the backend cannot express", c.drawn-c.policies)
+	}
+	if c.dropped > 0 {
+		fmt.Fprintf(&b, "\n%8d  dropped early", c.dropped)
 	}
 	for _, f := range minimums {
 		if c.possible[f.what] > 0 {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -101,7 +102,7 @@ type model struct {
 	first   map[policy.Port]bool // the first knocks
 	flows   map[flow]knownFlow
 	marked  map[flow]bool // whether a packet with the same addresses and ports was admitted
-	budgets map[netip.Prefix]*budgetBounds
+	budgets map[budgetKey]*budgetBounds
 	noise   time.Duration // the largest noise of any packet so far
 
 	sources map[netip.Addr]bool        // that have sent an input
@@ -136,7 +137,7 @@ func newModel(m *automaton.Machine) *model {
 		first:   map[policy.Port]bool{},
 		flows:   map[flow]knownFlow{},
 		marked:  map[flow]bool{},
-		budgets: map[netip.Prefix]*budgetBounds{},
+		budgets: map[budgetKey]*budgetBounds{},
 		sources: map[netip.Addr]bool{},
 		ended:   map[endedKey]time.Duration{},
 	}
@@ -297,11 +298,11 @@ func (o *model) input(at span, s probe) outcome {
 
 // spend takes an input from the budget of its source, if it counts.
 func (o *model) spend(at span, s probe, before automaton.SourceState, v *outcome) {
-	owner := o.owner(s.src)
-	b := o.budgets[owner]
+	key := budgetKey{o.owner(s.src), o.machine.Early(s.port)}
+	b := o.budgets[key]
 	if b == nil {
 		b = newBudgetBounds(o.machine.Parameters.Attempts, at)
-		o.budgets[owner] = b
+		o.budgets[key] = b
 	}
 	d := &v.verdict
 	if o.machine.Parameters.Counted == automaton.EveryInput {
@@ -323,9 +324,26 @@ func (o *model) matters(s probe, before automaton.SourceState) bool {
 	return o.machine.State(before.State) != nil || o.first[s.port] || len(before.Grants) > 0
 }
 
-// owner returns what has a budget of attempts: an address and its neighbours.
+// budgetKey is what has a budget of attempts.
+type budgetKey struct {
+	owner netip.Prefix
+	early bool
+}
+
+// owner returns the addresses that share budgets of attempts with one.
 func (o *model) owner(src netip.Addr) netip.Prefix {
 	return automaton.AttemptPrefix(o.machine.Policy.Source, src)
+}
+
+// budgetsOf returns the budgets of a source that it has taken from.
+func (o *model) budgetsOf(src netip.Addr) []*budgetBounds {
+	var all []*budgetBounds
+	for _, early := range []bool{false, true} {
+		if b := o.budgets[budgetKey{o.owner(src), early}]; b != nil {
+			all = append(all, b)
+		}
+	}
+	return all
 }
 
 func sequenceOf(s probe) uint32 {
@@ -338,8 +356,7 @@ func sequenceOf(s probe) uint32 {
 // near reports whether a time is too close to the expiry of something the
 // source has, or to when it may knock again.
 func (o *model) near(at time.Duration, src netip.Addr, band time.Duration) bool {
-	b := o.budgets[o.owner(src)]
-	return b != nil && b.near(at) || o.nearDeadline(at, src, band)
+	return slices.ContainsFunc(o.budgetsOf(src), func(b *budgetBounds) bool { return b.near(at) }) || o.nearDeadline(at, src, band)
 }
 
 func (o *model) nearDeadline(at time.Duration, src netip.Addr, band time.Duration) bool {
@@ -368,8 +385,10 @@ func (o *model) deadlines(at time.Duration, src netip.Addr) []time.Duration {
 			all = append(all, until)
 		}
 	}
-	if b := o.budgets[o.owner(src)]; b != nil && b.low < b.cost {
-		all = append(all, b.last.to+b.cost-b.low)
+	for _, b := range o.budgetsOf(src) {
+		if b.low < b.cost {
+			all = append(all, b.last.to+b.cost-b.low)
+		}
 	}
 	return all
 }

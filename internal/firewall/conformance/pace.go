@@ -46,6 +46,7 @@ type subject struct {
 	compile func(*policy.Policy) (*automaton.Machine, error)
 	keys    automaton.Keyring // of all devices
 	tokens  bool              // some policies have keys
+	early   bool              // under some policies packets are dropped early
 	classic bool              // the classic recipe has parameters of its own
 	drawn   int               // valid policies drawn, including those that the backend cannot express
 }
@@ -57,7 +58,7 @@ func newSubject(b firewall.Backend) (*subject, error) {
 	for _, s.pace = range paces {
 		err := s.keeps(s.timeouts)
 		if err == nil {
-			return s, s.compare()
+			return s, errors.Join(s.compare(), s.dropsEarly())
 		}
 		if !errors.As(err, &refusal) {
 			return nil, err
@@ -89,6 +90,15 @@ func (s *subject) compare() error {
 	}
 	s.classic = parameters[0] != parameters[1]
 	return nil
+}
+
+// dropsEarly finds out whether the backend drops packets early, where it verifies tokens.
+func (s *subject) dropsEarly() error {
+	p := small("closed", s.timeouts[0])
+	p.early = true
+	m, err := s.machine(p)
+	s.early = err == nil && m.Parameters.Early && s.tokens
+	return err
 }
 
 // small returns a policy with one door, which is the classic recipe if it is
@@ -127,6 +137,9 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 			draw = drawClassic
 		}
 		p := draw(r, s.timeouts, blocks)
+		if s.early && chance(r, 0.4) {
+			p.dropEarly()
+		}
 		if s.tokens && !p.classic && chance(r, 0.3) {
 			p.drawKeys(r, blocks)
 		}

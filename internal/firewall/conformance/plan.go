@@ -16,6 +16,7 @@ type plan struct {
 	classic    bool // drawn like the classic recipe
 	posture    string
 	cover      policy.Cover
+	early      bool // SYNs over the budget are dropped before the rules see them
 	interfaces []string
 	allow      []string
 	doors      []doorPlan
@@ -130,6 +131,9 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	return p
 }
 
+// dropEarly makes a plan one under which packets are dropped early.
+func (p *plan) dropEarly() { p.posture, p.cover, p.early = "closed", policy.CoverDrop, true }
+
 func drawAllow(r *rand.Rand, blocks []block) string {
 	var parts []string
 	if chance(r, 0.7) {
@@ -226,6 +230,7 @@ func (p *plan) text() string {
 	line("version: 1")
 	line("posture: %s", p.posture)
 	line("cover: %s", p.cover)
+	line("early_drop: %t", p.early)
 	if len(p.interfaces) > 0 {
 		line("interfaces: %s", list(p.interfaces))
 	}

@@ -53,6 +53,9 @@ func TestPlansDrawEveryKey(t *testing.T) {
 		if chance(r, 0.5) {
 			drawn.drawKeys(r, []block{1, 2, 3})
 		}
+		if chance(r, 0.3) {
+			drawn.dropEarly()
+		}
 		p, err := policy.Parse("plan", []byte(drawn.text()))
 		if err != nil {
 			continue // doors that no policy can have together

@@ -209,6 +209,12 @@ func (w *testbed) inspectAll(begin time.Time, trials []*trial) error {
 		return err
 	}
 	l.at.to, l.at.late = time.Since(begin), max(l.at.late, late())
+	early := uint64(0)
+	if l.status.Early != nil {
+		early = l.status.Early.Packets
+	}
+	w.dropped += int(max(early, w.early) - w.early) // it begins anew where another policy had none
+	w.early = early
 	for _, t := range trials {
 		if t.unsure || t.held != "" {
 			continue

@@ -98,6 +98,10 @@ const maxBegun = 10
 func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
 	w.share(b)
+	const atFirst = 200 * time.Millisecond // more than NewEarly of package bpf adds
+	if soon := m.Patience() + atFirst; m.Parameters.Early && soon < w.pace.lastAt/2 {
+		w.at = soon // before that any source may have progress, and nothing is dropped early
+	}
 	var begins []policy.Port
 	for _, e := range m.Edges {
 		if e.From == automaton.Root {
@@ -105,6 +109,11 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 		}
 	}
 	f := flood{writer: w, knock: pick(r, begins), begun: map[netip.Addr]int{}, most: maxBegun / 2}
+	for _, port := range ports(strayPorts) {
+		if m.Early(port) == m.Early(f.knock) {
+			f.strays = append(f.strays, port)
+		}
+	}
 	// Of a full budget nobody knows since when it is full. So the first packet is sent
 	// alone, and most others before the last ones that count: the time of each of these
 	// must be known better than that of a packet among many.
@@ -115,6 +124,12 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 	w.wait(tick)
 	f.most = maxBegun
 	f.add(f.left() + 1 + r.IntN(6))
+	if m.Early(f.knock) {
+		for range 10 { // a few milliseconds after one that was over the budget, the next may be dropped early
+			w.wait(tick)
+			f.add(1)
+		}
+	}
 	w.skill = 0.9
 	w.carryOn(8 + r.IntN(12))
 	return w.events
@@ -123,16 +138,17 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 // A flood spends the budget that its senders share.
 type flood struct {
 	*writer
-	knock policy.Port
-	begun map[netip.Addr]int // how often each source has begun
-	most  int                // how often it may
+	knock  policy.Port
+	strays []policy.Port      // that take from the same budget
+	begun  map[netip.Addr]int // how often each source has begun
+	most   int                // how often it may
 }
 
 // add adds packets that take n attempts.
 func (f *flood) add(n int) {
 	const enough = 3 // times as many packets: not all of them count
 	for end := len(f.events) + enough*n; n > 0 && len(f.events) < end; {
-		src, port := pick(f.Rand, f.senders), pick(f.Rand, ports(strayPorts))
+		src, port := pick(f.Rand, f.senders), pick(f.Rand, f.strays)
 		source := f.model.machine.Policy.Source.Mask(src)
 		only := f.model.machine.Parameters.Counted == automaton.OnlyFirst
 		if (only || f.begun[source] < f.most) && chance(f.Rand, 0.6) {
@@ -149,7 +165,7 @@ func (f *flood) add(n int) {
 
 // left returns how many attempts are left.
 func (f *flood) left() int {
-	b := f.model.budgets[f.model.owner(f.senders[0])]
+	b := f.model.budgets[budgetKey{f.model.owner(f.senders[0]), f.model.machine.Early(f.knock)}]
 	if b == nil {
 		return f.model.machine.Parameters.Attempts.Burst
 	}

@@ -66,7 +66,7 @@ func (s *search) round() (*failure, error) {
 		return nil, err
 	}
 	s.counts.policies++
-	s.counts.drawn = s.subject.drawn
+	s.counts.drawn, s.counts.drops = s.subject.drawn, s.subject.early
 	var scenarios []scenario
 	for _, b := range blocks[:atOnce] {
 		scenarios = append(scenarios, write(r, &s.subject.pace, m, b))
@@ -103,12 +103,13 @@ func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenari
 	if err := s.testbed.apply(m); err != nil {
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
 	}
-	before := s.testbed.inspections
+	before, dropped := s.testbed.inspections, s.testbed.dropped
 	trials, err := s.testbed.play(m, replacement{machine: replace}, scenarios, inspections)
 	if err != nil {
 		return nil, err
 	}
 	s.counts.inspections += s.testbed.inspections - before
+	s.counts.dropped += s.testbed.dropped - dropped
 	var found *failure
 	for _, t := range trials {
 		s.counts.add(p, t)

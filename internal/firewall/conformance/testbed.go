@@ -50,6 +50,8 @@ type testbed struct {
 	tokenTags   map[string]uint32   // of packets with tokens
 	plays       int
 	inspections int
+	early       uint64 // how many packets were dropped early, as the backend said last
+	dropped     int    // so many in all
 }
 
 func newTestbed(b firewall.Backend, keys automaton.Keyring) (*testbed, error) {

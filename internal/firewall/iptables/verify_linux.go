@@ -120,7 +120,7 @@ func (Backend) StopVerifying() (bool, error) { return verifier.Stop() }
 // VerifyEverywhere loads the program anew, for all interfaces, if one has none, or has it
 // follow the kernel's clock.
 func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
-	return verifier.Everywhere(m, bpf.Mark, func(codes []verifier.Code) error {
+	return verifier.Everywhere(m, bpf.Mark, func(codes []verifier.Code, _ bpf.Codes) error {
 		r := Compile(m)
 		r.setCodes(codes)
 		return retry(func() error { _, err := b.replace(r); return err })

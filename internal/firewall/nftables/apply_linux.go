@@ -42,7 +42,13 @@ func (Backend) Name() string { return "nftables" }
 
 // Machine compiles a policy with exact parameters. There is none that nftables
 // cannot run.
-func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) { return automaton.Compile(p) }
+func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) {
+	m, err := automaton.Compile(p)
+	if err == nil {
+		m.Parameters.Early = p.DropsEarly()
+	}
+	return m, err
+}
 
 // Formats returns the text for the program nft.
 func (Backend) Formats() []firewall.Format {
@@ -86,9 +92,21 @@ func (b Backend) Apply(m *automaton.Machine) error {
 			}
 			v.Instead(pairsOf(tags), err)
 		}
-		r.setCodes(m, v.Codes())
 	}
+	early, err := v.Early()
+	if err != nil {
+		return err
+	}
+	r.setCodes(m, v.Codes(), early)
+	pause, err := verifier.PauseEarly()
+	if err != nil {
+		return err
+	}
+	defer pause.Close()
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
+		if resumed := pause.Resume(); resumed != nil {
+			return fmt.Errorf("%w; and nothing is dropped early any more: %w", err, resumed)
+		}
 		return err
 	}
 	if r.tagSets != nil {
@@ -117,6 +135,11 @@ func (b Backend) rememberSessions(r *Ruleset, before host.Flows) error {
 
 // Remove deletes the table, and so opens what it hid, and then what verifies tokens.
 func (b Backend) Remove() error {
+	pause, err := verifier.PauseEarly()
+	if err != nil {
+		return err
+	}
+	defer pause.Close()
 	keys := false // there are tokens to verify
 	if err := retry(func() error {
 		conn := &nft.Conn{}

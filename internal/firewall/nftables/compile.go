@@ -40,6 +40,7 @@ type compiler struct {
 	allow, allowOriginal              *chain // nil where nothing is allowed
 	allowMore                         *chain // what of it is no port alone; nil where all of it is
 	judge, asked, spend, pass         *chain
+	counted, overBudget               *chain // nil where nothing is counted early
 	cover                             *chain
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
@@ -77,7 +78,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "output", "divert", "replies",
-	"allow", "judge", "asked", "holder", "shared", "admit", "pass",
+	"allow", "counted", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "spent", "walk", "move", "door_", "close_",
 	"key_", "keyed_", "given_", "shut_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "closable", "ended", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
@@ -184,16 +185,18 @@ func (c *compiler) governed() statement {
 	return in(c.interfaces, interfaceName)
 }
 
+// blocked is the counter of what is not admitted.
+const blocked = "blocked"
+
 // ending makes the chains that packets end in.
 func (c *compiler) ending() {
 	c.pass = c.newChain("pass", "Accepted, as it came.")
 	c.pass.add(carryID(0))
 	c.pass.add(accept)
 
-	blocked := c.newCounter("blocked")
 	ch := c.newChain("cover", "What is not admitted. The answer is the same whatever the sender's progress.")
 	c.cover, c.refuse, c.unjudged = ch, ch, ch
-	ch.add(count(blocked))
+	ch.add(count(c.newCounter(blocked)))
 	if c.p.Cover.Answers() {
 		c.refuse = c.refusing(ch)
 		c.cover, c.unjudged = c.refuse, c.elsewhere(ch)

@@ -62,6 +62,12 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 		}
 	}
 
+	if slices.ContainsFunc(sets, func(s *nft.Set) bool { return s.Name == "counted" }) {
+		if err := verifier.InspectEarly(status); err != nil {
+			return nil, err
+		}
+	}
+
 	objects, err := conn.GetNamedObjects(table)
 	if err != nil {
 		return nil, err
@@ -72,7 +78,11 @@ func inspect(conn *nft.Conn) (*firewall.Status, error) {
 			continue
 		}
 		if c, ok := named.Obj.(*expr.Counter); ok {
-			status.Counters = append(status.Counters, firewall.Counter{Name: named.Name, Packets: c.Packets, Bytes: c.Bytes})
+			counter := firewall.Counter{Name: named.Name, Packets: c.Packets, Bytes: c.Bytes}
+			if e := status.Early; e != nil && named.Name == blocked {
+				counter.Packets, counter.Bytes = counter.Packets+e.Packets, counter.Bytes+e.Bytes
+			}
+			status.Counters = append(status.Counters, counter)
 		}
 	}
 	slices.SortFunc(status.Counters, func(a, b firewall.Counter) int { return strings.Compare(a.Name, b.Name) })
@@ -143,7 +153,7 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 		}
 	}
 	for _, s := range sets {
-		if s.HasTimeout || s.Name == "keys" {
+		if s.HasTimeout || s.Name == "keys" || s.Name == "counted" {
 			continue
 		}
 		n := 0

@@ -126,7 +126,7 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 	if err := k.ready.commit(k.via, 0); err != nil {
 		return true, k.Apply(m) // which knows what to do about the error
 	}
-	if m.Policy.HasKeys() {
+	if k.rules.keys != nil || k.rules.early != nil {
 		if err := k.restoreCodes(m); err != nil {
 			return true, err
 		}
@@ -134,15 +134,20 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 	return true, k.rememberSessions(k.rules, nil)
 }
 
-// restoreCodes fills the map of codes again: with those of the program that runs, which
+// restoreCodes fills the maps of codes again: with those of the program that runs, which
 // others cannot have removed with the rules. It is a second transaction; until then
-// tokens are as good as none.
+// tokens are as good as none, and the rules count what was counted early themselves.
 func (k *Keeper) restoreCodes(m *automaton.Machine) error {
-	codes, ok, err := verifier.RunningCodes(m, bpf.Priority)
+	early, err := verifier.RunningEarly()
+	var codes []verifier.Code
+	ok := true
+	if err == nil && m.Policy.HasKeys() {
+		codes, ok, err = verifier.RunningCodes(m, bpf.Priority)
+	}
 	if err != nil || !ok {
 		return k.Apply(m) // which says what is wrong, or loads the program or tags, too
 	}
-	return k.putCodes(k.rules, m, codes)
+	return k.putCodes(k.rules, m, codes, early)
 }
 
 // Concerns reports whether the notice is about our table, from another, and no

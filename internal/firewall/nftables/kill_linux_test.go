@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/verifier"
 	"postern/internal/lab"
 )
 
@@ -108,12 +111,38 @@ func TestKill(t *testing.T) {
 			t.Fatalf("kill %d left a part of the rule set %s:\n%s", i, digest, listing)
 		}
 		before = digest
+		knowsEarly(t, gw)
 	}
 	t.Logf("what %d kills left, by digest: %v", kills, left)
 	for digest := range whole {
 		if left[digest] < kills/20 {
 			t.Errorf("only %d kills left the rule set %s: the kills do not hit the middle of Apply", left[digest], digest)
 		}
+	}
+}
+
+// knowsEarly fails the test if packets are dropped early on a host by another program than
+// that of the loaded rules.
+func knowsEarly(t *testing.T, h *lab.Host) {
+	t.Helper()
+	if err := h.Do(func() error {
+		codes, err := verifier.RunningEarly()
+		if err != nil || codes == (bpf.Codes{}) {
+			return err
+		}
+		known := 0
+		_, err = dump("counted", func(e element, _ lifetime) bool {
+			if code := binary.NativeEndian.Uint32(e.key); code == codes.Counted || code == codes.Over {
+				known++
+			}
+			return true
+		})
+		if known != 2 {
+			t.Errorf("the rules know %d of the codes of what is dropped early", known)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -56,8 +56,13 @@ func (c *compiler) knocks() {
 	c.judge = c.newChain("judge", "A packet that would open a new connection to this host.")
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count as knocks.")
+	if c.m.Parameters.Early {
+		c.counted = c.newChain("counted", "A SYN that a program has counted before, within the budget of its source.")
+		c.overBudget = c.newChain("counted_over", "The same, over that budget.")
+	}
 	c.spending(ports, echo)
 
+	c.countedEarly()
 	c.syn.add(c.governed(), isSYN, toThisHost, goTo(c.judge))
 	c.tokens()
 	c.refuseLate()
@@ -255,8 +260,29 @@ func (c *compiler) spending(ports, echo *inputKind) {
 		if len(echo.step.elements) > 0 {
 			c.spend.add(isEcho(f), goTo(c.walk(echo, f)))
 		}
-		c.spend.add(isFamily(f), goTo(c.walk(ports, f)))
+		walk := goTo(c.walk(ports, f))
+		c.spend.add(isFamily(f), walk)
+		if c.counted != nil {
+			c.counted.add(isFamily(f), carryID(1), walk) // a bucket, as walk says; which one does not matter
+			c.overBudget.add(isFamily(f), goTo(over))
+		}
 	}
+}
+
+// countedEarly leads on what the program of package bpf has counted. It has made sure that
+// they are SYNs to this host, on interfaces that the policy is about, to ports that are
+// named nowhere in it. What it has not seen, or has not counted, is judged as if there were
+// no program.
+func (c *compiler) countedEarly() {
+	if c.counted == nil {
+		return
+	}
+	c.early = c.newSet(&set{
+		name: "counted", doc: "What was counted before, by codes that are random: within the budget of its source, or\n" +
+			"over it. \"postern up\" fills it, and loads what counts.",
+		key: []datatype{nft.TypeClassID}, verdict: true,
+	})
+	c.syn.add(isCoded, verdict(c.early, carried))
 }
 
 // What a packet may carry beside the states of the machine.

@@ -27,6 +27,7 @@ type Ruleset struct {
 	live     liveSets
 	name     *set // its comment names the rule set
 	keys     *set // the codes of tokens; nil where no door has keys
+	early    *set // those of what is counted early; nil where nothing may be
 	*tagSets      // nil where tags do not verify tokens
 	digest   string
 }

@@ -23,7 +23,7 @@ func (r *Ruleset) shape() shape {
 		s["chain "+c.name] = len(c.rules)
 	}
 	for _, set := range r.sets {
-		if !set.timeout && set != r.keys {
+		if !set.timeout && set != r.keys && set != r.early {
 			s["set "+set.name] = len(set.entries())
 		}
 	}

@@ -160,7 +160,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	}
 	try(laptop, labtest.Silence, "no keys")
 
-	s.Up(labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1]}}}\n")
+	s.Up(labtest.Closed + "early_drop: false\ndoors: {ssh: {service: tcp/22, knock: {sequence: [1]}}}\n")
 	if left := attached(); len(left) > 0 {
 		t.Errorf("a policy without keys leaves the program on %v", left)
 	}

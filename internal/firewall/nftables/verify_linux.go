@@ -10,16 +10,23 @@ import (
 	"postern/internal/key"
 )
 
-// setCodes fills the map of codes, with those that lead to a chain of the rule set.
-func (r *Ruleset) setCodes(m *automaton.Machine, codes []verifier.Code) {
+// setCodes fills the maps of codes, with those that lead to a chain of the rule set.
+func (r *Ruleset) setCodes(m *automaton.Machine, codes []verifier.Code, early bpf.Codes) {
 	chains := map[string]*chain{}
 	for _, c := range r.chains {
 		chains[c.name] = c
 	}
-	r.keys.elements = nil
+	if r.keys != nil {
+		r.keys.elements = nil
+	}
 	for _, code := range codes {
 		c := chains[tokenChain(code.Token, m.Doors[code.Token.Door].Name)]
 		r.keys.elements = append(r.keys.elements, elementOf(idPart(code.Number)).goingTo(c))
+	}
+	if r.early != nil && early != (bpf.Codes{}) {
+		r.early.elements = []element{
+			elementOf(idPart(early.Counted)).goingTo(chains["counted"]), elementOf(idPart(early.Over)).goingTo(chains["counted_over"]),
+		}
 	}
 }
 
@@ -60,26 +67,34 @@ func (b Backend) VerifyEverywhere(m *automaton.Machine) error {
 	if tags, err := hasTags(); err != nil || tags {
 		return err
 	}
-	return verifier.Everywhere(m, bpf.Priority, func(codes []verifier.Code) error { return b.addCodes(m, codes) })
+	return verifier.Everywhere(m, bpf.Priority, func(codes []verifier.Code, early bpf.Codes) error { return b.addCodes(m, codes, early) })
 }
 
-// addCodes adds to the map of codes what it lacks.
-func (b Backend) addCodes(m *automaton.Machine, codes []verifier.Code) error {
-	known, err := knownCodes()
-	if err != nil {
-		return err
+// addCodes adds to the maps of codes what they lack.
+func (b Backend) addCodes(m *automaton.Machine, codes []verifier.Code, early bpf.Codes) error {
+	if m.Policy.HasKeys() {
+		known, err := knownCodes()
+		if err != nil {
+			return err
+		}
+		codes = slices.DeleteFunc(codes, func(c verifier.Code) bool { _, leads := known[c.Number]; return leads })
 	}
-	lacking := slices.DeleteFunc(codes, func(c verifier.Code) bool { _, leads := known[c.Number]; return leads })
-	if len(lacking) == 0 {
+	if len(codes) == 0 && early == (bpf.Codes{}) {
 		return nil
 	}
-	return b.putCodes(Compile(m), m, lacking)
+	return b.putCodes(Compile(m), m, codes, early)
 }
 
-// putCodes adds codes to the map of the loaded rules.
-func (b Backend) putCodes(r *Ruleset, m *automaton.Machine, codes []verifier.Code) error {
-	r.setCodes(m, codes)
-	return b.edit(func(all *batch) { all.addElements(r.keys.name, r.keys.entries()) })
+// putCodes adds codes to the maps of the loaded rules.
+func (b Backend) putCodes(r *Ruleset, m *automaton.Machine, codes []verifier.Code, early bpf.Codes) error {
+	r.setCodes(m, codes, early)
+	return b.edit(func(all *batch) {
+		for _, s := range []*set{r.keys, r.early} {
+			if s != nil {
+				all.addElements(s.name, s.entries())
+			}
+		}
+	})
 }
 
 // VerifyEverywhere does what the backend's does, if the interfaces or TAI are not as when

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -22,36 +23,62 @@ func isUp(index int) bool {
 // Otherwise it has the one that runs follow the kernel's clock of TAI. Before a new one is
 // attached, know is to have the loaded rules know its codes, beside those of the
 // program that runs: the keys may have changed since the rules were loaded.
-func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code) error) error {
-	if !m.Policy.HasKeys() {
+func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code, bpf.Codes) error) error {
+	keys := m.Policy.HasKeys()
+	if !keys && !m.Parameters.Early {
 		return nil
 	}
-	running, err := bpf.Find()
+	anew, err := toLoad(m)
+	if !keys && NotPermitted(err) {
+		return nil // the rules do all the work
+	}
 	if err != nil {
 		return verifying(err)
 	}
-	defer running.Close()
-	if !slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached }) {
-		return running.FollowTAI()
+	if !anew {
+		return nil
 	}
 	v := New(m, c)
 	defer v.Close()
-	if v.lacks != nil {
+	if v.lacks != nil || v.program == nil {
 		return v.lacks
 	}
-	if err := know(v.Codes()); err != nil {
+	early, err := v.Early()
+	if err != nil {
+		return err
+	}
+	if err := know(v.Codes(), early); err != nil {
 		return err
 	}
 	return v.Attach()
 }
 
-// A Lookout remembers which interfaces there were, and how far TAI was ahead of UTC.
-type Lookout struct {
-	indexes []int
-	tai     time.Duration
+// toLoad reports whether a program is to be loaded, because an interface has none or what
+// runs drops nothing early. What runs is told of other interfaces and addresses, and of
+// the clock.
+func toLoad(m *automaton.Machine) (bool, error) {
+	running, err := bpf.Find()
+	if err != nil {
+		return false, err
+	}
+	defer running.Close()
+	if slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached }) {
+		return true, nil
+	}
+	if err := running.FollowTAI(); err != nil {
+		return false, err
+	}
+	return serveEarly(m, running)
 }
 
-// Once calls serve if either is not as when serve succeeded last.
+// A Lookout remembers which interfaces and addresses there were, and how far TAI was ahead
+// of UTC.
+type Lookout struct {
+	places []string
+	tai    time.Duration
+}
+
+// Once calls serve if anything is not as when serve succeeded last.
 func (l *Lookout) Once(serve func() error) error {
 	tai, err := bpf.TAI()
 	if err != nil {
@@ -61,16 +88,23 @@ func (l *Lookout) Once(serve func() error) error {
 	if err != nil {
 		return err
 	}
-	indexes := make([]int, len(all))
-	for i := range all {
-		indexes[i] = all[i].Index
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
 	}
-	if slices.Sort(indexes); slices.Equal(indexes, l.indexes) && tai == l.tai {
+	var places []string
+	for _, i := range all {
+		places = append(places, fmt.Sprint(i.Index, " ", i.Name))
+	}
+	for _, a := range addresses {
+		places = append(places, a.String())
+	}
+	if slices.Sort(places); slices.Equal(places, l.places) && tai == l.tai {
 		return nil
 	}
 	err = serve()
 	if err == nil {
-		l.indexes, l.tai = indexes, tai
+		l.places, l.tai = places, tai
 	}
 	return err
 }

@@ -13,8 +13,9 @@ import (
 	"postern/internal/policy"
 )
 
-// A Verifier is the program that verifies the tokens of a machine, loaded and not yet
-// attached. A nil one is that of a machine without tokens.
+// A Verifier is the program that verifies the tokens of a machine, and drops early what the
+// machine lets it, loaded and not yet attached. A nil one is that of a machine that has no
+// use for it.
 type Verifier struct {
 	machine *automaton.Machine
 	carrier bpf.Carrier
@@ -27,18 +28,21 @@ type Verifier struct {
 	lacks   error // why no token counts
 }
 
-// New loads the program for a machine, and for rules that look for codes in one place. It is nil if the machine has no tokens. What runs
-// goes on until Attach. Where there can be no program, or no keys can be read, there are
-// only the rules: what the policy hides must be hidden all the same. The caller must call
-// Close.
+// New loads the program for a machine, and for rules that look for codes in one place. It is
+// nil if the machine has no tokens and lets
+// nothing be dropped early. What runs goes on until Attach. Where there can be no program, or
+// no keys can be read, there are only the rules: what the policy hides must be hidden all the
+// same. They drop by themselves what might be dropped early. The caller must call Close.
 func New(m *automaton.Machine, c bpf.Carrier) *Verifier {
-	if !m.Policy.HasKeys() {
+	if !m.Policy.HasKeys() && !m.Parameters.Early {
 		return nil
 	}
 	v := &Verifier{machine: m, carrier: c}
-	v.keys, v.noKeys = m.Keyring()
-	v.lacks = v.noKeys
-	if err := v.load(); err != nil {
+	if m.Policy.HasKeys() {
+		v.keys, v.noKeys = m.Keyring()
+		v.lacks = v.noKeys
+	}
+	if err := v.load(); err != nil && m.Policy.HasKeys() {
 		v.lacks = verifying(err)
 	}
 	return v
@@ -61,7 +65,7 @@ func (v *Verifier) load() error {
 	p := v.machine.Policy
 	v.program, err = bpf.Load(bpf.Config{
 		Site: v.keys.Site, Port: p.Keys.Port.Number, Window: key.DefaultWindow,
-		MustBind: p.Keys.Bound == policy.BoundRequired, Carrier: v.carrier,
+		MustBind: p.Keys.Bound == policy.BoundRequired, Carrier: v.carrier, Early: bpf.NewEarly(v.machine),
 	}, Devices(v.machine, v.keys), running)
 	return err
 }
@@ -105,16 +109,20 @@ func Devices(m *automaton.Machine, keys automaton.Keyring) (all []bpf.Device) {
 	return all
 }
 
-// Attach has the program verify tokens in place of the one that does. Without a verifier
-// nothing does any more. The rules are loaded before.
+// Attach has the program do its work in place of the one that does. Without a verifier, or
+// where no program can be loaded and none is missed, nothing does any more. The rules are
+// loaded before.
 func (v *Verifier) Attach() error {
-	if v == nil || v.others {
+	if v == nil || v.others || v.program == nil && v.lacks == nil {
 		if _, err := Stop(); err != nil || v == nil {
 			return err
 		}
 	}
 	if v.program != nil {
 		if err := v.program.Attach(v.indexes...); err != nil {
+			if !v.machine.Policy.HasKeys() {
+				return nil // the rules do all the work; status says so
+			}
 			return fmt.Errorf("the rules are loaded, but tokens may not be verified: %w", err)
 		}
 	}

@@ -1,0 +1,357 @@
+package bpf
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/key"
+)
+
+// What early.h has.
+const (
+	mapEarly      = "early"
+	mapRecent     = "recent"
+	mapAttempts   = "attempts"
+	mapInterfaces = "interfaces"
+	mapAddresses  = "addresses"
+	mapTrusted    = "trusted"
+
+	flagCountsEarly = 4 // of the configuration
+
+	kindUDP   = 1
+	kindEcho  = 2
+	kindTrust = 4
+
+	// The places of what is counted beside the outcomes of tokens.
+	countDropped      = int(key.Refusals)
+	countDroppedBytes = countDropped + 1
+
+	// How many interfaces, addresses and trusted senders there is room for. It takes no
+	// memory that is not used. An interface or an address beyond that is left to the rules.
+	mostPlaces = 1 << 16
+)
+
+type earlyValue struct {
+	Seed                      key.SipKey
+	Source4, Source6, Budget6 [2]uint64
+	Patience, Full            uint64 // ns; ns of CLOCK_MONOTONIC
+	Cost, Most                uint64 // ns
+	Codes                     Codes
+	Kinds                     uint32
+	_                         uint32
+	Named                     [1 << 16 / 64]uint64
+}
+
+// Codes are the priorities of SYNs that were counted early: within their source's budget
+// of attempts, and over it.
+type Codes struct{ Counted, Over uint32 }
+
+type trustedKey struct {
+	Bits      uint32 // of what follows
+	Interface uint32
+	Sender    [16]byte
+}
+
+// monotonic returns the time that the program goes by. It stands still while the machine
+// is suspended, as do the timeouts of sets.
+func monotonic() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0, fmt.Errorf("cannot read the kernel's clock: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// maskOf returns the first bits of an address as the program reads them.
+func maskOf(bits int) [2]uint64 {
+	m := net.CIDRMask(bits, 128)
+	return [2]uint64{binary.LittleEndian.Uint64(m), binary.LittleEndian.Uint64(m[8:])}
+}
+
+// value returns what the program reads. It begins with nothing known: any source may have
+// made progress before.
+func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
+	now, err := monotonic()
+	if err != nil {
+		return v, err
+	}
+	const mapped = 96 // bits of an IPv6 address before an IPv4 one
+	cost := time.Second / time.Duration(e.Budget.Rate)
+	v = earlyValue{
+		Seed:     seed,
+		Source4:  maskOf(mapped + e.Source.IPv4),
+		Source6:  maskOf(e.Source.IPv6),
+		Budget6:  maskOf(automaton.AttemptPrefix(e.Source, netip.IPv6Unspecified()).Bits()),
+		Patience: uint64(e.Patience),
+		Full:     uint64(now + e.Patience),
+		Cost:     uint64(cost),
+		Most:     uint64(cost) * uint64(e.Budget.Burst),
+		Named:    e.Named,
+	}
+	for v.Codes.Counted <= 0xffff || v.Codes.Over <= 0xffff || v.Codes.Counted == v.Codes.Over {
+		v.Codes = Codes{random(), random()}
+	}
+	if e.UDP {
+		v.Kinds |= kindUDP
+	}
+	if e.Echo {
+		v.Kinds |= kindEcho
+	}
+	if len(e.Trusted) > 0 {
+		v.Kinds |= kindTrust
+	}
+	return v, nil
+}
+
+// prepareEarly sizes the maps of what is counted early. Where a program runs that counts,
+// its budgets are kept.
+func prepareEarly(spec *ebpf.CollectionSpec, e *Early, running *Running, replace map[string]*ebpf.Map) (v earlyValue, err error) {
+	for _, name := range []string{mapInterfaces, mapAddresses, mapTrusted} {
+		spec.Maps[name].MaxEntries = mostPlaces
+	}
+	if e == nil {
+		spec.Maps[mapRecent].MaxEntries, spec.Maps[mapAttempts].MaxEntries = 1, 1
+		return v, nil
+	}
+	var seed [16]byte
+	rand.Read(seed[:])
+	secret := key.SipKey{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
+	if old := running.newest(); old != nil && old.maps[mapAttempts].MaxEntries() == spec.Maps[mapAttempts].MaxEntries {
+		var before earlyValue
+		if err := old.maps[mapEarly].Lookup(uint32(0), &before); err != nil {
+			return v, fmt.Errorf("cannot read what was counted early: %w", err)
+		}
+		secret = before.Seed
+		replace[mapAttempts] = old.maps[mapAttempts]
+	}
+	return e.value(secret)
+}
+
+// fillEarly fills the maps of what is counted early.
+func (p *Program) fillEarly(e *Early, v earlyValue, running *Running) error {
+	if e == nil {
+		return nil
+	}
+	if err := p.maps[mapEarly].Put(uint32(0), v); err != nil {
+		return fmt.Errorf("the kernel takes no configuration: %w", err)
+	}
+	if running == nil {
+		found, err := Find()
+		if err != nil {
+			return err
+		}
+		defer found.Close()
+		running = found
+	}
+	return p.locate(e, running)
+}
+
+// locate tells the program of the interfaces and addresses that there are. It leaves out
+// an interface where programs of others run, which may be for what comes there before any
+// rule is asked, and VRFs, whose addresses are not the host's.
+func (i *instance) locate(e *Early, running *Running) error {
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("cannot list addresses: %w", err)
+	}
+	counted, own, trusted := map[uint32]uint8{}, map[[16]byte]uint8{}, map[trustedKey]uint8{}
+	inVRF := map[int]bool{}
+	for _, at := range running.interfaces {
+		inVRF[at.Index] = at.vrf
+		governed := at.Name != "lo"
+		if e.Interfaces != nil {
+			governed = slices.Contains(e.Interfaces, at.Name)
+		}
+		if !governed || at.vrf || running.others[at.Index] || len(counted) == mostPlaces {
+			continue
+		}
+		counted[uint32(at.Index)] = 1
+		for _, t := range e.Trusted {
+			if t.Interface != "" && t.Interface != at.Name {
+				continue
+			}
+			k := trustedKey{Bits: 32, Interface: uint32(at.Index)}
+			if t.From.IsValid() {
+				k.Sender = t.From.Addr().As16()
+				k.Bits += uint32(128 - t.From.Addr().BitLen() + t.From.Bits())
+			}
+			trusted[k] = 1
+		}
+	}
+	for _, a := range addresses {
+		const absent = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+		if addr, ok := netip.AddrFromSlice(a.IP); ok && a.Flags&absent == 0 && !inVRF[a.LinkIndex] && len(own) < mostPlaces {
+			own[addr.As16()] = 1
+		}
+	}
+	// In an order in which no interface is counted without those who are trusted there.
+	return errors.Join(
+		keepOnly(i.maps[mapInterfaces], counted), keepOnly(i.maps[mapAddresses], own),
+		addAll(i.maps[mapTrusted], trusted), addAll(i.maps[mapAddresses], own), addAll(i.maps[mapInterfaces], counted),
+		keepOnly(i.maps[mapTrusted], trusted),
+	)
+}
+
+// keepOnly deletes all from a map but some entries.
+func keepOnly[K comparable](m *ebpf.Map, wanted map[K]uint8) error {
+	var k K
+	var v uint8
+	var gone []K
+	all := m.Iterate()
+	for all.Next(&k, &v) {
+		if wanted[k] == 0 {
+			gone = append(gone, k)
+		}
+	}
+	if err := all.Err(); err != nil {
+		return fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	for _, k := range gone {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("cannot delete from a BPF map: %w", err)
+		}
+	}
+	return nil
+}
+
+// addAll adds entries to a map.
+func addAll[K comparable](m *ebpf.Map, entries map[K]uint8) error {
+	for k, v := range entries {
+		if err := m.Put(k, v); err != nil {
+			return fmt.Errorf("cannot add to a BPF map: %w", err)
+		}
+	}
+	return nil
+}
+
+// Codes returns the priorities of what the program counts early. They are zero if it
+// counts nothing.
+func (i *instance) Codes() (Codes, error) {
+	var c configValue
+	var v earlyValue
+	if err := i.maps[mapConfig].Lookup(uint32(0), &c); err != nil {
+		return Codes{}, fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	if c.Flags&flagCountsEarly == 0 {
+		return Codes{}, nil
+	}
+	if err := i.maps[mapEarly].Lookup(uint32(0), &v); err != nil {
+		return Codes{}, fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	return v.Codes, nil
+}
+
+// Codes returns the priorities of what is counted early, or zero if nothing is.
+func (r *Running) Codes() (Codes, error) {
+	if i := r.newest(); i != nil {
+		return i.Codes()
+	}
+	return Codes{}, nil
+}
+
+// PauseEarly has nothing counted or dropped early, until Resume is called or another
+// program is attached: while rules are replaced nobody else must decide.
+func (r *Running) PauseEarly() (resume func() error, err error) {
+	var paused []*instance
+	for _, i := range r.instances {
+		if !i.readable {
+			continue
+		}
+		codes, err := i.Codes()
+		if err != nil {
+			return nil, err
+		}
+		if codes == (Codes{}) {
+			continue
+		}
+		if err := i.switchEarly(false); err != nil {
+			return nil, err
+		}
+		paused = append(paused, i)
+	}
+	return func() error {
+		for _, i := range paused {
+			var v earlyValue
+			now, err := monotonic()
+			if err == nil {
+				err = i.maps[mapEarly].Lookup(uint32(0), &v)
+			}
+			if v.Full = uint64(now) + v.Patience; err == nil {
+				err = i.maps[mapEarly].Put(uint32(0), v)
+			}
+			if err == nil {
+				err = i.switchEarly(true)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+func (i *instance) switchEarly(on bool) error {
+	var c configValue
+	if err := i.maps[mapConfig].Lookup(uint32(0), &c); err != nil {
+		return err
+	}
+	c.Flags &^= flagCountsEarly
+	if on {
+		c.Flags |= flagCountsEarly
+	}
+	return i.maps[mapConfig].Put(uint32(0), c)
+}
+
+// LocateEarly tells the programs that run of interfaces and addresses that have come or
+// gone.
+func (r *Running) LocateEarly(e *Early) error {
+	for _, i := range r.instances {
+		if i.readable {
+			if err := i.locate(e, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Dropped returns how many packets were dropped early, and how many bytes they had.
+func (r *Running) Dropped() (packets, bytes uint64, err error) {
+	i := r.newest()
+	if i == nil {
+		return 0, 0, nil
+	}
+	if packets, err = i.count(countDropped); err == nil {
+		bytes, err = i.count(countDroppedBytes)
+	}
+	return packets, bytes, err
+}
+
+// CountedInterfaces returns the names of the interfaces whose SYNs are counted early.
+func (r *Running) CountedInterfaces() (names []string, err error) {
+	i := r.newest()
+	if i == nil {
+		return nil, nil
+	}
+	for _, at := range r.interfaces {
+		var v uint8
+		err := i.maps[mapInterfaces].Lookup(uint32(at.Index), &v)
+		if err == nil && at.Attached {
+			names = append(names, at.Name)
+		} else if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("cannot read a BPF map: %w", err)
+		}
+	}
+	return names, nil
+}

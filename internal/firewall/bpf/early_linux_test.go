@@ -1,0 +1,470 @@
+package bpf
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"postern/internal/automaton"
+	"postern/internal/key"
+	"postern/internal/lab"
+	"postern/internal/packet"
+	"postern/internal/policy"
+)
+
+const (
+	idlePort    = 7
+	servicePort = 22
+)
+
+// An earlyScene is the program on a host with the addresses of the server.
+type earlyScene struct {
+	*scene
+	host  *lab.Host
+	early *Early
+	codes Codes
+}
+
+// second is the test's: so long that it does not matter how long a test takes.
+const second = 100 * time.Second
+
+// earlyConfig is of sources that may send three SYNs, and then one in each of these
+// seconds. What they have done is remembered for longer than it takes to be whole again, but
+// where a test changes that.
+func earlyConfig() *Early {
+	e := &Early{
+		Interfaces: []string{"lo"}, Source: policy.Source{IPv4: 24, IPv6: 64},
+		Budget: automaton.Budget{Rate: 1, Burst: 3}, Patience: 9 * second,
+	}
+	e.Named[servicePort/64] |= 1 << (servicePort % 64)
+	return e
+}
+
+func newEarlyScene(t testing.TB, spec *ebpf.CollectionSpec, change func(*Early)) *earlyScene {
+	t.Helper()
+	needBPF(t)
+	l := lab.New()
+	t.Cleanup(func() { l.Close() })
+	s := &earlyScene{host: l.Host("h"), early: earlyConfig()}
+	if change != nil {
+		change(s.early)
+	}
+	s.do(t, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		for _, a := range []netip.Addr{server4, server6} {
+			err = errors.Join(err, netlink.AddrAdd(lo, &netlink.Addr{
+				Flags: unix.IFA_F_NODAD, IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())},
+			}))
+		}
+		return err
+	})
+	s.do(t, func() error {
+		s.scene = newScene(t, spec, func(c *Config) { c.Early = s.early })
+		return nil
+	})
+	codes, err := s.program.Codes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.codes = codes
+	s.change(func(v *earlyValue) { v.Cost, v.Most = uint64(second), uint64(3*second) })
+	return s
+}
+
+func (s *earlyScene) do(t testing.TB, f func() error) {
+	t.Helper()
+	if err := s.host.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pass lets time pass for what is counted early.
+func (s *earlyScene) pass(by time.Duration) {
+	s.t.Helper()
+	s.change(func(v *earlyValue) { v.Full -= min(v.Full, uint64(by)) })
+	older := func(name string, change func(uint64) uint64) {
+		for k, v := range s.places(name) {
+			if err := s.program.maps[name].Put(k, change(v)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	older(mapAttempts, func(v uint64) uint64 { return v - min(v, uint64(by)) })
+	older(mapRecent, func(v uint64) uint64 { return v - min(v&(1<<40-1), uint64(by)>>17) })
+}
+
+// change changes what the program reads.
+func (s *earlyScene) change(f func(*earlyValue)) {
+	s.t.Helper()
+	var v earlyValue
+	err := s.program.maps[mapEarly].Lookup(uint32(0), &v)
+	f(&v)
+	if err := errors.Join(err, s.program.maps[mapEarly].Put(uint32(0), v)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// A fate is what the program does with a SYN.
+type fate string
+
+const (
+	left       fate = "left alone" // to the rules
+	counted    fate = "counted"
+	overBudget fate = "over"
+	dropped    fate = "dropped"
+)
+
+func (s *earlyScene) fate(p packet.Packet, change func([]byte)) fate {
+	s.t.Helper()
+	b := frame(s.t, p)
+	if change != nil {
+		change(b)
+	}
+	var v verdict
+	s.do(s.t, func() (err error) {
+		v, err = s.program.run(b, 0)
+		return err
+	})
+	switch v {
+	case verdict{next, 0}:
+		return left
+	case verdict{next, s.codes.Counted}:
+		return counted
+	case verdict{next, s.codes.Over}:
+		return overBudget
+	case verdict{2, 0}: // TCX_DROP
+		return dropped
+	}
+	s.t.Errorf("the program answers %+v", v)
+	return ""
+}
+
+// syn returns a SYN to a port of the server.
+func syn(from netip.Addr, port uint16) packet.Packet {
+	p := synData.packet(from, nil)
+	p.TCP.DstPort = port
+	return p
+}
+
+// want sends SYNs to the idle port.
+func (s *earlyScene) wants(what string, from netip.Addr, all ...fate) {
+	s.t.Helper()
+	for i, want := range all {
+		if got := s.fate(syn(from, idlePort), nil); got != want {
+			s.t.Errorf("%s: SYN %d from %v is %s, want %s", what, i+1, from, got, want)
+		}
+	}
+}
+
+// settled returns a scene where all is known, and the senders are over their budgets and
+// have no progress.
+func settled(s *earlyScene) {
+	s.pass(s.early.Patience + second)
+	for _, from := range []netip.Addr{sender4, sender6} {
+		s.wants("begin", from, counted, counted, counted, overBudget)
+	}
+	s.pass(5 * time.Millisecond)
+	for _, from := range []netip.Addr{sender4, sender6} {
+		s.wants("settled", from, dropped)
+	}
+}
+
+// earlyCases are what is expected of the program, by names.
+var earlyCases = map[string]struct {
+	change func(*Early)
+	run    func(s *earlyScene)
+}{
+	"full at first": {nil, func(s *earlyScene) {
+		s.wants("loaded", sender4, counted, counted, counted, overBudget, overBudget)
+		s.pass(s.early.Patience - second/10)
+		s.wants("later", sender4, counted, counted, counted, overBudget)
+		s.pass(5 * time.Millisecond)
+		s.wants("still", sender4, overBudget)
+		s.pass(second / 5)
+		s.wants("of what was counted", sender4, overBudget)
+		s.pass(5 * time.Millisecond)
+		s.wants("no more", sender4, dropped)
+	}},
+	"budget": {nil, func(s *earlyScene) {
+		settled(s)
+		for _, from := range []netip.Addr{sender4, sender6} {
+			s.wants("nothing left", from, dropped, dropped)
+		}
+		s.pass(second + second/100)
+		for _, from := range []netip.Addr{sender4, sender6} {
+			s.wants("one left", from, counted, overBudget)
+		}
+		s.pass(60 * second)
+		settled(s)
+	}},
+	"patience": {func(e *Early) { e.Patience = second / 3 }, func(s *earlyScene) {
+		s.pass(second)
+		short, long := sender4, netip.MustParseAddr("198.51.100.9")
+		s.wants("begin", short, counted, counted, counted)
+		s.pass(second / 4)
+		s.wants("soon", short, overBudget)
+		s.pass(second)
+		s.wants("begin", long, counted, counted, counted)
+		s.pass(second / 2)
+		s.wants("late", long, dropped)
+	}},
+	"sources": {nil, func(s *earlyScene) {
+		s.pass(60 * second)
+		// The same source, and the same budget.
+		s.wants("first", sender4, counted, counted, counted)
+		s.wants("neighbour", neighbour(sender4), overBudget)
+		s.pass(5 * time.Millisecond)
+		s.wants("again", sender4, dropped)
+		// Another source, and the same budget.
+		other := netip.MustParseAddr("2001:db8:0:1::7")
+		s.wants("first", sender6, counted, counted, counted)
+		s.wants("site", other, dropped)
+		s.wants("again", sender6, overBudget)
+		s.wants("others", netip.MustParseAddr("2001:db8:1::7"), counted)
+	}},
+	"shared places": {nil, func(s *earlyScene) {
+		settled(s)
+		s.pass(second)
+		before := s.places(mapRecent)
+		s.wants("one", sender4, counted)
+		place := s.changed(before)
+		// As if it were somebody else's.
+		if err := s.program.maps[mapRecent].Put(place, s.places(mapRecent)[place]^1<<50); err != nil {
+			s.t.Fatal(err)
+		}
+		s.pass(second)
+		s.wants("another", sender4, counted, overBudget)
+		s.pass(5 * time.Millisecond)
+		s.wants("not forgotten", sender4, overBudget)
+	}},
+	"fast senders": {nil, func(s *earlyScene) {
+		settled(s)
+		recent := s.program.maps[mapRecent]
+		known := s.places(mapRecent)
+		s.fate(syn(sender4, servicePort), nil)
+		place := s.changed(known)
+		for range 200 {
+			s.fate(syn(sender4, servicePort), nil) // it may have made progress
+			s.wants("first", sender4, overBudget)
+			var before, after uint64
+			err := recent.Lookup(place, &before)
+			for began := time.Now(); time.Since(began) < 100*time.Microsecond; {
+			}
+			s.fate(syn(sender4, idlePort), nil)
+			if err := errors.Join(err, recent.Lookup(place, &after)); err != nil || after != before {
+				s.t.Errorf("it is remembered anew: %x, then %x (%v)", before, after, err)
+				return
+			}
+		}
+	}},
+	"ports that are not counted": {nil, func(s *earlyScene) {
+		settled(s)
+		for _, from := range []netip.Addr{sender4, sender6} {
+			for range 5 {
+				if got := s.fate(syn(from, servicePort), nil); got != left {
+					s.t.Errorf("a SYN to a service is %s", got)
+				}
+			}
+			s.wants("after it", from, overBudget)
+		}
+	}},
+	"what may be a knock": {func(e *Early) { e.UDP, e.Echo = true, true }, func(s *earlyScene) {
+		settled(s)
+		for what, p := range knocks() {
+			if got := s.fate(p, nil); got != left {
+				s.t.Errorf("%s is %s", what, got)
+			}
+			s.wants(what, p.Src, overBudget)
+			s.pass(5 * time.Millisecond)
+			s.wants("settled", p.Src, dropped)
+		}
+	}},
+	"what is no knock": {nil, func(s *earlyScene) {
+		settled(s)
+		for what, p := range knocks() {
+			if p.UDP == nil && p.ICMP == nil || len(p.V6.Extensions) > 0 {
+				continue
+			}
+			s.fate(p, nil)
+			s.wants(what, p.Src, dropped)
+		}
+	}},
+	"what is not for this host": {nil, func(s *earlyScene) {
+		elsewhere := syn(sender4, idlePort)
+		elsewhere.Dst = server4.Next()
+		mapped := func(b []byte) {
+			to := server4.As16()
+			copy(b[ethernet+24:], to[:])
+		}
+		bare := syn(sender4, idlePort)
+		bare.TCP.Flags = packet.ACK
+		both := syn(sender4, idlePort)
+		both.TCP.Flags = packet.SYN | packet.ACK
+		for range 4 {
+			for what, got := range map[string]fate{
+				"IPv6 to IPv4":     s.fate(syn(sender6, idlePort), mapped),
+				"another address":  s.fate(elsewhere, nil),
+				"another frame":    s.fate(syn(sender4, idlePort), func(b []byte) { b[0] = 2 }),
+				"a broadcast":      s.fate(syn(sender4, idlePort), func(b []byte) { copy(b, []byte{255, 255, 255, 255, 255, 255}) }),
+				"an ACK":           s.fate(bare, nil),
+				"a SYN-ACK":        s.fate(both, nil),
+				"of no IP version": s.fate(syn(sender4, idlePort), func(b []byte) { b[12], b[13] = 8, 6 }),
+			} {
+				if got != left {
+					s.t.Errorf("%s is %s", what, got)
+				}
+			}
+		}
+		s.pass(60 * second)
+		settled(s) // nothing of it was counted
+		if err := s.program.maps[mapInterfaces].Delete(uint32(1)); err != nil {
+			s.t.Fatal(err)
+		}
+		s.wants("an interface that is not counted", sender4, left)
+	}},
+	"addresses that are gone": {nil, func(s *earlyScene) {
+		settled(s)
+		gone := netip.MustParseAddr("203.0.113.7")
+		p := syn(sender4, idlePort)
+		p.Dst = gone
+		if err := s.program.maps[mapAddresses].Put(gone.As16(), uint8(1)); err != nil {
+			s.t.Fatal(err)
+		}
+		if got := s.fate(p, nil); got != dropped {
+			s.t.Errorf("on a host that does not forward it is %s", got)
+		}
+		s.host.Sysctl("net.ipv4.ip_forward", "1")
+		s.do(s.t, func() error {
+			veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a"}, PeerName: "b"}
+			err := errors.Join(netlink.LinkAdd(veth), netlink.LinkSetUp(veth))
+			return errors.Join(err, netlink.RouteAdd(&netlink.Route{LinkIndex: veth.Index, Scope: netlink.SCOPE_LINK,
+				Dst: &net.IPNet{IP: gone.AsSlice(), Mask: net.CIDRMask(32, 32)}}))
+		})
+		if got := s.fate(p, nil); got != left {
+			s.t.Errorf("what is sent on is %s", got)
+		}
+		s.pass(60 * second)
+		settled(s)
+	}},
+	"trusted": {func(e *Early) {
+		e.Trusted = []Trusted{{From: netip.MustParsePrefix("192.0.2.0/29")}, {From: netip.MustParsePrefix("2001:db8::/64"), Interface: "lo"},
+			{From: netip.MustParsePrefix("198.51.100.0/24"), Interface: "other"}, {Interface: "other"}}
+	}, func(s *earlyScene) {
+		for _, from := range []netip.Addr{sender4, sender6} {
+			s.wants("trusted", from, left, left, left, left)
+		}
+		for _, from := range []string{"192.0.2.8", "2001:db8:0:1::7", "198.51.100.7"} {
+			s.wants("not trusted", netip.MustParseAddr(from), counted)
+		}
+	}},
+	"again": {nil, func(s *earlyScene) {
+		s.pass(60 * second)
+		for _, code := range []uint32{s.codes.Counted, s.codes.Over} {
+			for range 10 {
+				s.do(s.t, func() error {
+					v, err := s.program.run(frame(s.t, syn(sender4, idlePort)), code)
+					if v != (verdict{next, code}) {
+						s.t.Errorf("a packet that was counted is answered %+v", v)
+					}
+					return err
+				})
+			}
+		}
+		settled(s)
+	}},
+	"tokens": {nil, func(s *earlyScene) {
+		settled(s)
+		for _, from := range []netip.Addr{sender4, sender6} {
+			token := s.credential(0, 0).Token(s.fresh(), unbound, key.Lane4)
+			s.do(s.t, func() error {
+				v, err := s.program.run(frame(s.t, datagram.packet(from, token[:])), 0)
+				if v.priority != s.code(s.people[0].ID, doors[0]) {
+					s.t.Error("the token is refused")
+				}
+				return err
+			})
+			s.wants("a token", from, overBudget)
+		}
+	}},
+	"dropped": {nil, func(s *earlyScene) {
+		settled(s)
+		r := &Running{instances: []*instance{&s.program.instance}}
+		packets, bytes, err := r.Dropped()
+		s.wants("more", sender4, dropped, dropped)
+		s.wants("more", sender6, dropped)
+		p, b, err2 := r.Dropped()
+		const four, six = 20 + 24, 40 + 24 // with an option
+		if err := errors.Join(err, err2); err != nil || p-packets != 3 || b-bytes != 2*four+six {
+			s.t.Errorf("%d packets with %d bytes were dropped: %v", p-packets, b-bytes, err)
+		}
+	}},
+	"paused": {nil, func(s *earlyScene) {
+		settled(s)
+		r := &Running{instances: []*instance{&s.program.instance}}
+		resume, err := r.PauseEarly()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.wants("paused", sender4, left, left, left, left, left)
+		if err := resume(); err != nil {
+			s.t.Fatal(err)
+		}
+		s.wants("resumed", sender4, overBudget) // whatever it did meanwhile
+		s.pass(s.early.Patience)
+		settled(s)
+	}},
+}
+
+// places returns what is not zero in a map.
+func (s *earlyScene) places(name string) map[uint32]uint64 {
+	s.t.Helper()
+	all, err := readMap[uint32, uint64](s.program.maps[name])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	maps.DeleteFunc(all, func(_ uint32, v uint64) bool { return v == 0 })
+	return all
+}
+
+// changed returns the place of a source that has been remembered since.
+func (s *earlyScene) changed(since map[uint32]uint64) uint32 {
+	s.t.Helper()
+	for k, v := range s.places(mapRecent) {
+		if since[k] != v {
+			return k
+		}
+	}
+	s.t.Fatal("nothing is remembered")
+	return 0
+}
+
+// knocks are packets that may be knocks, but SYNs in their plainest form, by what they are.
+func knocks() map[string]packet.Packet {
+	options, fragment, extended, atomic := syn(sender4, idlePort), syn(sender4, idlePort), syn(sender6, idlePort), datagram.packet(sender6, nil)
+	options.V4.Options = []byte{1, 1, 1, 0}
+	fragment.V4.Flags = packet.MoreFragments
+	extended.V6.Extensions = []packet.Extension{packet.HopByHop()}
+	atomic.V6.Extensions = []packet.Extension{packet.FragmentHeader(7, 0, 0)}
+	return map[string]packet.Packet{
+		"options": options, "a fragment": fragment, "an extension": extended, "an atomic fragment": atomic,
+		"UDP": datagram.packet(sender4, []byte("x")), "UDP over IPv6": datagram.packet(sender6, nil),
+		"a ping": ping.packet(sender4, nil), "a ping over IPv6": ping.packet(sender6, []byte("x")),
+	}
+}
+
+func TestEarly(t *testing.T) {
+	for _, name := range slices.Sorted(maps.Keys(earlyCases)) {
+		t.Run(name, func(t *testing.T) { earlyCases[name].run(newEarlyScene(t, nil, earlyCases[name].change)) })
+	}
+}
