@@ -75,10 +75,11 @@ func (r *recipe) port(from, to int) policy.Port {
 
 func (r *recipe) policy() *policy.Policy {
 	p := &policy.Policy{
-		Posture: pick(r, policy.Closed, policy.Closed, policy.Guard),
-		Cover:   pick(r, policy.CoverDrop, policy.CoverReset, policy.CoverUnreachable),
-		Source:  policy.Source{IPv4: pick(r, 32, 32, 24), IPv6: 128},
-		Log:     pick(r, policy.Log{Target: policy.LogKernel, Progress: true}, policy.Log{Target: policy.LogNone}, policy.Log{Target: policy.LogNFLOG, Group: 7, Progress: true}),
+		Posture:   pick(r, policy.Closed, policy.Closed, policy.Guard),
+		Cover:     pick(r, policy.CoverDrop, policy.CoverReset, policy.CoverUnreachable),
+		EarlyDrop: policy.DefaultEarlyDrop,
+		Source:    policy.Source{IPv4: pick(r, 32, 32, 24), IPv6: 128},
+		Log:       pick(r, policy.Log{Target: policy.LogKernel, Progress: true}, policy.Log{Target: policy.LogNone}, policy.Log{Target: policy.LogNFLOG, Group: 7, Progress: true}),
 	}
 	for range r.IntN(4) {
 		n := uint16(r.number(1, 1000))
