@@ -37,7 +37,7 @@ func Format(p *Policy) string {
 	top.add("posture", word(p.Posture))
 	top.unless(len(p.Interfaces) == 0, "interfaces", list(p.Interfaces, word))
 	top.unless(p.Cover == p.Posture.DefaultCover(), "cover", word(p.Cover))
-	top.unless(p.EarlyDrop == DefaultEarlyDrop, "early_drop", plain(strconv.FormatBool(p.EarlyDrop)))
+	top.unless(p.EarlyDrop, "early_drop", plain("false"))
 	allow := list(p.Allow, Allow.format)
 	allow.Style = 0
 	top.unless(len(p.Allow) == 0, "allow", allow)
