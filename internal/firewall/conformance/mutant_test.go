@@ -199,7 +199,7 @@ func renamed(m *automaton.Machine) *automaton.Machine {
 		g := &other.Grants[i]
 		name := fnv.New32a()
 		fmt.Fprint(name, m.Doors[g.Door].Name, m.Services[g.Service].String())
-		g.ID = automaton.GrantID(name.Sum32() | 0x10001) // as nft prints it
+		g.ID = automaton.GrantID(name.Sum32()>>3 | 0x10001) // of 29 bits, and as nft prints it
 	}
 	return &other
 }
