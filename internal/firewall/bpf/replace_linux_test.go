@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/key"
+	"postern/internal/lab/labtest"
 )
 
 // judge has a program judge a token that arrives in a datagram, and returns the code
@@ -321,25 +321,7 @@ func TestKill(t *testing.T) {
 	for kill := range kills {
 		helper := s.server.Command(t.Context(), os.Args[0], "-test.run=^TestAttachUntilKilled$", "-test.count=1")
 		helper.Env = append(os.Environ(), attaching+"="+indexes)
-		stdout, err := helper.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		helper.Stderr = os.Stderr
-		if err := helper.Start(); err != nil {
-			t.Fatal(err)
-		}
-		said := bufio.NewReader(stdout)
-		for range 1 + rand.IntN(3) {
-			if _, err := said.ReadString('\n'); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(time.Duration(rand.Int64N(int64(20 * time.Millisecond))))
-		if err := helper.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		helper.Wait()
+		labtest.KillAfter(t, helper, time.Duration(rand.Int64N(int64(20*time.Millisecond))), []string{"ready", "attached", "attached"}[:1+rand.IntN(3)]...)
 
 		s.attached("after a kill", a, b)
 		r := s.find()

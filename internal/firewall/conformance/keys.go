@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -215,7 +214,7 @@ func KillKeys(t *testing.T, b firewall.Backend, test string) {
 	for i := range kills {
 		helper := s.Gateway.Command(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.count=1")
 		helper.Env = append(os.Environ(), applyingKeys+"="+[]string{"first", "second"}[i%2])
-		killSoon(t, helper, time.Duration(random.Int64N(int64(window))), 1+random.IntN(2))
+		labtest.KillAfter(t, helper, time.Duration(random.Int64N(int64(window))), []string{"next", "next"}[:1+random.IntN(2)]...)
 
 		status := s.Inspect()
 		second, known := digests[status.Digest]
@@ -256,28 +255,4 @@ func KillKeys(t *testing.T, b firewall.Backend, test string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// killSoon starts a helper and kills it so long after it has said so many lines.
-func killSoon(t *testing.T, helper *lab.Cmd, after time.Duration, lines int) {
-	t.Helper()
-	stdout, err := helper.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	helper.Stderr = os.Stderr
-	if err := helper.Start(); err != nil {
-		t.Fatal(err)
-	}
-	said := bufio.NewReader(stdout)
-	for range lines {
-		if _, err := said.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
-	time.Sleep(after)
-	if err := helper.Process.Kill(); err != nil {
-		t.Fatalf("the helper has ended by itself: %v", err)
-	}
-	helper.Wait()
 }

@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 	"postern/internal/lab"
+	"postern/internal/lab/labtest"
 )
 
 // applying is the variable by which this binary, run once more, applies policies
@@ -76,26 +76,8 @@ func TestKill(t *testing.T) {
 		}
 		helper := gw.Command(t.Context(), os.Args[0], "-test.run=^TestApplyUntilKilled$", "-test.count=1")
 		helper.Env = append(os.Environ(), applying+"="+names[i%2]+" "+names[1-i%2])
-		stdout, err := helper.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		helper.Stderr = os.Stderr
-		if err := helper.Start(); err != nil {
-			t.Fatal(err)
-		}
 		// However slow the machine is, half of the kills come after the first rule set.
-		said := bufio.NewReader(stdout)
-		for _, want := range []string{"ready\n", "applied\n"}[:1+random.IntN(2)] {
-			if line, err := said.ReadString('\n'); err != nil || line != want {
-				t.Fatalf("the helper says %q (%v)", line, err)
-			}
-		}
-		time.Sleep(time.Duration(random.Int64N(int64(window))))
-		if err := helper.Process.Kill(); err != nil {
-			t.Fatalf("the helper has ended by itself: %v", err)
-		}
-		helper.Wait()
+		labtest.KillAfter(t, helper, time.Duration(random.Int64N(int64(window))), []string{"ready", "applied"}[:1+random.IntN(2)]...)
 
 		digest, listing := loaded(t, gw)
 		left[digest]++

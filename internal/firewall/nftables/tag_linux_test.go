@@ -167,18 +167,8 @@ func TestTags(t *testing.T) {
 
 	// Others take the rules, and with them what is known of used tags.
 	if err := s.Gateway.Do(func() error {
-		keeper, err := Backend{}.Keep()
-		if err != nil {
-			return err
-		}
-		defer keeper.Close()
-		var all batch
-		all.delTable()
-		if err := all.commit(nil, 0); err != nil {
-			return err
-		}
 		return labtest.WithoutBPF(func() error {
-			_, err := keeper.Restore(m)
+			err := loseAndRestore(m)
 			loaded = time.Now()
 			return err
 		})

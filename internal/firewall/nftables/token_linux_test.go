@@ -92,20 +92,7 @@ func TestTokensComeAndGo(t *testing.T) {
 	try(laptop, labtest.SYNACK, "loaded")
 
 	// Others take the rules; the program that runs keeps its codes.
-	do(func() error {
-		keeper, err := Backend{}.Keep()
-		if err != nil {
-			return err
-		}
-		defer keeper.Close()
-		var all batch
-		all.delTable()
-		if err := all.commit(nil, 0); err != nil {
-			return err
-		}
-		_, err = keeper.Restore(m)
-		return err
-	})
+	do(func() error { return loseAndRestore(m) })
 	try(laptop, labtest.SYNACK, "restored")
 	if status := s.Inspect(); status.Altered {
 		t.Error("restored, and altered")
@@ -254,4 +241,20 @@ func TestLogTokens(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("nothing is logged")
 	}
+}
+
+// loseAndRestore deletes the table, as others may, and has a Keeper restore the rules.
+func loseAndRestore(m *automaton.Machine) error {
+	keeper, err := Backend{}.Keep()
+	if err != nil {
+		return err
+	}
+	defer keeper.Close()
+	var all batch
+	all.delTable()
+	if err := all.commit(nil, 0); err != nil {
+		return err
+	}
+	_, err = keeper.Restore(m)
+	return err
 }
