@@ -560,7 +560,7 @@ func (m *Machine) index() {
 
 // Early reports whether an input is of those that are counted apart from all others. A
 // firewall can count them before its rules are asked: SYNs to ports that hide no service
-// and that no allow entry names, so that whoever sends them is not let in.
+// and that no allow entry names, so that nobody who sends them is let in.
 func (m *Machine) Early(port policy.Port) bool {
 	if !m.Parameters.Early || port.Protocol != policy.TCP || m.Policy.IsKeyPort(port) {
 		return false

@@ -52,16 +52,11 @@ func (m *Machine) after(door int) StateID {
 // Close judges a token that closes its door, and is otherwise as for Token. It asks for no
 // `from`, as it gives nothing.
 func (r *Reference) Close(at time.Duration, sender netip.Addr, t *Token) Verdict {
-	sender = sender.Unmap()
-	source := r.machine.Policy.Source.Mask(sender)
-	from := r.at(source, at)
-	v := Verdict{From: from, To: from, Door: &r.machine.Doors[t.Door]}
-	if !t.User.AcceptsFrom(sender) {
-		return v
+	source, v, accepted := r.receive(at, sender, t)
+	if accepted {
+		r.close(source, v.Door, at)
+		v.Closed = true
 	}
-	delete(r.progress, source)
-	r.close(source, v.Door, at)
-	v.To, v.Closed = Root, true
 	return v
 }
 
@@ -69,17 +64,28 @@ func (r *Reference) Close(at time.Duration, sender netip.Addr, t *Token) Verdict
 // rule and admits nothing: the packet is answered as others are to its port. The time
 // is as for Step.
 func (r *Reference) Token(at time.Duration, sender netip.Addr, t *Token) Verdict {
-	sender = sender.Unmap()
-	source := r.machine.Policy.Source.Mask(sender)
-	from := r.at(source, at)
-	v := Verdict{From: from, To: from, Door: &r.machine.Doors[t.Door]}
-	if !t.User.AcceptsFrom(sender) {
+	source, v, accepted := r.receive(at, sender, t)
+	if !accepted {
 		return v
 	}
-	delete(r.progress, source)
-	v.To = Root
-	if v.Granted = r.grant(source, sender, v.Door, at); v.Granted {
+	if v.Granted = r.grant(source, sender.Unmap(), v.Door, at); v.Granted {
 		v.To = r.move(source, r.machine.after(t.Door), at)
 	}
 	return v
+}
+
+// receive forgets the progress of a token's sender, and returns the source and the verdict
+// on a token that neither opens nor closes anything. If it is not accepted, as it comes from
+// elsewhere than its user may be, nothing changes.
+func (r *Reference) receive(at time.Duration, sender netip.Addr, t *Token) (source netip.Addr, v Verdict, accepted bool) {
+	sender = sender.Unmap()
+	source = r.machine.Policy.Source.Mask(sender)
+	from := r.at(source, at)
+	v = Verdict{From: from, To: from, Door: &r.machine.Doors[t.Door]}
+	if !t.User.AcceptsFrom(sender) {
+		return source, v, false
+	}
+	delete(r.progress, source)
+	v.To = Root
+	return source, v, true
 }
