@@ -23,8 +23,12 @@ const (
 	// 100 bytes for each, and as much again while its time has not come.
 	maxTags = 1 << 19
 
-	// shortestTagged is how long tags must last at least, for whoever loads the next ones.
+	// shortestTagged is how long tags must last at least, for the next ones to be loaded in time.
 	shortestTagged = time.Hour
+
+	// lookAgain is how long it is not asked again whether tags verify tokens, where they do
+	// not.
+	lookAgain = time.Minute
 
 	// clockSlack is how far apart two looks at clocks may be that are made at once.
 	clockSlack = 2 * time.Second
@@ -241,9 +245,7 @@ func inspectTags(status *firewall.Status, _ bpf.Carrier, codes func() (map[uint3
 	status.Keyless = len(loaded) == 0
 	tags := &firewall.Tags{Stepped: stepped, Last: tagsLast(len(loaded))}
 	for i, t := range loaded {
-		name, leads := known[t.Code]
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: t.Device, Door: t.Door, Name: name, Code: t.Code})
-		status.Altered = status.Altered || !leads
+		verifier.AddUse(status, t.Pair, known)
 		if i == 0 || t.until.Before(tags.Until) {
 			tags.Until = t.until
 		}
@@ -291,8 +293,12 @@ func (k *Keeper) renewTags(m *automaton.Machine) error {
 		return nil
 	}
 	tags, err := hasTags()
-	if err != nil || !tags {
+	if err != nil {
 		return err
+	}
+	if !tags {
+		k.renew = now.Add(lookAgain)
+		return nil
 	}
 	keys, err := m.Keyring()
 	if err != nil {

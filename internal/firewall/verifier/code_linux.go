@@ -63,8 +63,9 @@ func RunningCodes(m *automaton.Machine, c bpf.Carrier) (all []Code, ok bool, err
 	return codes(m, keys, pairs), err == nil && found && there == c, nil
 }
 
-// Inspect adds to a status what verifies tokens for rules that look for codes in one place. Known are the codes that the loaded rules
-// know, with whose each is, as in "alice/laptop".
+// Inspect adds to a status what verifies tokens for rules that look for codes in one
+// place. Known are the codes that the loaded rules know, with whose each is, as in
+// "alice/laptop".
 func Inspect(status *firewall.Status, c bpf.Carrier, known func() (map[uint32]string, error)) error {
 	running, err := bpf.Find()
 	if err != nil {
@@ -88,9 +89,7 @@ func Inspect(status *firewall.Status, c bpf.Carrier, known func() (map[uint32]st
 		return err
 	}
 	for _, p := range pairs {
-		name, leads := names[p.Code]
-		status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: name, Code: p.Code})
-		status.Altered = status.Altered || !leads
+		AddUse(status, p, names)
 	}
 	for _, i := range running.Interfaces() {
 		if verifies(i) && !i.Attached && isUp(i.Index) {
@@ -98,4 +97,12 @@ func Inspect(status *firewall.Status, c bpf.Carrier, known func() (map[uint32]st
 		}
 	}
 	return nil
+}
+
+// AddUse adds to a status a device and a door that tokens are verified for, and whether the
+// loaded rules know the code: names says whose each of those is that they know.
+func AddUse(status *firewall.Status, p bpf.Pair, names map[uint32]string) {
+	name, known := names[p.Code]
+	status.Keys = append(status.Keys, firewall.KeyUse{Device: p.Device, Door: p.Door, Name: name, Code: p.Code})
+	status.Altered = status.Altered || !known
 }

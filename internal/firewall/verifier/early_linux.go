@@ -28,8 +28,8 @@ func RunningEarly() (bpf.Codes, error) {
 	return running.Codes()
 }
 
-// A Pause is a time in which nothing is dropped early: so whoever replaces rules may be
-// killed at any moment, and no program is left that drops by the old ones.
+// A Pause is a time in which nothing is dropped early. So a process that replaces rules may
+// be killed at any moment, and leaves no program that drops by the old ones.
 type Pause struct {
 	running *bpf.Running
 	resume  func() error

@@ -28,11 +28,11 @@ type Verifier struct {
 	lacks   error // why no token counts
 }
 
-// New loads the program for a machine, and for rules that look for codes in one place. It is
-// nil if the machine has no tokens and lets
-// nothing be dropped early. What runs goes on until Attach. Where there can be no program, or
-// no keys can be read, there are only the rules: what the policy hides must be hidden all the
-// same. They drop by themselves what might be dropped early. The caller must call Close.
+// New loads the program for a machine, and for rules that look for codes in one place. It
+// is nil if the machine has no tokens and lets nothing be dropped early. What runs goes on
+// until Attach. Where there can be no program, or no keys can be read, there are only the
+// rules: what the policy hides must be hidden all the same. They drop by themselves what
+// might be dropped early. The caller must call Close.
 func New(m *automaton.Machine, c bpf.Carrier) *Verifier {
 	if !m.Policy.HasKeys() && !m.Parameters.Early {
 		return nil
