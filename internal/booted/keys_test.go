@@ -19,9 +19,9 @@ import (
 
 const keyPort = 40123
 
-// TestKeys reboots a machine whose sshd a key opens. From power-on until long after,
-// whoever sends again all tokens that were recorded before is not let in, from the same
-// address; the next token of the key's owner opens the door. What runs in the units'
+// TestKeys reboots a machine whose sshd a key opens. From power-on until long after, a
+// prober that sends again all tokens that were recorded before is not let in, from the
+// same address; the next token of the key's owner opens the door. What runs in the units'
 // sandbox is what verifies, also on an interface that comes later.
 func TestKeys(t *testing.T) {
 	for _, on := range []struct {

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"postern/internal/cli/ui"
 	"postern/internal/lazyregexp"
@@ -101,7 +100,7 @@ var quoted = lazyregexp.New(`"[^"]*"|\{[^}]*\}`)
 func folded(b *strings.Builder, line, indent string) {
 	const kept = "\x00" // a blank that stays
 	keep := func(text string) string { return strings.ReplaceAll(text, " ", kept) }
-	if utf8.RuneCountInString(escapes().ReplaceAllString(line, "")) <= ui.Screen+1 {
+	if ui.Width(line) <= ui.Screen+1 {
 		b.WriteString(line + "\n")
 		return
 	}
@@ -119,9 +118,6 @@ func folded(b *strings.Builder, line, indent string) {
 		b.WriteString(strings.ReplaceAll(part, kept, " ") + "\n")
 	}
 }
-
-// escapes are what a terminal does not show.
-var escapes = lazyregexp.New("\x1b\\[[0-9;]*m")
 
 // indented writes a paragraph.
 func indented(b *strings.Builder, indent, text string) {

@@ -10,11 +10,11 @@ import (
 
 const (
 	shortRemove = "remove a host from the hosts file, and its key"
-	longRemove  = `Removes a saved host from the hosts file, and its key from the system's key store
-if that has it. The rest of the file stays as it is.
+	longRemove  = `Removes a saved host from the hosts file, and its key from the system's key
+store if that has it. The rest of the file stays as it is.
 
-The key still opens the door for whoever has a copy of it: "postern user revoke"
-on the server ends that.`
+The key still opens the door for anyone who has a copy of it: "postern user
+revoke" on the server ends that.`
 	exampleRemove = `  postern remove home`
 )
 

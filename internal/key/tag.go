@@ -7,7 +7,7 @@ import (
 )
 
 // A Tag is what a token begins with: T in the package's comment. It follows from the time,
-// so whoever has the secret can say today what tomorrow's tokens begin with.
+// so who has the secret can say today what tomorrow's tokens begin with.
 type Tag [tagSize]byte
 
 // Tag returns what the token begins with.

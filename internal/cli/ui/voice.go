@@ -165,11 +165,13 @@ const continued = "         " // as wide as "postern: "
 // escapes are what a terminal does not show.
 var escapes = lazyregexp.New("\x1b\\[[0-9;]*m")
 
+// Width returns how many columns a line takes on a terminal.
+func Width(line string) int { return utf8.RuneCountInString(escapes().ReplaceAllString(line, "")) }
+
 // wrap breaks a line between words into those that fit; a longer word has a line of
 // its own. All but the first begin with indent.
 func wrap(line string, columns int, indent string) []string {
-	wide := func(text string) int { return utf8.RuneCountInString(escapes().ReplaceAllString(text, "")) }
-	if columns <= 2*len(indent) || wide(line) <= columns {
+	if columns <= 2*len(indent) || Width(line) <= columns {
 		return []string{line}
 	}
 	var lines []string
@@ -178,7 +180,7 @@ func wrap(line string, columns int, indent string) []string {
 		switch {
 		case i == 0:
 			current = word
-		case wide(current)+1+wide(word) > columns && strings.TrimSpace(current) != "":
+		case Width(current)+1+Width(word) > columns && strings.TrimSpace(current) != "":
 			lines = append(lines, current)
 			current = indent + word
 		default:

@@ -119,18 +119,18 @@ func (s *sender) send(first Envelope, bound netip.Addr, again bool) (Envelope, e
 	if s.to.Is6() {
 		tokens.lane = key.Lane6
 	}
-	make := s.Token
+	encode := s.Token
 	if s.Closes {
-		make = s.Closing
+		encode = s.Closing
 	}
 	now := time.Now()
 	point, known := lastPoint(tokens, now)
-	token := make(nextTime(tokens, bound.IsValid(), now), bound, tokens.lane)
+	token := encode(nextTime(tokens, bound.IsValid(), now), bound, tokens.lane)
 	var err error
 	for i := range envelopes {
 		e := (first + i) % envelopes
 		if known && again && !bound.IsValid() {
-			s.sendIn(e, make(point, bound, tokens.lane))
+			s.sendIn(e, encode(point, bound, tokens.lane))
 		}
 		failed := s.sendIn(e, token)
 		if failed == nil {

@@ -6,8 +6,8 @@
  * A packet that can be a token is a candidate. If its token is right, the packet
  * gets the code of the device and door as its priority, or as its mark, and the
  * tables do the rest. Nothing that others can see or use changes before the tag is
- * verified. No candidate is dropped here: before the kernel has looked for its route, a packet may
- * still be for another namespace, or for a proxy.
+ * verified. No candidate is dropped here: before the kernel has looked for its
+ * route, a packet may still be for another namespace, or for a proxy.
  *
  * What it does with a token is what Verifier of internal/key does. The layout of
  * a token is in that package's comment, and the maps' structures have their like

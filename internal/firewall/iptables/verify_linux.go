@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/verifier"
 	"postern/internal/key"
+	"postern/internal/lazyregexp"
 )
 
 // keyOf comes before whose a code is, in the comment of the rule that knows it.
@@ -53,7 +53,7 @@ func (c contents) codes() (all map[uint32]knownCode, asked bool) {
 			}
 			k := knownCode{name, all[uint32(code)].lists}
 			for _, rule := range here.chains[leads].rules {
-				if m := noted.FindStringSubmatch(rule); m != nil {
+				if m := noted().FindStringSubmatch(rule); m != nil {
 					k.lists = append(k.lists, m[1])
 				}
 			}
@@ -70,7 +70,7 @@ func (c contents) codes() (all map[uint32]knownCode, asked bool) {
 }
 
 // noted finds in a rule which list it puts a source on.
-var noted = regexp.MustCompile(`--set --name (\S+)`)
+var noted = lazyregexp.New(`--set --name (\S+)`)
 
 // inspectKeys adds to a status what verifies tokens, where the loaded rules ask for it.
 func (c contents) inspectKeys(status *firewall.Status) error {
