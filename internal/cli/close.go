@@ -18,7 +18,7 @@ func (s *session) closeCommand() *cobra.Command {
 		Short:             shortClose,
 		Long:              longClose,
 		Example:           exampleClose,
-		Args:              exactly(1),
+		Args:              oneHost,
 		ValidArgsFunction: completeHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := s.host(args[0])

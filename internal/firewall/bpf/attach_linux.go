@@ -54,14 +54,21 @@ func places() (f found, err error) {
 		return f, fmt.Errorf("cannot list interfaces: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
-	vrfs := map[int]bool{}
+	vrfs, below := map[int]bool{}, map[int]bool{}
 	for _, link := range links {
-		vrfs[link.Attrs().Index] = link.Type() == "vrf"
+		a := link.Attrs()
+		vrfs[a.Index] = link.Type() == "vrf"
+		if a.MasterIndex != 0 { // a port of a bridge, say
+			below[a.Index] = true
+		}
+		if link.Type() == "ipvlan" || link.Type() == "macvlan" {
+			below[a.ParentIndex] = true
+		}
 	}
 	all := hooks()
 	for _, link := range links {
 		a := link.Attrs()
-		f.interfaces = append(f.interfaces, Interface{Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex]})
+		f.interfaces = append(f.interfaces, Interface{Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index]})
 		for _, h := range all {
 			here, err := h.programs(link)
 			if isGone(err) {

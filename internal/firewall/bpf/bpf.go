@@ -96,4 +96,5 @@ type Interface struct {
 	Name     string
 	Attached bool // tokens that arrive there are verified
 	vrf      bool // it is one, or belongs to one
+	below    bool // what arrives may be for the address of another interface on top of it
 }

@@ -159,21 +159,26 @@ func (p *Program) fillEarly(e *Early, v earlyValue, running *Running) error {
 
 // locate tells the program of the interfaces and addresses that there are. It leaves out
 // an interface where programs of others run, which may be for what comes there before any
-// rule is asked, and VRFs, whose addresses are not the host's.
+// rule is asked, and VRFs, whose addresses are not the host's. For the rules, a packet that
+// comes by a port of a bridge comes by the bridge. So where interfaces differ to them, what
+// is below another one is left out, too.
 func (i *instance) locate(e *Early, running *Running) error {
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("cannot list addresses: %w", err)
 	}
 	counted, own, trusted := map[uint32]uint8{}, map[[16]byte]uint8{}, map[trustedKey]uint8{}
-	inVRF := map[int]bool{}
+	inVRF, alike := map[int]bool{}, e.Interfaces == nil
+	for _, t := range e.Trusted {
+		alike = alike && t.Interface == ""
+	}
 	for _, at := range running.interfaces {
 		inVRF[at.Index] = at.vrf
 		governed := at.Name != "lo"
 		if e.Interfaces != nil {
 			governed = slices.Contains(e.Interfaces, at.Name)
 		}
-		if !governed || at.vrf || running.others[at.Index] || len(counted) == mostPlaces {
+		if !governed || at.vrf || at.below && !alike || running.others[at.Index] || len(counted) == mostPlaces {
 			continue
 		}
 		counted[uint32(at.Index)] = 1

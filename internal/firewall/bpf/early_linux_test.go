@@ -468,3 +468,68 @@ func TestEarly(t *testing.T) {
 		t.Run(name, func(t *testing.T) { earlyCases[name].run(newEarlyScene(t, nil, earlyCases[name].change)) })
 	}
 }
+
+// TestEarlyBelow: what comes by a port of a bridge comes by the bridge, for the rules. So
+// where it matters to them by which interface, only the bridge counts, and what is on top
+// of others.
+func TestEarlyBelow(t *testing.T) {
+	needBPF(t)
+	l := lab.New()
+	t.Cleanup(func() { l.Close() })
+	h := l.Host("h")
+	indexes := map[string]uint32{}
+	if err := h.Do(func() error {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+		ports := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "port"}, PeerName: "alone"}
+		parent := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "parent"}, PeerName: "other"}
+		if err := errors.Join(netlink.LinkAdd(bridge), netlink.LinkAdd(ports), netlink.LinkAdd(parent), netlink.LinkSetMaster(ports, bridge)); err != nil {
+			return err
+		}
+		if err := netlink.LinkAdd(&netlink.Macvlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "upper", ParentIndex: parent.Index}, Mode: netlink.MACVLAN_MODE_PASSTHRU,
+		}); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+		all, err := net.Interfaces()
+		for _, i := range all {
+			indexes[i.Name] = uint32(i.Index)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*Early)
+		below  bool // interfaces are counted that are below others
+	}{
+		"all alike": {func(e *Early) { e.Interfaces = nil }, true},
+		"senders are trusted": {func(e *Early) {
+			e.Interfaces, e.Trusted = nil, []Trusted{{From: netip.MustParsePrefix("192.0.2.0/24")}}
+		}, true},
+		"one is trusted":      {func(e *Early) { e.Interfaces, e.Trusted = nil, []Trusted{{Interface: "br0"}} }, false},
+		"one is not governed": {func(e *Early) { e.Interfaces = []string{"br0", "port", "alone", "parent", "upper"} }, false},
+	} {
+		e := earlyConfig()
+		c.change(e)
+		if err := h.Do(func() error {
+			p, err := Load(Config{Early: e}, nil, nil)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			counted, err := readMap[uint32, uint8](p.maps[mapInterfaces])
+			for _, i := range []string{"br0", "alone", "port", "upper", "parent"} {
+				if indexes[i] == 0 {
+					continue // this kernel has no macvlan
+				}
+				want := c.below || i != "port" && (i != "parent" || indexes["upper"] == 0)
+				if (counted[indexes[i]] == 1) != want {
+					t.Errorf("%s: %s is counted: %v, want %v", name, i, !want, want)
+				}
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -103,6 +103,9 @@ func (b Backend) Apply(m *automaton.Machine) error {
 		return err
 	}
 	defer pause.Close()
+	if err := pausable(pause); err != nil {
+		return err
+	}
 	if err := retry(func() error { return r.replace(b.via, before) }); err != nil {
 		if resumed := pause.Resume(); resumed != nil {
 			return fmt.Errorf("%w; and nothing is dropped early any more: %w", err, resumed)
@@ -118,6 +121,25 @@ func (b Backend) Apply(m *automaton.Machine) error {
 		return err
 	}
 	return b.rememberSessions(r, before)
+}
+
+// pausable returns an error if a program that drops by the loaded rules would go on when
+// they are gone, because this process may not look at programs.
+func pausable(p *verifier.Pause) error {
+	if !p.Blind() {
+		return nil
+	}
+	counted := false
+	if _, err := dump("counted", func(element, lifetime) bool {
+		counted = true
+		return false
+	}); err != nil {
+		return err
+	}
+	if counted {
+		return &firewall.PermissionError{Err: unix.EPERM}
+	}
+	return nil
 }
 
 // rememberSessions lets connections go on that are not among those before: they were
@@ -140,6 +162,9 @@ func (b Backend) Remove() error {
 		return err
 	}
 	defer pause.Close()
+	if err := pausable(pause); err != nil {
+		return err
+	}
 	keys := false // there are tokens to verify
 	if err := retry(func() error {
 		conn := &nft.Conn{}

@@ -33,6 +33,7 @@ func RunningEarly() (bpf.Codes, error) {
 type Pause struct {
 	running *bpf.Running
 	resume  func() error
+	blind   bool
 }
 
 // PauseEarly begins one. The caller must call Close. A process that may not has nothing to
@@ -41,11 +42,11 @@ func PauseEarly() (*Pause, error) {
 	running, err := bpf.Find()
 	if err != nil {
 		if NotPermitted(err) {
-			return &Pause{}, nil
+			return &Pause{blind: true}, nil
 		}
 		return nil, verifying(err)
 	}
-	p := &Pause{running: running}
+	p := &Pause{running: running, blind: running.Hidden()}
 	if p.resume, err = running.PauseEarly(); err != nil {
 		running.Close()
 		return nil, verifying(err)
@@ -60,6 +61,10 @@ func (p *Pause) Resume() error {
 	}
 	return p.resume()
 }
+
+// Blind reports whether a program may run that this process may not look at, and so does
+// not pause.
+func (p *Pause) Blind() bool { return p.blind }
 
 // Close lets go of the programs. What has not been resumed is to be replaced.
 func (p *Pause) Close() {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"postern/internal/automaton"
 	"postern/internal/firewall/bpf"
 )
@@ -84,9 +86,9 @@ func (l *Lookout) Once(serve func() error) error {
 	if err != nil {
 		return err
 	}
-	all, err := net.Interfaces()
+	all, err := netlink.LinkList()
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot list interfaces: %w", err)
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -94,7 +96,8 @@ func (l *Lookout) Once(serve func() error) error {
 	}
 	var places []string
 	for _, i := range all {
-		places = append(places, fmt.Sprint(i.Index, " ", i.Name))
+		a := i.Attrs()
+		places = append(places, fmt.Sprint(a.Index, " ", a.Name, " ", a.MasterIndex))
 	}
 	for _, a := range addresses {
 		places = append(places, a.String())
