@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,8 @@ type closed struct {
 }
 
 // close closes the door at all addresses of the host: at which of them it was opened is not
-// known.
+// known. One that cannot be reached from here was not opened from here either; it fails
+// only if that holds for all.
 func (s *session) close(ctx context.Context, h *hosts.Host) error {
 	looking, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
@@ -51,14 +53,30 @@ func (s *session) close(ctx context.Context, h *hosts.Host) error {
 	}
 	answer := closed{Host: h.Name}
 	var to []netip.Addr
+	var unreached []ui.Remark
+	var failed error
 	for _, a := range addresses {
 		looked, err := client.Close(ctx, a, h, cmp.Or(h.Gap, usualDelay))
-		if err != nil {
-			return err
+		_, open := errors.AsType[*client.OpenError](err)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case open:
+			failed = errors.Join(failed, err)
+		case err != nil:
+			unreached = append(unreached, ui.Remark{Message: err.Error()})
+			if len(unreached) == len(addresses) {
+				return err
+			}
+		default:
+			to = append(to, a)
+			answer.Addresses, answer.Shut = append(answer.Addresses, a.String()), looked
 		}
-		to = append(to, a)
-		answer.Addresses, answer.Shut = append(answer.Addresses, a.String()), looked
 	}
+	if failed != nil {
+		return failed
+	}
+	s.Warn(unreached...)
 	if s.JSON {
 		answer.Warnings = s.Remarks
 		return s.Answer(answer)
