@@ -70,7 +70,9 @@ const (
 
 // All subjects use the how-to's knocks, but for one that has a key.
 var (
-	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, port: tokenPort}
+	// It remembers the times of its tokens: one that forgets gives the same time again to all
+	// openings of eight seconds.
+	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, memory: remembers, port: tokenPort}
 	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
 	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
@@ -97,7 +99,7 @@ type rules struct {
 // round trip.
 var (
 	howto   = &rules{load: []string{"iptables-restore"}, text: strings.Replace(bench.Howto, "-A INPUT -j KNOCKING", "-A INPUT -p tcp --dport 9 -j ACCEPT\n-A INPUT -j KNOCKING", 1)}
-	keyed   = &rules{load: []string{"postern", "up", "-f", keyedPolicy}, settle: key.DefaultWindow.Ahead + 100*time.Millisecond}
+	keyed   = &rules{load: []string{"postern", "up", "-f", keyedPolicy}, settle: key.DefaultWindow.Ahead + key.Spacing + 100*time.Millisecond}
 	door    = oneDoor("")
 	resets  = oneDoor(", retransmits: reset")
 	asHowto = &rules{load: up, text: examples.Howto}
