@@ -164,6 +164,11 @@ func TestTagRace(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := opened()
+		if err := s.Gateway.Do(func() error { // more tags are used than can be right at the same time
+			return Backend{}.edit(func(all *batch) { all.flushSet("first"); all.flushSet("used") })
+		}); err != nil {
+			t.Fatal(err)
+		}
 		s.sendAtOnce(t, cpus, lists)
 		s.Settled()
 		if got := opened() - before; got != uint64(n) {

@@ -23,17 +23,24 @@ type tagSets struct {
 	tags   *set // tag -> code
 	early  *set // the tags of tokens that are from the future
 	used   *set // the tags that have opened something
+	first  *set // the same, while they count: lets one packet of each through
 	loaded *set // whose tags are loaded, and of which times
 }
 
-func (s *tagSets) all() []*set { return []*set{s.tags, s.early, s.used, s.loaded} }
+func (s *tagSets) all() []*set { return []*set{s.tags, s.early, s.used, s.first, s.loaded} }
 
 // usedFor is how long it is known that a tag is used. While it is, the tag may be loaded
 // again: the clock may be set back by as much.
 const usedFor = 24 * time.Hour
 
-// maxUsed is more than the tags that can be right in that time.
-const maxUsed = 1 << 23
+// firstFor is as long as a tag counts.
+var firstFor = key.DefaultWindow.Behind + key.DefaultWindow.Ahead
+
+// How many tags may be used in these times. Where a set is full, no token opens anything.
+const (
+	maxUsed  = 1 << 20 // a full one takes the kernel some 100 MB
+	maxFirst = 1 << 16 // more than can be right at the same time
+)
 
 // sweep is how often the kernel looks through a set for elements that have ended. They
 // count as gone before, and going through half a million takes the kernel 0.07 s. nft
@@ -43,6 +50,11 @@ const sweep = time.Minute
 // verifyByTags adds to a rule set what gives packets with right tokens their codes, in the
 // place of the program of package bpf. It is no part of the digest: the rules do the same
 // with either.
+//
+// Two sets say that a tag is used. Two processors may find at the same moment that it is not;
+// then a limit in its element of the set first lets one of them on. But nft lists a limit
+// without what is used of it: where a listing is loaded, it begins anew. So used has no
+// limits, and is asked before.
 func (r *Ruleset) verifyByTags(p *policy.Policy) {
 	tag := nft.TypeInteger
 	tag.Bytes = uint32(len(key.Tag{}))
@@ -50,6 +62,7 @@ func (r *Ruleset) verifyByTags(p *policy.Policy) {
 		tags:   &set{name: "tags", key: []datatype{tag}, data: &nft.TypeClassID, timeout: true},
 		early:  &set{name: "early", key: []datatype{tag}, timeout: true, sweep: sweep},
 		used:   &set{name: "used", key: []datatype{tag}, dynamic: true, timeout: true, size: maxUsed, sweep: sweep},
+		first:  &set{name: "first", key: []datatype{tag}, dynamic: true, timeout: true, size: maxFirst, sweep: sweep},
 		loaded: &set{name: "tagged", key: []datatype{nft.TypeClassID, nft.TypeClassID, nft.TypeClassID, nft.TypeClassID, nft.TypeClassID}, timeout: true},
 	}
 	r.sets = append(r.sets, r.tagSets.all()...)
@@ -61,7 +74,8 @@ func (r *Ruleset) verifyByTags(p *policy.Policy) {
 		at := tagAt(header)
 		ch := &chain{name: fmt.Sprintf("tagged_%d", header)}
 		ch.add(in(r.tagSets.early, at), carryID(0), accept)
-		ch.add(insert(r.tagSets.used, usedFor, at).limited(rate{n: 1, unit: expr.LimitTimeWeek, burst: 1}), accept)
+		ch.add(in(r.tagSets.used, at), carryID(0), accept)
+		ch.add(insert(r.tagSets.first, firstFor, at).limited(rate{n: 1, unit: expr.LimitTimeWeek, burst: 1}), insert(r.tagSets.used, usedFor, at), accept)
 		ch.add(carryID(0))
 		r.chains = append(r.chains, ch)
 		return ch

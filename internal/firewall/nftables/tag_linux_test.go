@@ -254,3 +254,50 @@ func TestTagsListed(t *testing.T) {
 	}
 	load(byText, "flush ruleset\n"+listed)
 }
+
+// TestTagsReloaded: who loads what nft has listed lets no token in once more, and no connection
+// by a grant that is used. What is not used stays as good as it was.
+func TestTagsReloaded(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, 10))
+	ring := labtest.Keys(m)
+	s.applyTags(m)
+	point := coming(time.Now(), key.Lane4)
+	labtest.Greet(t, s.Gateway, 22, "hello")
+	send := func(e envelope, from netip.Addr, device int) {
+		t.Helper()
+		token := labtest.Credential(ring, fmt.Sprintf("alice/d%d", device), "ssh").Token(point, netip.Addr{}, key.Lane4)
+		s.Send(e.in(s, from, token[:]))
+	}
+	expect := func(from netip.Addr, want labtest.Answer, why string) {
+		t.Helper()
+		s.Expect(t, from, labtest.TCP(22), want, why)
+	}
+	all := append(envelopes, "short syn")
+	for i, e := range all {
+		src := s.NewAddress(labtest.IPv4)
+		send(e, src, i)
+		expect(src, labtest.SYNACK, string(e)+", a right token")
+	}
+	granted := s.NewAddress(labtest.IPv6)
+	send("udp", granted, len(all))
+	s.Settled()
+	for range 2 {
+		s.nft("flush ruleset\n" + s.nft("list ruleset"))
+	}
+	for i, e := range all {
+		src := s.NewAddress(labtest.IPv4)
+		for range 2 {
+			send(e, src, i)
+			expect(src, labtest.Silence, string(e)+", replayed after the rules were loaded from a listing")
+		}
+	}
+	expect(granted, labtest.SYNACK, "a grant of before")
+	expect(granted, labtest.Silence, "the same grant, once more")
+	src := s.NewAddress(labtest.IPv4)
+	send("udp", src, len(all)+1)
+	expect(src, labtest.SYNACK, "a token that nobody has used")
+	send("udp", src, len(all)+1)
+	expect(src, labtest.Silence, "a token that was used since")
+}
