@@ -21,12 +21,7 @@ type class struct {
 	pair   bool // two answered probes: the time between the answers counts
 }
 
-// The doors of the measured policy, and an idle port.
-var (
-	knocks    = syn(47011, 5120, 31877)
-	udpKnocks = datagram(7061, 9200)
-)
-
+// idle is a port that the policy does not name.
 const idle = 33333
 
 // wrong stands for a random port that the policy does not name.
@@ -50,7 +45,7 @@ func datagram(ports ...uint16) []probe {
 
 // classes returns all classes for a stand.
 func (s *stand) classes() []class {
-	k1, k2, k3, u1 := knocks[0].port, knocks[1].port, knocks[2].port, udpKnocks[0].port
+	k1, k2, k3, u1 := s.knocks[0].port, s.knocks[1].port, s.knocks[2].port, s.udpKnocks[0].port
 	all := []class{}
 	add := func(name string, source sourceKind, before, beforeOther, timed, timedOther []probe) *class {
 		all = append(all, class{name: name, source: source, before: before, beforeOther: beforeOther,

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { lab.Main(m.Run) }
 // Every variant is measured for a moment, and its server answers what is timed.
 func TestMeasure(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), options{samples: 20, source: net48, pause: time.Millisecond}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), options{samples: 20, secrets: 2, source: net48, pause: time.Millisecond}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range variants("") {
@@ -30,9 +30,11 @@ func TestMeasure(t *testing.T) {
 // The door opens for an attacker who knows two knocks, and tries some ports as
 // the third.
 func TestKnockAtDoor(t *testing.T) {
+	secret := randomSecret(false)
+	knocks := secret.knocks
 	candidates := append(syn(1, 2, 3, 4, 5), knocks...)
 	for _, v := range variants("") {
-		s, err := newStand(t.Context(), v, v.load(knocks, udpKnocks))
+		s, err := newStand(t.Context(), v, secret)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,16 +28,16 @@ type samples struct {
 	silent       int // trials without an answer
 }
 
-// measure returns n samples a group. The groups take turns in random order.
-func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration) (*samples, error) {
+// measure adds n samples to each group. The groups take turns in random order.
+func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration, out *samples) error {
 	if !c.rare {
 		pause = 0
 	}
-	out := &samples{}
 	for g := range groups {
-		out.answer[g] = make([]int64, 0, n)
-		out.call[g] = make([]int64, 0, n)
+		out.answer[g] = slices.Grow(out.answer[g], n)
+		out.call[g] = slices.Grow(out.call[g], n)
 	}
+	silent := out.silent
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var port uint16
@@ -61,7 +61,7 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 			// caches as much as a knock is; and many of them in all, as each
 			// has its place in the kernel's tables.
 			if i%max(1, n/wrongPorts) == 0 {
-				port = wrongPort()
+				port = s.wrongPort()
 			}
 			// A pause is filled with trials that do not count, so that nothing
 			// gets cold.
@@ -76,7 +76,7 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 					if err := s.scan(c.source); err != nil {
 						return err
 					}
-					port = wrongPort()
+					port = s.wrongPort()
 				}
 				t, err := try(g)
 				switch {
@@ -98,10 +98,10 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 	if err == nil {
 		err = s.lost()
 	}
-	if err == nil && out.silent > groups*n/10 {
-		err = fmt.Errorf("%d of %d trials had no answer", out.silent, groups*n)
+	if silent = out.silent - silent; err == nil && silent > groups*n/10 {
+		err = fmt.Errorf("%d of %d trials had no answer", silent, groups*n)
 	}
-	return out, err
+	return err
 }
 
 // wrongPorts is how many wrong ports are used in turn.
@@ -116,17 +116,6 @@ func fill(into, probes []probe, port uint16) []probe {
 		}
 	}
 	return into
-}
-
-// wrongPort returns a random port that the policy does not name.
-func wrongPort() uint16 {
-	for {
-		p := uint16(rand.IntN(1 << 16))
-		of := func(k probe) bool { return k.port == p }
-		if !slices.Contains([]uint16{wrong, service, allowed, idle}, p) && !slices.ContainsFunc(knocks, of) && !slices.ContainsFunc(udpKnocks, of) {
-			return p
-		}
-	}
 }
 
 // A row is a class's line of the table.

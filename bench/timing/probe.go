@@ -156,10 +156,10 @@ func (p *prober) try(src netip.Addr, before, timed []probe) (times, error) {
 	return t, nil
 }
 
-// scan probes random ports, each from another source.
+// scan sends SYNs to random ports, each from another source.
 func (p *prober) scan(source sourceKind) error {
 	for i := range p.spare {
-		if _, err := p.write(source.next(), []probe{{port: wrongPort()}}, i); err != nil {
+		if _, err := p.write(source.next(), []probe{{port: anyPort()}}, i); err != nil {
 			return err
 		}
 	}

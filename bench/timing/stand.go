@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 
 	"postern/bench"
@@ -38,16 +40,46 @@ const (
 	allowed = 443
 )
 
+// A secret is what an attacker looks for: the sequences of two doors.
+type secret struct{ knocks, udpKnocks []probe }
+
+// randomSecret returns sequences of three knocks of TCP, or of UDP, and of two of UDP.
+func randomSecret(udp bool) secret {
+	var s secret
+	for len(s.knocks) < 3 {
+		s.knocks = append(s.knocks, probe{s.wrongPort(), udp})
+	}
+	for len(s.udpKnocks) < 2 {
+		s.udpKnocks = append(s.udpKnocks, probe{s.wrongPort(), true})
+	}
+	return s
+}
+
+// anyPort returns a random port, but 0.
+func anyPort() uint16 { return uint16(1 + rand.IntN(1<<16-1)) }
+
+// wrongPort returns a random port that the policy does not name.
+func (s secret) wrongPort() uint16 {
+	for {
+		p := anyPort()
+		of := func(k probe) bool { return k.port == p }
+		if !slices.Contains([]uint16{service, allowed, idle}, p) && !slices.ContainsFunc(s.knocks, of) && !slices.ContainsFunc(s.udpKnocks, of) {
+			return p
+		}
+	}
+}
+
 // A stand is a server with a variant's rules, and an attacker beside it.
 type stand struct {
 	variant
+	secret
 	*prober
 	lab *lab.Lab
 }
 
 // load returns what loads the variant's rules for a door to the service, and
 // another.
-func (v variant) load(knocks, others []probe) bench.Loader {
+func (v variant) load(s secret) bench.Loader {
 	sequence := func(all []probe) string {
 		return strings.ReplaceAll(fmt.Sprint(all), " ", ", ")
 	}
@@ -55,12 +87,11 @@ func (v variant) load(knocks, others []probe) bench.Loader {
 		"log: {target: nflog, group: %d}\nallow:\n  - service: tcp/%d\ndoors:\n"+
 		"  ssh: {service: tcp/%d, knock: {sequence: %s}}\n"+
 		"  vpn: {service: udp/1194, knock: {sequence: %s}}\n",
-		v.posture, v.cover, logGroup, allowed, service, sequence(knocks), sequence(others)), automaton.Keyring{})
+		v.posture, v.cover, logGroup, allowed, service, sequence(s.knocks), sequence(s.udpKnocks)), automaton.Keyring{})
 }
 
-// newStand returns a stand with the rules that are loaded. The caller must
-// close it.
-func newStand(ctx context.Context, v variant, load bench.Loader) (_ *stand, err error) {
+// newStand returns a stand with a variant's rules. The caller must close it.
+func newStand(ctx context.Context, v variant, s secret) (_ *stand, err error) {
 	l := lab.New()
 	defer func() {
 		if err != nil {
@@ -79,7 +110,7 @@ func newStand(ctx context.Context, v variant, load bench.Loader) (_ *stand, err 
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
-	if err := load(ctx, server); err != nil {
+	if err := v.load(s)(ctx, server); err != nil {
 		return nil, err
 	}
 	if err := readLog(l, server); err != nil {
@@ -94,7 +125,7 @@ func newStand(ctx context.Context, v variant, load bench.Loader) (_ *stand, err 
 	if err != nil {
 		return nil, err
 	}
-	return &stand{v, p, l}, nil
+	return &stand{v, s, p, l}, nil
 }
 
 func (s *stand) close() {
