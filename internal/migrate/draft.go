@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/internal/document"
 	"postern/internal/lazyregexp"
 	"postern/internal/policy"
 )
@@ -18,6 +19,7 @@ type draft struct {
 	ifaceLine     int      // of the input
 	allow         []allowed
 	doors         []*door
+	closings      []*closing // each of another door
 }
 
 // An allowed is an entry of allow.
@@ -61,6 +63,7 @@ func (d *draft) settle(list *remarks) string {
 	if len(d.doors) == 0 {
 		return ""
 	}
+	d.close(list)
 	d.Interfaces = accepted(d.Interfaces, func(names []string) error { return d.check(d.doors, nil, names) }, func(_, why string) {
 		list.add(d.ifaceLine, "it is left out: %s", why)
 	})
@@ -71,6 +74,45 @@ func (d *draft) settle(list *remarks) string {
 		list.join(&dr.remarks)
 	}
 	return d.text()
+}
+
+// close gives the doors their closings, and remarks on those that cannot be.
+func (d *draft) close(list *remarks) {
+	closed := func(some []*closing) (doors []*door) {
+		for _, dr := range d.doors {
+			with := *dr
+			for _, c := range some {
+				if c.door == dr {
+					with.Knock.Close = c.knocks
+				}
+			}
+			doors = append(doors, &with)
+		}
+		return doors
+	}
+	first := map[*section]*closing{}
+	d.closings = slices.DeleteFunc(d.closings, func(c *closing) bool {
+		switch before := first[c.opener]; {
+		case !slices.Contains(d.doors, c.door):
+			c.leftOut(list, c.line, "it closes what [%s] opens", c.opener.name)
+			return true
+		case before != nil:
+			c.leftOut(list, c.line, "it closes what [%s] opens, as [%s] does, and a door has one such sequence", c.opener.name, before.name)
+			return true
+		}
+		first[c.opener] = c
+		return false
+	})
+	d.closings = accepted(d.closings, func(some []*closing) error { return d.check(closed(some), nil, nil) }, func(c *closing, why string) {
+		c.leftOut(list, c.line, "it closes what [%s] opens, and cannot: %s", c.opener.name, why)
+	})
+	for _, c := range d.closings {
+		k := &c.door.Knock
+		k.Close = c.knocks
+		if t, is := c.keys["seq_timeout"]; is && c.door.seconds(t, knockdSequenceTime, policy.MaxStepTimeout) != k.StepTimeout {
+			c.door.remarks.add(t.line, "a door has one step_timeout, to open and to close it: %s", document.FormatDuration(k.StepTimeout))
+		}
+	}
 }
 
 // accepted returns the parts with which a policy is valid; of each other one it

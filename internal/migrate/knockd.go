@@ -53,12 +53,27 @@ func readKnockd(list *remarks) *draft {
 			openers[o.key()] = s
 		}
 	}
+	doors := map[*section]*door{}
 	for _, s := range sections {
-		if dr := s.door(openers, list); dr != nil {
-			d.doors = append(d.doors, dr)
+		switch dr, c := s.door(openers, list); {
+		case dr != nil:
+			d.doors, doors[s] = append(d.doors, dr), dr
+		case c != nil:
+			d.closings = append(d.closings, c)
 		}
 	}
+	for _, c := range d.closings {
+		c.door = doors[c.opener]
+	}
 	return d
+}
+
+// A closing is a section that closes what another one opens.
+type closing struct {
+	*section
+	opener *section
+	knocks []policy.Port
+	door   *door // of the opener; nil if none can be made of that
 }
 
 func readSections(list *remarks) []*section {
@@ -128,11 +143,16 @@ func (s *section) start() setting {
 	return s.keys["start_command_6"]
 }
 
-// door makes a door of a section, or remarks on why it is none.
-func (s *section) door(openers map[string]*section, list *remarks) *door {
-	skip := func(line int, format string, args ...any) *door {
-		list.add(line, "section [%s] is left out: %s", s.name, fmt.Sprintf(format, args...))
-		return nil
+// leftOut remarks on why a section is not in the policy.
+func (s *section) leftOut(list *remarks, line int, format string, args ...any) {
+	list.add(line, "section [%s] is left out: %s", s.name, fmt.Sprintf(format, args...))
+}
+
+// door makes a door of a section, or a closing, or remarks on why it is neither.
+func (s *section) door(openers map[string]*section, list *remarks) (*door, *closing) {
+	skip := func(line int, format string, args ...any) (*door, *closing) {
+		s.leftOut(list, line, format, args...)
+		return nil, nil
 	}
 	sequence, is := s.keys["sequence"]
 	start := s.start()
@@ -144,11 +164,15 @@ func (s *section) door(openers map[string]*section, list *remarks) *door {
 	case start.value == "":
 		return skip(s.line, "it has no command, and so opens nothing")
 	}
+	knocks, bad := readSequence(sequence.value)
+	if bad != "" {
+		return skip(sequence.line, "%s", bad)
+	}
 	does := effectOf(start.value)
 	o := does.opens
 	switch opener := openers[does.closes]; {
 	case o == nil && opener != nil:
-		return skip(s.line, "it closes what [%s] opens, and a grant of postern ends by itself", opener.name)
+		return nil, &closing{section: s, opener: opener, knocks: knocks}
 	case o == nil && does.closes != "":
 		return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
 	case o == nil:
@@ -159,10 +183,7 @@ func (s *section) door(openers map[string]*section, list *remarks) *door {
 	if dr.Name != s.name {
 		dr.comment = "[" + short(s.name) + "] in the knockd.conf"
 	}
-	var bad string
-	if dr.Knock.Sequence, bad = readSequence(sequence.value); bad != "" {
-		return skip(sequence.line, "%s", bad)
-	}
+	dr.Knock.Sequence = knocks
 	dr.Services, dr.Forward, dr.Address, dr.Admit = o.services, o.forward, o.to, policy.AdmitAny
 	for _, note := range o.notes {
 		dr.remarks.add(start.line, "%s", note)
@@ -181,7 +202,7 @@ func (s *section) door(openers map[string]*section, list *remarks) *door {
 	if f, is := s.keys["tcpflags"]; is && !plainSYN(f.value) {
 		dr.remarks.add(f.line, "a TCP knock of postern is the packet that opens a connection: SYN and no other flag")
 	}
-	return dr
+	return dr, nil
 }
 
 // readSequence reads "7000,8000:udp,9000:tcp".

@@ -38,6 +38,11 @@ const (
 	noDoors = "these rules have no knocks that open anything"
 )
 
+// closes is a section that closes what open opens.
+func closes(sequence, lines string) string {
+	return "[shut]\nsequence = " + sequence + "\n" + lines + "command = " + shut + "\n"
+}
+
 // TestVariants imports what people write in other shapes. The text that comes out
 // (the policy; the remarks, each with its line; or the error and its remedy) must
 // have some words, and not have others, which begin with a "!".
@@ -97,6 +102,15 @@ func TestVariants(t *testing.T) {
 			{knockd("start_command = " + open + "\ncmd_timeout = 604800\nstop_command = " + shut), []string{"open_for: 24h", "5: 604800 is longer"}},
 			{knockd("start_command = " + open + "\ncmd_timeout = 99999999999\nstop_command = " + shut), []string{"open_for: 24h", "5: 99999999999 is longer"}},
 			{knockd("start_command = " + open + "\ncmd_timeout = soon\nstop_command = " + shut), []string{"5: a time in seconds is expected: the policy has knockd's default, 10s"}},
+		},
+		"a section that closes": {
+			{knockd("command = "+open) + closes("9,8:udp,7", ""), []string{"close: [9, udp/8, 7]", "step_timeout: 6s", "!left out", "!one step_timeout"}},
+			{knockd("command = "+open) + closes("9,8,7", "seq_timeout = 11\n"), []string{"close: [9, 8, 7]", "7: a door has one step_timeout, to open and to close it: 6s"}},
+			{closes("9,8,7", "") + knockd("command = "+open), []string{"close: [9, 8, 7]", "!left out"}},
+			{knockd("command = "+open) + closes("9,8,7", "") + closes("6,5,4", ""), []string{"close: [9, 8, 7]", "!close: [6", "section [shut] is left out: it closes what [ssh] opens, as [shut] does"}},
+			{knockd("command = "+open) + closes("40011,40022", ""), []string{door22, "!close:", "section [shut] is left out: it closes what [ssh] opens, and cannot: "}},
+			{knockd("command = "+open) + closes("9,70000", ""), []string{door22, "!close:", `section [shut] is left out: "70000" in its sequence is no port`}},
+			{strings.Replace(knockd("command = "+open), "40022", "0", 1) + closes("9,8,7", "") + "[web]\nsequence = 7,8\n" + strings.Replace("command = "+open, "22", "80", 1), []string{"service: tcp/80", "!close:", "section [shut] is left out: it closes what [ssh] opens"}},
 		},
 		"a time by sleep": {
 			{runs(open + "; sleep 45; " + shut), []string{"open_for: 45s", "!until something closes it"}},
@@ -169,8 +183,8 @@ func TestVariants(t *testing.T) {
 			{runs("firewall-cmd --add-port 4000-4003/udp && firewall-cmd --reload"), []string{"udp/4000", "udp/4003"}},
 			{runs("firewall-cmd --zone=public --timeout 5m --add-service https"), []string{"service: tcp/443", "open_for: 5m"}},
 			{runs("firewall-cmd --add-masquerade"), []string{"!doors:", "cannot be told"}},
-			{knockd("command = ufw allow 22/tcp") + "[shut]\nsequence = 9,8,7\ncommand = ufw delete allow 22/tcp\n", []string{door22, "section [shut] is left out: it closes what [ssh] opens"}},
-			{knockd("command = firewall-cmd --add-service=ssh") + "[shut]\nsequence = 9,8,7\ncommand = firewall-cmd --remove-service=ssh\n", []string{door22, "section [shut] is left out: it closes what [ssh] opens"}},
+			{knockd("command = ufw allow 22/tcp") + "[shut]\nsequence = 9,8,7\ncommand = ufw delete allow 22/tcp\n", []string{door22, "close: [9, 8, 7]", "!left out"}},
+			{knockd("command = firewall-cmd --add-service=ssh") + "[shut]\nsequence = 9,8,7\ncommand = firewall-cmd --remove-service=ssh\n", []string{door22, "close: [9, 8, 7]", "!left out"}},
 		},
 		"no iptables": {
 			{script("iptables -A INPUT -p tcp --dport 80 -j ACCEPT >/dev/null 2>&1"), []string{"service: tcp/80", "!not an iptables command"}},
