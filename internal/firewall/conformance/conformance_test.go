@@ -10,7 +10,7 @@ import (
 func TestMain(m *testing.M) {
 	lab.Main(func() int {
 		flag.Parse()
-		flag.Set("test.parallel", "6") // the searches wait more than they work
+		flag.Set("test.parallel", "10") // the searches wait more than they work
 		return m.Run()
 	})
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os/exec"
@@ -21,8 +22,15 @@ type mutant struct {
 	edit func(rules string) string
 }
 
+// errNoFault is the error of Apply where the fault would change no rule: such a policy
+// proves nothing, and another one is drawn.
+var errNoFault = errors.New("the fault is in none of the rules")
+
 func (b mutant) Apply(m *automaton.Machine) error {
 	rules := nftables.Compile(m).Render(firewall.Plain)
+	if b.edit(rules) == rules {
+		return errNoFault
+	}
 	if m.Policy.HasKeys() { // what verifies tokens draws codes, which the text has not
 		if err := b.Backend.Apply(m); err != nil {
 			return err
@@ -214,7 +222,8 @@ func TestForgetful(t *testing.T) {
 	}
 }
 
-// find searches until there is a difference, but not for long.
+// find searches until there is a difference, but not for long. Policies in whose rules a
+// fault changes nothing are passed over.
 func find(t *testing.T, b firewall.Backend) (*failure, *search) {
 	t.Helper()
 	subject, err := newSubject(b)
@@ -232,6 +241,9 @@ func find(t *testing.T, b firewall.Backend) (*failure, *search) {
 	}()
 	for s.counts.packets < 20000 {
 		f, err := s.round()
+		if errors.Is(err, errNoFault) && s.rounds < 1000 {
+			continue
+		}
 		if err != nil {
 			t.Errorf("seed %d, policy %d: %v", s.seed, s.rounds-1, err)
 			return nil, s

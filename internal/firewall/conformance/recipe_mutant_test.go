@@ -20,16 +20,25 @@ func (b recipeMutant) Apply(m *automaton.Machine) error {
 	if err := b.Backend.Apply(m); err != nil {
 		return err
 	}
+	faulty := false
 	for _, program := range []string{"iptables-nft", "ip6tables-nft"} {
 		rules, err := exec.Command(program + "-save").Output()
 		if err != nil {
 			return fmt.Errorf("%s-save: %w", program, err)
 		}
+		edited := b.edit(string(rules))
+		if edited == string(rules) {
+			continue
+		}
+		faulty = true
 		load := exec.Command(program + "-restore")
-		load.Stdin = strings.NewReader(b.edit(string(rules)))
+		load.Stdin = strings.NewReader(edited)
 		if out, err := load.CombinedOutput(); err != nil {
 			return fmt.Errorf("%s-restore: %w\n%s", program, err, out)
 		}
+	}
+	if !faulty {
+		return errNoFault
 	}
 	return nil
 }
