@@ -100,11 +100,13 @@ func marked(t *testing.T, mark string) (found []string) {
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	path := buildDemo(t)
 	before := place(t)
 	t.Run("users", func(t *testing.T) {
 		for name, user := range demoUsers() {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				t.Run("told", func(t *testing.T) {
 					t.Parallel()
 					cmd, mark := demoCmd(t, path, user)
@@ -142,12 +144,15 @@ func TestDemo(t *testing.T) {
 				})
 			})
 		}
+		t.Run("read-only settings", func(t *testing.T) {
+			t.Parallel()
+			demoReadOnly(t, path)
+		})
 	})
 	if after := place(t); !slices.Equal(before, after) {
 		t.Errorf("before %q, after %q", before, after)
 	}
 	t.Run("unavailable", func(t *testing.T) { demoUnavailable(t, path) })
-	t.Run("read-only settings", func(t *testing.T) { demoReadOnly(t, path) })
 	t.Run("usage", func(t *testing.T) { demoUsage(t, path) })
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,7 @@ func TestOneSYN(t *testing.T) {
 	// Nobody answers, and so a system would try again, the first time after a second.
 	h := newHideout(t, "version: 1\nposture: closed\ndoors: {ssh: {service: tcp/22, knock: {sequence: [1234, 2345, udp/7061, 3456]}}}\n")
 	program := filepath.Join(public(t), "postern")
-	copyProgram(t, program)
+	copyProgram(t, "/proc/self/exe", program)
 
 	watch := h.tcpdump
 	if !lab.RealRoot() {
@@ -126,21 +127,22 @@ func public(t *testing.T) string {
 	return dir
 }
 
-func copyProgram(t *testing.T, to string) {
+// copyProgram copies a program to a new file. Meanwhile this process starts no other: for a
+// moment that would have the file open for writing, too, and what is can not be executed.
+func copyProgram(t *testing.T, from, to string) {
 	t.Helper()
-	self, err := os.Open("/proc/self/exe")
+	program, err := os.ReadFile(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer self.Close()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(f, self); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
+	_, err = f.Write(program)
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

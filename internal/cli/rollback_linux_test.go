@@ -64,19 +64,21 @@ func (h *hideout) start(t *testing.T, cmd *exec.Cmd) {
 // arguments.
 func (h *hideout) processes(t *testing.T, word string) (pids []int) {
 	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*")
+	all, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range all {
+	for _, entry := range all {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
 		words := func(file string) []string {
-			text, _ := os.ReadFile(filepath.Join(dir, file)) // or it has ended
+			text, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), file)) // or it has ended
 			return strings.Split(string(text), "\x00")
 		}
 		if slices.Contains(words("cmdline"), word) && slices.Contains(words("environ"), "RUNTIME_DIRECTORY="+h.path("run")) {
-			if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
-				pids = append(pids, pid)
-			}
+			pids = append(pids, pid)
 		}
 	}
 	return pids
@@ -129,7 +131,7 @@ func (h *hideout) kept(t *testing.T) change.State {
 
 func (h *hideout) eventually(t *testing.T, otherwise string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(soon); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(soon); !is(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal(otherwise)
 		}

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 			os.Exit(ui.CodeUnsupported)
 		}
 		flag.Parse()
-		flag.Set("test.parallel", "6") // they wait more than they work
+		flag.Set("test.parallel", "10") // they wait more than they work
 	}
 	// Where nft lives, which an ordinary user's PATH lacks.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
@@ -78,6 +78,7 @@ func TestScriptsIPTables(t *testing.T) {
 }
 
 func runScripts(t *testing.T, which testscript.Params, iptables bool) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   which.Dir,
 		Files: which.Files,

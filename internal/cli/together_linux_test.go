@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	rounds   = flag.Int("rounds", 20, "how often TestUpTogether has several \"up\" run at once")
+	rounds   = flag.Int("rounds", 8, "how often TestUpTogether has several \"up\" run at once")
 	together = flag.Int("together", 4, "how many run at once")
 )
 

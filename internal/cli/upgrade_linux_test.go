@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,25 +55,11 @@ func write(t *testing.T, name, text string) {
 // install puts a program into a place as an archive or a package does.
 func install(t *testing.T, program, place string) {
 	t.Helper()
-	from, err := os.Open(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	to, err := os.OpenFile(place+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = io.Copy(to, from); err == nil {
-		err = to.Close()
-	}
-	if err == nil {
-		err = os.Rename(place+".new", place)
-	}
-	if err != nil {
+	copyProgram(t, program, place+".new")
+	if err := os.Rename(place+".new", place); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -35,6 +35,7 @@ const doorAt = "version: 1\nposture: closed\nlog: {target: none}\n" +
 // TestWayInIsShut: the way in that up refuses to block is the one that it blocks, and
 // the door that it names opens it. The kernel is the judge.
 func TestWayInIsShut(t *testing.T) {
+	t.Parallel()
 	if !lab.RealRoot() {
 		t.Skip("sshd cannot become another user in a user namespace: run this as root")
 	}
@@ -66,7 +67,10 @@ func TestWayInIsShut(t *testing.T) {
 			blocked: from + sentOn, judge: 2022, knock: "1234 2345 3456"},
 		{name: "redirected to an allowed port, before iptables", backend: "iptables", policy: closed22 + allow22, port: 22, ssh: "-p 2022", setup: redirect, judge: 2022},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t)
+		})
 	}
 }
 
@@ -142,6 +146,7 @@ func (test *wayInTest) run(t *testing.T) {
 // TestWayInThroughVPN: the port of the VPN that a log-in comes through is part of its
 // way in, and so is what up says that it blocks.
 func TestWayInThroughVPN(t *testing.T) {
+	t.Parallel()
 	s := newVPNScene(t, "udp/1194")
 	s.serve()
 	client := s.join()
