@@ -3,15 +3,31 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
+)
+
+// endedFor is how long it is known that a connection was admitted after its door was closed,
+// once connection tracking is about to forget it: that takes less, see isLasting.
+const endedFor = 10 * time.Minute
+
+// isLasting matches packets of connections that connection tracking remembers for long: of
+// TCP, those that have not ended. What has ended is remembered for two minutes, as is a flow
+// of UDP (three in older kernels); where the peer does not acknowledge data it is five, and
+// else five days (Documentation/networking/nf_conntrack-sysctl.rst).
+var isLasting = simple("ct expiration > 4m",
+	&expr.Ct{Key: expr.CtKeyEXPIRATION, Register: register(0)},
+	&expr.Byteorder{SourceRegister: register(0), DestRegister: register(0), Op: expr.ByteorderHton, Len: 4, Size: 4},
+	&expr.Cmp{Op: expr.CmpOpGt, Register: register(0), Data: binary.BigEndian.AppendUint32(nil, uint32((4 * time.Minute).Milliseconds()))},
 )
 
 // ends reports whether connections to a service end as their door is closed.
@@ -139,7 +155,7 @@ func (c *compiler) reopened(admit *chain) {
 		for _, f := range families {
 			for _, begin := range c.closedBefore(f) {
 				rule := append([]statement{in(ports, dport(p))}, begin...)
-				admit.add(append(rule, insert(c.live.since[f], sessionsFor, append(tuple(f, p), carried)...))...)
+				admit.add(append(rule, refresh(c.live.since[f], endedFor, append(tuple(f, p), carried)...))...)
 			}
 			if p == policy.TCP { // of UDP any may have been cut
 				admit.add(in(ports, dport(p)), remove(c.live.cut[f], tuple(f, p)...))
@@ -149,7 +165,8 @@ func (c *compiler) reopened(admit *chain) {
 }
 
 // endings ends connections. The first packet of one that comes is noted in the set of those
-// that are cut, by which the server's packets are known.
+// that are cut, by which the server's packets are known. Packets that belong to none are not
+// noted: whoever sends many would fill it.
 func (c *compiler) endings() {
 	if c.live.closed == nil {
 		return
@@ -160,8 +177,9 @@ func (c *compiler) endings() {
 			continue
 		}
 		for _, f := range families {
-			flow := append(tuple(f, p), carried)
-			ended.add(in(c.live.since[f], flow...), refresh(c.live.since[f], sessionsFor, flow...), goTo(c.pass))
+			since, flow := c.live.since[f], append(tuple(f, p), carried)
+			ended.add(in(since, flow...), isLasting, refresh(since, sessionsFor, flow...), carryID(0), returns)
+			ended.add(in(since, flow...), refresh(since, endedFor, flow...), carryID(0), returns)
 		}
 	}
 	ended.add(carryID(0))
@@ -173,7 +191,7 @@ func (c *compiler) endings() {
 			continue
 		}
 		for _, f := range families {
-			ended.add(insert(c.live.cut[f], sessionsFor, tuple(f, p)...))
+			ended.add(isConfirmed, insert(c.live.cut[f], sessionsFor, tuple(f, p)...))
 			if p == policy.UDP {
 				ended.add(remove(c.live.packets[f], tuple(f, p)...))
 			}
@@ -186,6 +204,7 @@ func (c *compiler) endings() {
 	}
 
 	closable := c.newChain("closable", "A packet that opens no connection, to a service whose connections end.")
+	c.spare(closable)
 	for _, f := range families {
 		for _, begin := range c.closedBefore(f) {
 			closable.add(append(begin, toThisHost, goTo(ended))...)
@@ -202,6 +221,31 @@ func (c *compiler) endings() {
 		}
 	}
 	c.silence()
+}
+
+// spare adds a rule for flows of UDP that were cut when they needed a knock, and that an
+// allow entry lets in by now: what answers them may leave.
+func (c *compiler) spare(closable *chain) {
+	if c.allow == nil || c.closable[policy.UDP] == nil {
+		return
+	}
+	spared := c.newChain("spared", "A flow that was cut. Does it need no knock any more?")
+	for i := range c.p.Allow {
+		a := &c.p.Allow[i]
+		if p := a.Service.Protocol; p != 0 && p != policy.UDP {
+			continue
+		}
+		for _, condition := range conditions(a, port) {
+			for _, f := range families {
+				if !a.From.IsValid() || of(a.From.Addr()) == f {
+					spared.add(append(slices.Clone(condition), remove(c.live.cut[f], tuple(f, policy.UDP)...))...)
+				}
+			}
+		}
+	}
+	for _, f := range families {
+		closable.add(in(c.live.cut[f], tuple(f, policy.UDP)...), jump(spared))
+	}
 }
 
 // silence keeps what was cut from being sent to. A TCP server is told by a RST that its

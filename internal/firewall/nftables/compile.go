@@ -81,7 +81,7 @@ var reading = []string{
 	"allow", "counted", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "spent", "walk", "move", "door_", "close_",
 	"key_", "keyed_", "given_", "shut_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
-	"cut", "closable", "ended", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
+	"cut", "closable", "ended", "spared", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",
 }
 
 func (c *compiler) arrange() {
