@@ -82,8 +82,9 @@ package-test: ## build this commit's packages twice, compare, lintian, install t
 	$(GO) test -count=1 -timeout 60m -v ./packaging -packages
 
 .PHONY: rollback
-rollback: tools ## kill what can be killed while rules wait for a confirmation: KILLS=200, over ssh too (as root)
+rollback: tools ## kill what changes rules, or waits for a confirmation of them: KILLS=200, over ssh too (as root)
 	$(GO) test -count=1 -timeout 120m -v -run 'TestRollback|TestUpTogether' ./internal/cli -kills $(KILLS) -rounds $(KILLS)
+	$(GO) test -count=1 -timeout 120m -v -run 'TestKill$$' ./internal/firewall/nftables ./internal/firewall/iptables -kills $(KILLS)
 
 .PHONY: bench
 bench: tools ## cost per packet, then openings on bad networks: BENCH="packets openings"

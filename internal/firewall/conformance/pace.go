@@ -25,12 +25,13 @@ type pace struct {
 // paces are tried in this order. With long timeouts, a run mostly waits, so
 // several policies are tested at the same time, each in a testbed of its own.
 // They have few sources: xt_recent, which counts seconds, remembers no more
-// than 100.
+// than 100. Each testbed has about 60 sockets, and one process may have 1024 at most, two
+// runs at a time included: the nftables library waits with select.
 var paces = []pace{
 	{
 		timeouts: []string{"100ms", "150ms", "200ms", "300ms", "1m"},
 		patience: 500 * time.Millisecond, lastAt: 1500 * time.Millisecond,
-		packets: 20000, atOnce: 40, testbeds: 2,
+		packets: 20000, atOnce: 40, testbeds: 4,
 	},
 	{
 		timeouts: []string{"1s", "1s", "2s", "1m"},

@@ -137,9 +137,11 @@ func remove(t *testing.T, h *lab.Host, b Backend) {
 
 // TestForeign: the rules of others stay as they are, and ours go without a trace.
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	eachVariant(t, func(t *testing.T, b Backend) {
 		for name, rules := range foreign {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				h := lab.NewT(t).Host("host")
 				for f, text := range rules {
 					restore(t, h, program(b.Variant, f, "restore"), text)

@@ -204,6 +204,7 @@ var labelledCreated = regexp.MustCompile(labelCreated + `[A-Za-z ]+`)
 func TestFamilyGone(t *testing.T) {
 	t.Parallel()
 	eachVariant(t, func(t *testing.T, b Backend) {
+		t.Parallel()
 		for _, at := range places {
 			file := "testdata/everything.yaml"
 			if at.table == "raw" {

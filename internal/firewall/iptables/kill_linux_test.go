@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 )
+
+var kills = flag.Int("kills", 30, "how often TestKill kills a process")
 
 // applying is the variable by which this binary, run once more, applies policies
 // until it is killed: it holds the variant and the policies' files.
@@ -46,7 +49,6 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	eachVariant(t, func(t *testing.T, b Backend) {
 		t.Parallel()
-		const kills = 70
 		files := [2]string{"testdata/everything.yaml", "testdata/guard.yaml"}
 		others := foreign["containers"]
 		fresh := func(name string) *lab.Host {
@@ -77,7 +79,7 @@ func TestKill(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		t.Logf("seed %d", seed)
 		left := map[string]int{}
-		for i := range kills {
+		for i := range *kills {
 			if i%4 == 0 { // what is killed may be the first of all
 				remove(t, gw, b)
 			}
@@ -121,8 +123,8 @@ func TestKill(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("what %d kills left: %v", kills, left)
-		if left["a mixture"] < kills/30 {
+		t.Logf("what %d kills left: %v", *kills, left)
+		if left["a mixture"] < max(1, *kills/30) {
 			t.Errorf("only %d kills interrupted a change", left["a mixture"])
 		}
 	})

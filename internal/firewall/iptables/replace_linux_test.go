@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"postern/internal/lab/labtest"
 )
@@ -45,7 +46,7 @@ func TestReplace(t *testing.T) {
 					case <-stop:
 						talked <- nil
 						return
-					default:
+					case <-time.After(10 * time.Millisecond):
 						err = c.Talk()
 					}
 				}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	lab.Main(func() int {
 		flag.Parse()
-		flag.Set("test.parallel", "4") // they wait more than they work
+		flag.Set("test.parallel", "8") // they wait more than they work
 		return m.Run()
 	})
 }
@@ -134,11 +134,13 @@ func TestHowTo(t *testing.T) {
 // TestListing holds the three forms to one another: what iptables lists of the
 // loaded text is the text, and the script's rules are the same.
 func TestListing(t *testing.T) {
+	t.Parallel()
 	for name, file := range policies {
 		r := Compile(machine(t, file))
 		for _, variant := range variants {
 			for _, f := range families {
 				t.Run(fmt.Sprintf("%s %s %s", name, variant, f.Program()), func(t *testing.T) {
+					t.Parallel()
 					l := lab.NewT(t)
 					h := l.Host("text")
 					restore(t, h, program(variant, f, "restore"), r.Save(f, firewall.Commented))

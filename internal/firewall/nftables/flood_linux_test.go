@@ -62,7 +62,7 @@ func (f *flood) end(t *testing.T) int {
 // rule sees them, those of the client among them; and a few clients share a bucket of
 // the budget with too many others. What fails is tried again, one time in ten at most.
 func TestKnockDuringFlood(t *testing.T) {
-	const times, pause = 100, 50 * time.Millisecond
+	const times, pause = 50, 50 * time.Millisecond
 	s := newScene(t)
 	s.Gateway.Route("198.18.0.0/15", s.Outside.Addr4())
 	s.Up(labtest.Closed + "doors: {ssh: {service: tcp/22, knock: {sequence: [1234, 2345, 3456]}}}\n")

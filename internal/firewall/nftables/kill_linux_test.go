@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 )
+
+var kills = flag.Int("kills", 40, "how often TestKill kills a process")
 
 // applying is the variable by which this binary, run once more, applies policies
 // until it is killed: it holds their names.
@@ -47,7 +50,6 @@ func TestApplyUntilKilled(t *testing.T) {
 // again: what is left is always one of them, whole.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	const kills = 120
 	names := [2]string{"everything", "howto"}
 	whole := map[string]string{} // by digest: what nft lists
 	window := 40 * time.Millisecond
@@ -67,7 +69,7 @@ func TestKill(t *testing.T) {
 	t.Logf("seed %d", seed)
 	left := map[string]int{}
 	before := "" // the digest of what was loaded before
-	for i := range kills {
+	for i := range *kills {
 		if i%4 == 0 { // what is killed may be the first of all
 			if err := gw.Do(Backend{}.Remove); err != nil {
 				t.Fatal(err)
@@ -95,9 +97,9 @@ func TestKill(t *testing.T) {
 		before = digest
 		knowsEarly(t, gw)
 	}
-	t.Logf("what %d kills left, by digest: %v", kills, left)
+	t.Logf("what %d kills left, by digest: %v", *kills, left)
 	for digest := range whole {
-		if left[digest] < kills/20 {
+		if left[digest] < max(1, *kills/20) {
 			t.Errorf("only %d kills left the rule set %s: the kills do not hit the middle of Apply", left[digest], digest)
 		}
 	}

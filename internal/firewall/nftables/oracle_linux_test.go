@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestMain(m *testing.M) {
 	lab.Main(func() int {
 		flag.Parse()
-		flag.Set("test.parallel", "4") // they wait more than they work
+		flag.Set("test.parallel", "8") // they wait more than they work
 		longestTagged = 10 * time.Minute
 		return m.Run()
 	})
@@ -69,6 +69,7 @@ func TestText(t *testing.T) {
 // the text, the backend loads the value, and nft must list the same. Beside the
 // policies of testdata it does so for random ones.
 func TestOracle(t *testing.T) {
+	t.Parallel()
 	machines := map[string]*automaton.Machine{}
 	for _, name := range policies {
 		machines[name] = machine(t, name)
@@ -83,6 +84,7 @@ func TestOracle(t *testing.T) {
 	}
 	for name, m := range machines {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := lab.NewT(t)
 			byNetlink := l.Host("netlink")
 			if err := byNetlink.Do(func() error { return Backend{}.Apply(m) }); err != nil {
