@@ -38,48 +38,54 @@ func (e *OpenError) Error() string {
 // Hints returns the likely causes.
 func (e *OpenError) Hints() []string {
 	if e.Host.Key != nil {
-		return []string{"something else may let this machine in: an allow entry of the server, another door or another firewall"}
+		return []string{
+			"something else may let this machine in: an allow entry of the server, another door or another firewall",
+			"a server that verifies tokens without BPF closes no door by them: the grant ends by itself",
+		}
 	}
 	return []string{"the knocks that close it may be out of date, or something else lets this machine in: an allow entry, or another door"}
 }
 
 // closeTries is how often it is tried to close a door that still lets connections in, as what
-// closes it may be lost on the way.
+// closes it may be lost on the way: so often that each kind of packet with a token is sent.
 const closeTries = 3
 
 // Close sends what closes the door of a host: knocks, with a delay between them, or a token.
 // Nobody answers. So it looks whether a connection still comes about, and if so it tries
-// again. It reports whether it could look; a UDP service answers nobody.
+// again. It reports whether it could look; a UDP service answers nobody, and there a token
+// goes in each kind of packet.
 func Close(ctx context.Context, to netip.Addr, h *hosts.Host, delay time.Duration) (looked bool, err error) {
 	if !h.Closable() {
 		return false, &UnclosableError{h}
 	}
-	for try := 1; ; try++ {
-		if err := sendClosing(ctx, to, h, delay); err != nil || h.Service.Protocol != policy.TCP {
-			return false, err
-		}
-		switch open, err := answers(ctx, netip.AddrPortFrom(to, h.Service.Number)); {
-		case err != nil:
-			return false, err
-		case !open:
-			return true, nil
-		case try == closeTries:
-			return true, &OpenError{h, to, try}
-		}
-	}
-}
-
-func sendClosing(ctx context.Context, to netip.Addr, h *hosts.Host, delay time.Duration) error {
 	key, err := keyOf(ctx, h)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if key == nil {
-		return Knock(ctx, to, h.Close, delay, func(policy.Port) {})
+	for try := range closeTries {
+		if key != nil {
+			key.Closes = true
+			_, err = knocker.SendToken(to, key, try)
+			err = knockError(to, err)
+		} else {
+			err = Knock(ctx, to, h.Close, delay, func(policy.Port) {})
+		}
+		switch {
+		case err != nil:
+			return false, err
+		case h.Service.Protocol == policy.TCP:
+			open, err := answers(ctx, netip.AddrPortFrom(to, h.Service.Number))
+			if err != nil || !open {
+				return err == nil, err
+			}
+		case key == nil:
+			return false, nil
+		}
 	}
-	key.Closes = true
-	_, err = knocker.SendToken(to, key)
-	return knockError(to, err)
+	if h.Service.Protocol != policy.TCP {
+		return false, nil
+	}
+	return true, &OpenError{h, to, closeTries}
 }
 
 // answers reports whether a connection comes about, before a SYN would be sent again.

@@ -33,7 +33,7 @@ func SendToken(ctx context.Context, to netip.Addr, h *hosts.Host) (knocker.Envel
 	if err != nil {
 		return 0, err
 	}
-	e, err := knocker.SendToken(to, key)
+	e, err := knocker.SendToken(to, key, 0)
 	return e, knockError(to, err)
 }
 

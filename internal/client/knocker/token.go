@@ -37,17 +37,17 @@ func (e Envelope) String() string { return envelopeNames[e] }
 // for less.
 const tokenGap = 50 * time.Millisecond
 
-// SendToken sends a token to an address, in the first envelope that this user of this
-// system can send, and returns which. Nobody sees whether it opens the door, so where
-// it is bound to this host's address, one that is not follows it: the address may be
-// translated on the way.
-func SendToken(to netip.Addr, k *Key) (Envelope, error) {
+// SendToken sends a token to an address, and returns in which envelope: that of the try,
+// counted from 0, or the next one that this user of this system can send. Nobody sees
+// whether it opens the door, so where it is bound to this host's address, one that is not
+// follows it: the address may be translated on the way.
+func SendToken(to netip.Addr, k *Key, try int) (Envelope, error) {
 	s, err := k.sender(to)
 	if err != nil {
 		return 0, err
 	}
 	defer s.conn.Close()
-	e, err := s.send(Datagram, s.own, false)
+	e, err := s.send(Envelope(try)%envelopes, s.own, false)
 	if err == nil && s.own.IsValid() {
 		e, err = s.send(e, netip.Addr{}, false)
 	}

@@ -205,7 +205,7 @@ func TestOpenByKeyTranslated(t *testing.T) {
 				}
 			}
 			err := client.Do(func() error {
-				_, err := knocker.SendToken(address(gate), h.door.Key)
+				_, err := knocker.SendToken(address(gate), h.door.Key, 0)
 				return err
 			})
 			if err != nil {
