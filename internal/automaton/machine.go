@@ -17,8 +17,8 @@
 //     several doors open the service, each has grants of its own; the one with
 //     the shortest open_for is used first.
 //  3. The source's budget of attempts is spent: its progress is forgotten, as by a
-//     wrong port. Every input that comes here takes one from it. (SYNs to ports behind
-//     which there is nothing may have a budget of their own: see Machine.Early.)
+//     wrong port. Every input that comes here takes one from it. (SYNs and datagrams to
+//     ports behind which there is nothing may have a budget of their own: see Machine.Early.)
 //  4. The source's state has an edge for the port: it moves there. At the last
 //     knock of a door it gets the door's grants and its progress is forgotten. At
 //     the last knock that closes a door it loses the door's grants.
@@ -46,7 +46,9 @@
 //
 // A door may be opened by keys, too, or by keys alone. A token is a packet made with
 // the key of one device. It is no input, and neither is any other packet to the port
-// that tokens arrive at. Who made a token, for which door, when, and that it is new,
+// that tokens arrive at. (Datagrams there that have no right token take from a budget with
+// those that Machine.Early reports; over it, they too cost their source its progress.) Who
+// made a token, for which door, when, and that it is new,
 // is for others to verify; the machine says who there is (see Token), and what a
 // verified token does: if the user's networks have its sender, the same as the last
 // knock of its door, or as that which closes it. It takes nothing from the budget of attempts, and costs no grant.
@@ -121,7 +123,8 @@ type Parameters struct {
 	Known       Known
 	Attempts    Budget // the zero value: no limit
 	Counted     Counted
-	Early       bool   // what Machine.Early reports has a budget of attempts of its own
+	Early       bool   // what Machine.Early reports has a budget of attempts of its own: SYNs,
+	EarlyUDP    bool   // and datagrams
 	Connections Budget // the zero value: no limit
 }
 
@@ -558,11 +561,16 @@ func (m *Machine) index() {
 	}
 }
 
-// Early reports whether an input is of those that are counted apart from all others. A
-// firewall can count them before its rules are asked: SYNs to ports that hide no service
-// and that no allow entry names, so that nobody who sends them is let in.
+// Early reports whether a packet that opens a connection to a port is of those that are
+// counted apart from all others. A firewall can count them before its rules are asked: SYNs
+// and datagrams to ports that hide no service and that no allow entry names, so that nobody
+// who sends them is let in. Of the ports of keys UDP's is one of these, and TCP's is not. The
+// ports of DHCP's clients are not, as their answers may come unasked.
 func (m *Machine) Early(port policy.Port) bool {
-	if !m.Parameters.Early || port.Protocol != policy.TCP || m.Policy.IsKeyPort(port) {
+	switch {
+	case port.Protocol == policy.TCP && m.Parameters.Early && !m.Policy.IsKeyPort(port):
+	case port.Protocol == policy.UDP && m.Parameters.EarlyUDP && !port.IsDHCPClient():
+	default:
 		return false
 	}
 	return !m.hidden[port] &&

@@ -60,13 +60,16 @@ func newRandomModel(m *Machine, s Scan, t targets, outgoing map[StateID][]*Edge)
 			c.first = append(c.first, e)
 		}
 	}
-	early := 0
+	early := map[policy.Protocol]int{}
 	for _, port := range t.ports {
 		if t.live.contains(port) && m.Early(port) {
-			early++
+			early[port.Protocol]++
 		}
 	}
-	c.counted = max(early, t.live.size-early)
+	// A kernel that cannot count UDP apart counts it with the rest.
+	tcp, udp := early[policy.TCP], early[policy.UDP]
+	rest := t.live.size - tcp - udp
+	c.counted = min(max(tcp+udp, rest), max(tcp, udp+rest))
 	return c
 }
 

@@ -19,7 +19,7 @@ type Input struct {
 // A Verdict is the decision about an input.
 type Verdict struct {
 	Admitted bool
-	Rule     int      // the rule of the package comment that decided: 1 to 5; 0 for what is no input
+	Rule     int      // the rule of the package comment that decided: 1 to 5; 0 if none did
 	From, To StateID  // the source's state before and after
 	Door     *Door    // the door whose last knock or token this was, whatever came of it
 	Granted  bool     // whether the source got the door's grants
@@ -109,8 +109,12 @@ func (r *Reference) Step(at time.Duration, in Input) Verdict {
 	source := r.machine.Policy.Source.Mask(in.Source)
 	from := r.at(source, at)
 	v := Verdict{From: from, To: from}
-	if r.machine.Policy.IsKeyPort(in.Port) {
-		return v // no input
+	if r.machine.Policy.IsKeyPort(in.Port) { // no input
+		if r.machine.Early(in.Port) && !r.spend(source, in.Port, at) {
+			delete(r.progress, source)
+			v.Rule, v.To = 3, Root
+		}
+		return v
 	}
 
 	service := r.machine.ServiceAt(in.Dest, in.Port)

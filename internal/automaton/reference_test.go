@@ -413,7 +413,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestBudgetsApart: what may be counted before the rules has a budget of its own.
+// TestBudgetsApart: what may be counted before the rules has a budget of its own, in which
+// datagrams are as well where a kernel can tell those that begin something.
 func TestBudgetsApart(t *testing.T) {
 	m := compile(t, `
 version: 1
@@ -424,14 +425,22 @@ users: {u: {devices: [d]}}
 doors: {a: {service: [22, udp/53], knock: {sequence: [1, udp/2], key: [u]}}}
 `)
 	early := []policy.Port{{Protocol: policy.TCP, Number: firstKnock}, {Protocol: policy.TCP, Number: wrongPort}, {Protocol: policy.TCP, Number: 53}}
+	datagrams := []policy.Port{{Protocol: policy.UDP, Number: 1}, {Protocol: policy.UDP, Number: 85}, {Protocol: policy.UDP, Number: 2}}
 	others := []policy.Port{
-		{Protocol: policy.TCP, Number: service}, {Protocol: policy.TCP, Number: 85}, {Protocol: policy.UDP, Number: 1}, {Protocol: policy.ICMP},
+		{Protocol: policy.TCP, Number: service}, {Protocol: policy.TCP, Number: 85}, {Protocol: policy.UDP, Number: 53},
+		{Protocol: policy.UDP, Number: 68}, {Protocol: policy.ICMP},
 	}
 	spent := func(r *automaton.Reference, port policy.Port) bool {
 		return r.Step(0, automaton.Input{Source: netip.MustParseAddr(sender), Port: port}).Rule == 3
 	}
-	for _, apart := range []bool{false, true} {
-		m.Parameters.Early = apart
+	for _, which := range []struct{ apart, udp bool }{{}, {apart: true}, {apart: true, udp: true}} {
+		apart, early, others := which.apart, early, others
+		if which.udp {
+			early = slices.Concat(early, datagrams, []policy.Port{{Protocol: policy.UDP, Number: 5}}) // that of keys
+		} else {
+			others = slices.Concat(others, datagrams)
+		}
+		m.Parameters.Early, m.Parameters.EarlyUDP = apart, which.udp
 		for _, port := range slices.Concat(early, others, []policy.Port{{Protocol: policy.TCP, Number: 5}}) {
 			if got, want := m.Early(port), apart && slices.Contains(early, port); got != want {
 				t.Errorf("Early(%v) is %v, want %v", port, got, want)
@@ -447,6 +456,41 @@ doors: {a: {service: [22, udp/53], knock: {sequence: [1, udp/2], key: [u]}}}
 					t.Errorf("after %v, apart %v: the budget for %v is spent: %v, want %v", by, apart, port, got, want)
 				}
 			}
+		}
+	}
+}
+
+// TestKeyPortBudget: where datagrams are counted apart, those to the port of keys take an
+// attempt. They change nothing else until none is left; then they cost their source its
+// progress, and no grant.
+func TestKeyPortBudget(t *testing.T) {
+	m := compile(t, `
+version: 1
+posture: closed
+keys: {port: udp/5}
+users: {u: {devices: [d]}}
+doors: {a: {service: 22, knock: {sequence: [1, 2], key: [u]}, forfeit: true}}
+`)
+	from := netip.MustParseAddr(sender)
+	for _, counts := range []bool{false, true} {
+		m.Parameters.Early, m.Parameters.EarlyUDP = true, counts
+		r := automaton.NewReference(m)
+		send := func(protocol policy.Protocol, port uint16) automaton.Verdict {
+			return r.Step(0, automaton.Input{Source: from, Port: policy.Port{Protocol: protocol, Number: port}})
+		}
+		send(policy.TCP, 1)
+		send(policy.TCP, 2) // and is in the state in which its knocks cost nothing
+		for range m.Parameters.Attempts.Burst - 2 {
+			if v := send(policy.UDP, 5); v.Rule != 0 || v.From != v.To {
+				t.Fatalf("counts %v: junk within the budget: %+v", counts, v)
+			}
+		}
+		v := send(policy.UDP, 5)
+		if spent := v.Rule == 3 && v.From != automaton.Root && v.To == automaton.Root; spent != counts {
+			t.Errorf("counts %v: junk over the budget: %+v", counts, v)
+		}
+		if v := send(policy.TCP, 22); !v.Admitted {
+			t.Errorf("counts %v: the grant is gone: %+v", counts, v)
 		}
 	}
 }

@@ -435,9 +435,10 @@ func TestRandomScanTwoBudgets(t *testing.T) {
 		ts.live.set(udp(n+1), true)
 	}
 	s := Scan{Order: Random, Rate: 60, CPUs: 1}
-	var probes [2]float64
-	for i, early := range []bool{false, true} {
-		m.Parameters = Parameters{Attempts: Attempts, Counted: EveryInput, Early: early}
+	var probes [3]float64
+	for i := range probes {
+		early := i > 0
+		m.Parameters = Parameters{Attempts: Attempts, Counted: EveryInput, Early: early, EarlyUDP: i > 1}
 		probes[i] = newRandomModel(m, s, ts, m.outgoing()).open(0).Probes
 		if truth, _ := simulate(m, 0, s, ts, 100, rand.New(rand.NewPCG(1, 2))); probes[i] > truth.mean()+truth.margin() {
 			t.Errorf("early %v: at least %v probes, and it took %v ± %v", early, probes[i], truth.mean(), truth.margin())
@@ -445,6 +446,9 @@ func TestRandomScanTwoBudgets(t *testing.T) {
 	}
 	if ratio := probes[0] / probes[1]; ratio < 1.9 || ratio > 2.1 {
 		t.Errorf("%v probes with one budget, %v with two", probes[0], probes[1])
+	}
+	if probes[2] != probes[1] { // not every kernel counts datagrams with SYNs
+		t.Errorf("%v probes with two budgets, %v if one has datagrams, too", probes[1], probes[2])
 	}
 }
 

@@ -100,6 +100,7 @@ type stateKey struct {
 
 type stateEarly struct {
 	Interfaces []string `json:"interfaces"` // where packets are dropped early; [] if nowhere
+	UDP        bool     `json:"udp"`        // datagrams as well as SYNs
 	Packets    uint64   `json:"packets"`    // so many of those that are counted as blocked
 }
 
@@ -309,7 +310,7 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 		st.Grants = append(st.Grants, row)
 	}
 	if e := status.Early; e != nil {
-		st.Early = &stateEarly{append([]string{}, e.Interfaces...), e.Packets}
+		st.Early = &stateEarly{append([]string{}, e.Interfaces...), e.UDP, e.Packets}
 	}
 	for _, c := range status.Counters {
 		st.Counters = append(st.Counters, stateCounter(c))

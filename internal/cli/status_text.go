@@ -41,6 +41,9 @@ func (e *stateEarly) text() string {
 	if len(e.Interfaces) == 0 {
 		return "none, as no program runs"
 	}
+	if !e.UDP {
+		return fmt.Sprint(e.Packets, ", SYNs alone: the kernel tells programs nothing of connection tracking")
+	}
 	return fmt.Sprint(e.Packets)
 }
 

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"postern/internal/host"
 	"postern/internal/policy"
 )
 
@@ -84,7 +83,7 @@ func (h *Host) At(p policy.Port) Listener {
 // may want to reach.
 func (h *Host) Others(services []policy.Port) []Listener {
 	return slices.DeleteFunc(slices.Clone(h.Listening), func(l Listener) bool {
-		return slices.Contains(services, l.Port) || host.DHCPClient(l.Port)
+		return slices.Contains(services, l.Port) || l.Port.IsDHCPClient()
 	})
 }
 

@@ -61,6 +61,7 @@ type Status struct {
 // An EarlyDrop is what is dropped before the rules see it.
 type EarlyDrop struct {
 	Interfaces     []string // where that is done; if nowhere, the rules do all the work
+	UDP            bool     // datagrams are dropped, too; if not, the rules alone do it
 	Packets, Bytes uint64   // so far
 }
 

@@ -36,12 +36,6 @@ type Other struct {
 	Path string // the file, or a directory above it
 }
 
-// DHCPClient reports whether a port receives nothing but answers, from servers that
-// were asked.
-func DHCPClient(p policy.Port) bool {
-	return p.Protocol == policy.UDP && (p.Number == 68 || p.Number == 546)
-}
-
 // A Link is an interface that is up.
 type Link struct {
 	Name         string

@@ -15,7 +15,7 @@ const (
 	CoverUnreachable Cover = "unreachable" // ICMP port unreachable, for TCP too
 )
 
-// DropsEarly reports whether SYNs over the budget of attempts may be dropped before the
+// DropsEarly reports whether packets over the budget of attempts may be dropped before the
 // rules see them: where no packet that is blocked is answered.
 func (p *Policy) DropsEarly() bool {
 	return p.EarlyDrop && p.Posture == Closed && !p.Cover.Answers()

@@ -60,6 +60,10 @@ func (p Protocol) String() string {
 	return byNumber + "/" + strconv.Itoa(int(p))
 }
 
+// IsDHCPClient reports whether a port receives nothing but answers, from servers that
+// were asked.
+func (p Port) IsDHCPClient() bool { return p.Protocol == UDP && (p.Number == 68 || p.Number == 546) }
+
 // String returns the port as a policy names it: "tcp/22", "icmp/echo".
 func (p Port) String() string {
 	return Service{Protocol: p.Protocol, First: p.Number, Last: p.Number}.String()

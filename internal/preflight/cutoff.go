@@ -72,7 +72,7 @@ func unnamed(m *automaton.Machine, protocol policy.Protocol, receivers []host.Re
 	for _, r := range receivers {
 		port := policy.Port{Protocol: protocol, Number: r.Local.Port()}
 		switch {
-		case host.DHCPClient(port), slices.Contains(ports, port):
+		case port.IsDHCPClient(), slices.Contains(ports, port):
 		case !governs(m.Policy, r.Interface):
 		case names(m.Policy, port):
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):

@@ -7,7 +7,6 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/host"
 	"postern/internal/paragraph"
 	"postern/internal/policy"
 )
@@ -33,7 +32,7 @@ func (f *facts) listeners() []Finding {
 	})
 	for _, port := range ports {
 		switch {
-		case host.DHCPClient(port):
+		case port.IsDHCPClient():
 		case slices.ContainsFunc(m.Policy.Allow, func(a policy.Allow) bool { return a.Service == policy.Service{} || a.Service.Covers(port) }):
 		case slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Port == port }):
 		case slices.ContainsFunc(m.Doors, func(d automaton.Door) bool { return slices.Contains(d.Knock.Sequence, port) }):

@@ -8,17 +8,25 @@ import (
 	"postern/internal/policy"
 )
 
-// An Early says which SYNs are counted before the rules see them, and dropped if they
-// cannot matter any more: see early.h.
+// An Early says which SYNs and datagrams are counted before the rules see them, and dropped
+// if they cannot matter any more: see early.h.
 type Early struct {
 	Interfaces []string // by their names; nil: all but loopback
 	Trusted    []Trusted
-	Named      [1 << 16 / 64]uint64 // the TCP ports that are not counted, a bit each
+	NamedTCP   Ports // that are not counted
+	NamedUDP   Ports
+	UDP        bool // datagrams are counted, too, where the kernel lets the program ask connection tracking
 	Source     policy.Source
 	Budget     automaton.Budget
 	Patience   time.Duration // how long progress may last
-	UDP, Echo  bool          // such packets may be knocks
+	UDPKnocks  bool          // datagrams may be knocks
+	EchoKnocks bool          // echo requests may be
 }
+
+// Ports has a bit for each port of a protocol.
+type Ports [1 << 16 / 64]uint64
+
+func (p *Ports) add(n uint16) { p[n/64] |= 1 << (n % 64) }
 
 // A Trusted sender or interface needs no knock, whatever it sends.
 type Trusted struct {
@@ -33,17 +41,21 @@ func NewEarly(m *automaton.Machine) *Early {
 	}
 	e := &Early{
 		Interfaces: m.Policy.Interfaces, Source: m.Policy.Source, Budget: m.Parameters.Attempts,
+		UDP: m.Parameters.EarlyUDP,
 		// A little more than progress lasts, for a packet that waits on its way to the rules.
 		Patience: m.Patience() + time.Second/10,
 	}
 	for n := range 1 << 16 {
 		if !m.Early(policy.Port{Protocol: policy.TCP, Number: uint16(n)}) {
-			e.Named[n/64] |= 1 << (n % 64)
+			e.NamedTCP.add(uint16(n))
+		}
+		if !m.Early(policy.Port{Protocol: policy.UDP, Number: uint16(n)}) {
+			e.NamedUDP.add(uint16(n))
 		}
 	}
 	for i := range m.Edges {
-		e.UDP = e.UDP || m.Edges[i].On.Protocol == policy.UDP
-		e.Echo = e.Echo || m.Edges[i].On.Protocol == policy.ICMP
+		e.UDPKnocks = e.UDPKnocks || m.Edges[i].On.Protocol == policy.UDP
+		e.EchoKnocks = e.EchoKnocks || m.Edges[i].On.Protocol == policy.ICMP
 	}
 	for i := range m.Policy.Allow {
 		if a := &m.Policy.Allow[i]; a.Service.Protocol == 0 {

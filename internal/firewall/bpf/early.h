@@ -1,15 +1,20 @@
-/* SYNs that are dropped before the tables see them.
+/* SYNs and UDP that are dropped before the tables see them.
  *
- * What is counted here is a SYN to a port of this host that hides no service and that
- * no allow entry names: see Machine.Early of internal/automaton. It takes from its
- * source's budget of attempts, and goes on with a priority that says whether there was
- * one left; the rules then need not ask theirs. If none was left, the SYN counts as a
- * wrong port: the source's progress is forgotten, and nothing else changes. So of a
- * source that can have no progress it is dropped.
+ * What is counted here is a SYN, or a datagram of no known flow, to a port of this host
+ * that hides no service and that no allow entry names: see Machine.Early of
+ * internal/automaton. It takes from its source's budget of attempts, and goes on with a
+ * priority that says whether there was one left; the rules then need not ask theirs. If
+ * none was left, it counts as a wrong port: the source's progress is forgotten, and
+ * nothing else changes. So of a source that can have no progress it is dropped.
  *
  * Right or wrong ports make no difference to what is done here, nor how far a source
  * has come: the time of an answer must not tell. So all that the rules may judge is
- * remembered as what may have made progress, until the longest step is over. */
+ * remembered as what may have made progress, until the longest step is over.
+ *
+ * Whether a datagram begins something is for connection tracking to say. It is asked for
+ * the default zone alone, and not for flows that it expects. So the rules ask it again,
+ * before they look at the priority, and what a socket of this host waits for is not
+ * dropped. */
 
 enum {
 	RECENT = 1 << 18,  /* places for sources; a power of 2 */
@@ -18,7 +23,8 @@ enum {
 
 	UDP_KNOCKS = 1, /* early.kinds */
 	ECHO_KNOCKS = 2,
-	TRUST = 4, /* some senders and interfaces need no knock */
+	TRUST = 4,      /* some senders and interfaces need no knock */
+	UDP_COUNTS = 8, /* as do SYNs */
 
 	/* What is remembered of a source: part of its hash, and until when, in units of
 	 * 2^UNIT ns. Where several share a place, it is nobody's. */
@@ -37,7 +43,8 @@ struct early {
 	u32 counted, over; /* the priorities */
 	u32 kinds;
 	u32 zero;
-	u64 named[65536 / 64]; /* the ports that are not counted */
+	u64 named_tcp[65536 / 64]; /* the ports that are not counted */
+	u64 named_udp[65536 / 64];
 };
 
 struct trusted {
@@ -68,7 +75,7 @@ struct {
 	number(max_entries, ATTEMPTS);
 } attempts SEC(".maps");
 
-/* The interfaces whose SYNs are counted, this host's addresses, and who needs no
+/* The interfaces whose packets are counted, this host's addresses, and who needs no
  * knock whatever the port is. */
 struct {
 	number(type, MAP_HASH);
@@ -93,51 +100,6 @@ struct {
 	number(max_entries, 1);
 	number(map_flags, NO_PREALLOC);
 } trusted SEC(".maps");
-
-/* What of a packet's IP header matters here. */
-struct header {
-	union {
-		u32 word[4]; /* as in struct envelope */
-		u64 pair[2];
-	} from, to;
-	bool six;
-	bool plain; /* no options, no extension headers, not a fragment */
-	u8 protocol;
-	u32 start; /* of what follows */
-	u32 len;   /* of all */
-};
-
-static inline bool ip_header(struct packet *p, struct header *ip)
-{
-	u8 h[40];
-
-	if (p->protocol == be16(ETH_P_IP)) {
-		if (!read(p, 0, h, 20))
-			return 0;
-		ip->plain = h[0] == 0x45 && !(be16_at(h + 6) & 0x3fff);
-		ip->protocol = h[9];
-		ip->start = 20;
-		ip->len = be16_at(h + 2);
-		ip->from.pair[0] = ip->to.pair[0] = 0;
-		ip->from.word[2] = ip->to.word[2] = be32(0xffff);
-		__builtin_memcpy(&ip->from.word[3], h + 12, 4);
-		__builtin_memcpy(&ip->to.word[3], h + 16, 4);
-		return 1;
-	}
-	if (p->protocol == be16(ETH_P_IPV6)) {
-		if (!read(p, 0, h, 40))
-			return 0;
-		ip->six = 1;
-		ip->plain = h[0] >> 4 == 6;
-		ip->protocol = h[6];
-		ip->start = 40;
-		ip->len = 40 + be16_at(h + 4);
-		__builtin_memcpy(&ip->from, h + 8, 16);
-		__builtin_memcpy(&ip->to, h + 24, 16);
-		return 1;
-	}
-	return 0;
-}
 
 /* hash returns the hash of those bits of an address that a mask has. */
 static inline u64 hash(const struct early *e, const u64 address[2], const u64 mask[2])
@@ -186,15 +148,10 @@ static inline void remember(const struct early *e, u64 hash, u64 now)
 		*(volatile u64 *)place = (u64)NOBODY << TIME_BITS | until;
 }
 
-/* remember_sender notes the same of the sender of a token. */
-static inline void remember_sender(const struct early *e, const u32 sender[4])
+/* source_of returns the hash of who a packet counts as. */
+static inline u64 source_of(const struct early *e, const struct headers *h)
 {
-	u64 from[2];
-	bool four;
-
-	__builtin_memcpy(from, sender, 16);
-	four = !from[0] && sender[2] == be32(0xffff);
-	remember(e, hash(e, from, four ? e->source4 : e->source6), clock());
+	return hash(e, h->from.pair, h->six ? e->source6 : e->source4);
 }
 
 /* forget reports whether a source may have made progress. The caller sees to it that
@@ -218,92 +175,144 @@ static inline bool forget(const struct early *e, u64 hash, u64 now)
 	return 1;
 }
 
-/* here reports whether a packet is for this host, and came by an interface whose SYNs
- * are counted. A list of addresses may be old: what the kernel would send on is not
- * for this host. */
-static inline bool here(struct packet *p, const struct header *ip)
+/* listed reports whether a packet came by an interface whose packets are counted, in a frame
+ * for this host, and is for one of its addresses. */
+static inline bool listed(struct packet *p, const struct headers *h)
 {
-	struct fib route = {};
 	u32 interface = p->ifindex;
-	long found;
 
 	/* An IPv6 packet to what stands for an IPv4 address here is for nobody. */
-	if (ip->six && !ip->to.pair[0] && ip->to.word[2] == be32(0xffff))
+	if (h->six && !h->to.pair[0] && h->to.word[2] == be32(0xffff))
 		return 0;
-	if (p->pkt_type != PACKET_HOST || !map_lookup(&interfaces, &interface) || !map_lookup(&addresses, ip->to.word))
-		return 0;
-	route.family = ip->six ? AF_INET6 : AF_INET;
-	route.interface = interface;
-	if (ip->six) {
-		__builtin_memcpy(route.from, &ip->from, 16);
-		__builtin_memcpy(route.to, &ip->to, 16);
+	return p->pkt_type == PACKET_HOST && map_lookup(&interfaces, &interface) && map_lookup(&addresses, h->to.word);
+}
+
+/* stays reports whether the kernel would not send a packet on. A list of addresses may be
+ * old: what is sent on is not for this host. */
+static inline bool stays(struct packet *p, const struct headers *h)
+{
+	struct fib route = {};
+	long found;
+
+	route.family = h->six ? AF_INET6 : AF_INET;
+	route.interface = p->ifindex;
+	if (h->six) {
+		__builtin_memcpy(route.from, &h->from, 16);
+		__builtin_memcpy(route.to, &h->to, 16);
 	} else {
-		route.from[0] = ip->from.word[3];
-		route.to[0] = ip->to.word[3];
+		route.from[0] = h->from.word[3];
+		route.to[0] = h->to.word[3];
 	}
 	found = fib_lookup(p, &route, sizeof route, 0);
 	return found == FIB_NOT_FORWARDED || found == FIB_FORWARDING_DISABLED;
 }
 
 /* trusts reports whether the sender, or the interface, needs no knock. */
-static inline bool trusts(struct packet *p, const struct header *ip)
+static inline bool trusts(struct packet *p, const struct headers *h)
 {
 	struct trusted t = {.bits = (1 + 4) * 32, .interface = p->ifindex};
 
-	__builtin_memcpy(t.sender, &ip->from, 16);
+	__builtin_memcpy(t.sender, &h->from, 16);
 	return map_lookup(&trusted, &t);
 }
 
-/* drops_early reports whether a packet is to be dropped, and how long it is from the IP
- * header on. It counts what is counted here. */
-static noinline int drops_early(struct packet *p, const struct early *e, u32 *len)
+/* tuple_of returns the size of what it fills. */
+static inline u32 tuple_of(const struct headers *h, struct tuple *t)
 {
-	struct header header = {}, *ip = &header;
+	if (h->six) {
+		__builtin_memcpy(t->six.from, &h->from, 16);
+		__builtin_memcpy(t->six.to, &h->to, 16);
+		__builtin_memcpy(t->six.ports, h->next, 4);
+		return sizeof t->six;
+	}
+	t->four.from = h->from.word[3];
+	t->four.to = h->to.word[3];
+	__builtin_memcpy(t->four.ports, h->next, 4);
+	return sizeof t->four;
+}
+
+/* Whether the kernel lets a program ask connection tracking. The loader says so; the
+ * verifier sees nothing of what is not executed. */
+const volatile bool asks_conntrack = 0;
+
+/* is_known reports whether a datagram is of a flow that connection tracking knows, or may be
+ * of one. */
+static noinline int is_known(struct packet *p, const struct headers *h)
+{
+	struct ct_options options = {.netns = CURRENT_NETNS, .protocol = UDP};
+	struct tuple t = {};
+	struct nf_conn *ct;
+
+	if (!asks_conntrack)
+		return 1;
+	ct = bpf_skb_ct_lookup(p, &t, tuple_of(h, &t), &options, sizeof options);
+	if (!ct)
+		return options.error != -ENOENT;
+	bpf_ct_release(ct);
+	return 1;
+}
+
+/* is_awaited reports whether a socket of this host waits for a datagram. */
+static noinline int is_awaited(struct packet *p, const struct headers *h)
+{
+	struct tuple t = {};
+	void *socket = socket_of_udp(p, &t, tuple_of(h, &t), CURRENT_NETNS, 0);
+
+	if (socket)
+		release_socket(socket);
+	return socket != 0;
+}
+
+/* is_counted reports whether a packet is counted here. */
+static inline bool is_counted(struct packet *p, const struct early *e, const struct headers *h)
+{
+	const u64 *named = h->protocol == UDP ? e->named_udp : e->named_tcp;
+	u16 port = be16_at(h->next + 2);
+
+	return !(named[port / 64] >> port % 64 & 1) && listed(p, h) && !(e->kinds & TRUST && trusts(p, h));
+}
+
+/* drops_early reports whether a packet is to be dropped. It counts what is counted here. */
+static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h)
+{
+	bool counted = 0;
 	u64 now, source, budget;
-	u8 tcp[14];
-	u16 port;
 
 	/* Counted already, on another interface. */
 	if (p->priority == e->counted || p->priority == e->over)
 		return 0;
-	if (!ip_header(p, ip))
-		return 0;
-	if (ip->plain && ip->protocol == 6) {
-		if (!read(p, ip->start, tcp, sizeof tcp))
+	if (h->plain && h->protocol == TCP) {
+		if (!is_syn(h->next))
 			return 0;
-		/* SYN without FIN, RST and ACK */
-		if ((tcp[13] & 0x17) != 0x02)
-			return 0;
-	} else if (ip->plain && ip->protocol == 17) {
-		if (!(e->kinds & UDP_KNOCKS))
-			return 0;
-	} else if (ip->plain && ip->protocol == (ip->six ? 58 : 1)) {
-		if (!(e->kinds & ECHO_KNOCKS))
+		counted = is_counted(p, e, h);
+	} else if (h->plain && h->protocol == UDP) {
+		counted = e->kinds & UDP_COUNTS && is_counted(p, e, h);
+		if (counted && is_known(p, h))
 			return 0;
 	}
-	source = hash(e, ip->from.pair, ip->six ? e->source6 : e->source4);
+	counted = counted && stays(p, h);
+	if (!counted && h->plain) {
+		if (h->protocol == UDP && !(e->kinds & UDP_KNOCKS))
+			return 0;
+		if (h->protocol == (h->six ? ICMPV6 : ICMP) && !(e->kinds & ECHO_KNOCKS))
+			return 0;
+	}
+	source = source_of(e, h);
 	now = clock();
-	if (!ip->plain || ip->protocol != 6)
-		goto uncounted;
-	port = be16_at(tcp + 2);
-	if (e->named[port / 64] >> port % 64 & 1 || !here(p, ip) || (e->kinds & TRUST && trusts(p, ip)))
-		goto uncounted;
+	if (!counted) {
+		remember(e, source, now);
+		return 0;
+	}
 	budget = source;
-	if (ip->six)
-		budget = hash(e, ip->from.pair, e->budget6);
+	if (h->six)
+		budget = hash(e, h->from.pair, e->budget6);
 	if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {
 		remember(e, source, now);
 		p->priority = e->counted;
 		return 0;
 	}
-	if (!forget(e, source, now)) {
-		*len = ip->len;
+	if (!forget(e, source, now) && !(h->protocol == UDP && is_awaited(p, h)))
 		return 1;
-	}
 	p->priority = e->over;
-	return 0;
-
-uncounted:
-	remember(e, source, now);
 	return 0;
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	nl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -29,9 +30,13 @@ const (
 
 	flagCountsEarly = 4 // of the configuration
 
-	kindUDP   = 1
-	kindEcho  = 2
-	kindTrust = 4
+	kindUDPKnocks  = 1
+	kindEchoKnocks = 2
+	kindTrust      = 4
+	kindUDPCounts  = 8
+
+	// Whether the program may ask connection tracking.
+	variableAsks = "asks_conntrack"
 
 	// The places of what is counted beside the outcomes of tokens.
 	countDropped      = int(key.Refusals)
@@ -50,11 +55,11 @@ type earlyValue struct {
 	Codes                     Codes
 	Kinds                     uint32
 	_                         uint32
-	Named                     [1 << 16 / 64]uint64
+	NamedTCP, NamedUDP        Ports
 }
 
-// Codes are the priorities of SYNs that were counted early: within their source's budget
-// of attempts, and over it.
+// Codes are the priorities of what was counted early: within its source's budget of
+// attempts, and over it.
 type Codes struct{ Counted, Over uint32 }
 
 type trustedKey struct {
@@ -97,16 +102,17 @@ func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
 		Full:     uint64(now + e.Patience),
 		Cost:     uint64(cost),
 		Most:     uint64(cost) * uint64(e.Budget.Burst),
-		Named:    e.Named,
+		NamedTCP: e.NamedTCP,
+		NamedUDP: e.NamedUDP,
 	}
 	for v.Codes.Counted <= 0xffff || v.Codes.Over <= 0xffff || v.Codes.Counted == v.Codes.Over {
 		v.Codes = Codes{random(), random()}
 	}
-	if e.UDP {
-		v.Kinds |= kindUDP
+	if e.UDPKnocks {
+		v.Kinds |= kindUDPKnocks
 	}
-	if e.Echo {
-		v.Kinds |= kindEcho
+	if e.EchoKnocks {
+		v.Kinds |= kindEchoKnocks
 	}
 	if len(e.Trusted) > 0 {
 		v.Kinds |= kindTrust
@@ -240,6 +246,41 @@ func addAll[K comparable](m *ebpf.Map, entries map[K]uint8) error {
 	return nil
 }
 
+// newCollection loads the program and its maps. Where UDP is to be counted, it reports
+// whether the kernel lets the program ask connection tracking; otherwise UDP is left to the
+// rules.
+func newCollection(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, udp bool) (_ *ebpf.Collection, counts bool, err error) {
+	if udp {
+		loadConntrack()
+		asking := spec.Copy()
+		if err := asking.Variables[variableAsks].Set(true); err != nil {
+			return nil, false, err
+		}
+		if c, err := ebpf.NewCollectionWithOptions(asking, options); err == nil {
+			return c, true, nil
+		}
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, options)
+	return c, false, err
+}
+
+// loadConntrack has the kernel load the modules of connection tracking, which the rules are
+// about to need anyway: a program can ask only what is loaded. The kernel does so as it takes
+// a question about connections, before Send returns; nobody reads the answer. Where that
+// fails, newCollection finds out what follows.
+func loadConntrack() {
+	conn, err := nl.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	const stats = 5 // IPCTNL_MSG_CT_GET_STATS
+	conn.Send(nl.Message{
+		Header: nl.Header{Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | stats, Flags: nl.Request},
+		Data:   make([]byte, 4), // struct nfgenmsg: of any family
+	})
+}
+
 // Codes returns the priorities of what the program counts early. They are zero if it
 // counts nothing.
 func (i *instance) Codes() (Codes, error) {
@@ -343,7 +384,20 @@ func (r *Running) Dropped() (packets, bytes uint64, err error) {
 	return packets, bytes, err
 }
 
-// CountedInterfaces returns the names of the interfaces whose SYNs are counted early.
+// CountsUDP reports whether datagrams are counted early, too.
+func (r *Running) CountsUDP() (bool, error) {
+	i := r.newest()
+	if i == nil {
+		return false, nil
+	}
+	var v earlyValue
+	if err := i.maps[mapEarly].Lookup(uint32(0), &v); err != nil {
+		return false, fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	return v.Kinds&kindUDPCounts != 0, nil
+}
+
+// CountedInterfaces returns the names of the interfaces whose packets are counted early.
 func (r *Running) CountedInterfaces() (names []string, err error) {
 	i := r.newest()
 	if i == nil {

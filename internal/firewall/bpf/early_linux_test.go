@@ -44,7 +44,7 @@ func earlyConfig() *Early {
 		Interfaces: []string{"lo"}, Source: policy.Source{IPv4: 24, IPv6: 64},
 		Budget: automaton.Budget{Rate: 1, Burst: 3}, Patience: 9 * second,
 	}
-	e.Named[servicePort/64] |= 1 << (servicePort % 64)
+	e.NamedTCP.add(servicePort)
 	return e
 }
 
@@ -115,7 +115,7 @@ func (s *earlyScene) change(f func(*earlyValue)) {
 	}
 }
 
-// A fate is what the program does with a SYN.
+// A fate is what the program does with a packet.
 type fate string
 
 const (
@@ -180,11 +180,14 @@ func settled(s *earlyScene) {
 	}
 }
 
-// earlyCases are what is expected of the program, by names.
-var earlyCases = map[string]struct {
+type earlyCase struct {
 	change func(*Early)
 	run    func(s *earlyScene)
-}{
+}
+
+// earlyCases are what is expected of the program, by names. Those of datagrams are in
+// udpCases.
+var earlyCases = map[string]earlyCase{
 	"full at first": {nil, func(s *earlyScene) {
 		s.wants("loaded", sender4, counted, counted, counted, overBudget, overBudget)
 		s.pass(s.early.Patience - second/10)
@@ -205,7 +208,7 @@ var earlyCases = map[string]struct {
 		for _, from := range []netip.Addr{sender4, sender6} {
 			s.wants("one left", from, counted, overBudget)
 		}
-		s.pass(60 * second)
+		s.pass(10 * second)
 		settled(s)
 	}},
 	"patience": {func(e *Early) { e.Patience = second / 3 }, func(s *earlyScene) {
@@ -279,7 +282,7 @@ var earlyCases = map[string]struct {
 			s.wants("after it", from, overBudget)
 		}
 	}},
-	"what may be a knock": {func(e *Early) { e.UDP, e.Echo = true, true }, func(s *earlyScene) {
+	"what may be a knock": {func(e *Early) { e.UDPKnocks, e.EchoKnocks = true, true }, func(s *earlyScene) {
 		settled(s)
 		for what, p := range knocks() {
 			if got := s.fate(p, nil); got != left {

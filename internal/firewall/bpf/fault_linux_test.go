@@ -29,7 +29,7 @@ func shaped(e envelope, from netip.Addr) func(*scene) {
 }
 
 var faults = []fault{
-	{"no tag", `if (!tag_is_right(d, t, e->source))`, `if (0)`, verified},
+	{"no tag", `if (!tag_is_right(d, t, source))`, `if (0)`, verified},
 	{"part of the tag", `for (int i = 0; i < 4; i++)
 		different |=`, `for (int i = 0; i < 3; i++)
 		different |=`, func(s *scene) { everyBit(s, datagram, sender4) }},
@@ -66,17 +66,17 @@ var faults = []fault{
 	if (c->flags & IN_MARK) {
 		p`, inMark},
 	{"a second pass by the priority", `return c->flags & IN_MARK ? mark : priority`, `return priority`, inMark},
-	{"fragments", `h[0] != 0x45 || be16_at(h + 6) & 0x3fff)`, `h[0] != 0x45)`, shaped(datagram, sender4)},
-	{"IP options", `h[0] != 0x45`, `h[0] >> 4 != 4`, shaped(datagram, sender4)},
-	{"any IPv6", `|| h[0] >> 4 != 6`, ``, shaped(ping, sender6)},
-	{"any length of UDP", ` || be16_at(header + 4) != 8 + TOKEN`, ``, shaped(datagram, sender6)},
-	{"any length", `if (len != size + TOKEN)`, `if (0)`, shaped(ping, sender4)},
-	{"any flags of TCP", `(header[13] & 0x17) != 0x02`, `!(header[13] & 0x02)`, shaped(synData, sender4)},
-	{"any port", `be16_at(header + 2) != port || (h`, `(h`, shaped(synData, sender6)},
-	{"any code of ICMP", ` || header[1] != 0`, ``, shaped(ping, sender6)},
-	{"junk is dropped", `	count(outcome, 1);`, `	count(outcome, 1);
-	if (outcome != ACCEPTED)
-		return DROP;`, verified},
+	{"fragments", ` && !(be16_at(ip + 6) & 0x3fff);`, `;`, shaped(datagram, sender4)},
+	{"IP options", `ip[0] == 0x45`, `ip[0] >> 4 == 4`, shaped(datagram, sender4)},
+	{"any IPv6", `ip[0] >> 4 == 6`, `1`, shaped(ping, sender6)},
+	{"any length of UDP", ` || be16_at(next + 4) != 8 + TOKEN`, ``, shaped(datagram, sender6)},
+	{"any length", `return h->len == h->start + size + TOKEN ? h->start + size : 0;`, `return h->start + size;`, shaped(ping, sender4)},
+	{"any flags of TCP", `(tcp[13] & 0x17) == 0x02`, `!!(tcp[13] & 0x02)`, shaped(synData, sender4)},
+	{"any port", `be16_at(next + 2) != c->port || !is`, `!is`, shaped(synData, sender6)},
+	{"any code of ICMP", ` || next[1] != 0`, ``, shaped(ping, sender6)},
+	{"junk is dropped", `			count(outcome, 1);`, `			count(outcome, 1);
+		if (outcome != ACCEPTED)
+			return DROP;`, verified},
 	{"no tagged frames", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ` || p->vlan_present`, tagged},
 	{"frames of all VLANs", ` || (p->vlan_present && p->vlan_tci & VLAN_ID)`, ``, tagged},
 }
@@ -98,14 +98,14 @@ var earlyFaults = []fault{
 	{"nothing is counted", `if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {`, `if (1) {`, finds("budget")},
 	{"budgets do not grow again", `from = old > now ? old : now;`, `from = old ? old : now;`, finds("budget")},
 	{"no limit at once", `if (from + e->cost - now > e->most)`, `if (from > now)`, finds("budget")},
-	{"a budget for each address", `budget = hash(e, ip->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
+	{"a budget for each address", `budget = hash(e, h->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
 	{"every address for itself", `u64 masked[2] = {address[0] & mask[0], address[1] & mask[1]};`, `u64 masked[2] = {address[0], address[1]};`, finds("sources")},
-	{"one source for a site", `source = hash(e, ip->from.pair, ip->six ? e->source6 : e->source4);`, `source = hash(e, ip->from.pair, ip->six ? e->budget6 : e->source4);`, finds("sources")},
+	{"one source for a site", `h->six ? e->source6 : e->source4`, `h->six ? e->budget6 : e->source4`, finds("sources")},
 	{"nothing is known at first", `if (!place || now < e->full)`, `if (!place)`, finds("full at first")},
 	{"too short a memory", `((now + e->patience) >> UNIT) + 1`, `((now + e->patience / 2) >> UNIT) + 1`, finds("patience")},
 	{"too long a memory", `((now + e->patience) >> UNIT) + 1`, `((now + 2 * e->patience) >> UNIT) + 1`, finds("patience")},
-	{"dropped whatever it has done", `if (!forget(e, source, now)) {`, `if (1) {`, finds("full at first")},
-	{"never dropped", `if (!forget(e, source, now)) {`, `if (0) {`, finds("budget")},
+	{"dropped whatever it has done", `if (!forget(e, source, now) && `, `if (`, finds("full at first")},
+	{"never dropped", `if (!forget(e, source, now) && `, `if (0 && `, finds("budget")},
 	{"others are forgotten", ` && old >> TIME_BITS == name_of(hash))
 		__sync`, `)
 		__sync`, finds("shared places")},
@@ -113,25 +113,47 @@ var earlyFaults = []fault{
 	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
 	{"what is counted is not remembered", `		remember(e, source, now);
 		p->priority = e->counted;`, `		p->priority = e->counted;`, finds("full at first")},
-	{"what is not counted is not remembered", `uncounted:
-	remember(e, source, now);`, `uncounted:`, finds("ports that are not counted")},
-	{"every port is counted", `e->named[port / 64] >> port % 64 & 1 || `, ``, finds("ports that are not counted")},
-	{"frames for others", `p->pkt_type != PACKET_HOST || `, ``, finds("what is not for this host")},
-	{"IPv6 to what stands for IPv4", `ip->six && !ip->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
-	{"any interface", `!map_lookup(&interfaces, &interface) || `, ``, finds("what is not for this host")},
-	{"any address", ` || !map_lookup(&addresses, ip->to.word)`, ``, finds("what is not for this host")},
+	{"what is not counted is not remembered", `	if (!counted) {
+		remember(e, source, now);`, `	if (!counted) {`, finds("ports that are not counted")},
+	{"every port is counted", `!(named[port / 64] >> port % 64 & 1) && `, ``, finds("ports that are not counted")},
+	{"frames for others", `p->pkt_type == PACKET_HOST && `, ``, finds("what is not for this host")},
+	{"IPv6 to what stands for IPv4", `h->six && !h->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
+	{"any interface", `map_lookup(&interfaces, &interface) && `, ``, finds("what is not for this host")},
+	{"any address", ` && map_lookup(&addresses, h->to.word)`, ``, finds("what is not for this host")},
 	{"what is sent on", `return found == FIB_NOT_FORWARDED || found == FIB_FORWARDING_DISABLED;`, `return 1;`, finds("addresses that are gone")},
-	{"any flags of early TCP", `if ((tcp[13] & 0x17) != 0x02)`, `if (!(tcp[13] & 0x02))`, finds("what is not for this host")},
-	{"trusted senders are counted", ` || (e->kinds & TRUST && trusts(p, ip))`, ``, finds("trusted")},
+	{"any flags of early TCP", `if (!is_syn(h->next))`, `if (!(h->next[13] & 0x02))`, finds("what is not for this host")},
+	{"trusted senders are counted", ` && !(e->kinds & TRUST && trusts(p, h))`, ``, finds("trusted")},
 	{"trusted on any interface", `.interface = p->ifindex}`, `.interface = 0}`, finds("trusted")},
 	{"counted twice", `	if (p->priority == e->counted || p->priority == e->over)
 		return 0;`, ``, finds("again")},
-	{"options are counted", `ip->plain = h[0] == 0x45 && !(be16_at(h + 6) & 0x3fff);`, `ip->plain = 1;`, finds("what may be a knock")},
-	{"UDP is forgotten", `if (!(e->kinds & UDP_KNOCKS))`, `if (1)`, finds("what may be a knock")},
-	{"pings are forgotten", `if (!(e->kinds & ECHO_KNOCKS))`, `if (1)`, finds("what may be a knock")},
-	{"tokens are forgotten", `	if (outcome == ACCEPTED && c->flags & COUNTS_EARLY && early_config)
-		remember_sender(early_config, e.source);`, ``, finds("tokens")},
-	{"never off", `c->flags & COUNTS_EARLY && early_config && drops`, `early_config && drops`, finds("paused")},
+	{"options are counted", `ip[0] == 0x45 && !(be16_at(ip + 6) & 0x3fff);`, `1;`, finds("what may be a knock")},
+	{"UDP is forgotten", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("what may be a knock")},
+	{"pings are forgotten", ` && !(e->kinds & ECHO_KNOCKS)`, ``, finds("what may be a knock")},
+	{"tokens are forgotten", `		if (outcome == ACCEPTED && e)
+			remember(e, source_of(e, &h), clock());`, ``, finds("tokens")},
+	{"never off", `c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0`, `map_lookup(&early, &zero)`, finds("paused")},
+	{"no datagram is counted", `e->kinds & UDP_COUNTS && is_counted`, `0 && is_counted`, finds("datagrams")},
+	{"ports of TCP and UDP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_tcp`, finds("datagrams to ports that are not counted")},
+	{"ports of UDP and TCP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_udp`, finds("datagrams to ports that are not counted")},
+	{"known flows are counted", `if (counted && is_known(p, h))
+			return 0;`, `is_known(p, h);`, finds("datagrams of known flows")},
+	{"known flows are remembered", `if (counted && is_known(p, h))
+			return 0;`, `counted = counted && !is_known(p, h);`, finds("datagrams of known flows, and knocks")},
+	{"any flow is known", `return options.error != -ENOENT;`, `return 1;`, finds("datagrams")},
+	{"flows of TCP", `.protocol = UDP};
+	struct tuple t`, `.protocol = TCP};
+	struct tuple t`, finds("datagrams of known flows")},
+	{"flows without ports", `__builtin_memcpy(t->four.ports, h->next, 4);`, ``, finds("datagrams of known flows")},
+	{"flows of IPv6 without ports", `__builtin_memcpy(t->six.ports, h->next, 4);`, ``, finds("datagrams of known flows")},
+	{"flows the other way round", `t->four.from = h->from.word[3];
+	t->four.to = h->to.word[3];`, `t->four.from = h->to.word[3];
+	t->four.to = h->from.word[3];`, finds("datagrams of known flows")},
+	{"what is awaited is dropped", ` && !(h->protocol == UDP && is_awaited(p, h))`, ``, finds("datagrams that are awaited")},
+	{"SYNs are awaited", `h->protocol == UDP && is_awaited(p, h)`, `is_awaited(p, h)`, finds("datagrams that are awaited")},
+	{"datagrams are no knocks", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("datagrams that may be knocks")},
+	{"right tokens are counted", `if (outcome == ACCEPTED || outcome > OUTCOMES)`, `if (outcome > OUTCOMES)`, finds("junk")},
+	{"junk is left alone", `if (outcome == ACCEPTED || outcome > OUTCOMES)
+			return NEXT;`, `return NEXT;`, finds("junk")},
 }
 
 // A recorder is a test that may fail.

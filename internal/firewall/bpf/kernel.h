@@ -19,6 +19,9 @@ typedef _Bool bool;
 #define inline inline __attribute__((always_inline))
 #define noinline __attribute__((noinline))
 
+/* A function of the kernel's that it may lack. */
+#define ksym __attribute__((section(".ksyms"), weak))
+
 /* barrier keeps the compiler from making one access to the packet, at an offset that it
  * computes, out of two to fields of it: the kernel refuses that. */
 #define barrier() __asm__ volatile("" ::: "memory")
@@ -77,6 +80,34 @@ enum {
 	FIB_FORWARDING_DISABLED = 5,
 };
 
+/* struct bpf_sock_tuple: the addresses and ports of a packet, as they are in it. */
+struct tuple {
+	union {
+		struct {
+			u32 from, to;
+			u16 ports[2];
+		} four;
+		struct {
+			u32 from[4], to[4];
+			u16 ports[2];
+		} six;
+	};
+};
+
+/* struct bpf_ct_opts of Linux 5.18 to 6.10. Later kernels take it, too. */
+struct ct_options {
+	int netns;
+	int error;
+	u8 protocol;
+	u8 direction;
+	u8 reserved[2];
+};
+
+enum {
+	CURRENT_NETNS = -1,
+	ENOENT = 2,
+};
+
 /* What a program answers. NEXT: whatever comes next decides (TCX_NEXT,
  * TC_ACT_UNSPEC). */
 enum {
@@ -93,5 +124,15 @@ static u64 (*clock)(void) = (void *)5;
 static long (*pull_data)(struct packet *, u32 len) = (void *)39;
 static long (*load_relative)(const struct packet *, u32 offset, void *to, u32 len, u32 header) = (void *)68;
 static long (*fib_lookup)(struct packet *, struct fib *, int size, u32 flags) = (void *)69;
+static void *(*socket_of_udp)(struct packet *, struct tuple *, u32 size, u64 netns, u64 flags) = (void *)85;
+static long (*release_socket)(void *) = (void *)86;
 static u64 (*clock_boot)(void) = (void *)125;
 static u64 (*clock_tai)(void) = (void *)208;
+
+/* What connection tracking has of a packet, with a reference. (From Linux 5.18 on; not
+ * where nf_conntrack is a module that is not loaded, or the kernel has no BTF.) */
+struct nf_conn {
+	u64 opaque;
+};
+extern struct nf_conn *bpf_skb_ct_lookup(struct packet *, struct tuple *, u32 size, struct ct_options *, u32 options_size) ksym;
+extern void bpf_ct_release(struct nf_conn *) ksym;

@@ -9,7 +9,7 @@ import (
 // The names and structures of token.c. Programs of another layout are replaced
 // without keeping what they know.
 const (
-	layout      = 3
+	layout      = 4
 	programName = "postern_token"
 
 	mapConfig  = "config"

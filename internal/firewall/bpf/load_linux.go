@@ -77,9 +77,12 @@ func load(spec *ebpf.CollectionSpec, c Config, devices []Device, running *Runnin
 	if err != nil {
 		return nil, err
 	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, options)
+	collection, countsUDP, err := newCollection(spec, options, c.Early != nil && c.Early.UDP)
 	if err != nil {
 		return nil, explain(err)
+	}
+	if countsUDP {
+		early.Kinds |= kindUDPCounts
 	}
 	defer collection.Close()
 	p.instance = instance{program: collection.DetachProgram(programName), maps: map[string]*ebpf.Map{}, readable: true}

@@ -23,6 +23,23 @@ func Probe() error {
 	return nil
 }
 
+// CountsUDP reports whether the kernel lets the program count datagrams.
+func CountsUDP() (bool, error) {
+	spec, err := readSpec(object)
+	if err != nil {
+		return false, err
+	}
+	if _, err := prepareEarly(spec, nil, nil, nil); err != nil {
+		return false, err
+	}
+	c, counts, err := newCollection(spec, ebpf.CollectionOptions{}, true)
+	if err != nil {
+		return false, explain(err)
+	}
+	c.Close()
+	return counts, nil
+}
+
 // explain returns the *firewall.UnsupportedError that names why the kernel refuses,
 // or the error itself.
 func explain(err error) error {

@@ -24,6 +24,7 @@ enum {
 	COUNTS_EARLY = 4,
 
 	TOKEN = 40,
+	LONGEST = 32 + 40 + 60 + TOKEN, /* with headers of link layer, IPv6 and TCP, all of its options */
 	VERSION = 1,
 	BOUND = 1, /* head.flags */
 	LANE = 2,
@@ -138,11 +139,21 @@ struct token {
 	} head;
 };
 
-/* What it comes in. */
-struct envelope {
-	u32 at; /* where the token begins, from the IP header on */
-	u32 source[4]; /* in network byte order; IPv4 addresses are mapped */
+/* What the headers of a packet say. */
+struct headers {
+	union {
+		u32 word[4]; /* in network byte order; IPv4 addresses are mapped */
+		u64 pair[2];
+	} from, to;
+	bool six;
+	bool plain;  /* no options, no extension headers, not a fragment */
+	u8 protocol;
+	u8 next[14]; /* TCP's to the flags, UDP's or ICMP's, if it is plain */
+	u32 start;   /* of these, from the IP header on */
+	u32 len;     /* of all */
 };
+
+enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
 
 /* read copies bytes of a packet, from the IP header on. Part of a packet may not
  * be in one piece of memory, as a SYN's data; then it is made one. */
@@ -155,69 +166,82 @@ static inline bool read(struct packet *p, u32 offset, void *to, u32 len)
 
 static inline u16 be16_at(const u8 *b) { return (u16)b[0] << 8 | b[1]; }
 
-/* transport reports whether what follows the IP header is TCP, UDP or ICMP with 40
- * bytes of data, as tokens come in. len is the length of all that follows, start
- * where it begins. */
-static inline bool transport(struct envelope *e, const u8 *header, u8 protocol, u8 icmp, u8 request,
-			     u32 len, u32 start, u16 port)
+static inline bool ip_header(struct packet *p, struct headers *h)
 {
+	u8 ip[40];
+
+	if (p->protocol == be16(ETH_P_IP)) {
+		if (!read(p, 0, ip, 20))
+			return 0;
+		h->plain = ip[0] == 0x45 && !(be16_at(ip + 6) & 0x3fff);
+		h->protocol = ip[9];
+		h->start = 20;
+		h->len = be16_at(ip + 2);
+		h->from.pair[0] = h->to.pair[0] = 0;
+		h->from.word[2] = h->to.word[2] = be32(0xffff);
+		__builtin_memcpy(&h->from.word[3], ip + 12, 4);
+		__builtin_memcpy(&h->to.word[3], ip + 16, 4);
+		return 1;
+	}
+	if (p->protocol == be16(ETH_P_IPV6)) {
+		if (!read(p, 0, ip, 40))
+			return 0;
+		h->six = 1;
+		h->plain = ip[0] >> 4 == 6;
+		h->protocol = ip[6];
+		h->start = 40;
+		h->len = 40 + be16_at(ip + 4);
+		__builtin_memcpy(&h->from, ip + 8, 16);
+		__builtin_memcpy(&h->to, ip + 24, 16);
+		return 1;
+	}
+	return 0;
+}
+
+/* read_headers reports whether a packet is of IP. What is cut off in the header of TCP, UDP
+ * or ICMP is not plain. */
+static inline bool read_headers(struct packet *p, struct headers *h)
+{
+	if (!ip_header(p, h))
+		return 0;
+	if (h->protocol == TCP)
+		h->plain = h->plain && read(p, h->start, h->next, 14);
+	else if (h->protocol == UDP || h->protocol == ICMP || h->protocol == ICMPV6)
+		h->plain = h->plain && read(p, h->start, h->next, 8);
+	return 1;
+}
+
+/* is_syn reports whether a TCP header has SYN without FIN, RST and ACK. */
+static inline bool is_syn(const u8 *tcp) { return (tcp[13] & 0x17) == 0x02; }
+
+/* token_at returns where a packet's token begins, if it can have one, from the IP header
+ * on, or 0. What has IP options, extension headers or is a fragment has none. */
+static inline u32 token_at(struct packet *p, const struct config *c, const struct headers *h)
+{
+	const u8 *next = h->next;
 	u32 size = 8;
 
-	if (protocol == icmp) {
-		if (header[0] != request || header[1] != 0)
+	if (p->len > LONGEST || !h->plain)
+		return 0;
+	if (h->protocol == (h->six ? ICMPV6 : ICMP)) {
+		if (next[0] != (h->six ? 128 : 8) || next[1] != 0)
 			return 0;
-	} else if (protocol == 17) {
-		if (be16_at(header + 2) != port || be16_at(header + 4) != 8 + TOKEN)
+	} else if (h->protocol == UDP) {
+		if (be16_at(next + 2) != c->port || be16_at(next + 4) != 8 + TOKEN)
 			return 0;
-	} else if (protocol == 6) {
-		/* SYN without FIN, RST and ACK */
-		if (be16_at(header + 2) != port || (header[13] & 0x17) != 0x02)
+	} else if (h->protocol == TCP) {
+		if (be16_at(next + 2) != c->port || !is_syn(next))
 			return 0;
-		size = (header[12] >> 4) * 4;
+		size = (next[12] >> 4) * 4;
 		if (size < 20)
 			return 0;
 	} else {
 		return 0;
 	}
-	if (len != size + TOKEN)
-		return 0;
-	e->at = start + size;
-	return 1;
+	return h->len == h->start + size + TOKEN ? h->start + size : 0;
 }
 
 #include "early.h"
-
-/* open reports whether the packet can have a token, and where. What has IP options,
- * extension headers or is a fragment has none. */
-static inline bool open(struct packet *p, const struct config *c, struct envelope *e)
-{
-	/* Headers of link layer, IPv6 and TCP, all of its options, and a token. */
-	if (p->len > 32 + 40 + 60 + TOKEN)
-		return 0;
-	if (p->protocol == be16(ETH_P_IP)) {
-		u8 h[34]; /* to the flags of TCP */
-
-		if (!read(p, 0, h, sizeof h) || h[0] != 0x45 || be16_at(h + 6) & 0x3fff)
-			return 0;
-		if (!transport(e, h + 20, h[9], 1, 8, be16_at(h + 2) - 20, 20, c->port))
-			return 0;
-		e->source[0] = e->source[1] = 0;
-		e->source[2] = be32(0xffff);
-		__builtin_memcpy(&e->source[3], h + 12, 4);
-		return 1;
-	}
-	if (p->protocol == be16(ETH_P_IPV6)) {
-		u8 h[54];
-
-		if (!read(p, 0, h, sizeof h) || h[0] >> 4 != 6)
-			return 0;
-		if (!transport(e, h + 40, h[6], 58, 128, be16_at(h + 4), 40, c->port))
-			return 0;
-		__builtin_memcpy(e->source, h + 8, 16);
-		return 1;
-	}
-	return 0;
-}
 
 /* in_window returns ACCEPTED, STALE or EARLY. */
 static inline enum outcome in_window(u64 time, u64 now, const struct config *c)
@@ -281,7 +305,7 @@ static inline void carry(struct packet *p, const struct config *c, u32 code)
 	}
 }
 
-static inline enum outcome verify(struct packet *p, const struct config *c, const struct envelope *e,
+static inline enum outcome verify(struct packet *p, const struct config *c, const u32 source[4],
 				  struct token *t)
 {
 	struct pair pair = {};
@@ -330,7 +354,7 @@ static inline enum outcome verify(struct packet *p, const struct config *c, cons
 	 * bond, and newer tokens may have overtaken it. Nobody else knows the code. */
 	if (t->head.time <= old)
 		return (carried(p, c) & ~CLOSING) == *code ? AGAIN : REPLAYED;
-	if (!tag_is_right(d, t, e->source))
+	if (!tag_is_right(d, t, source))
 		return FORGED;
 
 	/* Of several tokens at the same moment each may find that it is newer than
@@ -363,27 +387,32 @@ static inline void count(u32 what, u64 n)
 SEC("tc")
 int postern_token(struct packet *p)
 {
-	struct envelope e = {};
+	struct headers h = {};
 	enum outcome outcome;
 	struct token t;
-	u32 zero = 0, len = 0;
+	u32 zero = 0, at = 0;
 
 	struct config *c = map_lookup(&config, &zero);
 	if (!c || (p->vlan_present && p->vlan_tci & VLAN_ID))
 		return NEXT;
-	struct early *early_config = map_lookup(&early, &zero);
-	if (c->flags & COUNTS_EARLY && early_config && drops_early(p, early_config, &len)) {
+	struct early *e = c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0;
+	if ((!e && (!c->port || p->len > LONGEST)) || !read_headers(p, &h))
+		return NEXT;
+	if (c->port)
+		at = token_at(p, c, &h);
+	if (at && read(p, at, &t, sizeof t)) {
+		outcome = verify(p, c, h.from.word, &t);
+		if (outcome < OUTCOMES)
+			count(outcome, 1);
+		if (outcome == ACCEPTED && e)
+			remember(e, source_of(e, &h), clock());
+		if (outcome == ACCEPTED || outcome > OUTCOMES)
+			return NEXT;
+	}
+	if (e && drops_early(p, e, &h)) {
 		count(DROPPED, 1);
-		count(DROPPED_BYTES, len);
+		count(DROPPED_BYTES, h.len);
 		return DROP;
 	}
-	if (!c->port || !open(p, c, &e) || !read(p, e.at, &t, sizeof t))
-		return NEXT;
-	outcome = verify(p, c, &e, &t);
-	if (outcome > OUTCOMES)
-		return NEXT;
-	if (outcome == ACCEPTED && c->flags & COUNTS_EARLY && early_config)
-		remember_sender(early_config, e.source);
-	count(outcome, 1);
 	return NEXT;
 }

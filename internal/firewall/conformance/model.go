@@ -203,8 +203,11 @@ func (o *model) step(at span, s probe) outcome {
 		v = outcome{kind: allowed, pass: true}
 	case !s.opensConnection() && o.machine.Parameters.Inputs == automaton.NewConnections:
 		v = outcome{kind: stray, pass: shown}
-	case judged.token || p.IsKeyPort(s.port):
+	case judged.token || p.IsKeyPort(s.port) && !o.machine.Early(s.port):
 		v = outcome{kind: keyed, pass: shown}
+	case p.IsKeyPort(s.port): // no input, but it takes an attempt
+		v = o.input(at, s)
+		v.kind = keyed
 	default:
 		v = o.input(at, s)
 		v.pass = v.verdict.Admitted || shown

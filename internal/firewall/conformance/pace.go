@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
 	"postern/internal/policy"
 )
 
@@ -48,6 +49,7 @@ type subject struct {
 	keys    automaton.Keyring // of all devices
 	tokens  bool              // some policies have keys
 	early   bool              // under some policies packets are dropped early
+	udp     bool              // datagrams, too
 	classic bool              // the classic recipe has parameters of its own
 	drawn   int               // valid policies drawn, including those that the backend cannot express
 }
@@ -98,7 +100,9 @@ func (s *subject) dropsEarly() error {
 	p := small("closed", s.timeouts[0])
 	p.early = true
 	m, err := s.machine(p)
-	s.early = err == nil && m.Parameters.Early && s.tokens
+	if s.early = err == nil && m.Parameters.Early && s.tokens; s.early {
+		s.udp, err = bpf.CountsUDP()
+	}
 	return err
 }
 
@@ -122,6 +126,7 @@ func (s *subject) machine(p *plan) (*automaton.Machine, error) {
 	}
 	m, err := s.compile(parsed)
 	if err == nil {
+		m.Parameters.EarlyUDP = m.Parameters.EarlyUDP && s.udp
 		m.Keys = func() (automaton.Keyring, error) { return s.keys, nil }
 	}
 	return m, err

@@ -16,7 +16,7 @@ type plan struct {
 	classic    bool // drawn like the classic recipe
 	posture    string
 	cover      policy.Cover
-	early      bool // SYNs over the budget are dropped before the rules see them
+	early      bool // packets over the budget are dropped before the rules see them
 	interfaces []string
 	allow      []string
 	doors      []doorPlan
@@ -53,6 +53,10 @@ var (
 	servicePorts = []string{"22", "443", "3000", "udp/53", "udp/4500"}
 	// strayPorts are ports that no door uses.
 	strayPorts = []string{"7777", "udp/7777", "1006", "udp/22", "53"}
+	// unheardPorts are stray ones where nothing listens, as what a socket waits for is not
+	// dropped early. At the second nothing is counted early at all. They are for policies
+	// under which idle ports do not answer.
+	unheardPorts = []string{"udp/9", "udp/68"}
 	// allowPorts are the ports of allow entries, and their neighbours.
 	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
 )

@@ -109,7 +109,11 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 		}
 	}
 	f := flood{writer: w, knock: pick(r, begins), begun: map[netip.Addr]int{}, most: maxBegun / 2}
-	for _, port := range ports(strayPorts) {
+	strays := ports(strayPorts)
+	if m.Parameters.Early {
+		strays = append(strays, ports(unheardPorts)...)
+	}
+	for _, port := range strays {
 		if m.Early(port) == m.Early(f.knock) {
 			f.strays = append(f.strays, port)
 		}

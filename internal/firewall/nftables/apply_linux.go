@@ -45,7 +45,7 @@ func (Backend) Name() string { return "nftables" }
 func (Backend) Machine(p *policy.Policy) (*automaton.Machine, error) {
 	m, err := automaton.Compile(p)
 	if err == nil {
-		m.Parameters.Early = p.DropsEarly()
+		m.Parameters.Early, m.Parameters.EarlyUDP = p.DropsEarly(), p.DropsEarly()
 	}
 	return m, err
 }

@@ -57,7 +57,7 @@ func (c *compiler) knocks() {
 	c.asked = c.newChain("asked", "A packet to a port behind which something is hidden.")
 	c.spend = c.newChain("spend", "Only so many packets of a source count as knocks.")
 	if c.m.Parameters.Early {
-		c.counted = c.newChain("counted", "A SYN that a program has counted before, within the budget of its source.")
+		c.counted = c.newChain("counted", "A packet that a program has counted before, within the budget of its source.")
 		c.overBudget = c.newChain("counted_over", "The same, over that budget.")
 	}
 	c.spending(ports, echo)
@@ -74,6 +74,9 @@ func (c *compiler) knocks() {
 	c.dhcp(c.packet)
 	if c.token != nil {
 		c.packet.add(isTokened, goTo(c.token))
+	}
+	if c.early != nil {
+		c.packet.add(isCoded, verdict(c.early, carried))
 	}
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
@@ -248,6 +251,9 @@ func (c *compiler) moving() {
 func (c *compiler) spending(ports, echo *inputKind) {
 	budget := automaton.Attempts
 	limit := rate{n: uint64(budget.Rate), unit: expr.LimitTimeSecond, burst: uint32(budget.Burst), over: true}
+	if c.counted != nil && c.p.HasKeys() {
+		c.counted.say("What comes to the port of tokens is no knock.", isPort(dport(policy.UDP), c.p.Keys.Port.Number), goTo(c.cover))
+	}
 	for _, f := range families {
 		over := c.newChain("spent"+f.suffix(), "The source is over its budget. Whatever the port is, it is a wrong one.")
 		over.add(c.unput(f))
@@ -269,10 +275,11 @@ func (c *compiler) spending(ports, echo *inputKind) {
 	}
 }
 
-// countedEarly leads on what the program of package bpf has counted. It has made sure that
-// they are SYNs to this host, on interfaces that the policy is about, to ports that are
+// countedEarly leads on the SYNs that the program of package bpf has counted. It has made sure
+// that they are for this host, on interfaces that the policy is about, to ports that are
 // named nowhere in it. What it has not seen, or has not counted, is judged as if there were
-// no program.
+// no program. Datagrams follow behind connection tracking, which may know more of them than
+// it has told the program.
 func (c *compiler) countedEarly() {
 	if c.counted == nil {
 		return
@@ -282,7 +289,7 @@ func (c *compiler) countedEarly() {
 			"over it. \"postern up\" fills it, and loads what counts.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	})
-	c.syn.add(isCoded, verdict(c.early, carried))
+	c.syn.add(isCoded, isProto(policy.TCP), verdict(c.early, carried))
 }
 
 // What a packet may carry beside the states of the machine.

@@ -95,6 +95,9 @@ func InspectEarly(status *firewall.Status) error {
 	if err != nil || codes == (bpf.Codes{}) {
 		return err
 	}
+	if status.Early.UDP, err = running.CountsUDP(); err != nil {
+		return err
+	}
 	status.Early.Interfaces, err = running.CountedInterfaces()
 	return err
 }
