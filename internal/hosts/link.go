@@ -16,25 +16,26 @@ import (
 
 // A link is an entry of the hosts file in one word, with knocks or with a key:
 //
-//	postern://server.example:22/v1/name=ssh/knock=20914,7061:udp,icmp/
+//	postern://server.example:22/v2/name=ssh/knock=20914,7061:udp,icmp/check=Zm9vYm/
 //	postern://server.example:22/v2/name=ssh/key=cG9zdGVy…/token=40123/check=Zm9vYm/
 //
 // The version follows the address and says how to read the rest. Then come
 // parts with a name each, in any order: protocol, family and step_timeout are
-// written if they are not tcp, any and 3s, and close=… if knocks close the door; a
-// link with a key has neither step_timeout nor close. The others are required. A link ends with a slash, so that one
-// which was cut short differs from one with fewer knocks. No character in it
-// means anything to a shell, and none needs escaping in a URL, except the
-// brackets of an IPv6 address: quote those.
+// written if they are not tcp, any and 3s, and close=… if knocks close the door;
+// a link with a key has neither step_timeout nor close. The others are required.
+// A link ends with a slash. No character in it means anything to a shell, and
+// none needs escaping in a URL, except the brackets of an IPv6 address: quote
+// those.
 //
-// The last part of version 2 is a check of all before it, so that a link with
-// a wrong character is an error, and not a door that stays shut. (A wrong knock
-// of version 1 is not noticed: clients of that version know no check.)
+// The last part is a check of all before it, so that a link with a wrong
+// character is an error, and not a door that stays shut. Links of version 1 have
+// knocks and no check: they can be written by hand, and a wrong knock in one is
+// not noticed.
 const (
-	linkScheme = "postern://"
-	linkKnocks = 1 // the version of links with knocks
-	linkKey    = 2 // and of links with a key
-	// The step_timeout of a version 1 link that names none. It does not follow
+	linkScheme  = "postern://"
+	linkPlain   = 1 // the version of links without a check
+	linkChecked = 2 // and of those that are made
+	// The step_timeout of a link with knocks that names none. It does not follow
 	// later changes of the policy's default.
 	linkStepTimeout = 3 * time.Second
 )
@@ -53,11 +54,16 @@ const (
 	partCheck    = "check"
 )
 
-// linkParts are the parts of each version, apart from the check.
-var linkParts = map[int][]string{
-	linkKnocks: {partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock, KeyClose},
-	linkKey:    {partName, partProtocol, KeyFamily, KeyKey, KeyToken},
+// A linkKind is what links with something have, apart from the check.
+type linkKind struct {
+	with            string
+	required, parts []string
 }
+
+var (
+	knocksLink = linkKind{"knocks", []string{partName, KeyKnock}, []string{partName, partProtocol, KeyFamily, KeyStepTimeout, KeyKnock, KeyClose}}
+	keyLink    = linkKind{"a key", []string{partName, KeyKey, KeyToken}, []string{partName, partProtocol, KeyFamily, KeyKey, KeyToken}}
+)
 
 // checkOf returns the check of a link's text before it: 36 bits.
 func checkOf(text string) string {
@@ -69,7 +75,7 @@ func checkOf(text string) string {
 type NewerError struct{ Version string }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("this link has version %s, but this postern reads versions %d and %d", document.Short(e.Version), linkKnocks, linkKey)
+	return fmt.Sprintf("this link has version %s, but this postern reads versions %d and %d", document.Short(e.Version), linkPlain, linkChecked)
 }
 
 // IsLink reports whether a text is meant as a link, valid or not.
@@ -96,12 +102,8 @@ func (h *Host) Link() (string, *document.Fault) {
 			at = "[" + at + "]"
 		}
 	}
-	version := linkKnocks
-	if h.Key != nil {
-		version = linkKey
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s:%d/v%d/%s=%s/", linkScheme, at, h.Service.Number, version, partName, h.Name)
+	fmt.Fprintf(&b, "%s%s:%d/v%d/%s=%s/", linkScheme, at, h.Service.Number, linkChecked, partName, h.Name)
 	if h.Service.Protocol != policy.TCP {
 		fmt.Fprintf(&b, "%s=%s/", partProtocol, h.Service.Protocol)
 	}
@@ -110,16 +112,16 @@ func (h *Host) Link() (string, *document.Fault) {
 	}
 	if h.Key != nil {
 		fmt.Fprintf(&b, "%s=%s/%s=%d/", KeyKey, h.Key.Encode(), KeyToken, h.Token)
-		fmt.Fprintf(&b, "%s=%s/", partCheck, checkOf(b.String()))
-		return b.String(), nil
+	} else {
+		if h.StepTimeout != linkStepTimeout {
+			fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.FormatDuration(h.StepTimeout))
+		}
+		fmt.Fprintf(&b, "%s=%s/", KeyKnock, linkKnocksOf(h.Knock))
+		if len(h.Close) > 0 {
+			fmt.Fprintf(&b, "%s=%s/", KeyClose, linkKnocksOf(h.Close))
+		}
 	}
-	if h.StepTimeout != linkStepTimeout {
-		fmt.Fprintf(&b, "%s=%s/", KeyStepTimeout, document.FormatDuration(h.StepTimeout))
-	}
-	fmt.Fprintf(&b, "%s=%s/", KeyKnock, linkKnocksOf(h.Knock))
-	if len(h.Close) > 0 {
-		fmt.Fprintf(&b, "%s=%s/", KeyClose, linkKnocksOf(h.Close))
-	}
+	fmt.Fprintf(&b, "%s=%s/", partCheck, checkOf(b.String()))
 	return b.String(), nil
 }
 
@@ -163,9 +165,9 @@ func ParseLink(text string) (Host, error) {
 	// and more of them.
 	at, rest, found := strings.Cut(text[len(linkScheme):], "/")
 	version, rest, more := strings.Cut(rest, "/")
-	read := linkKnocks
-	if version == "v"+strconv.Itoa(linkKey) {
-		read = linkKey
+	read := linkPlain
+	if version == "v"+strconv.Itoa(linkChecked) {
+		read = linkChecked
 	}
 	odd := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 	switch number := strings.TrimPrefix(version, "v"); {
@@ -186,8 +188,7 @@ func ParseLink(text string) (Host, error) {
 		return wrong("the link has lost its end: it does not end with a /", again)
 	}
 
-	h := New("")
-	if read == linkKey {
+	if read == linkChecked {
 		before, check, found := strings.Cut(rest, "/"+partCheck+"=")
 		switch {
 		case !found:
@@ -196,19 +197,23 @@ func ParseLink(text string) (Host, error) {
 			return wrong("the link is not as it was made: its check does not agree", again)
 		}
 		rest = before
+	}
+	h, kind := New(""), knocksLink
+	if read == linkChecked && strings.Contains("/"+rest, "/"+KeyKey+"=") {
+		kind = keyLink
 	} else {
 		h.StepTimeout = linkStepTimeout
 	}
-	parts, f := h.readParts(strings.TrimSuffix(rest, "/"), read)
+	parts, f := h.readParts(strings.TrimSuffix(rest, "/"), kind)
 	if f != nil {
 		return Host{}, f
 	}
 	if f := h.readAuthority(at, parts[partProtocol]); f != nil {
 		return Host{}, f
 	}
-	for _, required := range map[int][]string{linkKnocks: {partName, KeyKnock}, linkKey: {partName, KeyKey, KeyToken}}[read] {
-		if _, there := parts[required]; !there {
-			return wrong("the link has no "+required, again)
+	for _, part := range kind.required {
+		if _, there := parts[part]; !there {
+			return wrong("the link has no "+part, again)
 		}
 	}
 	if _, f := h.Check(); f != nil {
@@ -218,21 +223,20 @@ func ParseLink(text string) (Host, error) {
 }
 
 // readParts parses what follows the version, without the check.
-func (h *Host) readParts(text string, version int) (map[string]string, *document.Fault) {
-	of := linkParts[version]
+func (h *Host) readParts(text string, of linkKind) (map[string]string, *document.Fault) {
 	parts := map[string]string{}
 	for part := range strings.SplitSeq(text, "/") {
 		name, value, found := strings.Cut(part, "=")
-		known := slices.Contains(of, name)
+		known := slices.Contains(of.parts, name)
 		switch _, twice := parts[name]; {
 		case !found || !known && value == "":
 			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which is not NAME=VALUE", document.Quoted(part)), "ask for it again, and take care to copy all of it")
 		case !known:
-			hint := "a link has " + strings.Join(of, ", ")
-			if near := document.Nearest(name, of); near != "" {
+			hint := "a link has " + strings.Join(of.parts, ", ")
+			if near := document.Nearest(name, of.parts); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which links of version %d do not have", document.Quoted(name), version), hint)
+			return nil, document.NewFault(fmt.Sprintf("the link has the part %s, which links with %s do not have", document.Quoted(name), of.with), hint)
 		case twice:
 			return nil, document.NewFault("the link has "+name+" twice", "ask for it again")
 		}

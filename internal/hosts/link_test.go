@@ -30,13 +30,13 @@ func TestLink(t *testing.T) {
 		host Host
 		link string
 	}{
-		{home, "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/"},
+		{home, "postern://home.example:22/v2/name=home/knock=20914,7061:udp,icmp/check=aGu3sV/"},
 		{with(func(h *Host) {
 			h.Address, h.Service, h.StepTimeout = "2001:db8::1", policy.Port{Protocol: policy.UDP, Number: 51820}, 1500*time.Millisecond
-		}), "postern://[2001:db8::1]:51820/v1/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/"},
-		{with(func(h *Host) { h.Close = []policy.Port{h.Knock[2], h.Knock[0]} }), "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/close=icmp,20914/"},
-		{with(func(h *Host) { h.Family = IPv4 }), "postern://home.example:22/v1/name=home/family=4/knock=20914,7061:udp,icmp/"},
-		{with(func(h *Host) { h.Address = "192.0.2.1" }), "postern://192.0.2.1:22/v1/name=home/knock=20914,7061:udp,icmp/"},
+		}), "postern://[2001:db8::1]:51820/v2/name=home/protocol=udp/step_timeout=1.5s/knock=20914,7061:udp,icmp/check=CWw3yv/"},
+		{with(func(h *Host) { h.Close = []policy.Port{h.Knock[2], h.Knock[0]} }), "postern://home.example:22/v2/name=home/knock=20914,7061:udp,icmp/close=icmp,20914/check=a4Iksg/"},
+		{with(func(h *Host) { h.Family = IPv4 }), "postern://home.example:22/v2/name=home/family=4/knock=20914,7061:udp,icmp/check=4LW076/"},
+		{with(func(h *Host) { h.Address = "192.0.2.1" }), "postern://192.0.2.1:22/v2/name=home/knock=20914,7061:udp,icmp/check=Bwp0Ho/"},
 		{keyed("home"), keyedLink},
 		{func() Host {
 			h := keyed("vpn")
@@ -55,7 +55,7 @@ func TestLink(t *testing.T) {
 
 	// The client's own settings are not in the link.
 	own := with(func(h *Host) { h.User, h.Gap, h.Timeout = "ann", time.Second, time.Minute })
-	if link, f := own.Link(); f != nil || link != "postern://home.example:22/v1/name=home/knock=20914,7061:udp,icmp/" {
+	if link, f := own.Link(); f != nil || link != "postern://home.example:22/v2/name=home/knock=20914,7061:udp,icmp/check=aGu3sV/" {
 		t.Errorf("got %q, %v", link, f)
 	}
 
@@ -116,6 +116,7 @@ func TestBadLinks(t *testing.T) {
 func TestLinkCutShort(t *testing.T) {
 	for _, link := range []string{
 		"postern://home.example:22/v1/name=home/family=4/step_timeout=5s/knock=20914,7061:udp,41230/",
+		"postern://home.example:22/v2/name=home/knock=20914,7061:udp/close=41230,1/check=c2JyWU/",
 		keyedLink,
 	} {
 		if _, err := ParseLink(link); err != nil {
