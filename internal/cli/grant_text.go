@@ -29,6 +29,9 @@ reboot and "postern down".`
 var errDoorAndAddress = errors.New("name a door and an address")
 
 func notAddress(text string) error {
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return fmt.Errorf("%q is a network, and a grant is for one address", text)
+	}
 	return fmt.Errorf("%q is no IP address", text)
 }
 

@@ -26,7 +26,7 @@ are whose. A key opens a door with one packet, which nobody can use a second tim
 	longUserAdd  = `Adds a user with a device, or another device to a user, gives it a key and prints
 its link, for "postern add" on the device. On a terminal it is drawn as a QR code,
 too. The policy and the keys file are changed; comments stay. If the policy was
-loaded, the kernel knows the key at once.
+loaded, the kernel knows the key at once, and takes it after five seconds.
 
 For a user who is there already, --door adds doors, and --network and --until
 replace what was said before; they are for all devices of the user. Without a new
@@ -38,7 +38,7 @@ clients use. It is kept in the keys file for later links to the same doors.
 The link is the key: give it to its user alone, over a channel that others cannot
 read. "postern user show" prints it again.`
 	exampleUserAdd = `  postern user add alice laptop --door ssh --until 2027-06-30
-  postern user add alice phone
+  postern user add alice desktop
   postern user add alice --door web
   postern user add bob --door ssh,web --network 203.0.113.0/24`
 	flagUserDoor = "let the user open this `DOOR`, or several; the policy's only one if left out"

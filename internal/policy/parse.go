@@ -16,7 +16,7 @@ const MaxSize = document.MaxSize
 // language holds the texts that are specific to policies.
 var language = document.FileKind{
 	Name:       "policy",
-	EmptyHint:  "a policy begins with \"version: 1\" and \"posture: closed\" and has at least one door under \"doors:\"",
+	EmptyHint:  "a policy begins with \"version: 1\" and \"posture: guard\" and has at least one door under \"doors:\"",
 	MaxNesting: "six levels",
 	Mapping:    "{ipv4: 32, ipv6: 64}",
 	KeyOwners: map[string]string{

@@ -19,8 +19,12 @@ var ownSequences = []string{
 	"7 9 8", // docs/policy.md
 }
 
-// othersSequences are what knockd's manual and most of its tutorials show.
-var othersSequences = []string{"7000 8000 9000", "9000 8000 7000", "udp/2222 3333 udp/4444"}
+// othersSequences are what knockd's manual, most of its tutorials, and those of
+// iptables and nftables show.
+var othersSequences = []string{
+	"7000 8000 9000", "9000 8000 7000", "udp/2222 3333 udp/4444",
+	"1111 2222 3333", "8881 7777 9991", "123 234 345 456",
+}
 
 // knownSequence warns of a sequence that was copied from a page: everyone can read it
 // there.

@@ -9,7 +9,7 @@ import (
 func sayNotTime(unit time.Duration) string {
 	switch unit {
 	case 0:
-		return "write a number with its unit, as in 90s or 10m"
+		return "write a number with its unit, as in 90s, 10m or 12h"
 	case time.Millisecond:
 		return "write milliseconds, or a time such as 50ms or 1.5s"
 	}
