@@ -29,9 +29,10 @@ func (o *opened) what() string { return fmt.Sprint(o.services, o.forward) }
 // An effect is what a command line of knockd's does, which may have several
 // commands.
 type effect struct {
-	opens  *opened // nil: nothing that a door can
-	closes string  // the key of what it closes; empty: nothing
-	why    string  // it opens nothing
+	opens  *opened  // nil: nothing that a door can
+	closes string   // the key of what it closes; empty: nothing
+	notes  []string // what else it does, where it opens nothing
+	why    string   // it opens nothing
 }
 
 // something is the key of what is closed, but not by its name.
@@ -74,6 +75,8 @@ func effectOf(line string) effect {
 	}
 	if len(o.services) > 0 {
 		e.opens = o
+	} else {
+		e.notes = o.notes
 	}
 	return e
 }

@@ -78,40 +78,48 @@ func (d *draft) settle(list *remarks) string {
 
 // close gives the doors their closings, and remarks on those that cannot be.
 func (d *draft) close(list *remarks) {
-	closed := func(some []*closing) (doors []*door) {
+	d.closings = slices.DeleteFunc(d.closings, func(c *closing) bool {
+		if slices.Contains(d.doors, c.door) {
+			return false
+		}
+		c.leftOut(list, c.line, "it closes what [%s] opens", c.opener.name)
+		return true
+	})
+	closes := func(some []*closing) error {
+		var doors []*door
 		for _, dr := range d.doors {
 			with := *dr
 			for _, c := range some {
-				if c.door == dr {
+				switch {
+				case c.door != dr:
+				case with.Knock.Close != nil:
+					return &policy.InvalidError{Diagnostics: []policy.Diagnostic{{Message: "a door has one such sequence"}}}
+				default:
 					with.Knock.Close = c.knocks
 				}
 			}
 			doors = append(doors, &with)
 		}
-		return doors
+		return d.check(doors, nil, nil)
 	}
-	first := map[*section]*closing{}
-	d.closings = slices.DeleteFunc(d.closings, func(c *closing) bool {
-		switch before := first[c.opener]; {
-		case !slices.Contains(d.doors, c.door):
-			c.leftOut(list, c.line, "it closes what [%s] opens", c.opener.name)
-			return true
-		case before != nil:
-			c.leftOut(list, c.line, "it closes what [%s] opens, as [%s] does, and a door has one such sequence", c.opener.name, before.name)
-			return true
-		}
-		first[c.opener] = c
-		return false
-	})
-	d.closings = accepted(d.closings, func(some []*closing) error { return d.check(closed(some), nil, nil) }, func(c *closing, why string) {
+	d.closings = accepted(d.closings, closes, func(c *closing, why string) {
 		c.leftOut(list, c.line, "it closes what [%s] opens, and cannot: %s", c.opener.name, why)
 	})
 	for _, c := range d.closings {
-		k := &c.door.Knock
+		k, notes := &c.door.Knock, &c.door.remarks
 		k.Close = c.knocks
 		if t, is := c.keys["seq_timeout"]; is && c.door.seconds(t, knockdSequenceTime, policy.MaxStepTimeout) != k.StepTimeout {
-			c.door.remarks.add(t.line, "a door has one step_timeout, to open and to close it: %s", document.FormatDuration(k.StepTimeout))
+			notes.add(t.line, "a door has one step_timeout, to open and to close it: %s", document.FormatDuration(k.StepTimeout))
 		}
+		for _, note := range c.notes {
+			notes.add(c.start().line, "%s", note)
+		}
+		for _, key := range []string{"stop_command", "stop_command_6"} {
+			if stop := c.keys[key]; stop.value != "" {
+				notes.add(stop.line, "what closes a door does nothing later, and postern runs no commands")
+			}
+		}
+		c.flags(notes)
 	}
 }
 

@@ -73,7 +73,8 @@ type closing struct {
 	*section
 	opener *section
 	knocks []policy.Port
-	door   *door // of the opener; nil if none can be made of that
+	notes  []string // where the policy does otherwise
+	door   *door    // of the opener; nil if none can be made of that
 }
 
 func readSections(list *remarks) []*section {
@@ -172,7 +173,7 @@ func (s *section) door(openers map[string]*section, list *remarks) (*door, *clos
 	o := does.opens
 	switch opener := openers[does.closes]; {
 	case o == nil && opener != nil:
-		return nil, &closing{section: s, opener: opener, knocks: knocks}
+		return nil, &closing{section: s, opener: opener, knocks: knocks, notes: does.notes}
 	case o == nil && does.closes != "":
 		return skip(s.line, "it takes a rule away, and a grant of postern ends by itself")
 	case o == nil:
@@ -199,10 +200,15 @@ func (s *section) door(openers map[string]*section, list *remarks) (*door, *clos
 	}
 	s.times(dr, o)
 	s.ipv6(dr, o)
-	if f, is := s.keys["tcpflags"]; is && !plainSYN(f.value) {
-		dr.remarks.add(f.line, "a TCP knock of postern is the packet that opens a connection: SYN and no other flag")
-	}
+	s.flags(&dr.remarks)
 	return dr, nil
+}
+
+// flags remarks on knocks that are not those of a policy.
+func (s *section) flags(list *remarks) {
+	if f, is := s.keys["tcpflags"]; is && !plainSYN(f.value) {
+		list.add(f.line, "a TCP knock of postern is the packet that opens a connection: SYN and no other flag")
+	}
 }
 
 // readSequence reads "7000,8000:udp,9000:tcp".
