@@ -41,7 +41,7 @@ order stay as they are; an entry can also be written by hand:
   postern add - <link.txt
   postern add --force home --port 2222
   postern add --keyring - home <link.txt
-  postern add postern://a.example/v2/name=ssh/knock=20914,4123/check=0XReyY/ home`
+  postern add postern://a.example/v2/name=ssh/knock=914,7061/check=hcBBsd/ home`
 	flagForce   = "change the host of that name, or replace it by a link"
 	flagKeyring = "keep the key in the key store of this desktop session, and not in the file"
 	flagAddress = "where the host is: a name or an IP `ADDRESS`"
