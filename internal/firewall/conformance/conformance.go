@@ -16,12 +16,17 @@
 //     Parameters of the machine, which may differ from policy to policy. They
 //     decide whether TCP flows are known, whether an ACK knocks, what takes from
 //     the budget of attempts, and what a run must have tested.
+//
 //   - If Backend.Machine rejects a policy with a *firewall.InexpressibleError,
 //     another one is drawn. Only timeouts that it always accepts are used (see
 //     paces), and it must be able to express most other policies.
+//
 //   - If the recipe of the usual how-to (closed, one service a door, one
 //     connection a grant, forfeit) has parameters of its own, some policies are
 //     drawn like it.
+//
+//   - If it is a Tagger, tokens are verified by tags: there are keys under each policy,
+//     and a run need test enough of what tokens do only.
 //
 // # How it works
 //

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/automaton"
@@ -16,23 +17,36 @@ type counts struct {
 	unrepeated                                int  // failures that did not recur
 	dropped                                   int  // packets that were dropped early
 	drops                                     bool // the backend does that
+	tags                                      bool // tokens are verified by tags
 	met                                       map[string]int
 	possible                                  map[string]int // packets for which it was possible, given the machine's parameters
 }
 
-// minimums are the least shares of all packets that must have tested each rule:
-// less than half of what a run of the ordinary length usually has. Not
-// everything is possible under every policy.
-var minimums = []struct {
+// A minimum is the least share of all packets that must have tested a rule: less than
+// half of what a run of the ordinary length usually has. Not everything is possible under
+// every policy.
+type minimum struct {
 	what  string
 	share float64
 	under func(*plan, automaton.Parameters) bool // nil: every policy
-}{
-	{what: "granted by a last knock", share: 0.04},
+}
+
+// tokenMinimums are those of the rules about tokens.
+var tokenMinimums = []minimum{
 	{"granted by a token", 0.006, hasKeys},
 	{"refused for its sender, with a token", 0.0005, hasKeys},
-	{"closed a door by a token", 0.001, hasKeys},
+	{"closed a door by a token", 0.001, closesByKey},
 	{"of the port of keys, or a ping with a token", 0.02, hasKeys},
+	{with(sameToken), 0.002, hasKeys},
+	{with(wrongToken), 0.002, hasKeys},
+	{with(staleToken), 0.002, hasKeys},
+	{with(earlyToken), 0.002, hasKeys},
+	{with(othersToken), 0.002, hasKeys},
+}
+
+// minimums are those of all others.
+var minimums = []minimum{
+	{what: "granted by a last knock", share: 0.04},
 	{what: "admitted by a grant", share: 0.018},
 	{"closed a door", 0.004, general},
 	{"closed a door that was open", 0.001, general},
@@ -62,12 +76,16 @@ var minimums = []struct {
 	{what: "not admitted", share: 0.1},
 }
 
-func hasKeys(p *plan, _ automaton.Parameters) bool { return len(p.users) > 0 }
-func cutting(p *plan, a automaton.Parameters) bool { return p.cuts && sameSYN(p, a) }
-func changed(p *plan, _ automaton.Parameters) bool { return p.change.door != "" }
-func general(p *plan, _ automaton.Parameters) bool { return !p.classic }
-func sameSYN(_ *plan, p automaton.Parameters) bool { return p.Known == automaton.SameSYN }
-func tracked(_ *plan, p automaton.Parameters) bool { return p.Known != automaton.SameSYN }
+// with is what a packet with a token of some kind is counted as.
+func with(kind tokenKind) string { return "with " + string(kind) + " token" }
+
+func hasKeys(p *plan, _ automaton.Parameters) bool     { return len(p.users) > 0 }
+func closesByKey(p *plan, _ automaton.Parameters) bool { return len(p.users) > 0 && !p.tags }
+func cutting(p *plan, a automaton.Parameters) bool     { return p.cuts && sameSYN(p, a) }
+func changed(p *plan, _ automaton.Parameters) bool     { return p.change.door != "" }
+func general(p *plan, _ automaton.Parameters) bool     { return !p.classic }
+func sameSYN(_ *plan, p automaton.Parameters) bool     { return p.Known == automaton.SameSYN }
+func tracked(_ *plan, p automaton.Parameters) bool     { return p.Known != automaton.SameSYN }
 func newConnections(_ *plan, p automaton.Parameters) bool {
 	return p.Inputs == automaton.NewConnections
 }
@@ -87,12 +105,15 @@ func (c *counts) add(p *plan, t *trial) {
 		c.unsure++
 	}
 	c.packets += len(t.outcomes)
-	for _, f := range minimums {
+	for _, f := range slices.Concat(minimums, tokenMinimums) {
 		if f.under == nil || f.under(p, t.model.machine.Parameters) {
 			c.possible[f.what] += len(t.outcomes)
 		}
 	}
-	for _, v := range t.outcomes {
+	for i, v := range t.outcomes {
+		if kind := t.scenario[i].probe.token; kind != "" {
+			c.met[with(kind)]++
+		}
 		for what, met := range v.met() {
 			if met {
 				c.met[what]++
@@ -155,7 +176,7 @@ func (c *counts) merge(o *counts) {
 	c.drawn += o.drawn
 	c.unrepeated += o.unrepeated
 	c.dropped += o.dropped
-	c.drops = c.drops || o.drops
+	c.drops, c.tags = c.drops || o.drops, c.tags || o.tags
 	for what, n := range o.met {
 		c.met[what] += n
 	}
@@ -170,7 +191,16 @@ func (c *counts) missing() []string {
 	if least := leastDropped * float64(c.packets); c.drops && float64(c.dropped) < least {
 		all = append(all, fmt.Sprintf("%d packets were dropped early, and at least %.0f are needed", c.dropped, least))
 	}
-	for _, f := range minimums {
+	all = append(all, c.tooFew(tokenMinimums)...)
+	if !c.tags { // the others have runs of their own
+		all = append(all, c.tooFew(minimums)...)
+	}
+	return all
+}
+
+// tooFew returns which of some rules have been tested too seldom.
+func (c *counts) tooFew(rules []minimum) (all []string) {
+	for _, f := range rules {
 		if least := f.share * float64(c.possible[f.what]); float64(c.met[f.what]) < least {
 			all = append(all, fmt.Sprintf("%d packets were %q, and at least %.0f are needed", c.met[f.what], f.what, least))
 		}
@@ -188,7 +218,7 @@ func (c *counts) String() string {
 	if c.dropped > 0 {
 		fmt.Fprintf(&b, "\n%8d  dropped early", c.dropped)
 	}
-	for _, f := range minimums {
+	for _, f := range slices.Concat(minimums, tokenMinimums) {
 		if c.possible[f.what] > 0 {
 			fmt.Fprintf(&b, "\n%8d  %s", c.met[f.what], f.what)
 		}

@@ -21,6 +21,7 @@ type pace struct {
 	packets  int           // in a run, unless the flag is set
 	atOnce   int           // scenarios at a time under one policy, each from one to three sources or so
 	testbeds int           // policies that are tested at the same time
+	tags     bool          // tokens are verified by tags
 }
 
 // paces are tried in this order. With long timeouts, a run mostly waits, so
@@ -60,6 +61,10 @@ func newSubject(b firewall.Backend) (*subject, error) {
 	var refusal *firewall.InexpressibleError
 	for _, s.pace = range paces {
 		err := s.keeps(s.timeouts)
+		if _, tags := b.(Tagger); err == nil && tags {
+			s.tags, s.tokens, s.packets = true, true, s.packets/5
+			return s, nil
+		}
 		if err == nil {
 			return s, errors.Join(s.compare(), s.dropsEarly())
 		}
@@ -146,7 +151,7 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 		if s.early && chance(r, 0.4) {
 			p.dropEarly()
 		}
-		if s.tokens && !p.classic && chance(r, 0.3) {
+		if p.tags = s.tags; s.tokens && !p.classic && (p.tags || chance(r, 0.3)) {
 			p.drawKeys(r, blocks)
 		}
 		var m *automaton.Machine

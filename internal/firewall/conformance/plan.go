@@ -21,6 +21,7 @@ type plan struct {
 	allow      []string
 	doors      []doorPlan
 	users      []userPlan
+	tags       bool   // tokens are verified by tags
 	bound      string // whether tokens must be bound to the sender's address
 	marked     bool   // what a door admits is marked
 	cuts       bool   // closing a door ends connections

@@ -66,7 +66,7 @@ func (s *search) round() (*failure, error) {
 		return nil, err
 	}
 	s.counts.policies++
-	s.counts.drawn, s.counts.drops = s.subject.drawn, s.subject.early
+	s.counts.drawn, s.counts.drops, s.counts.tags = s.subject.drawn, s.subject.early, s.subject.tags
 	var scenarios []scenario
 	for _, b := range blocks[:atOnce] {
 		scenarios = append(scenarios, write(r, &s.subject.pace, m, b))
@@ -102,6 +102,9 @@ func (s *search) round() (*failure, error) {
 func (s *search) try(p *plan, m, replace *automaton.Machine, scenarios []scenario, inspections int) (*failure, error) {
 	if err := s.testbed.apply(m); err != nil {
 		return nil, fmt.Errorf("apply: %w; the policy was\n%s", err, p.text())
+	}
+	if err := s.testbed.know(m); err != nil {
+		return nil, err
 	}
 	before, dropped := s.testbed.inspections, s.testbed.dropped
 	trials, err := s.testbed.play(m, replacement{machine: replace}, scenarios, inspections)

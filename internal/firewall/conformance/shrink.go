@@ -99,6 +99,9 @@ func alone(b *subject, p *plan, replace bool, sc scenario, kept int) (t *trial, 
 	if err := w.apply(m); err != nil {
 		return nil, err
 	}
+	if err := w.know(m); err != nil {
+		return nil, err
+	}
 	trials, err := w.play(m, next, []scenario{sc}, len(sc))
 	if err != nil {
 		return nil, err

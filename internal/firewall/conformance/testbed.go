@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -48,6 +49,7 @@ type testbed struct {
 	newest      time.Time           // of all tokens
 	lastTokens  map[tokenUse][]byte // that were right
 	tokenTags   map[string]uint32   // of packets with tokens
+	tags        *tags               // nil where no tags verify tokens
 	plays       int
 	inspections int
 	early       uint64 // how many packets were dropped early, as the backend said last
@@ -219,11 +221,17 @@ func (w *testbed) encode(s probe, tag uint32) ([]byte, error) {
 	p := packet.Packet{Src: s.src, Dst: s.dst}
 	p.Payload = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, magic), tag)
 	if s.token != "" {
-		p.Payload = w.makeToken(s)
+		var err error
+		if p.Payload, err = w.makeToken(s); err != nil {
+			return nil, err
+		}
 	}
 	switch s.port.Protocol {
 	case policy.TCP:
 		p.TCP = &packet.TCP{SrcPort: s.sport, DstPort: s.port.Number, Seq: s.seq, Flags: s.flags, Window: 64240}
+		if s.token != "" { // as Linux sends them: with timestamps, or without
+			p.TCP.Options = bytes.Repeat([]byte{1}, []int{12, 20}[s.seq%2])
+		}
 	case policy.UDP:
 		p.UDP = &packet.UDP{SrcPort: s.sport, DstPort: s.port.Number}
 	case policy.ICMP:

@@ -51,7 +51,9 @@ func verifies(b firewall.Backend) bool {
 
 // drawKeys gives a plan users whose keys open some of its doors.
 func (p *plan) drawKeys(r *rand.Rand, blocks []block) {
-	p.bound = pick(r, []string{"optional", "optional", "required"})
+	if p.bound = pick(r, []string{"optional", "optional", "required"}); p.tags {
+		p.bound = "optional"
+	}
 	for _, name := range userNames[:1+r.IntN(len(userNames))] {
 		u := userPlan{name: name, devices: pickSome(r, deviceNames, 1, 2)}
 		if chance(r, 0.3) {
@@ -85,10 +87,15 @@ const (
 	othersToken tokenKind = "others" // bound to another address
 	sameToken   tokenKind = "same"   // the last one of the device for the door that was right
 	wrongToken  tokenKind = "wrong"  // one bit of it
-	staleToken  tokenKind = "stale"  // made long ago
+	staleToken  tokenKind = "stale"  // made too long ago
+	earlyToken  tokenKind = "early"  // of a time that has not come
 )
 
-var tokenKinds = []tokenKind{rightToken, rightToken, rightToken, boundToken, boundToken, othersToken, sameToken, wrongToken, staleToken}
+var (
+	tokenKinds = []tokenKind{rightToken, rightToken, rightToken, boundToken, boundToken, othersToken, sameToken, wrongToken, staleToken, earlyToken}
+	// tagKinds are those where tags verify tokens. One that is bound has none.
+	tagKinds = []tokenKind{rightToken, rightToken, rightToken, rightToken, othersToken, sameToken, wrongToken, staleToken, earlyToken}
+)
 
 // verified returns what the token of a packet opens, or nil if it is not right.
 func (o *model) verified(s probe) *automaton.Token {
@@ -126,11 +133,15 @@ func (w *writer) sendToken(src netip.Addr) {
 	t := pick(w.Rand, m.Tokens)
 	port := pick(w.Rand, []policy.Port{keyPort, {Protocol: policy.TCP, Number: keyPort.Number}, {Protocol: policy.ICMP}})
 	s := w.probe(src, port)
-	s.token, s.device, s.door = pick(w.Rand, tokenKinds), t.Name(), m.Doors[t.Door].Name
+	kinds := tokenKinds
+	if w.pace.tags {
+		kinds = tagKinds
+	}
+	s.token, s.device, s.door = pick(w.Rand, kinds), t.Name(), m.Doors[t.Door].Name
 	if chance(w.Rand, 0.1) {
 		s.door = pick(w.Rand, m.Doors).Name
 	}
-	s.closes = chance(w.Rand, 0.25)
+	s.closes = chance(w.Rand, 0.25) && !(w.pace.tags && s.token == rightToken) // which has no tag
 	w.add(s)
 }
 
@@ -141,46 +152,63 @@ type tokenUse struct {
 }
 
 // makeToken makes the token of a packet that is sent now.
-func (w *testbed) makeToken(s probe) []byte {
+func (w *testbed) makeToken(s probe) ([]byte, error) {
 	k := w.keys.Devices[s.device]
 	c := key.Credential{Site: w.keys.Site, Device: k.ID, Door: key.DoorID(s.door), Secret: k.Secret}
 	use := tokenUse{s.device, s.door, key.Lane4}
 	if s.src.Is6() {
 		use.lane = key.Lane6
 	}
-	var bound netip.Addr
-	// Of the first seconds after the rules were loaded no token counts, as it may have been
-	// used before. So all are made as late as they can be.
-	w.newest = w.newest.Add(1)
-	if latest := time.Now().Add(key.DefaultWindow.Ahead); latest.After(w.newest) {
-		w.newest = latest
+	if last := w.lastTokens[use]; s.token == sameToken && last != nil {
+		return last, nil
 	}
-	at := w.newest
+	at, err := w.timeOf(s.token, use)
+	if err != nil {
+		return nil, err
+	}
+	var bound netip.Addr
 	switch s.token {
 	case boundToken:
 		bound = s.src
 	case othersToken:
 		bound = s.src.Next()
-	case staleToken:
-		at = at.Add(-10 * time.Minute)
-	case sameToken:
-		if last := w.lastTokens[use]; last != nil {
-			return last
-		}
-		at = at.Add(-10 * time.Minute)
 	}
 	make := c.Token
 	if s.closes {
 		make = c.Closing
 	}
 	token := make(at, bound, use.lane)
+	size := len(token)
+	if w.tags != nil {
+		size = len(token.Tag())
+	}
 	if s.token == wrongToken {
-		token[int(s.seq)%len(token)] ^= 1 << (s.seq % 7)
+		token[int(s.seq)%size] ^= 1 << (s.seq % 7)
 	}
 	if s.token == rightToken || s.token == boundToken {
 		w.lastTokens[use] = slices.Clone(token[:])
 	}
-	return token[:]
+	return token[:], nil
+}
+
+// timeOf returns the time of a token that is sent now.
+func (w *testbed) timeOf(kind tokenKind, use tokenUse) (time.Time, error) {
+	if w.tags != nil {
+		return w.tags.timeOf(kind, use)
+	}
+	switch kind {
+	case staleToken, sameToken: // if there is none that was right
+		return time.Now().Add(-10 * time.Minute), nil
+	case earlyToken:
+		return time.Now().Add(10 * time.Minute), nil
+	}
+	// Of the first seconds after the rules were loaded no token counts, as it may have been
+	// used before. So all are made as late as they can be.
+	w.newest = w.newest.Add(1)
+	if latest := time.Now().Add(key.DefaultWindow.Ahead); latest.After(w.newest) {
+		w.newest = latest
+	}
+	return w.newest, nil
 }
 
 // tokenText returns what a packet's token is, for reports.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -151,7 +152,7 @@ func (b Backend) loadTagsBehind(known []tagged, pairs []tagPair) (renew time.Tim
 		loaded[i] = tagged{Pair: p.Pair, until: until}
 		if after.After(until) { // it was loaded for longer, among fewer
 			loaded[i].until = after
-		} else if err := b.addTags(p, after, until); err != nil {
+		} else if err := b.addTags(p, p.Tags(after, until)); err != nil {
 			return renew, err
 		}
 	}
@@ -188,9 +189,9 @@ func tagPairs(m *automaton.Machine, keys automaton.Keyring) (all []tagPair) {
 	return all
 }
 
-// addTags adds the tags of a pair that are after one time and not after another. An
-// element lasts as long as its tag is right, and that of a tag from the future until it is.
-func (b Backend) addTags(p tagPair, after, last time.Time) error {
+// addTags adds tags of a pair. An element lasts as long as its tag is right, and that of a
+// tag from the future until it is.
+func (b Backend) addTags(p tagPair, all iter.Seq2[time.Time, key.Tag]) error {
 	var tags, early []entry
 	add := func() error {
 		part, soon := tags, early
@@ -200,7 +201,7 @@ func (b Backend) addTags(p tagPair, after, last time.Time) error {
 			all.addElements("tags", part)
 		})
 	}
-	for at, tag := range p.Tags(after, last) {
+	for at, tag := range all {
 		now := time.Now()
 		ends := at.Add(key.DefaultWindow.Behind)
 		if !p.until.IsZero() && p.until.Before(ends) {

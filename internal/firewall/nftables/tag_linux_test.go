@@ -3,6 +3,7 @@ package nftables
 import (
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"net/netip"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/conformance"
 	"postern/internal/key"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
@@ -301,3 +303,29 @@ func TestTagsReloaded(t *testing.T) {
 	send("udp", src, len(all)+1)
 	expect(src, labtest.Silence, "a token that was used since")
 }
+
+// byTags is the backend where there is no BPF.
+type byTags struct{ Backend }
+
+func (b byTags) Apply(m *automaton.Machine) error {
+	return labtest.WithoutBPF(func() error { return b.Backend.Apply(m) })
+}
+
+func (b byTags) Remove() error { return labtest.WithoutBPF(b.Backend.Remove) }
+
+func (b byTags) Know(m *automaton.Machine, tags func(key.Credential) iter.Seq2[time.Time, key.Tag]) error {
+	keys, err := m.Keyring()
+	if err != nil {
+		return err
+	}
+	for _, p := range tagPairs(m, keys) {
+		if err := b.addTags(p, tags(p.Credential)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestConformanceTags proves that the rules decide as the automaton does where tags verify
+// tokens.
+func TestConformanceTags(t *testing.T) { conformance.Run(t, byTags{}) }
