@@ -132,15 +132,25 @@ var numbered = field{
 	},
 }
 
-// closedBefore returns what matches packets to services that their source has closed, as
-// beginnings of rules. The packet then carries the number of that.
-func (c *compiler) closedBefore(f family) [][]statement {
+// closers returns beginnings of rules about packets to services whose connections end. The
+// packet then carries what closer computes. What is done before that knows the service.
+func (c *compiler) closers(f family, before ...statement) [][]statement {
 	begin := func(which statement) []statement {
-		return []statement{which, carryFrom(c.live.salt, carried), carry(c.closer(f)), carryFrom(c.live.closed, carried)}
+		return slices.Concat([]statement{which}, before, []statement{carryFrom(c.live.salt, carried), carry(c.closer(f))})
 	}
 	all := [][]statement{begin(carryFrom(c.ended.any, protocol, port))}
 	if at := c.ended.at[f]; at != nil {
 		all = append(all, begin(carryFrom(at, daddr(f), protocol, port)))
+	}
+	return all
+}
+
+// closedBefore returns what matches packets to services that their source has closed, as
+// beginnings of rules. The packet then carries the number of that.
+func (c *compiler) closedBefore(f family) [][]statement {
+	all := c.closers(f)
+	for i := range all {
+		all[i] = append(all[i], carryFrom(c.live.closed, carried))
 	}
 	return all
 }
@@ -182,6 +192,13 @@ func (c *compiler) endings() {
 			ended.add(in(since, flow...), refresh(since, endedFor, flow...), carryID(0), returns)
 		}
 	}
+	doc := "It stays closed for as long as anything sends: so long connection tracking knows it, too."
+	for _, f := range families {
+		for _, begin := range c.closers(f, refresh(c.live.salt, sessionsFor, carried).with(numbered)) {
+			ended.say(doc, append(begin, refresh(c.live.closed, sessionsFor, carried).with(carried))...)
+			doc = ""
+		}
+	}
 	ended.add(carryID(0))
 	if c.allow != nil {
 		ended.add(jump(c.allow))
@@ -191,7 +208,7 @@ func (c *compiler) endings() {
 			continue
 		}
 		for _, f := range families {
-			ended.add(isConfirmed, insert(c.live.cut[f], sessionsFor, tuple(f, p)...))
+			ended.add(isConfirmed, refresh(c.live.cut[f], sessionsFor, tuple(f, p)...))
 			if p == policy.UDP {
 				ended.add(remove(c.live.packets[f], tuple(f, p)...))
 			}

@@ -183,6 +183,57 @@ func TestClosedForMany(t *testing.T) {
 	})
 }
 
+// TestClosedForLong: what was cut does not come back for as long as its client goes on to
+// send. Connection tracking remembers it for as long.
+func TestClosedForLong(t *testing.T) {
+	t.Parallel()
+	s := labtest.NewScene(t, Backend{})
+	s.Up(labtest.Closed + "doors: {vpn: {service: udp/80, knock: {sequence: [1, 2], close: [3, 2, 1]}, open_for: 1h, on_close: cut}}\n")
+	labtest.EchoUDP(t, s.Gate, 80)
+	labtest.Each(t, func(t *testing.T, f labtest.Family) {
+		src := s.NewAddress(f)
+		flow := s.ToGateway(src, labtest.UDP(80))
+		s.Knock(src, labtest.TCP(1), labtest.TCP(2))
+		if got := s.Ask(flow); got != labtest.Received {
+			t.Fatalf("a datagram: %s", got)
+		}
+		s.Knock(src, labtest.TCP(3), labtest.TCP(2), labtest.TCP(1))
+		s.Ask(flow)
+		if err := s.Gateway.Do(func() error { // as five days later
+			for _, set := range []string{"closed", "salt", "cut" + f.Digit()} {
+				var all []entry
+				_, err := dump(set, func(e element, _ lifetime) bool {
+					all = append(all, entry{element: e, expire: time.Minute})
+					return true
+				})
+				if err == nil {
+					err = Backend{}.edit(func(b *batch) { b.delElements(set, all); b.addElements(set, all) })
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Ask(flow); got != labtest.Silence {
+			t.Errorf("a datagram of a flow that was cut: %s", got)
+		}
+		for _, set := range []string{"closed", "salt", "cut" + f.Digit()} {
+			long := 0
+			for _, life := range lifetimes(t, s, set) {
+				if life.left > time.Hour {
+					long++
+				}
+			}
+			if long == 0 {
+				t.Errorf("%s forgets what was cut, and what still sends", set)
+			}
+		}
+	})
+}
+
 // lifetimes returns how long each element of a set lives.
 func lifetimes(t *testing.T, s *labtest.Scene, set string) (all []lifetime) {
 	t.Helper()

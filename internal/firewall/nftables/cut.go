@@ -22,10 +22,12 @@ func (c *compiler) cutting() {
 	cut := c.newChain("cut", "A session that was cut does not go on when the server sends first.")
 	for _, f := range families {
 		if ports := c.hidden[policy.TCP]; ports != nil {
-			cut.add(isNotSYN, in(ports, dport(policy.TCP)), in(c.live.cut[f], tuple(f, policy.TCP)...), goTo(c.refuse))
+			cut.add(isNotSYN, in(ports, dport(policy.TCP)), in(c.live.cut[f], tuple(f, policy.TCP)...),
+				refresh(c.live.cut[f], sessionsFor, tuple(f, policy.TCP)...), goTo(c.refuse))
 		}
 		if ports := c.hidden[policy.UDP]; ports != nil {
-			cut.add(in(ports, dport(policy.UDP)), in(c.live.cut[f], tuple(f, policy.UDP)...), goTo(c.judge))
+			cut.add(in(ports, dport(policy.UDP)), in(c.live.cut[f], tuple(f, policy.UDP)...),
+				refresh(c.live.cut[f], sessionsFor, tuple(f, policy.UDP)...), goTo(c.judge))
 		}
 	}
 	c.packet.add(isAnswer, jump(cut))
