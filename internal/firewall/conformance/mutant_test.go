@@ -154,7 +154,7 @@ var mutants = []struct {
 	{"a token gives nothing", edit(`(?s)(chain given_[^{]*\{\n).*?(\t\tgoto answered)`, "$1$2")},
 	{"a closing takes no grant", edit(`(?s)(chain (?:close|shut)_[^{]*\{\n(?:\t\t(?:ip|jump|counter)[^\n]*\n)*).*?(\t\tgoto)`, "$1$2")},
 	{"what a closing has ended goes on", edit(`(?m)^.*fib daddr type local goto ended\n`, "")},
-	{"what is opened again stays ended", edit(`(?m)^.*add @since[46] .*\n`, "")},
+	{"what is opened again stays ended", edit(`(?m)^.* map @closed update @since[46] .*\n`, "")},
 	{"a token that closes a door opens it", edit(`(?m)^\t\tmeta priority & 8000:0 != none goto shut_.*\n`, "")},
 	{"a rule is about every interface", edit(`iifname @interfaces`, `iifname != "lo"`)},
 }
