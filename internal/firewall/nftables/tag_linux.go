@@ -67,17 +67,20 @@ func (Backend) TagsLast(m *automaton.Machine, reason *firewall.UnsupportedError)
 type tagged struct {
 	bpf.Pair
 	until time.Time     // of the newest tag
-	left  time.Duration // until then, by the kernel's clock for timeouts
+	left  time.Duration // while that counts, by the kernel's clock for timeouts
 }
 
 // Whose tags are loaded is in the kernel: the code, the door, the device, and until when
-// in seconds since 1970. The entry lasts as long.
+// in seconds since 1970. The entry lasts as long as the newest tag counts.
+
+// counts returns how long the newest tag counts.
+func (t *tagged) counts() time.Duration { return time.Until(t.until.Add(key.DefaultWindow.Behind)) }
 
 func (t *tagged) entry() entry {
 	d := uint64(t.Device)
 	return entry{
 		element: elementOf(idPart(t.Code), idPart(uint32(t.Door)), idPart(uint32(d>>32)), idPart(uint32(d)), idPart(uint32(t.until.Unix()))),
-		expire:  max(time.Until(t.until), time.Millisecond),
+		expire:  max(t.counts(), time.Millisecond),
 	}
 }
 
@@ -92,7 +95,7 @@ func dumpTagged() (all []tagged, stepped bool, err error) {
 		t := tagged{left: l.left, until: time.Unix(int64(word(4)), 0)}
 		t.Code, t.Door, t.Device = word(0), key.Door(word(1)), key.Device(uint64(word(2))<<32|uint64(word(3)))
 		all = append(all, t)
-		stepped = stepped || (time.Until(t.until)-t.left).Abs() > clockSlack
+		stepped = stepped || (t.counts()-t.left).Abs() > clockSlack
 		return true
 	})
 	return all, stepped, err
