@@ -20,8 +20,8 @@ has a key can use it again: "postern user revoke" takes keys away.
 --cut ends the connections of the address with the services of DOOR, whatever let
 them in: with --all, all connections with services that doors hide; with --user,
 those from where the user's keys have opened the door in the last five days.
-Where another user's key has, too, they go on, and are listed. Your own, by which
-you are logged in, goes on.`
+Where another user's key has, too, they go on, and are listed. The connection you
+are logged in by is kept; others of yours from the same address are not.`
 	exampleRevoke = `  postern revoke ssh 198.51.100.7 --cut
   postern revoke --all`
 	flagRevokeUser = "take back what the keys of this user have opened"
@@ -48,10 +48,18 @@ func (s *session) sayRevoked(r revoked) {
 	}
 	s.Say("cut: %s", ui.Count(r.Cut.Connections, "connection"))
 	s.warnMayGoOn(r.Cut)
-	if r.Cut.Own > 0 {
-		s.Say("%s", sayOwnSpared)
-	}
+	s.sayKept(r.Cut)
 	s.sayGoOn(r.Cut.Left)
+}
+
+// sayKept says that the caller's own connections go on.
+func (s *session) sayKept(c *cut) {
+	switch {
+	case c.Own == 1:
+		s.Say("kept the connection you are logged in by")
+	case c.Own > 1:
+		s.Say("kept the %d connections you are logged in by", c.Own)
+	}
 }
 
 // warnMayGoOn warns of connections that the loaded rules cannot keep from going on.
@@ -87,8 +95,6 @@ func (s *session) sayGoOn(left []leftOpen) {
 		s.Hint(fmt.Sprintf("to end those from there: \"postern revoke %s %s --cut\"", left[0].Door, left[0].Address))
 	}
 }
-
-const sayOwnSpared = "the connection by which you are logged in goes on"
 
 var errAllOrUser = errors.New("--all goes with no --user")
 

@@ -63,7 +63,8 @@ once. Use it for a device that was lost and found, or that has no key yet.`
 from the policy. The keys count no more at once, in the kernel, whichever policy it
 runs, and what they have opened is shut: for everyone behind the same address, who
 may open it again. Connections go on, unless --cut ends those, too. Others through
-the same doors, which may be somebody else's, go on in any case, and are listed.
+the same doors, which may be somebody else's, go on in any case, and are listed;
+the connection you are logged in by is kept.
 All that is done first: it fails, and says so, if the files cannot be changed then.
 
 A user without whom nobody could open some door stays in the policy, without a key.`
@@ -290,9 +291,7 @@ func (s *session) sayShut(r revokedUser) {
 	if r.Cut != nil {
 		s.Say("ended %s", ui.Count(r.Cut.Connections, "connection"))
 		s.warnMayGoOn(r.Cut)
-		if r.Cut.Own > 0 {
-			s.Say("spared %s of your own", ui.Count(r.Cut.Own, "connection"))
-		}
+		s.sayKept(r.Cut)
 		s.sayGoOn(r.Cut.Left)
 	}
 }

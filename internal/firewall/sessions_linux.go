@@ -25,7 +25,8 @@ type Session struct {
 }
 
 // Sessions returns what is open of what a revocation is to cut, and how much of it it
-// spares.
+// spares. Connections of this host with itself, as of "ssh localhost", have come through no
+// door.
 func (r *Revocation) Sessions(m *automaton.Machine) (open map[Session]bool, spared int, err error) {
 	own, err := ownAddresses()
 	if err != nil {
@@ -57,7 +58,7 @@ func (r *Revocation) Sessions(m *automaton.Machine) (open map[Session]bool, spar
 	services := r.Services(m)
 	for s := range all {
 		switch {
-		case !own[s.Local.Addr()] || !r.Reaches(m, services, s):
+		case !own[s.Local.Addr()] || own[s.Remote.Addr()] || !r.Reaches(m, services, s):
 		case slices.Contains(r.Spare, s.Remote):
 			spared++
 		default:
