@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -345,6 +346,10 @@ func (h *Host) conflicts() []conflict {
 		all = append(all, conflict{KeyGap, document.NewFault(
 			fmt.Sprintf("gap %s is not less than step_timeout %s", document.FormatDuration(h.Gap), document.FormatDuration(h.StepTimeout)),
 			"write a shorter gap: the door would forget every knock before the next")})
+	}
+	if n := min(len(h.Knock), len(h.Close)); n > 0 && slices.Equal(h.Knock[:n], h.Close[:n]) {
+		all = append(all, conflict{KeyClose, document.NewFault("of knock and close one begins with the other, so the longer one never comes to its end",
+			"write what the server's policy has")})
 	}
 	if waits := h.Gap * time.Duration(max(0, len(h.Knock)-1)); waits > 0 && waits >= h.Timeout {
 		all = append(all, conflict{KeyTimeout, document.NewFault(
