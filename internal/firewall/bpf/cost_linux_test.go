@@ -90,3 +90,34 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkEarly measures what the program takes for a packet where it counts packets early:
+// those that it drops, and datagrams of a known flow.
+func BenchmarkEarly(b *testing.B) {
+	s := newEarlyScene(b, nil, func(e *Early) { countUDP(e); e.Budget.Rate = 1 })
+	settled(s)
+	s.track(portOf(sender4, 50000), portOf(server4, 4500), portOf(sender4, 50000))
+	s.track(portOf(sender6, 50000), portOf(server6, 4500), portOf(sender6, 50000))
+	junk := randomToken()
+	for _, test := range []struct {
+		name   string
+		packet packet.Packet
+	}{
+		{"a SYN", syn(sender4, idlePort)},
+		{"a SYN over IPv6", syn(sender6, idlePort)},
+		{"a datagram", udp(sender4, idlePort)},
+		{"a datagram over IPv6", udp(sender6, idlePort)},
+		{"junk", datagram.packet(sender4, junk[:])},
+		{"of a known flow", udp(sender4, 4500)},
+		{"of a known flow over IPv6", udp(sender6, 4500)},
+		{"to a named port", udp(sender4, namedPort)},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			s.do(b, func() error {
+				_, each, err := s.program.program.Benchmark(frame(b, test.packet), b.N, nil)
+				b.ReportMetric(float64(each.Nanoseconds()), "ns/op")
+				return err
+			})
+		})
+	}
+}

@@ -231,8 +231,8 @@ static inline u32 tuple_of(const struct headers *h, struct tuple *t)
 	return sizeof t->four;
 }
 
-/* Whether the kernel lets a program ask connection tracking. The loader says so; the
- * verifier sees nothing of what is not executed. */
+/* Whether the kernel lets a program ask connection tracking. The loader says so, and takes
+ * the calls out where it does not. */
 const volatile bool asks_conntrack = 0;
 
 /* is_known reports whether a datagram is of a flow that connection tracking knows, or may be
@@ -272,8 +272,9 @@ static inline bool is_counted(struct packet *p, const struct early *e, const str
 	return !(named[port / 64] >> port % 64 & 1) && listed(p, h) && !(e->kinds & TRUST && trusts(p, h));
 }
 
-/* drops_early reports whether a packet is to be dropped. It counts what is counted here. */
-static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h)
+/* drops_early reports whether a packet is to be dropped. It counts what is counted here. For
+ * what looks like a token no socket waits. */
+static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h, bool token)
 {
 	bool counted = 0;
 	u64 now, source, budget;
@@ -311,7 +312,7 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 		p->priority = e->counted;
 		return 0;
 	}
-	if (!forget(e, source, now) && !(h->protocol == UDP && is_awaited(p, h)))
+	if (!forget(e, source, now) && !(h->protocol == UDP && !token && is_awaited(p, h)))
 		return 1;
 	p->priority = e->over;
 	return 0;

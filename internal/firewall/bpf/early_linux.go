@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	nl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -247,8 +248,8 @@ func addAll[K comparable](m *ebpf.Map, entries map[K]uint8) error {
 }
 
 // newCollection loads the program and its maps. Where UDP is to be counted, it reports
-// whether the kernel lets the program ask connection tracking; otherwise UDP is left to the
-// rules.
+// whether the kernel lets the program ask connection tracking. Otherwise the calls for that
+// are taken out, and UDP is left to the rules.
 func newCollection(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, udp bool) (_ *ebpf.Collection, counts bool, err error) {
 	if udp {
 		loadConntrack()
@@ -260,7 +261,14 @@ func newCollection(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, ud
 			return c, true, nil
 		}
 	}
-	c, err := ebpf.NewCollectionWithOptions(spec, options)
+	silent := spec.Copy()
+	code := silent.Programs[programName].Instructions
+	for i := range code {
+		if code[i].IsKfuncCall() {
+			code[i] = asm.Mov.Imm(asm.R0, 0)
+		}
+	}
+	c, err := ebpf.NewCollectionWithOptions(silent, options)
 	return c, false, err
 }
 

@@ -148,8 +148,8 @@ var earlyFaults = []fault{
 	{"flows the other way round", `t->four.from = h->from.word[3];
 	t->four.to = h->to.word[3];`, `t->four.from = h->to.word[3];
 	t->four.to = h->from.word[3];`, finds("datagrams of known flows")},
-	{"what is awaited is dropped", ` && !(h->protocol == UDP && is_awaited(p, h))`, ``, finds("datagrams that are awaited")},
-	{"SYNs are awaited", `h->protocol == UDP && is_awaited(p, h)`, `is_awaited(p, h)`, finds("datagrams that are awaited")},
+	{"what is awaited is dropped", ` && !(h->protocol == UDP && !token && is_awaited(p, h))`, ``, finds("datagrams that are awaited")},
+	{"SYNs are awaited", `h->protocol == UDP && !token && is_awaited(p, h)`, `!token && is_awaited(p, h)`, finds("datagrams that are awaited")},
 	{"datagrams are no knocks", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("datagrams that may be knocks")},
 	{"right tokens are counted", `if (outcome == ACCEPTED || outcome > OUTCOMES)`, `if (outcome > OUTCOMES)`, finds("junk")},
 	{"junk is left alone", `if (outcome == ACCEPTED || outcome > OUTCOMES)

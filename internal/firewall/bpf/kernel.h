@@ -19,8 +19,8 @@ typedef _Bool bool;
 #define inline inline __attribute__((always_inline))
 #define noinline __attribute__((noinline))
 
-/* A function of the kernel's that it may lack. */
-#define ksym __attribute__((section(".ksyms"), weak))
+/* A function of the kernel's. */
+#define ksym __attribute__((section(".ksyms")))
 
 /* barrier keeps the compiler from making one access to the packet, at an offset that it
  * computes, out of two to fields of it: the kernel refuses that. */
@@ -129,8 +129,8 @@ static long (*release_socket)(void *) = (void *)86;
 static u64 (*clock_boot)(void) = (void *)125;
 static u64 (*clock_tai)(void) = (void *)208;
 
-/* What connection tracking has of a packet, with a reference. (From Linux 5.18 on; not
- * where nf_conntrack is a module that is not loaded, or the kernel has no BTF.) */
+/* What connection tracking has of a packet, with a reference. Kernels before 5.18 lack it, and
+ * those without BTF. So it is only called where a constant says that it is there. */
 struct nf_conn {
 	u64 opaque;
 };

@@ -409,7 +409,7 @@ int postern_token(struct packet *p)
 		if (outcome == ACCEPTED || outcome > OUTCOMES)
 			return NEXT;
 	}
-	if (e && drops_early(p, e, &h)) {
+	if (e && drops_early(p, e, &h, at != 0)) {
 		count(DROPPED, 1);
 		count(DROPPED_BYTES, h.len);
 		return DROP;
