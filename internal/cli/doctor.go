@@ -85,7 +85,7 @@ func (s *session) doctor(ctx context.Context, b firewall.Backend, scan bool) err
 	stop := s.sayWhile(time.Second, sayScanning)
 	entries, others := lookFurther(ctx, doctor.Patient{Machine: m, Backend: b, File: s.file, Scan: scan})
 	stop()
-	entries = append(doctor.Of(topics), entries...)
+	entries = slices.Concat([]doctor.Entry{s.loadedRules(m, b, survey)}, doctor.Of(topics), entries)
 	errors := 0
 	for i := range entries {
 		e := &entries[i]
@@ -118,6 +118,37 @@ func (s *session) doctor(ctx context.Context, b firewall.Backend, scan bool) err
 	return nil
 }
 
+// loadedRules looks whether the kernel runs what the rest of the report is about.
+func (s *session) loadedRules(m *automaton.Machine, b firewall.Backend, survey backends.Survey) doctor.Entry {
+	e := doctor.Entry{Topic: preflight.Topic{Name: "loaded rules"}, Seen: "those of this policy"}
+	loaded, _, err := survey.Loaded()
+	if err != nil || !loaded[0].Status.Loaded {
+		e.Seen, e.Unseen = "none", err != nil
+		if err != nil {
+			e.Seen = "not looked at: " + err.Error()
+		}
+		return e
+	}
+	runs, status := loaded[0].Backend, loaded[0].Status
+	var problems []problem
+	if len(loaded) > 1 {
+		problems = append(problems, severalBackends())
+	} else if runs.Name() != b.Name() {
+		problems = append(problems, reportOfOther(runs.Name(), b.Name(), survey.For(m.Policy).Name()))
+	}
+	if same, err := runs.Machine(m.Policy); err != nil || runs.Digest(same) != status.Digest {
+		problems = append(problems, otherRules(s.file))
+	}
+	if status.Altered {
+		problems = append(problems, modified())
+	}
+	for _, p := range problems {
+		e.Seen = "not those that this is about"
+		e.Findings = append(e.Findings, preflight.Finding{Kind: doctor.OtherRulesLoaded, Severity: preflight.Warning, Message: p.Message, Hints: p.Hints})
+	}
+	return e
+}
+
 // acceptance returns how other firewalls accept what the doors of a machine admit.
 func acceptance(m *automaton.Machine) []acceptMarked {
 	var all []acceptMarked
@@ -140,11 +171,16 @@ func (s *session) sayWhile(after time.Duration, what string) (stop func()) {
 	return func() { timer.Stop() }
 }
 
-// bySeverity sorts what was looked at, the worst first.
+// bySeverity sorts what was looked at, the worst first; but before all, whether this is
+// about the rules that are loaded, if it is not.
 func bySeverity(all []lookedAt) []lookedAt {
 	order := []string{preflight.Error.String(), preflight.Warning.String(), preflight.Note.String(), sayOK}
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b lookedAt) int {
+	rest := all
+	if all[0].Severity != sayOK {
+		rest = all[1:]
+	}
+	slices.SortStableFunc(rest, func(a, b lookedAt) int {
 		return slices.Index(order, a.Severity) - slices.Index(order, b.Severity)
 	})
 	return all

@@ -22,7 +22,8 @@ connection tracking is, at the clock, and whether the rules survive a reboot.
 Where other programs filter packets it prints the lines by which these accept
 what a door admits, and nothing else.
 
-The worst comes first. The exit code is 1 if there is an error, and 0 otherwise.
+Where the loaded rules are not those of the policy, or of its backend, that comes
+first. Then the worst comes first. The exit code is 1 if there is an error, and 0 otherwise.
 Only root can look at all of it.`
 	exampleDoctor = `  postern doctor
   postern doctor -f policy.yaml --json`
@@ -35,6 +36,22 @@ Only root can look at all of it.`
 
 func unwell(errors int) *ui.Failure {
 	return &ui.Failure{Code: ui.CodeFailed, Message: fmt.Sprintf("found %s", ui.Count(errors, "error")), Answered: true}
+}
+
+// reportOfOther says that a report is about rules of another backend than runs. Where it is
+// not the one that up would use, --backend chose it.
+func reportOfOther(runs, about, usual string) problem {
+	up := "postern up"
+	if about != usual {
+		up += " --backend " + about
+	}
+	return problem{
+		Message: fmt.Sprintf("the loaded rules are %s rules; the rest of this is about %s rules, which are not loaded", runs, about),
+		Hints: []string{
+			fmt.Sprintf("\"%s\" loads them in place of the others", up),
+			fmt.Sprintf("\"postern doctor --backend %s\" looks at the policy as %s rules", runs, runs),
+		},
+	}
 }
 
 // examinedText is the report.

@@ -18,6 +18,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/backends"
 	"postern/internal/host"
 	"postern/internal/lab"
 	"postern/internal/packet"
@@ -95,10 +96,21 @@ func (c *replica) build(ctx context.Context, m *automaton.Machine, b firewall.Ba
 	}
 	c.replay(ctx)
 	c.listen(ctx, m)
-	if err := c.host.Do(func() error { return b.Apply(m) }); err != nil {
+	if err := c.host.Do(func() error { return load(m, b) }); err != nil {
 		return fmt.Errorf("loading the policy: %w", err)
 	}
 	return c.Err()
+}
+
+// load loads the policy in place of what Postern runs here by either backend: iptables
+// prints its rules with those of others.
+func load(m *automaton.Machine, b firewall.Backend) error {
+	t, err := backends.Look(backends.All()).TakeOver(b)
+	if err != nil {
+		return err
+	}
+	_, err = t.Apply(m)
+	return err
 }
 
 // forwards returns the hosts that doors are forwarded to, and the links to them.

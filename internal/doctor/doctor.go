@@ -28,6 +28,7 @@ const (
 	ClockUnsynchronized preflight.Kind = "clock-unsynchronized" // log lines have the wrong time
 	NotAtBoot           preflight.Kind = "not-at-boot"          // the rules do not survive a reboot
 	HooksUnread         preflight.Kind = "hooks-unread"         // only root can list them
+	OtherRulesLoaded    preflight.Kind = "other-rules-loaded"   // the report is not about what runs
 )
 
 // A Patient is what is looked at, on this host and in the network namespace of the

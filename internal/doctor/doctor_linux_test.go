@@ -46,7 +46,7 @@ func TestKindsAreDocumented(t *testing.T) {
 		documented = append(documented, m[1])
 	}
 	var kinds []string
-	for _, k := range []preflight.Kind{ClockUnsynchronized, ConntrackFull, DoorStaysShut, HiddenPortAnswers, HooksUnread, NotAtBoot, ScanIncomplete} {
+	for _, k := range []preflight.Kind{ClockUnsynchronized, ConntrackFull, DoorStaysShut, HiddenPortAnswers, HooksUnread, NotAtBoot, OtherRulesLoaded, ScanIncomplete} {
 		kinds = append(kinds, string(k))
 	}
 	if !slices.IsSorted(documented) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
 
 	"postern/internal/firewall/backends"
 	"postern/internal/paragraph"
@@ -59,9 +60,10 @@ func hooks() (e Entry, others bool) {
 		if c.Policy != nil && *c.Policy == nft.ChainPolicyDrop {
 			h.policy = "drop"
 		}
-		h.own = backends.Own(h.table, h.chain)
+		own, foreign := rulesIn(conn, c, h.table)
+		h.own = backends.Own(h.table, h.chain) || own && !foreign && h.policy == "accept"
 		filters := c.Type == nft.ChainTypeFilter && (h.where == hookInput || h.where == hookForward)
-		others = others || !h.own && filters && (h.policy == "drop" || hasRules(conn, c))
+		others = others || !h.own && filters && (foreign || h.policy == "drop")
 		all = append(all, h)
 	}
 	// The sort is stable: those of one priority are called in the order of their tables.
@@ -95,10 +97,21 @@ func hooks() (e Entry, others bool) {
 	return e, others
 }
 
-// hasRules reports whether a chain has rules. One that cannot be read may have some.
-func hasRules(conn *nft.Conn, c *nft.Chain) bool {
+// rulesIn reports whether a chain has rules that jump to chains of Postern's, as it has in
+// those of iptables, and whether it has others. One that cannot be read may have others.
+func rulesIn(conn *nft.Conn, c *nft.Chain, table string) (own, foreign bool) {
 	rules, err := conn.GetRules(c.Table, c)
-	return err != nil || len(rules) > 0
+	if err != nil {
+		return false, true
+	}
+	for _, r := range rules {
+		jumps := slices.ContainsFunc(r.Exprs, func(e expr.Any) bool {
+			v, ok := e.(*expr.Verdict)
+			return ok && backends.Own(table, v.Chain)
+		})
+		own, foreign = own || jumps, foreign || !jumps
+	}
+	return own, foreign
 }
 
 // legacyTables returns the tables of iptables-legacy that are in use.
