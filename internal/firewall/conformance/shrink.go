@@ -53,7 +53,7 @@ func (s *shrinker) fails(p *plan, sc scenario, kept int) bool {
 	if _, err := s.subject.machine(p); err != nil || len(sc) == 0 {
 		return false // without that part it is not a valid policy, or not one for this backend
 	}
-	for range 2 { // again if it was unsure
+	for range 4 { // again if it was unsure
 		if s.err != nil || s.best.tries >= maxTries || time.Now().After(s.deadline) {
 			return false
 		}
