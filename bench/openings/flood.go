@@ -78,7 +78,7 @@ func (b *plan) flooded(ctx context.Context) error {
 
                                          in    median       p99  packets a second
 `, n)
-	for _, s := range []*subject{oursByKey, ours, byFwknop} {
+	for _, s := range []*subject{oursByKey, oursByTags, ours, byFwknop} {
 		// Most of others' openings fail, after five seconds each.
 		if !b.measures(s) || s != oursByKey && b.openings < 4 {
 			continue
@@ -135,9 +135,12 @@ type victim struct {
 func (v *victim) under(ctx context.Context, a attack, openings int) (t *tally, rate float64, load machine.Load, err error) {
 	t = &tally{}
 	since := machine.Watch()
+	if v.subject.client.devices > 0 {
+		time.Sleep(key.Spacing) // so that each device has another token
+	}
 	for range openings {
 		var o outcome
-		if o, err = v.opening(ctx, a); err != nil {
+		if o, err = v.attacked(ctx, a); err != nil {
 			break
 		}
 		progress(v.subject.name+", "+a.name, t.add(o), openings)
@@ -152,9 +155,10 @@ func (v *victim) under(ctx context.Context, a attack, openings int) (t *tally, r
 	return t, rate, load, err
 }
 
-// opening makes an opening from a new address, with packets of the attack that fit it.
-func (v *victim) opening(ctx context.Context, a attack) (o outcome, err error) {
-	if err := v.renew(v.subject.client); err != nil {
+// attacked makes an opening from a new address, with packets of the attack that fit it.
+func (v *victim) attacked(ctx context.Context, a attack) (o outcome, err error) {
+	c := v.subject.client.at(v.opening)
+	if err := v.renew(c); err != nil {
 		return o, err
 	}
 	if a.packet != nil {
@@ -166,7 +170,7 @@ func (v *victim) opening(ctx context.Context, a attack) (o outcome, err error) {
 		}
 		v.flood.packets.Store(&packets)
 	}
-	if o, err = v.open(ctx, v.subject.client); err != nil {
+	if o, err = v.open(ctx, c); err != nil {
 		return o, err
 	}
 	sent, err := v.opens.Drain()

@@ -39,7 +39,23 @@ type client struct {
 	memory memory
 	// port is where it sends its one datagram; 0 if it knocks.
 	port uint16
+	// devices is how many devices it is, one after the other, each with a key of its own; 0
+	// if it is always the same.
+	devices int
 }
+
+// at returns the client as it makes an opening.
+func (c *client) at(opening int) *client {
+	if c.devices == 0 {
+		return c
+	}
+	own := *c
+	own.command = []string{"postern", "connect", deviceName(opening % c.devices)}
+	return &own
+}
+
+// deviceName is the name of a device of alice's, and of the host that its key is saved for.
+func deviceName(n int) string { return fmt.Sprint("device", n) }
 
 // isOpen parses the message of postern connect: "server is open, at the 2nd
 // try, after 312ms: 10.0.0.1:22". For the first try, the number is left out.
@@ -73,8 +89,10 @@ var (
 	// It remembers the times of its tokens: one that forgets gives the same time again to all
 	// openings of eight seconds.
 	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, memory: remembers, port: tokenPort}
-	connect      = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
-	connectAgain = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
+	// A server without BPF knows one token of a device in eight seconds.
+	connectByTags = &client{reportsOpen: isOpen, memory: remembers, port: tokenPort, devices: taggedDevices}
+	connect       = &client{command: []string{"postern", "connect", "server"}, reportsOpen: isOpen}
+	connectAgain  = &client{command: connect.command, reportsOpen: isOpen, memory: remembers}
 
 	// The how-to's loop. ncat does what ssh would do after it: a connection by
 	// the kernel, which retransmits a lost SYN after one, two and four seconds.
@@ -100,6 +118,7 @@ type rules struct {
 var (
 	howto   = &rules{load: []string{"iptables-restore"}, text: strings.Replace(bench.Howto, "-A INPUT -j KNOCKING", "-A INPUT -p tcp --dport 9 -j ACCEPT\n-A INPUT -j KNOCKING", 1)}
 	keyed   = &rules{load: []string{"postern", "up", "-f", keyedPolicy}, settle: key.DefaultWindow.Ahead + key.Spacing + 100*time.Millisecond}
+	tagged  = &rules{load: append(strings.Fields("setpriv --bounding-set=-sys_admin,-bpf --inh-caps=-all"), keyed.load...), settle: keyed.settle}
 	door    = oneDoor("")
 	resets  = oneDoor(", retransmits: reset")
 	asHowto = &rules{load: up, text: examples.Howto}
@@ -143,6 +162,7 @@ var (
 	loopAtHowto  = &subject{"b", "ncat loop, how-to's rules", loop, howto}
 	loopAtOurs   = &subject{"c", "ncat loop, Postern's rules", loop, door}
 	oursByKey    = &subject{"g", "postern connect, with a key", connectByKey, keyed}
+	oursByTags   = &subject{"h", "postern connect, with a key, no BPF", connectByTags, tagged}
 	oursAgain    = &subject{"d", "postern connect, been there before", connectAgain, door}
 	oursAtResets = &subject{"e", "postern connect, retransmits: reset", connect, resets}
 	loopAsHowto  = &subject{"f", "ncat loop, Postern with howto.yaml", loop, asHowto}
@@ -150,6 +170,10 @@ var (
 
 // A kit is the files that clients need: postern itself, and its hosts file.
 type kit struct{ folder string }
+
+// taggedDevices is how many devices of alice's have keys for the openings without BPF: as
+// many as there are openings within eight seconds.
+const taggedDevices = 20
 
 // hostsFile has the only server, by knocks and by a key.
 const hostsFile = `version: 1
@@ -168,7 +192,7 @@ const keyedText = `version: 1
 posture: closed
 allow: [{service: tcp/9}]
 keys: {port: udp/40123}
-users: {alice: {devices: [laptop]}}
+users: {alice: {devices: [laptop%s]}}
 doors:
   ssh: {service: tcp/22, knock: {key: [alice]}}
 `
@@ -180,8 +204,14 @@ func newKit(folder string) (*kit, error) {
 	}
 	policy := filepath.Join(folder, keyedPolicy)
 	var credential key.Credential
+	devices, hosts := "", ""
 	if _, err := keyfile.Change(keyfile.Path(policy), func(f *keyfile.File) error {
 		credential = f.Credential(f.Enroll("alice/laptop"), "ssh")
+		for i := range taggedDevices {
+			name := deviceName(i)
+			devices += ", " + name
+			hosts += fmt.Sprintf("  %s: {address: 10.0.0.1, key: %s, token: %d}\n", name, f.Credential(f.Enroll("alice/"+name), "ssh").Encode(), tokenPort)
+		}
 		return nil
 	}); err != nil {
 		return nil, err
@@ -192,8 +222,8 @@ func newKit(folder string) (*kit, error) {
 		}
 	}
 	return &kit{folder}, errors.Join(
-		os.WriteFile(policy, []byte(keyedText), 0o600),
-		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile, credential.Encode(), tokenPort), 0o600),
+		os.WriteFile(policy, fmt.Appendf(nil, keyedText, devices), 0o600),
+		os.WriteFile(filepath.Join(config, "hosts.yaml"), fmt.Appendf(nil, hostsFile+hosts, credential.Encode(), tokenPort), 0o600),
 	)
 }
 
