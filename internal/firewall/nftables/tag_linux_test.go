@@ -258,7 +258,8 @@ func TestTagsListed(t *testing.T) {
 }
 
 // TestTagsReloaded: who loads what nft has listed lets no token in once more, and no connection
-// by a grant that is used. What is not used stays as good as it was.
+// by a grant that is used. What is not used stays as good as it was. An old listing shows, and
+// what was used since is refused once tags are loaded anew.
 func TestTagsReloaded(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -302,6 +303,25 @@ func TestTagsReloaded(t *testing.T) {
 	expect(src, labtest.SYNACK, "a token that nobody has used")
 	send("udp", src, len(all)+1)
 	expect(src, labtest.Silence, "a token that was used since")
+
+	listed := s.nft("list ruleset")
+	send("udp", s.NewAddress(labtest.IPv4), len(all)+2)
+	time.Sleep(clockSlack + 500*time.Millisecond)
+	s.nft("flush ruleset\n" + listed)
+	if tags := s.Inspect().Tags; !tags.Stepped {
+		t.Errorf("loaded from an old listing, tags are %+v", tags)
+	}
+	if err := s.Gateway.Do(func() error { return (&Keeper{}).VerifyEverywhere(m) }); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.Inspect(); status.Tags.Stepped || status.Altered {
+		t.Errorf("loaded anew, tags are %+v, altered %v", status.Tags, status.Altered)
+	}
+	src = s.NewAddress(labtest.IPv4)
+	for device := range len(all) + 3 {
+		send("udp", src, device)
+	}
+	expect(src, labtest.Silence, "tokens of before the tags were loaded anew")
 }
 
 // byTags is the backend where there is no BPF.
