@@ -36,6 +36,7 @@ type File struct {
 	// reach it, if somebody has said so.
 	Hosts   map[string]string
 	Devices []Device // in the order of their names
+	Missing bool     // Read has found no file
 	Exposed bool     // others than root and the caller can read it: by its mode, or as it is theirs
 }
 

@@ -30,7 +30,7 @@ func open(path string) (*File, error) {
 	}
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &File{}, nil
+		return &File{Missing: true}, nil
 	}
 	if err != nil {
 		return nil, err

@@ -27,10 +27,11 @@ type facts struct {
 	readers, changers host.Other
 
 	now        time.Time
-	keys       *keyfile.File // nil if the policy has no keys, or they could not be read
-	keysBroken error         // what is wrong with the keys file
-	noVerifier error         // why the kernel cannot verify keys
-	tagsLast   time.Duration // that verify them in its place; 0: none can
+	keys       *keyfile.File     // nil if the policy has no keys, or they could not be read
+	known      []firewall.KeyUse // the keys that the loaded rules know, of whichever backend
+	keysBroken error             // what is wrong with the keys file
+	noVerifier error             // why the kernel cannot verify keys
+	tagsLast   time.Duration     // that verify them in its place; 0: none can
 
 	interfaces []string          // of this host
 	links      []host.Link       // of these, those that are up

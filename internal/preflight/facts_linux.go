@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"postern/internal/automaton"
@@ -24,7 +25,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f := &facts{machine: m, backend: b}
 	f.readBackend(survey)
 	f.readPolicyFile()
-	f.readKeys()
+	f.readKeys(survey)
 	f.readInterfaces()
 	for i := range m.Doors {
 		var missing host.Setting
@@ -81,7 +82,7 @@ func (f *facts) readPolicyFile() {
 	f.policyPath, f.readers, f.changers = name, readers, changers
 }
 
-func (f *facts) readKeys() {
+func (f *facts) readKeys(survey backends.Survey) {
 	f.now = time.Now()
 	if !f.machine.Policy.HasKeys() {
 		return
@@ -90,7 +91,11 @@ func (f *facts) readKeys() {
 	if name == "" {
 		name = "-"
 	}
-	keys, err := keyfile.Read(keyfile.Path(name))
+	file := keyfile.Path(name)
+	if path, err := filepath.Abs(file); err == nil {
+		file = path
+	}
+	keys, err := keyfile.Read(file)
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		f.keysBroken = err
 		err = nil
@@ -98,6 +103,11 @@ func (f *facts) readKeys() {
 		f.keys = keys
 	}
 	f.missing("the keys file", err)
+	if loaded, _, err := survey.Loaded(); err == nil { // otherwise the backend says so
+		for _, b := range loaded {
+			f.known = append(f.known, b.Status.Keys...)
+		}
+	}
 	if err = bpf.Probe(); err != nil && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		f.missing("whether the kernel can verify keys", err)
 	} else {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/document"
@@ -36,8 +37,8 @@ func (f *facts) keysFile() []Finding {
 	return nil
 }
 
-// devices warns of devices that cannot open anything, as they have no key, and notes
-// keys of nobody's.
+// devices refuses to take keys away that open doors, warns of devices that cannot open
+// anything, as they have no key, and notes keys of nobody's.
 func (f *facts) devices() []Finding {
 	if f.keys == nil {
 		return nil
@@ -60,23 +61,81 @@ func (f *facts) devices() []Finding {
 		}
 	}
 	var found []Finding
-	if len(without) > 0 {
+	switch lost := f.lostKeys(); {
+	case len(lost) > 0:
 		found = append(found, Finding{
-			Kind:     DeviceWithoutKey,
-			Severity: Warning,
-			Message:  fmt.Sprintf("no key of %s is in %s, so nothing opens for that device", someOf(without), f.keys.Path),
-			Hints:    []string{"\"postern user rotate USER DEVICE\" makes one, and prints its link"},
+			Kind:     KeysLost,
+			Severity: Error,
+			Message:  f.keysLost(lost),
+			Hints:    []string{"copy the keys file from beside the policy that is loaded; or name that policy with -f, and change it there"},
 		})
-	}
-	if len(unlisted) > 0 {
+	case f.keys.Missing && len(without) > 0:
 		found = append(found, Finding{
-			Kind:     KeyWithoutDevice,
-			Severity: Note,
-			Message:  fmt.Sprintf("%s has a key of %s, which the policy does not list, so it opens nothing", f.keys.Path, someOf(unlisted)),
-			Hints:    []string{"\"postern user revoke USER DEVICE\" removes it"},
+			Kind:     KeysMissing,
+			Severity: Warning,
+			Message:  fmt.Sprintf("%s does not exist, so no key opens a door: not that of %s", f.keys.Path, someOf(without)),
+			Hints: []string{
+				"copy it from beside the policy that its devices were enrolled for, or name that policy with -f",
+				"for devices that were never enrolled, \"postern user rotate USER DEVICE\" makes a key, and prints its link",
+			},
+		})
+	case len(without) == 1:
+		found = append(found, aboutKeyless(fmt.Sprintf("no key of %s is in %s, so nothing opens for that device", without[0], f.keys.Path)))
+	case len(without) > 1:
+		found = append(found, aboutKeyless(fmt.Sprintf("no keys of %s are in %s, so nothing opens for these devices", someOf(without), f.keys.Path)))
+	}
+	const remove = "\"postern user revoke USER DEVICE\" removes it"
+	switch len(unlisted) {
+	case 0:
+	case 1:
+		found = append(found, Finding{
+			Kind: KeyWithoutDevice, Severity: Note, Hints: []string{remove},
+			Message: fmt.Sprintf("%s has a key of %s, which the policy does not list, so it opens nothing", f.keys.Path, unlisted[0]),
+		})
+	default:
+		found = append(found, Finding{
+			Kind: KeyWithoutDevice, Severity: Note, Hints: []string{remove},
+			Message: fmt.Sprintf("%s has keys of %s, which the policy does not list, so they open nothing", f.keys.Path, someOf(unlisted)),
 		})
 	}
 	return found
+}
+
+func aboutKeyless(message string) Finding {
+	return Finding{
+		Kind: DeviceWithoutKey, Severity: Warning, Message: message,
+		Hints: []string{"\"postern user rotate USER DEVICE\" makes one, and prints its link"},
+	}
+}
+
+// lostKeys returns the devices of the policy whose keys the loaded rules know, and the keys
+// file does not. A key that was revoked or replaced is none: the rules forget it at once. Nor
+// is that of a device that somebody has taken out of the policy.
+func (f *facts) lostKeys() []string {
+	var lost []string
+	for _, use := range f.known {
+		user, device, _ := strings.Cut(use.Name, "/")
+		u := f.machine.Policy.User(user)
+		if u == nil || !slices.Contains(u.Devices, device) || slices.Contains(lost, use.Name) {
+			continue
+		}
+		if k := f.keys.Find(use.Name); k == nil || k.ID != use.Device {
+			lost = append(lost, use.Name)
+		}
+	}
+	slices.Sort(lost)
+	return lost
+}
+
+func (f *facts) keysLost(lost []string) string {
+	lacks, what := "lacks a key", "the key of "+lost[0]+", which opens doors now"
+	if len(lost) > 1 {
+		lacks, what = "lacks keys", fmt.Sprintf("the keys of %d devices, which open doors now: %s", len(lost), someOf(lost))
+	}
+	if f.keys.Missing {
+		lacks = "does not exist"
+	}
+	return fmt.Sprintf("%s %s: this policy would take away %s", f.keys.Path, lacks, what)
 }
 
 // someOf joins names, and counts those after the first few.

@@ -43,6 +43,13 @@ doors:
 	all := keys("alice/laptop", "alice/phone", "bob/laptop")
 	exposed := *all
 	exposed.Exposed = true
+	known := func(f *keyfile.File, names ...string) (all []firewall.KeyUse) {
+		for _, name := range names {
+			use := firewall.KeyUse{Device: f.Find(name).ID, Name: name}
+			all = append(all, use, use) // at two doors
+		}
+		return all
+	}
 	for name, test := range map[string]struct {
 		facts facts
 		kinds []Kind
@@ -53,9 +60,19 @@ doors:
 		"a user's time is over":  {facts{keys: all, now: end}, []Kind{UserExpired}, "user bob is over since 2027-07-01 00:00:00 UTC"},
 		"a device without a key": {facts{keys: keys("alice/phone", "bob/laptop")}, []Kind{DeviceWithoutKey}, "no key of alice/laptop is in keys.yaml"},
 		"a key of nobody's":      {facts{keys: keys("alice/laptop", "alice/phone", "bob/laptop", "carol/x")}, []Kind{KeyWithoutDevice}, "a key of carol/x,"},
-		"no keys":                {facts{keys: keys()}, []Kind{DeviceWithoutKey}, "no key of alice/laptop, alice/phone and bob/laptop is"},
-		"others read them":       {facts{keys: &exposed}, []Kind{KeysReadable}, "others on this host can read keys.yaml"},
-		"a damaged file":         {facts{keysBroken: errors.New("broken")}, []Kind{KeysUnreadable}, "broken"},
+		"no keys":                {facts{keys: keys()}, []Kind{DeviceWithoutKey}, "no keys of alice/laptop, alice/phone and bob/laptop are in keys.yaml, so nothing opens for these devices"},
+		"keys of nobody's": {facts{keys: keys("alice/laptop", "alice/phone", "bob/laptop", "carol/x", "dan/x")}, []Kind{KeyWithoutDevice},
+			"has keys of carol/x and dan/x, which the policy does not list, so they open nothing"},
+		"no file": {facts{keys: &keyfile.File{Path: "/w/keys.yaml", Missing: true}}, []Kind{KeysMissing}, "/w/keys.yaml does not exist, so no key opens a door"},
+		"no file, and what is loaded has keys": {facts{keys: &keyfile.File{Path: "/w/keys.yaml", Missing: true}, known: known(all, "alice/laptop", "bob/laptop")}, []Kind{KeysLost},
+			"/w/keys.yaml does not exist: this policy would take away the keys of 2 devices, which open doors now: alice/laptop and bob/laptop"},
+		"a key is lost": {facts{keys: keys("alice/phone", "bob/laptop"), known: known(all, "alice/laptop")}, []Kind{KeysLost},
+			"keys.yaml lacks a key: this policy would take away the key of alice/laptop, which opens doors now"},
+		"another's keys file":     {facts{keys: keys("alice/laptop", "alice/phone", "bob/laptop"), known: known(all, "alice/laptop")}, []Kind{KeysLost}, "the key of alice/laptop"},
+		"what is loaded is known": {facts{keys: all, known: known(all, "alice/laptop", "bob/laptop")}, nil, ""},
+		"the policy has no such":  {facts{keys: all, known: []firewall.KeyUse{{Device: 1, Name: "carol/x"}, {Device: 2, Name: "alice/watch"}, {Device: 3}}}, nil, ""},
+		"others read them":        {facts{keys: &exposed}, []Kind{KeysReadable}, "others on this host can read keys.yaml"},
+		"a damaged file":          {facts{keysBroken: errors.New("broken")}, []Kind{KeysUnreadable}, "broken"},
 		"tags in its place": {facts{keys: all, tagsLast: 5*time.Hour + time.Minute, noVerifier: &firewall.UnsupportedError{What: "BPF", Hint: "use sequences"}},
 			[]Kind{KeysByTags}, "this host has no BPF, so it knows keys by tags that are loaded 5h ahead"},
 		"no verifier": {facts{keys: all, noVerifier: &firewall.UnsupportedError{What: "BPF", Hint: "use sequences"}},

@@ -47,6 +47,8 @@ const (
 const (
 	DeviceWithoutKey Kind = "device-without-key" // the policy lists it, and it can open nothing
 	KeyWithoutDevice Kind = "key-without-device" // the policy does not list it
+	KeysLost         Kind = "keys-lost"          // what runs knows keys that the file lacks
+	KeysMissing      Kind = "keys-missing"       // there is no keys file
 	KeysReadable     Kind = "keys-readable"      // by others
 	KeysUnreadable   Kind = "keys-unreadable"    // by anyone: the file is damaged
 	KeysUnsupported  Kind = "keys-unsupported"   // the kernel cannot verify them
