@@ -50,6 +50,11 @@ func TestRollback(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	s.hides("rolled back by the process")
 
+	load("")
+	s.m.Run("systemctl reload postern")
+	s.m.Run("postern rollback") // which finds that rules wait still
+	s.hides("rolled back after a reload")
+
 	load("") // which is for a minute, over the network
 	s.m.Cut()
 	if r := s.boot(); r.Open > 0 {

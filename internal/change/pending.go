@@ -35,6 +35,9 @@ func (p *Pending) Left() time.Duration {
 	return p.Deadline - now
 }
 
+// Wait returns how long there is for a confirmation altogether.
+func (p *Pending) Wait() time.Duration { return p.Deadline - p.Begun }
+
 // Waits reports whether it is what waits in a state.
 func (p *Pending) Waits(s State) bool { return s.Pending != nil && s.Pending.ID == p.ID }
 
@@ -91,7 +94,7 @@ func (c *Change) Propose(next Saved, survey backends.Survey, wait time.Duration,
 // only now, which may have taken long.
 func (c *Change) Applied() error {
 	p := *c.Pending
-	now, wait := clock(), p.Deadline-p.Begun
+	now, wait := clock(), p.Wait()
 	p.Begun, p.Deadline, p.Until = now, now+wait, time.Now().Add(wait)
 	if err := write(c.pendingFile(), p); err != nil {
 		return err

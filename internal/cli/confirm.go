@@ -166,8 +166,13 @@ func (s *session) settledElsewhere(st change.State, p *change.Pending) error {
 		s.sayConfirmed(confirmed{st.Saved.File, st.Saved.Backend, st.Saved.RuleSet})
 		return nil
 	}
-	if st.Saved == nil { // by "postern down"
+	switch {
+	case st.Saved == nil: // by "postern down"
 		return removedMeanwhile()
+	case st.Saved.When.After(p.New.When): // by "postern up --no-confirm"
+		return replacedMeanwhile(st.Saved)
+	case p.Left() > 0: // by "postern rollback"
+		return refusedRules(st.Saved)
 	}
 	return tooLate(st.Saved)
 }

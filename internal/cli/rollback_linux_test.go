@@ -158,7 +158,11 @@ func TestPrompt(t *testing.T) {
 		{"no", "60s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.WriteString("n\n") }, 1, false, `not kept: rule set \S+ of "\S+policy.yaml" is back`},
 		{"nothing", "2s", func(*testing.T, *os.File, *exec.Cmd) {}, 1, false, "not confirmed in time"},
 		{"confirm elsewhere", "60s", func(t *testing.T, _ *os.File, _ *exec.Cmd) { h.verb(t, "confirm") }, 0, true, "confirmed"},
-		{"rollback elsewhere", "60s", func(t *testing.T, _ *os.File, _ *exec.Cmd) { h.verb(t, "rollback") }, 1, false, "not confirmed in time"},
+		{"rollback elsewhere", "60s", func(t *testing.T, _ *os.File, _ *exec.Cmd) { h.verb(t, "rollback") }, 1, false, `not kept: rule set \S+ of "\S+policy.yaml" is back`},
+		{"up elsewhere", "2s", func(t *testing.T, _ *os.File, _ *exec.Cmd) { h.verb(t, "up", "--yes", "-f", h.path("bad.yaml")) }, 0, false, "same rules, which wait"},
+		{"up for good elsewhere", "60s", func(t *testing.T, _ *os.File, _ *exec.Cmd) {
+			h.verb(t, "up", "--no-confirm", "-f", h.path("policy.yaml"))
+		}, 1, false, `not kept: another "postern up" has loaded rule set \S+ of "\S+policy.yaml" for good`},
 		{"Ctrl-C", "60s", func(t *testing.T, screen *os.File, _ *exec.Cmd) { screen.WriteString("\x03") }, 130, false, "interrupted"},
 		{"Ctrl-D, then confirm elsewhere", "60s", func(t *testing.T, screen *os.File, _ *exec.Cmd) {
 			screen.WriteString("\x04")

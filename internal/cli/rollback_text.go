@@ -29,6 +29,12 @@ func tooLate(former *change.Saved) *ui.Failure { return back("not confirmed in t
 func removedMeanwhile() *ui.Failure {
 	return &ui.Failure{Code: ui.CodeFailed, Message: "not kept: the rules were removed meanwhile; what they hid is open"}
 }
+func replacedMeanwhile(by *change.Saved) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("not kept: another \"postern up\" has loaded rule set %s of %s for good", by.RuleSet, document.QuotedPath(by.File)),
+	}
+}
 func refusedRules(former *change.Saved) *ui.Failure { return back("not kept", former) }
 func interruptedUp(former *change.Saved) *ui.Failure {
 	f := back(ui.SayInterrupted, former)

@@ -38,11 +38,11 @@ func (s *session) upCommand() *cobra.Command {
 			case explicit && (boot || unconfirmed):
 				return &ui.UsageError{Err: errors.New(sayEitherConfirm), Cmd: cmd}
 			case boot:
-				return s.up(cmd.Context(), s.bootSource, loading{backend: b, risk: takeRisk})
+				return s.up(cmd.Context(), s.bootSource, loading{backend: b, risk: takeRisk, chosen: true})
 			case !explicit && (unconfirmed || len(host.WayIn()) == 0):
 				wait.Value = 0
 			}
-			o := loading{backend: b, wait: wait.Value}
+			o := loading{backend: b, wait: wait.Value, chosen: explicit || unconfirmed}
 			if yes {
 				o.risk = takeRisk
 			}
@@ -74,6 +74,7 @@ type loading struct {
 	backend firewall.Backend // nil: the policy's, or else the one in use
 	risk    risk
 	wait    time.Duration // for a confirmation; 0: it needs none
+	chosen  bool          // the caller has chosen that; otherwise, where rules wait already, it is as long again
 }
 
 // What up does about findings that are errors.
@@ -94,6 +95,7 @@ type loaded struct {
 	Replaced string       `json:"replaced"`            // "nothing", "same", "altered" (the same, which another program had modified) or "other"
 	Grants   grantsKept   `json:"grants,omitempty"`    // what became of grants, where Replaced is "altered" or "other"
 	TakenOut []string     `json:"taken_out,omitempty"` // other backends, whose rules were loaded
+	Waited   waitedBefore `json:"waited,omitempty"`    // rules waited for a confirmation; without Pending that has ended
 	Pending  *waiting     `json:"pending,omitempty"`   // the rules wait for a confirmation
 	Doors    []loadedDoor `json:"doors"`
 	Warnings []ui.Remark  `json:"warnings"`
@@ -107,6 +109,14 @@ const (
 	allKept       grantsKept = "kept"
 	unchangedKept grantsKept = "kept_if_unchanged" // those of doors that are just as they were
 	perhapsKept   grantsKept = "unknown"           // another version of this program loaded the rules before
+)
+
+// A waitedBefore says which rules waited for a confirmation. Programs read its text.
+type waitedBefore string
+
+const (
+	theseWaited  waitedBefore = "same"
+	othersWaited waitedBefore = "other"
 )
 
 type loadedDoor struct {
@@ -180,6 +190,15 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		File: src.file, Saved: src.saved, Backend: b.Name(), RuleSet: next.RuleSet, Replaced: replaces(takeover.Before, next.RuleSet),
 	}
 	answer.Grants = keepsGrants(answer.Replaced, c.Wanted(), takeover.Before, b, m)
+	if waited := c.Pending; waited != nil {
+		answer.Waited = othersWaited
+		if waited.New.Same(&next) {
+			answer.Waited = theseWaited
+		}
+		if !o.chosen { // whoever it is, they were not asked whether to end the waiting
+			o.wait = waited.Wait()
+		}
+	}
 	// Rules that run already are confirmed only if they are the saved ones: they may
 	// have come without anybody's confirmation.
 	confirmed := c.Pending == nil && (c.Saved == nil && answer.Replaced == "same" || c.Saved != nil && c.Saved.Same(&next))
@@ -246,6 +265,9 @@ func (s *session) bootSource(c *change.Change) (source, error) {
 		return s.fileSource()
 	}
 	if !c.Saved.Loaded {
+		if c.Pending != nil {
+			return source{}, stillWaits(c.Pending)
+		}
 		return source{}, neverConfirmed(s.file)
 	}
 	p, err := c.Saved.Parse()
@@ -283,6 +305,7 @@ func (s *session) answerLoaded(answer loaded, b firewall.Backend, m *automaton.M
 		return s.Answer(answer)
 	}
 	s.sayLoaded(answer)
+	s.sayWaited(answer)
 	if answer.Pending != nil {
 		s.sayWaits(answer.Pending)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 
+	"postern/internal/change"
 	"postern/internal/cli/ui"
 	"postern/internal/document"
 )
@@ -29,6 +30,8 @@ If you are logged in over the network, or with --confirm, the rules are loaded f
 a time only. Log in once more, and answer the question or run "postern confirm":
 otherwise what was loaded before comes back, even if your connection, the
 terminal and this program are gone. A reboot loads what was loaded before, too.
+Where rules wait for a confirmation already, from wherever, those that you load
+wait as long again. --no-confirm ends that, and keeps what you load.
 
 A copy of the policy is saved. With --boot, which a machine runs when it boots,
 that copy is loaded and not FILE, which may have been edited since; FILE is
@@ -73,6 +76,15 @@ func neverConfirmed(file string) *ui.Failure {
 	}
 }
 
+// stillWaits explains why nothing is loaded at boot, as where the unit is restarted.
+func stillWaits(p *change.Pending) *ui.Failure {
+	return &ui.Failure{
+		Code:    ui.CodeFailed,
+		Message: fmt.Sprintf("nothing has changed: the policy %s waits for a confirmation, and none ran before", document.QuotedPath(p.New.File)),
+		Hints:   []string{"\"postern confirm\" keeps it, \"postern rollback\" removes it"},
+	}
+}
+
 func savedInvalid(file string, err error) ui.Remark {
 	return ui.Remark{
 		Message: fmt.Sprintf("the saved policy cannot be loaded, and %s is loaded in its place: %v", document.QuotedPath(file), err),
@@ -94,6 +106,21 @@ func otherWatchdog(pid int) ui.Remark {
 	return ui.Remark{
 		Message: fmt.Sprintf("the watchdog that runs (process %d) is another version of postern: if others remove the rules, it loads its own", pid),
 		Hints:   []string{"\"systemctl restart postern-watchdog\" starts the installed one; without systemd, stop it and start it again"},
+	}
+}
+
+// sayWaited says what becomes of rules that waited for a confirmation before.
+func (s *session) sayWaited(l loaded) {
+	switch waits := l.Pending != nil; {
+	case l.Waited == "":
+	case waits && l.Waited == theseWaited:
+		s.Say("they have been waiting for a confirmation, and go on waiting: the time begins anew")
+	case waits:
+		s.Say("other rules were waiting for a confirmation: these wait in their place, and the time begins anew")
+	case l.Waited == theseWaited:
+		s.Say("they have been waiting for a confirmation, and need none any more")
+	default:
+		s.Say("the rules that were waiting for a confirmation are gone; these need none")
 	}
 }
 
