@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -108,7 +107,7 @@ func (s *session) revoke(ctx context.Context, door string, r firewall.Revocation
 			r.Door, answer.Address = d, r.From.String()
 		}
 		if r.Cut {
-			r.Spare = ownRemotes()
+			r.Spare = host.WayIn()
 		}
 		gone, err := by.Revoke(m, r)
 		if err != nil {
@@ -141,7 +140,7 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 			return unknownUser(user, names)
 		}
 		if r.Cut {
-			r.Spare = ownRemotes()
+			r.Spare = host.WayIn()
 		}
 		known := keyNames(m)
 		gone, err := firewall.RevokeOpened(b.Backend, m, b.Status, r, func(u firewall.KeyUse) bool {
@@ -157,14 +156,4 @@ func (s *session) revokeUser(ctx context.Context, user string, r firewall.Revoca
 		}
 		return s.answerRevoked(answer)
 	})
-}
-
-// ownRemotes returns the other ends of the connections that the caller came by.
-func ownRemotes() (all []netip.AddrPort) {
-	for _, w := range host.WayIn() {
-		if w.Remote.Port() != 0 {
-			all = append(all, w.Remote)
-		}
-	}
-	return all
 }

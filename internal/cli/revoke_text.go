@@ -58,7 +58,7 @@ func (s *session) sayKept(c *cut) {
 	case c.Own == 1:
 		s.Say("kept the connection you are logged in by")
 	case c.Own > 1:
-		s.Say("kept the %d connections you are logged in by", c.Own)
+		s.Say("kept the %d connections by which you are logged in, or may be", c.Own)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"postern/internal/cli/ui"
 	"postern/internal/enroll"
 	"postern/internal/firewall/backends"
+	"postern/internal/host"
 	"postern/internal/hosts"
 	"postern/internal/keyfile"
 	"postern/internal/policy"
@@ -423,7 +424,7 @@ func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*
 		return nil, err
 	}
 	defer c.End()
-	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: ownRemotes()}
+	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: host.WayIn()}
 	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"postern/internal/change"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
+	"postern/internal/host"
 	"postern/internal/key"
 	"postern/internal/keyfile"
 )
@@ -41,7 +41,7 @@ type Kernel struct {
 	Kept   change.State
 	Survey backends.Survey
 	Loaded []backends.Answer // what Survey.Loaded returned
-	Spare  []netip.AddrPort  // the remote ends of connections that do not end
+	Spare  []host.Way        // what the caller is logged in by, which does not end
 }
 
 // An Effect is what the kernel knows of a change.

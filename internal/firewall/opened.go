@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/host"
 	"postern/internal/key"
 )
 
@@ -112,7 +113,7 @@ func RevokeOpened(b Backend, m *automaton.Machine, status *Status, r Revocation,
 		failed = errors.Join(failed, err)
 		count := map[netip.Addr]int{}
 		for _, remote := range left {
-			if !slices.Contains(r.Spare, remote) {
+			if !slices.ContainsFunc(r.Spare, func(w host.Way) bool { return w.Remote == remote }) {
 				count[remote.Addr()]++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/document"
+	"postern/internal/host"
 	"postern/internal/key"
 	"postern/internal/policy"
 )
@@ -214,11 +215,11 @@ type Granter interface {
 
 // A Revocation says which grants are to go.
 type Revocation struct {
-	Door  *automaton.Door  // nil: every door
-	From  netip.Addr       // whose source loses them; the zero value: everyone
-	Keep  bool             // the grants stay
-	Cut   bool             // the connections to the doors' services end, too
-	Spare []netip.AddrPort // the remote ends of connections that do not
+	Door  *automaton.Door // nil: every door
+	From  netip.Addr      // whose source loses them; the zero value: everyone
+	Keep  bool            // the grants stay
+	Cut   bool            // the connections to the doors' services end, too
+	Spare []host.Way      // what the caller is logged in by, which does not
 }
 
 // Concerns reports whether an address is one of those that lose grants.

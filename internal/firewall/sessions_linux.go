@@ -59,7 +59,7 @@ func (r *Revocation) Sessions(m *automaton.Machine) (open map[Session]bool, spar
 	for s := range all {
 		switch {
 		case !own[s.Local.Addr()] || own[s.Remote.Addr()] || !r.Reaches(m, services, s):
-		case slices.Contains(r.Spare, s.Remote):
+		case r.Spares(s):
 			spared++
 		default:
 			open[s] = true
@@ -72,6 +72,24 @@ func (r *Revocation) Sessions(m *automaton.Machine) (open map[Session]bool, spar
 // the services.
 func (r *Revocation) Reaches(m *automaton.Machine, services []*automaton.Service, s Session) bool {
 	return r.Concerns(m, s.Remote.Addr()) && slices.ContainsFunc(services, s.isTo)
+}
+
+// Spares reports whether a session is one that the caller is logged in by. Of a tunnel whose
+// other end is not known it may be any, if not those of one source are concerned but all.
+func (r *Revocation) Spares(s Session) bool {
+	return slices.ContainsFunc(r.Spare, func(w host.Way) bool {
+		switch {
+		case w.Protocol != s.Protocol:
+			return false
+		case w.Remote.Port() != 0:
+			return w.Remote == s.Remote
+		case w.Port().Number != s.Local.Port():
+			return false
+		case w.Remote.Addr().IsValid():
+			return w.Remote.Addr() == s.Remote.Addr()
+		}
+		return !r.From.IsValid()
+	})
 }
 
 // isTo reports whether a session is one to a service.

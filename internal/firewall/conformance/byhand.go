@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/host"
 	"postern/internal/lab/labtest"
 	"postern/internal/policy"
 )
@@ -133,7 +134,7 @@ doors:
 			}
 		}
 		own := netip.MustParseAddrPort(spared.LocalAddr().String())
-		gone := revoke(firewall.Revocation{Door: door("any"), From: src, Cut: true, Spare: []netip.AddrPort{own}})
+		gone := revoke(firewall.Revocation{Door: door("any"), From: src, Cut: true, Spare: []host.Way{{Protocol: policy.TCP, Remote: own}}})
 		if gone.Connections != 2 || gone.Spared != 1 || (gone.MayGoOn == 1) != mayGoOn {
 			t.Errorf("cut: %+v", gone)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	nft "github.com/google/nftables"
@@ -167,7 +166,7 @@ func (b Backend) cut(rules *Ruleset, m *automaton.Machine, r *firewall.Revocatio
 			for f, set := range sets {
 				if _, err := dump(set.name, func(e element, _ lifetime) bool {
 					s := flowOf(e.key, f, protocol)
-					if r.Reaches(m, services, s) && !slices.Contains(r.Spare, s.Remote) {
+					if r.Reaches(m, services, s) && !r.Spares(s) {
 						gone[set.name] = append(gone[set.name], entry{element: element{key: e.key}})
 					}
 					return true
