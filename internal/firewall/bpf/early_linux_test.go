@@ -78,7 +78,10 @@ func newEarlyScene(t testing.TB, spec *ebpf.CollectionSpec, change func(*Early))
 		t.Fatal(err)
 	}
 	s.codes = codes
-	s.change(func(v *earlyValue) { v.Cost, v.Most = uint64(second), uint64(3*second) })
+	s.change(func(v *earlyValue) {
+		v.Cost, v.Most = uint64(second), uint64(3*second)
+		v.Seed = key.SipKey{1, 2} // by which no two senders share a budget
+	})
 	return s
 }
 
