@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,5 +168,47 @@ func TestEarlyDropAnswers(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestEarlyDropTranslated: what others' rules send on to another host before ours see it, without
+// connection tracking, gets there, though it was counted as for this host.
+func TestEarlyDropTranslated(t *testing.T) {
+	needUDP(t)
+	t.Parallel()
+	s := newScene(t)
+	s.AddInner()
+	s.Up(labtest.Closed + earlyDoors)
+	rules := strings.NewReplacer("GATE", s.Gate.Name, "OUTER", s.Gate.Addr4().String(), "INNER", s.Home.Addr4().String()).Replace(`
+		table ip others {
+			chain pre {
+				type filter hook prerouting priority -310
+				iifname "GATE" th dport 5004 notrack ip daddr set INNER
+				ip saddr INNER th sport 5004 notrack
+			}
+			chain post {
+				type filter hook postrouting priority 310
+				oifname "GATE" ip saddr INNER th sport 5004 ip saddr set OUTER
+			}
+		}`)
+	if out, err := s.Gateway.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	labtest.EchoUDP(t, s.Home, 5004)
+	labtest.Greet(t, s.Inner, 5004, "inner")
+	to := netip.AddrPortFrom(s.Gate.Addr4(), 5004)
+	labtest.Dial(t, s.Client, to, "inner")
+	conn, err := s.Client.Dial(t.Context(), "udp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 10)
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if n, err := conn.Read(answer); err != nil || string(answer[:n]) != "x" {
+		t.Errorf("the answer is %q: %v", answer[:n], err)
 	}
 }

@@ -76,7 +76,7 @@ func (c *compiler) knocks() {
 		c.packet.add(isTokened, goTo(c.token))
 	}
 	if c.early != nil {
-		c.packet.add(isCoded, verdict(c.early, carried))
+		c.packet.add(isCoded, toThisHost, verdict(c.early, carried))
 	}
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
@@ -276,10 +276,10 @@ func (c *compiler) spending(ports, echo *inputKind) {
 }
 
 // countedEarly leads on the SYNs that the program of package bpf has counted. It has made sure
-// that they are for this host, on interfaces that the policy is about, to ports that are
-// named nowhere in it. What it has not seen, or has not counted, is judged as if there were
-// no program. Datagrams follow behind connection tracking, which may know more of them than
-// it has told the program.
+// that they came by interfaces that the policy is about, to ports of this host that are named
+// nowhere in it. Others' rules may have sent them elsewhere since. What it has not seen, or has
+// not counted, is judged as if there were no program. Datagrams follow behind connection
+// tracking, which may know more of them than it has told the program.
 func (c *compiler) countedEarly() {
 	if c.counted == nil {
 		return
@@ -289,7 +289,7 @@ func (c *compiler) countedEarly() {
 			"over it. \"postern up\" fills it, and loads what counts.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	})
-	c.syn.add(isCoded, isProto(policy.TCP), verdict(c.early, carried))
+	c.syn.add(isCoded, isProto(policy.TCP), toThisHost, verdict(c.early, carried))
 }
 
 // What a packet may carry beside the states of the machine.
