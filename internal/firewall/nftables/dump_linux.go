@@ -37,7 +37,7 @@ func (l lifetime) since() time.Time {
 }
 
 // dump calls f for the elements of a set of ours, until there are no more or f has
-// enough.
+// enough. See dumpWhole for what it may lack.
 func dump(set string, f func(element, lifetime) (more bool)) (whole bool, err error) {
 	return dumpTable(unix.NFT_MSG_GETSETELEM, netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")},
 		func(ad *netlink.AttributeDecoder) bool {
@@ -59,6 +59,34 @@ func dump(set string, f func(element, lifetime) (more bool)) (whole bool, err er
 			}
 			return more
 		})
+}
+
+// maxListings is how often a set is listed again, as its hash table changed its size.
+const maxListings = 10
+
+// dumpWhole calls f for each element of a set of ours that packets do not change, once.
+//
+// The kernel walks over the hash table anew for each message of a listing, and skips as
+// many elements as it has handed out (nft_rhash_walk, Linux 6.18). A worker gives the
+// table another size some time after elements were added, and they change places: then
+// a listing has some elements twice, and lacks as many others.
+func dumpWhole(set string, f func(element, lifetime)) error {
+	listed := map[string]int{} // key -> the last listing that has it
+	for n, twice := 1, true; twice && n <= maxListings; n++ {
+		twice = false
+		if _, err := dump(set, func(e element, left lifetime) bool {
+			last := listed[string(e.key)]
+			listed[string(e.key)] = n
+			twice = twice || last == n
+			if last == 0 {
+				f(e, left)
+			}
+			return true
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dumpSources is dump for a set that packets fill: until f has kept so many, or for so

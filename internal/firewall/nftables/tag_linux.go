@@ -87,16 +87,15 @@ func (t *tagged) entry() entry {
 // dumpTagged returns whose tags are loaded, and whether the clock has been set since, or
 // the host has slept: then the kernel's timeouts are wrong.
 func dumpTagged() (all []tagged, stepped bool, err error) {
-	_, err = dump("tagged", func(e element, l lifetime) bool {
+	err = dumpWhole("tagged", func(e element, l lifetime) {
 		if len(e.key) != 20 {
-			return true
+			return
 		}
 		word := func(i int) uint32 { return binary.NativeEndian.Uint32(e.key[4*i:]) }
 		t := tagged{left: l.left, until: time.Unix(int64(word(4)), 0)}
 		t.Code, t.Door, t.Device = word(0), key.Door(word(1)), key.Device(uint64(word(2))<<32|uint64(word(3)))
 		all = append(all, t)
 		stepped = stepped || (t.counts()-t.left).Abs() > clockSlack
-		return true
 	})
 	return all, stepped, err
 }

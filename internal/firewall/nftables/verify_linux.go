@@ -34,11 +34,10 @@ func (r *Ruleset) setCodes(m *automaton.Machine, codes []verifier.Code, early bp
 // "alice/laptop".
 func knownCodes() (map[uint32]string, error) {
 	known := map[uint32]string{}
-	_, err := dump("keys", func(e element, _ lifetime) bool {
+	err := dumpWhole("keys", func(e element, _ lifetime) {
 		if len(e.key) == 4 {
 			known[binary.NativeEndian.Uint32(e.key)] = tokenOwner(e)
 		}
-		return true
 	})
 	return known, err
 }
