@@ -4,14 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"postern/internal/lab/openssh"
 )
 
 // TestCutKeepsCaller: --cut ends what an address has open, and not the connection of the
@@ -92,20 +87,8 @@ func TestCutKeepsTunnel(t *testing.T) {
 	s.serve()
 	client := s.join()
 	client.await(vpnUp)
-	folder := t.TempDir()
-	sshd, err := openssh.Start(t.Context(), s.server, 22, folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, file := filepath.Join(folder, "ssh_config"), filepath.Join(s.config, "policy.yaml")
-	for name, text := range map[string]string{
-		config: "Host server\n" + sshd.Client(netip.MustParseAddr("10.8.0.1")),
-		file:   strings.Replace(doorAt, "PORT", "udp/1194", 1) + "allow: [{interface: tun0}]\n",
-	} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ssh := s.sshThrough()
+	file := s.policyFor("udp/1194")
 	s.postern(s.server, "up", "-f", file)
 	s.postern(s.server, "grant", "ssh", s.uplink.Addr4().String(), "-f", file)
 	self, err := exec.LookPath("postern")
@@ -114,11 +97,11 @@ func TestCutKeepsTunnel(t *testing.T) {
 	}
 	run := fmt.Sprintf("STATE_DIRECTORY=%[1]s/state-server RUNTIME_DIRECTORY=%[1]s/run-server %[2]s revoke --all --cut --json -f %[3]s; echo still here",
 		s.config, self, file)
-	out, err := s.client.Command(within(t, soon), "ssh", "-F", config, "server", run).CombinedOutput()
+	out, err := ssh(run).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), `"own": 1`) || !strings.HasSuffix(string(out), "still here\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, err := s.client.Command(within(t, soon), "ssh", "-F", config, "server", "echo in").CombinedOutput(); err != nil || string(out) != "in\n" {
+	if out, err := ssh("echo in").CombinedOutput(); err != nil || string(out) != "in\n" {
 		t.Errorf("the tunnel is shut: %v\n%s", err, out)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postern/internal/lab"
+	"postern/internal/lab/openssh"
 	"postern/internal/packet"
 )
 
@@ -54,6 +55,36 @@ func newVPNScene(t *testing.T, service string) *vpnScene {
 }
 
 func (s *vpnScene) protocol() string { return s.service[:3] }
+
+// sshThrough starts an SSH server, and returns what runs a line there, over SSH through the
+// tunnel.
+func (s *vpnScene) sshThrough() func(line string) *lab.Cmd {
+	s.t.Helper()
+	folder := s.t.TempDir()
+	sshd, err := openssh.Start(s.t.Context(), s.server, 22, folder)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	config := filepath.Join(folder, "ssh_config")
+	if err := os.WriteFile(config, []byte("Host server\n"+sshd.Client(netip.MustParseAddr("10.8.0.1"))), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return func(line string) *lab.Cmd {
+		return s.client.Command(within(s.t, soon), "ssh", "-F", config, "server", line)
+	}
+}
+
+// policyFor writes a policy with a door to a service, which leaves the tunnel alone, and
+// returns its file.
+func (s *vpnScene) policyFor(service string) string {
+	s.t.Helper()
+	file := filepath.Join(s.config, "policy.yaml")
+	text := strings.Replace(doorAt, "PORT", service, 1) + "allow: [{interface: tun0}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
 
 // up puts up examples/vpn.yaml, with words exchanged.
 func (s *vpnScene) up(exchange ...string) {

@@ -151,26 +151,13 @@ func TestWayInThroughVPN(t *testing.T) {
 	s.serve()
 	client := s.join()
 	client.await(vpnUp)
-	keys := t.TempDir()
-	sshd, err := openssh.Start(t.Context(), s.server, 22, keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"ssh_config":  "Host server\n" + sshd.Client(netip.MustParseAddr("10.8.0.1")),
-		"policy.yaml": strings.Replace(doorAt, "PORT", "tcp/22", 1) + "allow: [{interface: tun0}]\n",
-	} {
-		if err := os.WriteFile(filepath.Join(keys, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ssh := s.sshThrough()
+	policy := s.policyFor("tcp/22")
 	postern, err := exec.LookPath("postern")
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := filepath.Join(keys, "policy.yaml")
-	out, err := s.client.Command(within(t, soon), "ssh", "-F", filepath.Join(keys, "ssh_config"), "server",
-		postern+" check --json -f "+policy+"; true").Output()
+	out, err := ssh(postern + " check --json -f " + policy + "; true").Output()
 	var checked checked
 	if err != nil || json.Unmarshal(out, &checked) != nil {
 		t.Fatalf("%v\n%s", err, out)
