@@ -86,8 +86,8 @@ const (
 
 // All subjects use the how-to's knocks, but for one that has a key.
 var (
-	// It remembers the times of its tokens: one that forgets gives the same time again to all
-	// openings of eight seconds.
+	// It remembers the times of its tokens: one that forgets uses the same time in all
+	// openings within eight seconds.
 	connectByKey = &client{command: []string{"postern", "connect", "keyed"}, reportsOpen: isOpen, memory: remembers, port: tokenPort}
 	// A server without BPF knows one token of a device in eight seconds.
 	connectByTags = &client{reportsOpen: isOpen, memory: remembers, port: tokenPort, devices: taggedDevices}

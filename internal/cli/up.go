@@ -195,7 +195,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		if waited.New.Same(&next) {
 			answer.Waited = theseWaited
 		}
-		if !o.chosen { // whoever it is, they were not asked whether to end the waiting
+		if !o.chosen { // nobody was asked whether to end the waiting
 			o.wait = waited.Wait()
 		}
 	}

@@ -76,7 +76,7 @@ func (d *draft) settle(list *remarks) string {
 	return d.text()
 }
 
-// close gives the doors their closings, and remarks on those that cannot be.
+// close sets the sequences that close doors, and remarks on those that a policy refuses.
 func (d *draft) close(list *remarks) {
 	d.closings = slices.DeleteFunc(d.closings, func(c *closing) bool {
 		if slices.Contains(d.doors, c.door) {

@@ -26,7 +26,7 @@
 //     drawn like it.
 //
 //   - If it is a Tagger, tokens are verified by tags: there are keys under each policy,
-//     and a run need test enough of what tokens do only.
+//     and a run must have tested what tokens do, but nothing else.
 //
 // # How it works
 //

@@ -176,7 +176,7 @@ func (c *compiler) reopened(admit *chain) {
 
 // endings ends connections. The first packet of one that comes is noted in the set of those
 // that are cut, by which the server's packets are known. Packets that belong to none are not
-// noted: whoever sends many would fill it.
+// noted: anyone who sends many would fill it.
 func (c *compiler) endings() {
 	if c.live.closed == nil {
 		return

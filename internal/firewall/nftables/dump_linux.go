@@ -67,9 +67,9 @@ const maxListings = 10
 // dumpWhole calls f for each element of a set of ours that packets do not change, once.
 //
 // The kernel walks over the hash table anew for each message of a listing, and skips as
-// many elements as it has handed out (nft_rhash_walk, Linux 6.18). A worker gives the
-// table another size some time after elements were added, and they change places: then
-// a listing has some elements twice, and lacks as many others.
+// many elements as it has handed out (nft_rhash_walk, Linux 6.18). A worker resizes
+// the table some time after elements were added, and they change places: then a listing
+// has some elements twice, and lacks as many others.
 func dumpWhole(set string, f func(element, lifetime)) error {
 	listed := map[string]int{} // key -> the last listing that has it
 	for n, twice := 1, true; twice && n <= maxListings; n++ {
