@@ -231,20 +231,15 @@ static inline u32 tuple_of(const struct headers *h, struct tuple *t)
 	return sizeof t->four;
 }
 
-/* Whether the kernel lets a program ask connection tracking. The loader says so, and takes
- * the calls out where it does not. */
-const volatile bool asks_conntrack = 0;
-
 /* is_known reports whether a datagram is of a flow that connection tracking knows, or may be
- * of one. */
+ * of one. Where the kernel lets no program ask, the loader takes the calls out, and has no
+ * datagrams counted. */
 static noinline int is_known(struct packet *p, const struct headers *h)
 {
 	struct ct_options options = {.netns = CURRENT_NETNS, .protocol = UDP};
 	struct tuple t = {};
 	struct nf_conn *ct;
 
-	if (!asks_conntrack)
-		return 1;
 	ct = bpf_skb_ct_lookup(p, &t, tuple_of(h, &t), &options, sizeof options);
 	if (!ct)
 		return options.error != -ENOENT;

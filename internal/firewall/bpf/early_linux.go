@@ -36,9 +36,6 @@ const (
 	kindTrust      = 4
 	kindUDPCounts  = 8
 
-	// Whether the program may ask connection tracking.
-	variableAsks = "asks_conntrack"
-
 	// The places of what is counted beside the outcomes of tokens.
 	countDropped      = int(key.Refusals)
 	countDroppedBytes = countDropped + 1
@@ -253,11 +250,7 @@ func addAll[K comparable](m *ebpf.Map, entries map[K]uint8) error {
 func newCollection(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, udp bool) (_ *ebpf.Collection, counts bool, err error) {
 	if udp {
 		loadConntrack()
-		asking := spec.Copy()
-		if err := asking.Variables[variableAsks].Set(true); err != nil {
-			return nil, false, err
-		}
-		if c, err := ebpf.NewCollectionWithOptions(asking, options); err == nil {
+		if c, err := ebpf.NewCollectionWithOptions(spec, options); err == nil {
 			return c, true, nil
 		}
 	}
