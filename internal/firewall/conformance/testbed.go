@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,7 +49,7 @@ type testbed struct {
 	keys        automaton.Keyring
 	newest      time.Time           // of all tokens
 	lastTokens  map[tokenUse][]byte // that were right
-	tokenTags   map[string]uint32   // of packets with tokens
+	tokenTags   sync.Map            // of packets with tokens: string -> uint32; captures read it meanwhile
 	tags        *tags               // nil where no tags verify tokens
 	plays       int
 	inspections int
@@ -60,7 +61,7 @@ func newTestbed(b firewall.Backend, keys automaton.Keyring) (*testbed, error) {
 	l := lab.New()
 	w := &testbed{
 		lab: l, backend: b, server: l.Host("server"),
-		keys: keys, lastTokens: map[tokenUse][]byte{}, tokenTags: map[string]uint32{},
+		keys: keys, lastTokens: map[tokenUse][]byte{},
 	}
 	if err := w.build(); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -194,7 +195,9 @@ func (w *testbed) tagOf(p *packet.Packet) uint32 {
 		return 0
 	}
 	if len(p.Payload) == key.TokenSize {
-		return w.tokenTags[tokenOf(p)]
+		tag, _ := w.tokenTags.Load(tokenOf(p))
+		n, _ := tag.(uint32)
+		return n
 	}
 	if len(p.Payload) != 8 || binary.BigEndian.Uint32(p.Payload) != magic {
 		return 0
@@ -241,7 +244,7 @@ func (w *testbed) encode(s probe, tag uint32) ([]byte, error) {
 		}
 	}
 	if s.token != "" {
-		w.tokenTags[tokenOf(&p)] = tag
+		w.tokenTags.Store(tokenOf(&p), tag)
 	}
 	return p.Append(nil)
 }
