@@ -105,7 +105,7 @@ func notInstalled(folder string, err error) *ui.Failure {
 		f.Hints = []string{hintMoveSSH}
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		f.Hints = []string{hintSSHOwner}
+		f.Code, f.Hints = ui.CodePrivilege, []string{hintSSHOwner}
 	}
 	return f
 }

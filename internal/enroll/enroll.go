@@ -27,6 +27,7 @@ import (
 // An Error says why nobody was enrolled or revoked, and what to do.
 type Error struct {
 	Message string
+	Usage   bool // a name was given that nothing has, or one is missing
 	remedy  []string
 }
 
@@ -34,7 +35,14 @@ func (e *Error) Error() string   { return e.Message }
 func (e *Error) Hints() []string { return e.remedy }
 
 func refuse(hint, format string, args ...any) *Error {
-	return &Error{fmt.Sprintf(format, args...), []string{hint}}
+	return &Error{Message: fmt.Sprintf(format, args...), remedy: []string{hint}}
+}
+
+// misnamed refuses a name that was given, or that is missing.
+func misnamed(hint, format string, args ...any) *Error {
+	e := refuse(hint, format, args...)
+	e.Usage = true
+	return e
 }
 
 // Files are the files that are changed.
@@ -117,10 +125,10 @@ func (w *Wish) more() bool { return len(w.Doors) > 0 || len(w.Networks) > 0 || !
 // that has a key keeps it, if more is wished for.
 func (f *Files) Add(w Wish) (*Result, error) {
 	if fault := policy.CheckName("user", w.User); fault != nil {
-		return nil, fault
+		return nil, misnamed(fault.Hint, "%s", fault.Message)
 	}
 	if fault := policy.CheckName("device", w.Device); w.Device != "" && fault != nil {
-		return nil, fault
+		return nil, misnamed(fault.Hint, "%s", fault.Message)
 	}
 	return f.change(func(r *Result) error {
 		p := r.Policy
@@ -140,7 +148,7 @@ func (f *Files) Add(w Wish) (*Result, error) {
 			p.Users = append(p.Users, policy.User{Name: w.User})
 			u = &p.Users[len(p.Users)-1]
 		case w.Device == "" && !w.more():
-			return refuse("name a device to add one: \"postern user add "+w.User+" DEVICE\"", "there is a user %s, with %s", w.User, paragraph.List(u.Devices))
+			return misnamed("name a device to add one: \"postern user add "+w.User+" DEVICE\"", "there is a user %s, with %s", w.User, paragraph.List(u.Devices))
 		case w.Device != "" && slices.Contains(u.Devices, w.Device) && r.Keys.Find(w.User+"/"+w.Device) != nil:
 			if !w.more() {
 				return refuse(fmt.Sprintf("\"postern user show %s %s\" prints its link again", w.User, w.Device), "%s has a key already", w.User+"/"+w.Device)
@@ -198,7 +206,7 @@ func onlyDoor(p *policy.Policy) (string, error) {
 	if len(p.Doors) == 1 {
 		return p.Doors[0].Name, nil
 	}
-	return "", refuse("name one or several with --door: "+doorNames(p), "the policy has several doors")
+	return "", misnamed("name one or several with --door: "+doorNames(p), "the policy has several doors")
 }
 
 // doorNames returns the first few names of doors.
@@ -224,7 +232,7 @@ func open(p *policy.Policy, door, user string) error {
 			return nil
 		}
 	}
-	return refuse("it has "+doorNames(p), "the policy has no door %s", document.Quoted(door))
+	return misnamed("it has "+doorNames(p), "the policy has no door %s", document.Quoted(door))
 }
 
 // The ports that the port of keys is drawn from: none of those that a system takes for
@@ -259,9 +267,9 @@ func (f *Files) Rotate(user, device string) (*Result, error) {
 		case device == "" && len(u.Devices) == 1:
 			device = u.Devices[0]
 		case device == "":
-			return refuse("name one: "+paragraph.List(u.Devices), "user %s has several devices", user)
+			return misnamed("name one: "+paragraph.List(u.Devices), "user %s has several devices", user)
 		case !slices.Contains(u.Devices, device):
-			return refuse("the user has "+paragraph.List(u.Devices), "user %s has no device %s", user, document.Quoted(device))
+			return misnamed("the user has "+paragraph.List(u.Devices), "user %s has no device %s", user, document.Quoted(device))
 		}
 		r.enroll(user + "/" + device)
 		f.reach(r, user)
@@ -279,7 +287,7 @@ func Unknown(p *policy.Policy, user string) error {
 	if near := document.Nearest(user, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return refuse(hint, "there is no user %s", document.Quoted(user))
+	return misnamed(hint, "there is no user %s", document.Quoted(user))
 }
 
 // Revoke takes the key of a device, or of all devices of a user, and removes the device
@@ -297,7 +305,7 @@ func (f *Files) Revoke(user, device string) (*Result, error) {
 			return nil
 		case device != "" && !slices.Contains(u.Devices, device):
 			if !known {
-				return refuse("the user has "+paragraph.List(u.Devices), "user %s has no device %s", user, document.Quoted(device))
+				return misnamed("the user has "+paragraph.List(u.Devices), "user %s has no device %s", user, document.Quoted(device))
 			}
 			return nil
 		case device != "" && len(u.Devices) > 1:

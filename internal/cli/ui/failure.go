@@ -3,6 +3,7 @@ package ui
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"postern/internal/change"
 	"postern/internal/client"
 	"postern/internal/client/knocker"
+	"postern/internal/enroll"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/handout"
@@ -135,22 +137,26 @@ func Explain(err error) *Failure {
 	return f
 }
 
-// codeOf returns the exit code for an error of the client.
+// codeOf returns the exit code for an error without a case of its own in Explain.
 func codeOf(err error) int {
 	shut, _ := errors.AsType[*client.ShutError](err)
 	listen, _ := errors.AsType[*client.ListenError](err)
 	receiver, _ := errors.AsType[*client.NoReceiverError](err)
 	ssh, _ := errors.AsType[*client.NoSSHError](err)
 	host, _ := errors.AsType[*hosts.NotFoundError](err)
+	enrolling, _ := errors.AsType[*enroll.Error](err)
+	file, _ := errors.AsType[*fs.PathError](err) // not what sockets say: EPERM may be a firewall's
 	switch {
 	case shut != nil && !shut.Unsent():
 		return CodeShut
 	case listen != nil && listen.Privilege():
 		return CodePrivilege
-	case receiver != nil, host != nil:
+	case receiver != nil, host != nil, enrolling != nil && enrolling.Usage:
 		return CodeUsage
 	case ssh != nil:
 		return CodeUnsupported
+	case file != nil && errors.Is(file, fs.ErrPermission):
+		return CodePrivilege
 	}
 	return CodeFailed
 }
