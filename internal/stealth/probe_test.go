@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/firewall/backends"
 	"postern/internal/lab"
@@ -67,6 +68,9 @@ func (e *examiner) examine(t *testing.T, w way, recipes []recipe, protocol packe
 	// drops errors when too many of them wait to be received.
 	for broadcast, packets := range packets {
 		for some := range slices.Chunk(packets, 32) {
+			if slices.ContainsFunc(some, isStamped) {
+				time.Sleep(untilSteady(time.Now()))
+			}
 			e.send(t, senderOf{w.link, broadcast}, some...)
 		}
 	}

@@ -3,6 +3,7 @@
 package stealth
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"postern/internal/key"
@@ -105,6 +106,7 @@ var tcpRecipes = slices.Concat(
 	fromTo("ACK", func(p *packet.Packet) { p.TCP.Flags, p.TCP.Ack = packet.ACK, 5 }, false),
 	fromTo("FIN", func(p *packet.Packet) { p.TCP.Flags = packet.FIN }, false),
 	[]recipe{
+		{name: "SYN with record route and the checksum that it makes wrong", only: onlyV4, change: unrecorded},
 		{name: "ACK with IP options that do nothing", only: onlyV4, change: func(p *packet.Packet) {
 			p.TCP.Flags, p.V4.Options = packet.ACK, []byte{1, 1, 1, 0}
 		}},
@@ -265,6 +267,38 @@ func sumOfZero(p *packet.Packet) {
 	}
 	sum := b[len(b)-4:] // the last four octets of a header: checksum, urgent pointer
 	p.TCP.Seq = high + uint32(sum[0])<<8 + uint32(sum[1]) - 1
+}
+
+// unrecorded asks for record route, and spoils the checksum by as much as the host changes
+// the IP header when it records its address. nft's reject sums up both headers, and if
+// connection tracking has not looked at the packet before, takes this one for whole, and the
+// one with the right checksum for a broken one. (See stamp_test.go.)
+func unrecorded(p *packet.Packet) {
+	const pointer, first = 22, 23 // in the header
+	p.V4.Options = []byte{7, 7, first - 20 + 1, 0, 0, 0, 0, 0}
+	var change [first + 4 - pointer + 1]byte
+	change[0] = 4
+	dst := p.Dst.As4()
+	copy(change[first-pointer:], dst[:])
+	spoil(p, change[:])
+}
+
+// spoil makes a TCP checksum wrong, so that it is right once these octets, of which the first
+// has an even place in the packet, are added to it.
+func spoil(p *packet.Packet, octets []byte) {
+	b, err := p.Append(nil)
+	if err != nil {
+		panic(err) // a plain packet can be written
+	}
+	right := binary.BigEndian.Uint16(b[20+len(p.V4.Options)+16:])
+	wrong := uint32(right)
+	for i := 0; i < len(octets); i += 2 {
+		wrong += 0xffff - uint32(binary.BigEndian.Uint16(octets[i:]))
+	}
+	for wrong > 0xffff {
+		wrong = wrong>>16 + wrong&0xffff
+	}
+	p.TCP.ChecksumError = right ^ uint16(wrong)
 }
 
 // raw changes the octets that follow the IP header.
