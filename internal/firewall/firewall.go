@@ -144,9 +144,26 @@ func (e *UnreadableError) Error() string {
 }
 
 // A PermissionError says that the caller may not change the firewall.
-type PermissionError struct{ Err error }
+type PermissionError struct {
+	Err      error
+	Programs bool // the rules it may change, but not see the BPF programs in front of them
+}
 
-func (e *PermissionError) Error() string { return "no permission to read or change the firewall" }
+func (e *PermissionError) Error() string {
+	if e.Programs {
+		return "no permission to look at the BPF programs in front of the rules"
+	}
+	return "no permission to read or change the firewall"
+}
+
+// Capability returns the name of the one that is missing.
+func (e *PermissionError) Capability() string {
+	if e.Programs {
+		return "CAP_SYS_ADMIN"
+	}
+	return "CAP_NET_ADMIN"
+}
+
 func (e *PermissionError) Unwrap() error { return e.Err }
 
 // A HeldError says that another process keeps everyone else from changing the rules.

@@ -113,7 +113,7 @@ func Explain(err error) *Failure {
 	case errors.As(err, &unfit):
 		return &Failure{Code: CodeFailed, Message: err.Error(), Hints: []string{unfit.Hint}}
 	case errors.As(err, &permission):
-		return &Failure{Code: CodePrivilege, Message: err.Error(), Hints: []string{hintPrivilege}}
+		return &Failure{Code: CodePrivilege, Message: err.Error(), Hints: []string{hintPrivilege(permission.Capability())}}
 	case errors.As(err, &unsupported):
 		return &Failure{Code: CodeUnsupported, Message: err.Error(), Hints: []string{unsupported.Hint}}
 	case errors.As(err, &unavailable):

@@ -14,7 +14,6 @@ import (
 const (
 	sayNoVerb      = "no verb given"
 	SayInterrupted = "interrupted"
-	hintPrivilege  = "run it as root, for example with sudo, or give it CAP_NET_ADMIN"
 	hintBusy       = "try again; if that does not help, find out which program keeps changing the firewall"
 	hintLocked     = "try again when it has ended; if it hangs, kill it: its rules stay whole"
 	hintLeftover   = "run the same command again; until then the services that they hide stay hidden"
@@ -40,6 +39,10 @@ func sayBeyond(e *firewall.InexpressibleError) string {
 
 func sayUnavailable(e *lab.UnavailableError) string {
 	return "this needs network namespaces, which are not available here: " + e.Reason
+}
+
+func hintPrivilege(capability string) string {
+	return "run it as root, for example with sudo, or give it " + capability
 }
 
 func seeHelp(command string) string { return fmt.Sprintf("see %q", command+" --help") }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -60,10 +61,50 @@ func explain(err error) error {
 		return missing("clock for BPF programs that follows the time of day", "keys require Linux 6.1 or newer")
 	// After the others: before Linux 5.11 a limit of locked memory gives the same.
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, new(*ebpf.VerifierError)):
-		return missing("permission to load BPF programs",
-			"containers and user namespaces have none; run Postern on the host itself, or use sequences")
+		return notPermitted(capabilities(), err)
+	// Some of what the program does is for those alone who have CAP_PERFMON.
+	case errors.As(err, new(*ebpf.VerifierError)) && len(lacking(capabilities())) > 0:
+		return notPermitted(capabilities(), err)
 	case errors.As(err, new(*ebpf.VerifierError)):
 		return missing("kernel that accepts the program of keys", "please report the kernel's version, and this: "+err.Error())
 	}
 	return err
+}
+
+// capabilities returns the effective capabilities of this process; all, if they cannot be read.
+func capabilities() uint64 {
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
+		return ^uint64(0)
+	}
+	return uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+}
+
+// lacking returns the names of the capabilities that loading the program takes, and that
+// are not among those.
+func lacking(have uint64) (names []string) {
+	if have&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return nil
+	}
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+		if have&(1<<c.bit) == 0 {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// notPermitted returns the error of a process with those capabilities that may not load
+// the program.
+func notPermitted(have uint64, err error) error {
+	e := &firewall.UnsupportedError{What: "permission to load BPF programs", Err: err,
+		Hint: "containers and user namespaces have none; run Postern on the host itself, or use sequences"}
+	if names := lacking(have); names != nil {
+		e.What += " (" + strings.Join(names, ", ") + ")"
+		e.Hint = "give it what is missing, outside of user namespaces, or use sequences"
+	}
+	return e
 }

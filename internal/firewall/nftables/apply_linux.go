@@ -137,7 +137,7 @@ func pausable(p *verifier.Pause) error {
 		return err
 	}
 	if counted {
-		return &firewall.PermissionError{Err: unix.EPERM}
+		return &firewall.PermissionError{Err: unix.EPERM, Programs: true}
 	}
 	return nil
 }
@@ -201,7 +201,9 @@ func retry(f func() error) error {
 			return nil
 		}
 		var errno unix.Errno
-		if _, lacks := errors.AsType[*firewall.UnsupportedError](err); lacks || !errors.As(err, &errno) {
+		_, lacks := errors.AsType[*firewall.UnsupportedError](err)
+		_, denied := errors.AsType[*firewall.PermissionError](err)
+		if lacks || denied || !errors.As(err, &errno) {
 			return err
 		}
 		switch errno {

@@ -154,7 +154,7 @@ func Detach(c bpf.Carrier) error {
 		}
 		return bpf.Detach()
 	case running.Hidden():
-		return unix.EPERM
+		return &firewall.PermissionError{Err: unix.EPERM, Programs: true}
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func Forget(d key.Device) error {
 	running, err := bpf.Find()
 	if err != nil {
 		if NotPermitted(err) {
-			return &firewall.PermissionError{Err: err}
+			return &firewall.PermissionError{Err: err, Programs: true}
 		}
 		return err
 	}
