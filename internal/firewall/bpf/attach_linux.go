@@ -13,14 +13,15 @@ import (
 type place struct {
 	index    int // of the interface
 	hook     hook
-	id       ebpf.ProgramID
+	id       ebpf.ProgramID     // or 0: a filter that is no program, and so not ours
 	filter   *netlink.BpfFilter // of clsact
 	instance *instance          // if it is ours
 }
 
 // A hook is a way to attach programs at the ingress of an interface.
 type hook interface {
-	// programs returns the programs of all users, in the order in which they run.
+	// programs returns the programs of all users, in the order in which they run, and what
+	// else decides about packets there.
 	programs(link netlink.Link) ([]place, error)
 
 	// attach attaches a program before the others; or, if old is not nil, in its
@@ -54,9 +55,10 @@ func places() (f found, err error) {
 		return f, fmt.Errorf("cannot list interfaces: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
-	vrfs, below := map[int]bool{}, map[int]bool{}
+	vrfs, below, kinds := map[int]bool{}, map[int]bool{}, map[int]string{}
 	for _, link := range links {
 		a := link.Attrs()
+		kinds[a.Index] = link.Type()
 		vrfs[a.Index] = link.Type() == "vrf"
 		if a.MasterIndex != 0 { // a port of a bridge, say
 			below[a.Index] = true
@@ -68,7 +70,10 @@ func places() (f found, err error) {
 	all := hooks()
 	for _, link := range links {
 		a := link.Attrs()
-		f.interfaces = append(f.interfaces, Interface{Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index]})
+		f.interfaces = append(f.interfaces, Interface{
+			Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index],
+			switched: a.MasterIndex != 0 && !delivers(kinds[a.MasterIndex]),
+		})
 		for _, h := range all {
 			here, err := h.programs(link)
 			if isGone(err) {
@@ -81,6 +86,13 @@ func places() (f found, err error) {
 		}
 	}
 	return f, nil
+}
+
+// delivers reports whether what comes to this host by an interface of a master's comes to the
+// rules. A switch as that of Open vSwitch has rules of its own, which may translate it, or send
+// it on.
+func delivers(master string) bool {
+	return slices.Contains([]string{"bridge", "bond", "team", "vrf"}, master)
 }
 
 // Attach makes the program run on these interfaces, in place of the one that may be

@@ -97,4 +97,5 @@ type Interface struct {
 	Attached bool // tokens that arrive there are verified
 	vrf      bool // it is one, or belongs to one
 	below    bool // what arrives may be for the address of another interface on top of it
+	switched bool // what arrives is for others to decide about, before the rules
 }

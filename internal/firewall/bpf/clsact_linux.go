@@ -37,11 +37,11 @@ func (clsact) programs(l netlink.Link) ([]place, error) {
 	}
 	var all []place
 	for _, f := range filters { // by priority, as the kernel runs them
+		at := place{index: l.Attrs().Index, hook: clsact{}}
 		if f, ok := f.(*netlink.BpfFilter); ok {
-			all = append(all, place{
-				index: l.Attrs().Index, hook: clsact{}, id: ebpf.ProgramID(f.Id), filter: f,
-			})
+			at.id, at.filter = ebpf.ProgramID(f.Id), f
 		}
+		all = append(all, at)
 	}
 	return all, nil
 }

@@ -162,8 +162,9 @@ func (p *Program) fillEarly(e *Early, v earlyValue, running *Running) error {
 }
 
 // locate tells the program of the interfaces and addresses that there are. It leaves out
-// an interface where programs of others run, which may be for what comes there before any
-// rule is asked, and VRFs, whose addresses are not the host's. For the rules, a packet that
+// an interface where programs or filters of others run, and the ports of others' switches: what
+// comes there may be for them before any rule is asked. And VRFs, whose addresses are not the
+// host's. For the rules, a packet that
 // comes by a port of a bridge comes by the bridge. So where interfaces differ to them, what
 // is below another one is left out, too.
 func (i *instance) locate(e *Early, running *Running) error {
@@ -182,7 +183,7 @@ func (i *instance) locate(e *Early, running *Running) error {
 		if e.Interfaces != nil {
 			governed = slices.Contains(e.Interfaces, at.Name)
 		}
-		if !governed || at.vrf || at.below && !alike || running.others[at.Index] || len(counted) == mostPlaces {
+		if !governed || at.vrf || at.switched || at.below && !alike || running.others[at.Index] || len(counted) == mostPlaces {
 			continue
 		}
 		counted[uint32(at.Index)] = 1
@@ -371,6 +372,54 @@ func (r *Running) LocateEarly(e *Early) error {
 		}
 	}
 	return nil
+}
+
+// Held are programs that drop early, by which they can be switched off when they are found no
+// more. An interface that is moved to another network namespace takes its program along.
+type Held struct{ instances []*instance }
+
+// Hold returns those that run.
+func (r *Running) Hold() (*Held, error) {
+	h := &Held{}
+	for _, i := range r.instances {
+		if !i.readable {
+			continue
+		}
+		codes, err := i.Codes()
+		if err == nil && codes == (Codes{}) {
+			continue
+		}
+		var config *ebpf.Map
+		if err == nil {
+			config, err = i.maps[mapConfig].Clone()
+		}
+		if err != nil {
+			h.Close()
+			return nil, err
+		}
+		h.instances = append(h.instances, &instance{id: i.id, maps: map[string]*ebpf.Map{mapConfig: config}})
+	}
+	return h, nil
+}
+
+// Leave switches off those that do not run here any more.
+func (h *Held) Leave(r *Running) error {
+	for _, i := range h.instances {
+		if slices.ContainsFunc(r.instances, func(here *instance) bool { return here.id == i.id }) {
+			continue
+		}
+		if err := i.switchEarly(false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close lets go of them.
+func (h *Held) Close() {
+	for _, i := range h.instances {
+		i.Close()
+	}
 }
 
 // Dropped returns how many packets were dropped early, and how many bytes they had.

@@ -19,7 +19,7 @@ type Running struct {
 	instances  []*instance // by their age, the newest last; more than one after a kill
 	interfaces []Interface
 	places     []place
-	others     map[int]bool // the interfaces where programs of others run, too
+	others     map[int]bool // the interfaces where programs or filters of others run, too
 	hidden     bool         // something is attached that this process may not look at
 }
 
@@ -39,6 +39,10 @@ func Find() (_ *Running, err error) {
 	r.interfaces = found.interfaces
 	opened := map[ebpf.ProgramID]*instance{}
 	for _, at := range found.places {
+		if at.id == 0 {
+			r.others[at.index] = true
+			continue
+		}
 		i, ok := opened[at.id]
 		if !ok {
 			if i, err = open(at.id); errors.Is(err, errHidden) {

@@ -1,12 +1,16 @@
 package nftables
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall/bpf"
@@ -210,5 +214,64 @@ func TestEarlyDropTranslated(t *testing.T) {
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if n, err := conn.Read(answer); err != nil || string(answer[:n]) != "x" {
 		t.Errorf("the answer is %q: %v", answer[:n], err)
+	}
+}
+
+// TestEarlyDropFiltered: where a filter of others sends datagrams on before any rule is asked,
+// all get there, though they are for this host's address and of no known flow.
+func TestEarlyDropFiltered(t *testing.T) {
+	needUDP(t)
+	t.Parallel()
+	s := newScene(t)
+	s.AddInner()
+	if err := s.Gateway.Do(func() error {
+		from, err := netlink.LinkByName(s.Gate.Name)
+		if err != nil {
+			return err
+		}
+		to, err := netlink.LinkByName(s.Inside.Name)
+		if err != nil {
+			return err
+		}
+		at := from.Attrs().Index
+		if err := netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: at, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		}}); err != nil {
+			return err
+		}
+		return netlink.FilterAdd(&netlink.U32{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: at, Parent: netlink.HANDLE_MIN_INGRESS, Priority: 7, Protocol: unix.ETH_P_IP},
+			Sel: &netlink.TcU32Sel{Flags: netlink.TC_U32_TERMINAL, Nkeys: 1, Keys: []netlink.TcU32Key{
+				{Mask: 0xffff, Val: 5004, Off: 20}, // the ports follow a header of 20 octets
+			}},
+			Actions: []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
+		})
+	}); errors.Is(err, unix.ENOENT) {
+		t.Skip("this kernel lacks u32 or mirred")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	s.Up(labtest.Closed + earlyDoors)
+	arrived, err := s.Home.Capture(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // nobody knows before what sources have done
+	from, n, got := s.NewAddress(labtest.IPv4), 5*int(automaton.Attempts.Burst), 0
+	for range n {
+		s.Send(s.ToGateway(from, labtest.UDP(5004)))
+	}
+	s.Settled()
+	all, err := arrived.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if c.UDP != nil && c.UDP.DstPort == 5004 {
+			got++
+		}
+	}
+	if got != n {
+		t.Errorf("%d of %d datagrams arrive", got, n)
 	}
 }

@@ -114,6 +114,12 @@ func (Backend) Keep() (firewall.Keeper, error) {
 func (k *Keeper) Notified() bool { return true }
 func (k *Keeper) Changed() bool  { return false }
 
+// Apply loads the machine.
+func (k *Keeper) Apply(m *automaton.Machine) error {
+	k.interfaces.Again()
+	return k.Backend.Apply(m)
+}
+
 // Restore loads the machine: a notice that concerns the table always means that others
 // have changed it. Most often it is gone, and what is ready goes to the kernel before
 // anything is asked.
@@ -195,6 +201,7 @@ func (k *Keeper) Hold() (held bool, err error) {
 // names the owner of a table.
 func (k *Keeper) LetGo() error {
 	k.last = k.via.PID()
+	k.interfaces.Again()
 	k.renew = time.Time{} // who changes the rules may be killed before all tags are loaded
 	k.via.Close()
 	via, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -205,4 +212,7 @@ func (k *Keeper) LetGo() error {
 }
 
 // Close lets go for good.
-func (k *Keeper) Close() error { return k.via.Close() }
+func (k *Keeper) Close() error {
+	k.interfaces.Close()
+	return k.via.Close()
+}

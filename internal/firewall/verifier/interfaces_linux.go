@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -73,11 +74,12 @@ func toLoad(m *automaton.Machine) (bool, error) {
 	return serveEarly(m, running)
 }
 
-// A Lookout remembers which interfaces and addresses there were, and how far TAI was ahead
-// of UTC.
+// A Lookout remembers which interfaces and addresses there were, how far TAI was ahead of UTC,
+// and what ran.
 type Lookout struct {
 	places []string
 	tai    time.Duration
+	held   *bpf.Held
 }
 
 // Once calls serve if anything is not as when serve succeeded last.
@@ -105,9 +107,46 @@ func (l *Lookout) Once(serve func() error) error {
 	if slices.Sort(places); slices.Equal(places, l.places) && tai == l.tai {
 		return nil
 	}
-	err = serve()
+	err = errors.Join(serve(), l.hold())
 	if err == nil {
 		l.places, l.tai = places, tai
 	}
 	return err
+}
+
+// hold has nothing dropped early by programs that have gone with their interfaces to another
+// network namespace, whose rules are not ours.
+func (l *Lookout) hold() error {
+	running, err := bpf.Find()
+	if err != nil {
+		if NotPermitted(err) {
+			return nil
+		}
+		return verifying(err)
+	}
+	defer running.Close()
+	if l.held != nil {
+		if err := l.held.Leave(running); err != nil {
+			return err
+		}
+	}
+	held, err := running.Hold()
+	if err != nil {
+		return err
+	}
+	l.Close()
+	l.held = held
+	return nil
+}
+
+// Again has Once serve at its next call whatever there is: another process may have loaded
+// something else.
+func (l *Lookout) Again() { l.places = nil }
+
+// Close lets go of what ran.
+func (l *Lookout) Close() {
+	if l.held != nil {
+		l.held.Close()
+		l.held = nil
+	}
 }

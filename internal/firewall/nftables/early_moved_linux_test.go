@@ -1,0 +1,82 @@
+package nftables
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"postern/internal/firewall"
+	"postern/internal/firewall/conformance"
+	"postern/internal/lab/labtest"
+)
+
+// TestEarlyDropMoved: an interface that is moved to another network namespace takes the program
+// along. There it drops nothing, once the watchdog has seen that it is gone, though the address
+// is the same.
+func TestEarlyDropMoved(t *testing.T) {
+	conformance.NeedBPF(t)
+	t.Parallel()
+	s := newScene(t)
+	m := s.Up(labtest.Closed + earlyDoors)
+	var k firewall.Keeper
+	if err := s.Gateway.Do(func() (err error) { k, err = Backend{}.Keep(); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	look := func() error { return k.(firewall.KeyVerifier).VerifyEverywhere(m) }
+	if err := s.Gateway.Do(look); err != nil {
+		t.Fatal(err)
+	}
+	other := s.Host("other")
+	if err := s.Gateway.Do(func() error {
+		l, err := netlink.LinkByName(s.Gate.Name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetNsFd(l, other.NetNS())
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Gateway.Do(look); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Do(func() error {
+		l, err := netlink.LinkByName(s.Gate.Name)
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(s.Gate.Addr4().String() + "/24")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, a); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Greet(t, other, 8080, "hi")
+	time.Sleep(300 * time.Millisecond) // nobody knows before what sources have done
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if conn, err := s.Client.Dial(t.Context(), "tcp", netip.AddrPortFrom(s.Gate.Addr4(), 8080)); err == nil {
+			conn.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the interface is not up")
+		}
+	}
+	for i := range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond) // a lost SYN is sent again after a second
+		conn, err := s.Client.Dial(ctx, "tcp", netip.AddrPortFrom(s.Gate.Addr4(), 8080))
+		cancel()
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		conn.Close()
+	}
+}
