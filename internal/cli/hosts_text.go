@@ -12,13 +12,15 @@ const (
 	longHosts  = `Lists the hosts file: ~/.config/postern/hosts.yaml on Linux, elsewhere in the
 user's folder for settings. Knocks and keys are secrets: it shows only how many
 knocks there are, or that there is a key, or that the key is in the system's key
-store. "postern remove" removes a host.`
+store. A link does not say whose key it has; the number after "key" is that of the
+device in keys.yaml on the server. SSH USER is the user that ssh takes; without
+one ssh decides. "postern remove" removes a host.`
 	exampleHosts = `  postern hosts
   postern hosts --secrets`
 	flagSecrets = "show the knocks and keys themselves"
 )
 
-var headHosts = []string{"NAME", "ADDRESS", "SERVICE", "KNOCKS", "USER"}
+var headHosts = []string{"NAME", "ADDRESS", "SERVICE", "KNOCKS", "SSH USER"}
 
 func hostRow(h *hosts.Host, show hosts.Secrecy) []string {
 	knocks, user := strconv.Itoa(len(h.Knock)), h.User
@@ -28,7 +30,7 @@ func hostRow(h *hosts.Host, show hosts.Secrecy) []string {
 	case h.Key != nil && show == hosts.Disclosed:
 		knocks = h.Key.Encode()
 	case h.Key != nil:
-		knocks = "key"
+		knocks = "key " + h.Key.Device.String()
 	case show == hosts.Disclosed:
 		knocks = h.Sequence()
 	}

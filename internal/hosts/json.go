@@ -22,6 +22,7 @@ type JSON struct {
 	Closable    bool     `json:"closable"`        // whether it is known how to close the door
 	Token       uint16   `json:"token,omitempty"` // the port; a host that has one has a key
 	Key         string   `json:"key,omitempty"`
+	Device      string   `json:"device,omitempty"`  // whose key it is, as keys.yaml on the server numbers devices
 	Keyring     bool     `json:"keyring,omitempty"` // the key is in the system's key store
 	StepTimeout string   `json:"step_timeout,omitempty"`
 	Gap         string   `json:"gap,omitempty"`
@@ -39,6 +40,9 @@ func (h *Host) JSON(show Secrecy) JSON {
 	}
 	if h.Key == nil {
 		j.StepTimeout = document.FormatDuration(h.StepTimeout)
+	}
+	if h.Key != nil && !h.Stored {
+		j.Device = h.Key.Device.String()
 	}
 	if h.Gap != 0 {
 		j.Gap = document.FormatDuration(h.Gap)
