@@ -24,6 +24,9 @@ func (s *session) installCommand() *cobra.Command {
 		Example: exampleInstall,
 		Args:    exactly(0),
 		RunE: func(*cobra.Command, []string) error {
+			if err := s.systemdHere(dry); err != nil {
+				return err
+			}
 			program, err := os.Executable()
 			if err == nil {
 				program, err = filepath.EvalSymlinks(program)
@@ -54,8 +57,22 @@ func (s *session) installCommand() *cobra.Command {
 
 // steps is the answer of install and uninstall to programs.
 type steps struct {
-	DryRun bool         `json:"dry_run"`
-	Steps  systemd.Plan `json:"steps"`
+	DryRun   bool         `json:"dry_run"`
+	Steps    systemd.Plan `json:"steps"`
+	Warnings []ui.Remark  `json:"warnings"`
+}
+
+// systemdHere refuses a host that systemd does not run. What is only printed may be for
+// another one.
+func (s *session) systemdHere(dry bool) error {
+	switch {
+	case systemd.Host{}.Booted():
+	case dry:
+		s.Warn(printedOnly())
+	default:
+		return unitsFailure(systemd.ErrNoSystemd)
+	}
+	return nil
 }
 
 // carryOut does what is planned and says so, or only prints it.
@@ -67,7 +84,7 @@ func (s *session) carryOut(plan systemd.Plan, dry bool) error {
 	}
 	switch {
 	case s.JSON:
-		return s.Answer(steps{dry, append(systemd.Plan{}, plan...)})
+		return s.Answer(steps{dry, append(systemd.Plan{}, plan...), s.Remarks})
 	case dry:
 		_, err := io.WriteString(s.Out, planText(plan))
 		return err

@@ -1,5 +1,10 @@
 package cli
 
+import (
+	"postern/internal/cli/ui"
+	"postern/internal/systemd"
+)
+
 const (
 	shortInstall = "have systemd load the rules at boot, and watch them"
 	longInstall  = `Writes units for systemd and enables them:
@@ -26,3 +31,8 @@ the units, they are only enabled. Other init systems are in docs/boot.md.`
 	hintHidden        = "copy it to /usr/local/bin, and run it from there"
 	hintInstallAsRoot = "run it as root, for example with sudo"
 )
+
+// printedOnly says of a plan that it cannot be carried out here.
+func printedOnly() ui.Remark {
+	return ui.Remark{Message: systemd.ErrNoSystemd.Error() + ": without --dry-run this is refused", Hints: []string{hintNoSystemd}}
+}

@@ -15,6 +15,9 @@ func (s *session) uninstallCommand() *cobra.Command {
 		Long:  longUninstall,
 		Args:  exactly(0),
 		RunE: func(*cobra.Command, []string) error {
+			if err := s.systemdHere(dry); err != nil {
+				return err
+			}
 			plan, err := systemd.Host{}.Uninstall()
 			if err != nil {
 				return unitsFailure(err)

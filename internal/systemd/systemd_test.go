@@ -189,10 +189,14 @@ func TestInstallRefuses(t *testing.T) {
 		t.Errorf("another's unit would be removed: %v, %v", p, err)
 	}
 	os.Remove(s.path("/run/systemd/system"))
-	if _, err := s.Install(program, false); !errors.Is(err, ErrNoSystemd) {
-		t.Errorf("without systemd: %v", err)
+	os.Remove(s.path(name))
+	if p, err := s.Install(program, false); err != nil || len(p) == 0 || !errors.Is(s.Do(p), ErrNoSystemd) {
+		t.Errorf("without systemd: %v, %v", p, err)
 	}
-	if _, err := s.Uninstall(); !errors.Is(err, ErrNoSystemd) {
-		t.Errorf("without systemd: %v", err)
+	if p, err := s.Uninstall(); err != nil || !errors.Is(s.Do(p), ErrNoSystemd) {
+		t.Errorf("without systemd: %v, %v", p, err)
+	}
+	if all := s.units(); len(all) > 0 {
+		t.Errorf("without systemd there are %q", all)
 	}
 }
