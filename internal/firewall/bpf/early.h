@@ -161,14 +161,15 @@ static inline bool forget(const struct early *e, u64 hash, u64 now)
 {
 	u32 index = place_of(hash);
 	u64 *place = map_lookup(&recent, &index);
-	u64 old, until, soon = (now >> UNIT) + 2;
+	u64 old, until, soon;
 
 	if (!place || now < e->full)
 		return 1;
 	old = *(volatile u64 *)place;
 	until = old & ((1ULL << TIME_BITS) - 1);
-	if (until <= now >> UNIT)
+	if (until <= now >> UNIT || until <= (now = clock()) >> UNIT)
 		return 0;
+	soon = (now >> UNIT) + 2;
 	/* Not again with each packet, or a fast sender would never be forgotten. */
 	if (until > soon && old >> TIME_BITS == name_of(hash))
 		__sync_val_compare_and_swap(place, old, name_of(hash) << TIME_BITS | soon);
@@ -296,7 +297,7 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 			return 0;
 	}
 	source = source_of(e, h);
-	now = clock();
+	now = clock_coarse();
 	if (!counted) {
 		remember(e, source, now);
 		return 0;
