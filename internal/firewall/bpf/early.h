@@ -20,6 +20,8 @@ enum {
 	RECENT = 1 << 18,  /* places for sources; a power of 2 */
 	ATTEMPTS = 32768,  /* budgets; likewise */
 	TRIES = 8,
+	JUNK = 1024,       /* places for senders of junk; likewise */
+	MOMENT = 26,       /* 2^26 ns, 67 ms */
 
 	UDP_KNOCKS = 1, /* early.kinds */
 	ECHO_KNOCKS = 2,
@@ -74,6 +76,14 @@ struct {
 	type(value, u64);
 	number(max_entries, ATTEMPTS);
 } attempts SEC(".maps");
+
+/* The senders whose junk was dropped a moment ago, and when: see junk_of. */
+struct {
+	number(type, MAP_ARRAY);
+	type(key, u32);
+	type(value, u64);
+	number(max_entries, JUNK);
+} junk SEC(".maps");
 
 /* The interfaces whose packets are counted, this host's addresses, and who needs no
  * knock whatever the port is. */
@@ -259,6 +269,18 @@ static noinline int is_awaited(struct packet *p, const struct headers *h)
 	return socket != 0;
 }
 
+/* junk_of returns the place of a sender's junk, and what is there if some was dropped in this
+ * moment. Then connection tracking is not asked again: that costs as much as all else that
+ * is done with junk. It would find a flow only if somebody's had got the port of keys. */
+static inline u64 *junk_of(const struct headers *h, u64 now, u64 *name)
+{
+	u64 sender = (h->from.pair[0] ^ h->from.pair[1]) * 0x9e3779b97f4a7c15ULL;
+	u32 index = sender >> 32 & (JUNK - 1);
+
+	*name = (sender & ~0xffffffULL) | (now >> MOMENT & 0xffffff);
+	return map_lookup(&junk, &index);
+}
+
 /* is_counted reports whether a packet is counted here. */
 static inline bool is_counted(struct packet *p, const struct early *e, const struct headers *h)
 {
@@ -275,7 +297,7 @@ static inline bool is_counted(struct packet *p, const struct early *e, const str
 static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h, bool token)
 {
 	bool counted = 0;
-	u64 now, source, budget;
+	u64 now = clock_coarse(), source, budget, name = 0, *junk = 0;
 
 	/* Counted already, on another interface. */
 	if (p->priority == e->counted || p->priority == e->over)
@@ -286,7 +308,9 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 		counted = is_counted(p, e, h);
 	} else if (h->plain && h->protocol == UDP) {
 		counted = e->kinds & UDP_COUNTS && is_counted(p, e, h);
-		if (counted && is_known(p, h))
+		if (token)
+			junk = junk_of(h, now, &name);
+		if (counted && !(junk && *junk == name) && is_known(p, h))
 			return 0;
 	}
 	counted = counted && stays(p, h);
@@ -297,7 +321,6 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 			return 0;
 	}
 	source = source_of(e, h);
-	now = clock_coarse();
 	if (!counted) {
 		remember(e, source, now);
 		return 0;
@@ -310,8 +333,11 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 		p->priority = e->counted;
 		return 0;
 	}
-	if (!forget(e, source, now) && !(h->protocol == UDP && !token && is_awaited(p, h)))
+	if (!forget(e, source, now) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
+		if (junk)
+			*junk = name;
 		return 1;
+	}
 	p->priority = e->over;
 	return 0;
 }

@@ -173,6 +173,36 @@ var udpCases = map[string]earlyCase{
 			s.t.Errorf("what is in a frame for others is %s", got)
 		}
 	}},
+	// The port of keys is also that of a flow, whose datagrams are as long as tokens.
+	"junk, and a flow with its port": {countUDP, func(s *earlyScene) {
+		settled(s)
+		for from, server := range servers {
+			data := randomToken()
+			flow := datagram.packet(from, data[:])
+			junk, others := flow, datagram.packet(neighbour(from), data[:])
+			ports := *flow.UDP
+			ports.SrcPort++
+			junk.UDP = &ports
+			s.track(portOf(from, flow.UDP.SrcPort), portOf(server, flow.UDP.DstPort), portOf(from, flow.UDP.SrcPort))
+			s.wantsAll("the flow", flow, left, left)
+			for range 20 { // until both came in the same moment
+				s.wantsAll("others' junk", others, dropped)
+				s.wantsAll("the flow, beside others' junk", flow, left)
+			}
+			found := 0
+			for range 20 {
+				s.wantsAll("junk", junk, dropped)
+				if s.fate(flow, nil) == dropped {
+					found++
+				}
+			}
+			if found < 10 {
+				s.t.Errorf("right behind junk connection tracking was asked %d times of 20", 20-found)
+			}
+			time.Sleep(2 * 67 * time.Millisecond)
+			s.wantsAll("the flow, later", flow, left, left)
+		}
+	}},
 	"junk": {countUDP, func(s *earlyScene) {
 		settled(s)
 		for from := range servers {

@@ -135,11 +135,17 @@ var earlyFaults = []fault{
 	{"no datagram is counted", `e->kinds & UDP_COUNTS && is_counted`, `0 && is_counted`, finds("datagrams")},
 	{"ports of TCP and UDP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_tcp`, finds("datagrams to ports that are not counted")},
 	{"ports of UDP and TCP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_udp`, finds("datagrams to ports that are not counted")},
-	{"known flows are counted", `if (counted && is_known(p, h))
-			return 0;`, `is_known(p, h);`, finds("datagrams of known flows")},
-	{"known flows are remembered", `if (counted && is_known(p, h))
-			return 0;`, `counted = counted && !is_known(p, h);`, finds("datagrams of known flows, and knocks")},
+	{"known flows are counted", `&& is_known(p, h))
+			return 0;`, `&& is_known(p, h))
+			;`, finds("datagrams of known flows")},
+	{"known flows are remembered", `&& is_known(p, h))
+			return 0;`, `&& is_known(p, h))
+			counted = 0;`, finds("datagrams of known flows, and knocks")},
 	{"any flow is known", `return options.error != -ENOENT;`, `return 1;`, finds("datagrams")},
+	{"all that may be tokens are junk", `*junk == name`, `1`, finds("junk, and a flow with its port")},
+	{"junk of anybody", `(sender & ~0xffffffULL) | (now`, `(now`, finds("junk, and a flow with its port")},
+	{"junk at any time", `(now >> MOMENT & 0xffffff)`, `1`, finds("junk, and a flow with its port")},
+	{"junk is not remembered", `*junk = name;`, `;`, finds("junk, and a flow with its port")},
 	{"flows of TCP", `.protocol = UDP};
 	struct tuple t`, `.protocol = TCP};
 	struct tuple t`, finds("datagrams of known flows")},
