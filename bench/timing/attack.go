@@ -21,7 +21,6 @@ type attack struct {
 	*stand
 	source     sourceKind
 	candidates []probe // what a knock may be
-	clues      []clue
 	log        io.Writer
 
 	began   time.Time
@@ -63,18 +62,14 @@ func (a *attack) walk(ctx context.Context, known []probe, most int) ([]probe, er
 	// Each failure doubles the effort. What stands out may be no knock: then the
 	// walk from there fails.
 	for effort := 1; effort <= most; effort *= 2 {
-		var refuted []probe
-		for _, by := range a.clues {
-			next, err := a.next(ctx, by, known, refuted, effort)
-			if err != nil {
-				return nil, err
-			}
-			for _, knock := range next[:min(len(next), effort)] {
-				found, err := a.walk(ctx, append(slices.Clone(known), knock), effort)
-				if found != nil || err != nil {
-					return found, err
-				}
-				refuted = append(refuted, knock)
+		next, err := a.next(ctx, known, effort)
+		if err != nil {
+			return nil, err
+		}
+		for _, knock := range next[:min(len(next), effort)] {
+			found, err := a.walk(ctx, append(slices.Clone(known), knock), effort)
+			if found != nil || err != nil {
+				return found, err
 			}
 		}
 	}

@@ -40,11 +40,10 @@ func main() {
 	only := flag.String("only", "", "only the variants whose names contain this: backend, posture, cover")
 	classes := flag.String("class", "", "measure only the classes whose names contain this")
 	source := flag.String("source", string(net48), "attack from fresh \"/48s\", \"/64s\" of one /48, \"addresses\" of one /64, \"IPv4\" or \"one IPv4\"")
-	clue := flag.String("clue", "", "attack only by the clues whose names contain this")
 	udp := flag.Bool("udp", false, "attack a sequence of UDP knocks")
 	flag.Parse()
 	bench.Main("timing", func(ctx context.Context) error {
-		return run(ctx, options{*n, *secrets, *attackFor, *runs, *only, *classes, sourceKind(*source), *clue, *udp, rarePause}, os.Stdout, os.Stderr)
+		return run(ctx, options{*n, *secrets, *attackFor, *runs, *only, *classes, sourceKind(*source), *udp, rarePause}, os.Stdout, os.Stderr)
 	})
 }
 
@@ -62,7 +61,6 @@ type options struct {
 	runs          int
 	only, classes string
 	source        sourceKind
-	clues         string
 	udp           bool
 	pause         time.Duration // before each rare trial
 }
@@ -167,7 +165,7 @@ func attackOne(ctx context.Context, v variant, o options, out, progress io.Write
 	limited, cancel := context.WithTimeout(ctx, o.attack)
 	defer cancel()
 	began := time.Now()
-	a := &attack{stand: s, source: o.source, candidates: everyPort(o.udp), clues: cluesNamed(o.clues), log: progress}
+	a := &attack{stand: s, source: o.source, candidates: everyPort(o.udp), log: progress}
 	found, err := a.run(limited)
 	if err != nil {
 		return err

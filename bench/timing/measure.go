@@ -40,15 +40,20 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 	silent := out.silent
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var port uint16
+	var ports [groups]uint16 // the wrong one of each
 	var filled [2][]probe
 	try := func(g int) (times, error) {
+		if c.scan {
+			if err := s.scan(c.source); err != nil {
+				return times{}, err
+			}
+		}
 		before, timed := c.before, c.timed
 		if g > 0 {
 			before, timed = c.beforeOther, c.timedOther
 		}
-		filled[0] = fill(filled[0], before, port)
-		filled[1] = fill(filled[1], timed, port)
+		filled[0] = fill(filled[0], before, ports[g])
+		filled[1] = fill(filled[1], timed, ports[g])
 		return s.try(c.source.next(), filled[0], filled[1])
 	}
 	order := [groups]int{0, 1, 2}
@@ -57,11 +62,19 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			// One wrong port for some time, so that it is in the processor's
-			// caches as much as a knock is; and many of them in all, as each
-			// has its place in the kernel's tables.
+			// A wrong port is tried as often as a knock, one time in three, so that
+			// it is as much in the processor's caches: each group has one of its own
+			// for some time, and the first time does not count. They are many in all,
+			// as each has its place in the kernel's tables.
 			if i%max(1, n/wrongPorts) == 0 {
-				port = s.wrongPort()
+				for g := range ports {
+					ports[g] = s.wrongPort()
+				}
+				for g := range ports {
+					if _, err := try(g); err != nil && !errors.Is(err, errSilent) {
+						return err
+					}
+				}
 			}
 			// A pause is filled with trials that do not count, so that nothing
 			// gets cold.
@@ -72,12 +85,6 @@ func (s *stand) measure(ctx context.Context, c class, n int, pause time.Duration
 			}
 			rand.Shuffle(groups, func(i, j int) { order[i], order[j] = order[j], order[i] })
 			for _, g := range order {
-				if c.scan {
-					if err := s.scan(c.source); err != nil {
-						return err
-					}
-					port = s.wrongPort()
-				}
 				t, err := try(g)
 				switch {
 				case errors.Is(err, errSilent):

@@ -51,3 +51,30 @@ func median(values []int64) int64 {
 	}
 	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
+
+// A matrix is a square one, for the signals of a trial.
+type matrix [signals][signals]float64
+
+// inverse returns the inverse of a positive definite matrix, by Gauss and Jordan.
+func (m matrix) inverse() matrix {
+	var inv matrix
+	for i := range signals {
+		inv[i][i] = 1
+	}
+	for i := range signals {
+		pivot := m[i][i]
+		for j := range signals {
+			m[i][j] /= pivot
+			inv[i][j] /= pivot
+		}
+		for k := range signals {
+			if f := m[k][i]; k != i {
+				for j := range signals {
+					m[k][j] -= f * m[i][j]
+					inv[k][j] -= f * inv[i][j]
+				}
+			}
+		}
+	}
+	return inv
+}

@@ -2,7 +2,11 @@
 
 package main
 
-import "testing"
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
 
 func TestAUC(t *testing.T) {
 	for _, test := range []struct {
@@ -17,6 +21,41 @@ func TestAUC(t *testing.T) {
 	} {
 		if got := auc(test.a, test.b); got < test.want-1e-9 || got > test.want+1e-9 {
 			t.Errorf("auc(%v, %v) = %v, want %v", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+// A candidate whose signal differs by less than those of ports do among each other stands out
+// if another signal has the same difference for each port.
+func TestStandOut(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var all []*candidate
+	for i := range 1000 {
+		place := random.NormFloat64()
+		c := &candidate{probe: probe{port: uint16(i)}, trials: 1}
+		for s := range signals {
+			c.sums[s] = place + random.NormFloat64()/100
+		}
+		if i == 7 {
+			c.sums[0] += .2
+		}
+		all = append(all, c)
+	}
+	standOut(all, all)
+	if all[0].port != 7 || all[0].distance < 10 {
+		t.Errorf("port %d stands out most, by %v", all[0].port, all[0].distance)
+	}
+	unit := matrix{{2, 1}, {1, 3, 1}, {0, 1, 4}, {0, 0, 0, 5}}
+	inverse := unit.inverse()
+	for i := range signals {
+		for j := range signals {
+			sum := 0.0
+			for k := range signals {
+				sum += unit[i][k] * inverse[k][j]
+			}
+			if want := map[bool]float64{true: 1}[i == j]; math.Abs(sum-want) > 1e-12 {
+				t.Errorf("the product has %v at %d, %d", sum, i, j)
+			}
 		}
 	}
 }
