@@ -139,7 +139,9 @@ func (c *Capture) take(limit int) ([]Captured, error) {
 	}
 	n := min(limit, len(c.queue))
 	got := slices.Clip(c.queue[:n])
-	c.queue = c.queue[n:]
+	if c.queue = c.queue[n:]; len(c.queue) == 0 {
+		c.queue = nil // the lab keeps the capture, which must not keep what was taken
+	}
 	if len(c.queue) > 0 || c.closed {
 		c.signal()
 	}

@@ -128,47 +128,62 @@ func (s *scans) scan(t *testing.T, when string, kinds []kind) {
 			if *allPorts {
 				ports, count = "-", 65535
 			}
-			capture, err := s.fromScanner.Capture(isAnswer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer capture.Close()
 			retries, shapesWanted := 6, 1
 			if k.answer(s.cover.answer) == policy.NoAnswer {
 				shapesWanted = 0
 				retries = 1 // never an answer, and each costs as much as the first
 			}
-			got := s.nmap(t, k, s.scanner.dst, ports, retries)
 			want := k.expects(k.answer(s.cover.answer))
-			if len(got) != 1 || got[want] != count {
-				t.Errorf("nmap finds %v, want %d ports %v", got, count, want)
-			}
-			if err := s.Settle(); err != nil {
-				t.Fatal(err)
-			}
-			seen, err := capture.Drain()
-			if err != nil {
-				t.Fatal(err)
-			}
-			probes := map[pair]*packet.Packet{}
-			shapes := map[string][]uint16{}
-			for _, c := range seen {
-				p, ok := pairOf(c)
-				switch {
-				case ok && c.Out:
-					probes[p] = c.Packet
-				case ok && probes[p] != nil:
-					shape := shapeOf(probe{whole: probes[p]}, c.Packet)
-					shapes[shape.String()] = append(shapes[shape.String()], p.theirs)
-				default:
-					t.Errorf("an answer to nothing: %v", c.Packet)
+			for again := range 3 {
+				got, shapes, answered := s.look(t, k, ports, retries)
+				if len(shapes) != shapesWanted {
+					t.Errorf("answers of %d shapes, want %d:%s", len(shapes), shapesWanted, list(shapes))
 				}
-			}
-			if len(shapes) != shapesWanted {
-				t.Errorf("answers of %d shapes, want %d:%s", len(shapes), shapesWanted, list(shapes))
+				if len(got) == 1 && got[want] == count {
+					return
+				}
+				// On a busy machine nmap may miss answers that were there.
+				if answered == count && again < 2 {
+					t.Logf("nmap finds %v, though all %d ports answered: again", got, count)
+					continue
+				}
+				t.Errorf("nmap finds %v, want %d ports %v; on the link were answers from %d", got, count, want, answered)
+				return
 			}
 		})
 	}
+}
+
+// look has nmap scan ports. It returns what nmap says of them, and what was on the link: the
+// answers' shapes, and from how many ports there was one.
+func (s *scans) look(t *testing.T, k kind, ports string, retries int) (got map[state]int, shapes map[string][]uint16, answered int) {
+	t.Helper()
+	capture, err := s.fromScanner.Capture(isAnswer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer capture.Close()
+	got = s.nmap(t, k, s.scanner.dst, ports, retries)
+	if err := s.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	probes := map[pair]*packet.Packet{}
+	shapes = map[string][]uint16{}
+	from := map[uint16]bool{}
+	for _, c := range drain(t, capture) {
+		p, ok := pairOf(c)
+		switch {
+		case ok && c.Out:
+			probes[p] = c.Packet
+		case ok && probes[p] != nil:
+			shape := shapeOf(probe{whole: probes[p]}, c.Packet).String()
+			shapes[shape] = append(shapes[shape], p.theirs)
+			from[p.theirs] = true
+		default:
+			t.Errorf("an answer to nothing: %v", c.Packet)
+		}
+	}
+	return got, shapes, len(from)
 }
 
 // TestStealthAddresses scans a host that has several addresses and checks sources strictly,
