@@ -79,30 +79,37 @@ type Topic struct {
 	Unseen   bool      // what it takes could not be read
 }
 
-// looks are the things that are looked at on a host.
-var looks = []struct {
+// A topicLook is one thing that is looked at on a host.
+type topicLook struct {
 	topic, well string
 	needs       string // of what must have been read: see facts.missing
 	look        func(*facts) []Finding
-}{
+}
+
+// doorLooks come first: what they find keeps a door from opening, or hiding.
+var doorLooks = []topicLook{
 	{"backend", "the backend can load the policy", "", (*facts).backendRefusal},
+	{"forwarding", "on where a door needs it", "", (*facts).forwarding},
+	{"interfaces", "all that the policy names are there", "interfaces", (*facts).absentInterfaces},
+	{"ports of bridges", "no interface of the policy is a port of another", "bridges", (*facts).bridgePorts},
+	{"other rules and doors", "nobody stands in the way of a door", "other firewall rules", (*facts).otherRules},
+	{"users and keys", "each device has a key of its own, or there are none", "the keys file", (*facts).people},
+}
+
+// looks come after what the policy alone shows.
+var looks = []topicLook{
 	{"other backends", "no other backend has rules that cannot be read", "the rules that are loaded", (*facts).otherBackend},
 	{"backend in the policy", "a reboot loads by the same backend", "", (*facts).unnamedBackend},
 	{"policy file", "others can neither read nor change it", "", (*facts).policyFile},
 	{"knock ports", "nothing listens on a knock port", "listening programs", (*facts).knockPorts},
-	{"users and keys", "each device has a key of its own, or there are none", "the keys file", (*facts).people},
-	{"interfaces", "all that the policy names are there", "interfaces", (*facts).absentInterfaces},
-	{"ports of bridges", "no interface of the policy is a port of another", "bridges", (*facts).bridgePorts},
 	{"interfaces of allow", "packets arrive by each", "interfaces", (*facts).allowedNowhere},
 	{"bare interfaces", "none is left out that the policy is meant for", "links and routes", (*facts).bareInterfaces},
-	{"forwarding", "on where a door needs it", "", (*facts).forwarding},
 	{"listening programs", "allow lists what clients use", "listening programs", (*facts).listeners},
 	{"TCP that closed cuts off", "nothing that the policy does not name", "programs that accept TCP connections", (*facts).tcpCutOff},
 	{"UDP that closed cuts off", "nothing that the policy does not name", "programs that receive UDP", (*facts).udpCutOff},
 	{"tunnels", "none is cut off", "tunnels", (*facts).tunnelCutOff},
 	{"other protocols", "nothing is cut off", "raw sockets", (*facts).protocolCutOff},
 	{"IPsec", "not cut off", "IPsec", (*facts).ipsecCutOff},
-	{"other rules and doors", "nobody stands in the way of a door", "other firewall rules", (*facts).otherRules},
 	{"without postern's rules", "other rules keep the services shut, or are not asked to", "other firewall rules", (*facts).openWhenAbsent},
 	{"published ports", "none is in the way, or there are none", "other firewall rules", (*facts).publishedPorts},
 	{"other rules and answers", "nobody answers in another way", "other firewall rules", (*facts).conspicuous},
@@ -125,13 +132,19 @@ func Look(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Fi
 
 // Topics returns the same findings, with what was found to be well.
 func Topics(m *automaton.Machine, b firewall.Backend, survey backends.Survey) []Topic {
-	all := []Topic{{Name: "policy", Well: "no mistakes", Findings: Policy(m, b)}}
+	ofPolicy := Topic{Name: "policy", Well: "no mistakes", Findings: Policy(m, b)}
 	if !backends.Load {
-		return append(all, Topic{Name: "this host", Findings: []Finding{hostLeftOut()}})
+		return []Topic{ofPolicy, {Name: "this host", Findings: []Finding{hostLeftOut()}}}
 	}
 	f := read(m, b, survey)
-	for _, l := range looks {
-		all = append(all, Topic{l.topic, l.well, l.look(f), slices.Contains(f.unseen, l.needs)})
+	var all []Topic
+	add := func(looks []topicLook) {
+		for _, l := range looks {
+			all = append(all, Topic{l.topic, l.well, l.look(f), slices.Contains(f.unseen, l.needs)})
+		}
 	}
+	add(doorLooks)
+	all = append(all, ofPolicy)
+	add(looks)
 	return all
 }
