@@ -32,30 +32,73 @@ func TestRollback(t *testing.T) {
 	}
 	timers := func() string { return s.m.Run("systemctl list-units --no-legend --all 'postern-rollback-*'") }
 
-	load(" --confirm 4s")
-	if timers() == "" {
-		t.Error("systemd has no timer")
+	const processes, allTimers = "pkill -9 -f -- [-]-expired", "systemctl stop 'postern-rollback-*.timer'"
+	agents := []struct{ name, others string }{{"systemd", processes}, {"the process", allTimers}}
+	// expires has one agent alone roll back. Without the watchdog, which would do it too.
+	expires := func(when, others string) {
+		t.Helper()
+		s.m.Run("systemctl stop postern-watchdog; " + others)
+		r := s.probe(0, 6*time.Second, func() {})
+		t.Logf("%s: %s", when, r)
+		if r.Open > 0 {
+			t.Errorf("open until they were %s", when)
+		}
+		s.sound(when)
+		s.m.Run("systemctl start postern-watchdog")
+		s.hides(when)
 	}
-	s.m.Run("systemctl stop postern-watchdog; pkill -9 -f -- [-]-expired")
-	r := s.probe(0, 6*time.Second, func() {})
-	t.Logf("agent killed: %s", r)
-	if r.Open > 0 {
-		t.Error("open while the agent was dead")
+	for _, agent := range agents {
+		load(" --confirm 4s")
+		if timers() == "" {
+			t.Error("systemd has no timer")
+		}
+		expires("rolled back by "+agent.name, agent.others)
 	}
-	s.m.Run("systemctl start postern-watchdog")
-	s.hides("rolled back by systemd")
 
-	load(" --confirm 4s")
-	s.m.Run("systemctl stop 'postern-rollback-*.timer'")
-	time.Sleep(5 * time.Second)
-	s.hides("rolled back by the process")
+	// The unit's reload loads a third policy, which waits as well. It leaves agents, too,
+	// from within its sandbox.
+	s.m.Run("systemctl start postern") // as a boot does: only what has started is reloaded
+	for _, agent := range agents {
+		load(" --confirm 4s")
+		s.m.Write(policyFile, strings.Replace(s.policy(), "41830", "2830", 1), 0o600)
+		s.m.Run(processes + "; " + allTimers + "; systemctl reload postern")
+		if out, code := s.m.Status("postern status"); code != 0 || !strings.Contains(out, "postern confirm") {
+			t.Errorf("after a reload status exits with %d: %s", code, out)
+		}
+		s.m.Write(policyFile, s.policy(), 0o600)
+		expires("rolled back by "+agent.name+" after a reload", agent.others)
+	}
+
+	// Nothing that waits holds up what ends the waiting.
+	prompt := func(what string, f func()) {
+		t.Helper()
+		begun := time.Now()
+		f()
+		if took := time.Since(begun); took > 20*time.Second {
+			t.Errorf("rules wait, and %s takes %s", what, took)
+		} else {
+			t.Logf("%s: %s", what, took.Round(time.Millisecond))
+		}
+	}
+	load("") // which is for a minute, over the network
+	s.m.Run("systemctl reload postern")
+	if out, _ := s.m.Try("postern status"); !strings.Contains(out, "postern confirm") {
+		t.Errorf("after a reload nothing waits: %s", out)
+	}
+	prompt("a restart of the unit", func() { s.m.Run("systemctl restart postern") })
+	if left := timers(); left != "" {
+		t.Errorf("restarted, and systemd still has %s", left)
+	}
+	s.hides("restarted")
 
 	load("")
-	s.m.Run("systemctl reload postern")
-	s.m.Run("postern rollback") // which finds that rules wait still
-	s.hides("rolled back after a reload")
+	prompt("switching off", s.m.Off)
+	if r := s.boot(); r.Open > 0 {
+		t.Errorf("reboot: %s", r)
+	}
+	s.hides("after a reboot")
 
-	load("") // which is for a minute, over the network
+	load("")
 	s.m.Cut()
 	if r := s.boot(); r.Open > 0 {
 		t.Errorf("power cut: %s", r)

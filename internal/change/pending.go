@@ -243,6 +243,10 @@ func (p *Place) Await(ctx context.Context, all []firewall.Backend, ready func())
 // Ready is what an agent prints, on a line of its own, when Await says that it is ready.
 const Ready = "ready"
 
+// BesideTimer is one more argument of an agent's, where a timer of systemd's starts
+// one as well. Then it may be ended as any process, when a unit or the machine stops.
+const BesideTimer = "--beside-timer"
+
 // poll is how often Await looks: the timers of a process stand still while the
 // machine is suspended, and the deadline does not.
 const poll = time.Second

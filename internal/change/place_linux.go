@@ -25,14 +25,15 @@ func Here() *Place {
 	return At(fromSystemd("STATE_DIRECTORY", state), fromSystemd("RUNTIME_DIRECTORY", runtime))
 }
 
-// inFirstNamespace reports whether this is the network namespace of process 1. In a
-// user namespace nobody may know; there it is not.
+// inFirstNamespace reports whether this is the network namespace of process 1. Each has
+// files of its own in /proc, and anybody may look at those. Who has fewer capabilities than
+// process 1, as in the units' sandbox, may not look at its ns/net.
 func inFirstNamespace() bool {
-	own, err := os.Stat(ownNamespace)
+	own, err := os.Stat("/proc/thread-self/net/dev")
 	if err != nil {
 		return false
 	}
-	first, err := os.Stat("/proc/1/ns/net")
+	first, err := os.Stat("/proc/1/net/dev")
 	return err == nil && os.SameFile(own, first)
 }
 

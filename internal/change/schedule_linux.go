@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,12 +29,12 @@ func (p *Pending) schedule(agent []string) error {
 		return err
 	}
 	if info, err := os.Stat(systemdRuns); err == nil && info.IsDir() && inFirstNamespace() {
-		p.startTimer(program, agent) // if it fails there is the other one
+		timed := append(slices.Clone(agent), BesideTimer)
+		if p.startTimer(program, timed) == nil { // if it fails there is the other one
+			agent = timed
+		}
 	}
-	if err := detach(program, agent); err != nil {
-		return err
-	}
-	return nil
+	return detach(program, agent)
 }
 
 // detach starts the agent in a session of its own, and waits until it is ready.

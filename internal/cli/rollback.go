@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 )
 
 func (s *session) rollbackCommand() *cobra.Command {
-	var expired bool
+	var expired, beside bool
 	cmd := &cobra.Command{
 		Use:   "rollback",
 		Short: shortRollback,
@@ -22,13 +23,16 @@ func (s *session) rollbackCommand() *cobra.Command {
 		Args:  exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if expired {
-				return s.rollbackLater(cmd.Context())
+				return s.rollbackLater(cmd.Context(), beside)
 			}
 			return s.rollback(cmd.Context(), nil, nil)
 		},
 	}
 	cmd.Flags().BoolVar(&expired, expiredFlag, false, flagExpired)
 	cmd.Flags().MarkHidden(expiredFlag)
+	timer := strings.TrimPrefix(change.BesideTimer, "--")
+	cmd.Flags().BoolVar(&beside, timer, false, flagBesideTimer)
+	cmd.Flags().MarkHidden(timer)
 	ui.WithoutPolicy(cmd) // it is about what was loaded
 	return cmd
 }
@@ -38,10 +42,14 @@ const expiredFlag = "expired"
 // rollbackAgent is what "up" leaves behind, to bring the former rules back in time.
 var rollbackAgent = []string{"rollback", "--" + expiredFlag}
 
-// rollbackLater waits for the deadline. Whoever ends a log-in, or a terminal, does not
-// end this.
-func (s *session) rollbackLater(ctx context.Context) error {
-	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
+// rollbackLater waits for the deadline. Whoever ends a terminal, or a log-in, does not
+// end this; beside a timer it is not needed that much, and would hold up a machine that
+// is switched off, or its unit that is restarted, until the deadline.
+func (s *session) rollbackLater(ctx context.Context, besideTimer bool) error {
+	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	if !besideTimer {
+		signal.Ignore(syscall.SIGTERM)
+	}
 	return change.Here().Await(context.WithoutCancel(ctx), s.backends, func() { fmt.Fprintln(s.Out, change.Ready) })
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"flag"
 	"math/rand/v2"
@@ -230,6 +231,42 @@ func (h *hideout) verb(t *testing.T, args ...string) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("postern %q: %v\n%s", args, err, &said)
 	}
+}
+
+// TestAgentEnds: what up leaves behind stays when it is told to end, as it does when it is
+// the only one; beside a timer of systemd's it ends.
+func TestAgentEnds(t *testing.T) {
+	t.Parallel()
+	h := newRollback(t)
+	h.verb(t, "up", "-f", h.path("bad.yaml"), "--confirm", "60s")
+	only := h.agents(t)
+	if len(only) != 1 {
+		t.Fatalf("up has left %d agents", len(only))
+	}
+	unix.Kill(only[0], unix.SIGTERM)
+
+	beside := h.lasting(append(slices.Clone(rollbackAgent), change.BesideTimer)...)
+	said, err := beside.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start(t, beside)
+	if line, err := bufio.NewReader(said).ReadString('\n'); line != change.Ready+"\n" {
+		t.Fatalf("it says %q: %v", line, err)
+	}
+	beside.Process.Signal(unix.SIGTERM)
+	ended := make(chan error, 1)
+	go func() { ended <- beside.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(soon):
+		beside.Process.Kill()
+		t.Error("beside a timer it does not end")
+	}
+	if left := h.agents(t); !slices.Equal(left, only) {
+		t.Errorf("agents %v are left, and %v was the only one", left, only)
+	}
+	h.verb(t, "rollback")
 }
 
 // TestRollbackKilled kills up, and what it leaves behind, at random moments: a second

@@ -13,7 +13,8 @@ const (
 	longRollback  = `Ends the time for which "postern up --confirm" has loaded rules: what was loaded
 before comes back at once, or nothing is loaded if nothing was. It happens by
 itself when the time is over.`
-	flagExpired = "wait until the time is over, and roll back unless the rules are confirmed"
+	flagExpired     = "wait until the time is over, and roll back unless the rules are confirmed"
+	flagBesideTimer = "end by SIGTERM, as a timer of systemd's rolls back as well"
 )
 
 // backText says what runs again; nil is nothing.
