@@ -253,17 +253,21 @@ func (s *session) save(ctx context.Context, n *newcomer, file *hosts.File, on ho
 	case old != nil && !replaces: // which fails
 	case n.toStore && !n.Stored:
 		n.Stored = true
-		return keystore.Change(ctx, n.Name, n.Key, save)
+		if n.Entry = n.NewEntry(); old != nil && old.Stored {
+			n.Entry = old.Entry
+		}
+		return keystore.Change(ctx, n.Name, n.StoreEntry(), n.Key, save)
 	case n.toStore:
 	case n.Stored:
-		key, err := keystore.Get(ctx, n.Name)
+		entry := n.StoreEntry()
+		key, err := keystore.Get(ctx, n.Name, entry)
 		if err != nil {
 			return err
 		}
-		n.Key, n.Stored = &key, false
-		return keystore.Change(ctx, n.Name, nil, save)
+		n.Key, n.Stored, n.Entry = &key, false, ""
+		return keystore.Change(ctx, n.Name, entry, nil, save)
 	case replaces && old.Stored:
-		return keystore.Change(ctx, n.Name, nil, save)
+		return keystore.Change(ctx, n.Name, old.StoreEntry(), nil, save)
 	}
 	return save()
 }

@@ -44,7 +44,7 @@ func (s *session) remove(ctx context.Context, name string) error {
 	}
 	save := func() error { return hosts.Remove(file.Path, name) }
 	if h.Stored {
-		err = keystore.Change(ctx, name, nil, save)
+		err = keystore.Change(ctx, name, h.StoreEntry(), nil, save)
 	} else {
 		err = save()
 	}

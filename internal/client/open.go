@@ -203,7 +203,7 @@ func keyOf(ctx context.Context, h *hosts.Host) (*knocker.Key, error) {
 	k := &knocker.Key{Credential: *h.Key, Port: h.Token}
 	if h.Stored {
 		var err error
-		if k.Credential, err = keystore.Get(ctx, h.Name); err != nil {
+		if k.Credential, err = keystore.Get(ctx, h.Name, h.StoreEntry()); err != nil {
 			return nil, err
 		}
 	}

@@ -118,7 +118,7 @@ func becomes(text string, want []Host) bool {
 // same compares hosts without their positions.
 func (h Host) same(o Host) bool {
 	return h.Name == o.Name && h.Address == o.Address && h.Service == o.Service && slices.Equal(h.Knock, o.Knock) && slices.Equal(h.Close, o.Close) &&
-		h.Stored == o.Stored && (h.Stored || sameKey(h.Key, o.Key)) && h.Token == o.Token &&
+		h.Stored == o.Stored && h.Entry == o.Entry && (h.Stored || sameKey(h.Key, o.Key)) && h.Token == o.Token &&
 		h.StepTimeout == o.StepTimeout && h.Gap == o.Gap && h.Timeout == o.Timeout && h.Family == o.Family && h.User == o.User
 }
 

@@ -18,7 +18,7 @@
 //	    key: cG9zdGVybiBpcyBhIHNt... # of this device, in place of a knock
 //	    token: 40123             # the port that its tokens go to
 //
-// A key that is written "keyring" is in the system's key store instead.
+// A key that is written "keyring/NAME" is in the system's key store instead.
 //
 // Only address and knock are required, or address, key and token. Knocks and
 // keys are secrets: only the owner can read the file, and links should be kept
@@ -47,6 +47,7 @@ type Host struct {
 	Close       []policy.Port   // the knocks that close the door again; empty: none are known
 	Key         *key.Credential // opens the door by a token; nil: knocks do
 	Stored      bool            // the key is in the system's key store; then Key is a zero one until it is read
+	Entry       string          // of the key store; empty: of the host's name
 	Token       uint16          // the port that tokens go to, of UDP, and of TCP; 0 without a key
 	StepTimeout time.Duration   // the longest time between two knocks
 	Gap         time.Duration   // the least time between two knocks; 0: the client decides

@@ -1,7 +1,11 @@
 package hosts
 
 import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"postern/internal/document"
 	"postern/internal/key"
@@ -10,26 +14,55 @@ import (
 // keyLength is the number of characters of every key.
 var keyLength = len(key.Credential{}.Encode())
 
-// InKeyring is what is written in place of a key that is in the system's key store.
-const InKeyring = "keyring"
+// inKeyring is what is written in place of a key that is in the system's key store. The
+// name of its entry there follows, after a slash, if it is not the host's name.
+const inKeyring = "keyring"
 
-// setKey parses a key, or InKeyring.
+// setKey parses a key, or inKeyring.
 func (h *Host) setKey(text string) *document.Fault {
-	if text == InKeyring {
-		h.Key, h.Stored = &key.Credential{}, true
+	if entry, named := strings.CutPrefix(text, inKeyring+"/"); text == inKeyring || named {
+		if f := checkEntry(entry); named && f != nil {
+			return f
+		}
+		h.Key, h.Stored, h.Entry = &key.Credential{}, true, ""
+		if named {
+			h.Entry = entry
+		}
 		return nil
 	}
 	f := set(&h.Key, text, credential)
 	if f == nil {
-		h.Stored = false
+		h.Stored, h.Entry = false, ""
 	}
 	return f
 }
 
+func checkEntry(text string) *document.Fault {
+	if CheckName(text) != nil {
+		return document.NewFault("key has a name after \""+inKeyring+"/\" that no entry of the key store has", "ask for a new link, and add it with --keyring")
+	}
+	return nil
+}
+
+// NewEntry draws the name of an entry of the key store. Every hosts file of the user shares
+// that store, so a host's name alone could be that of another file's host.
+func (h *Host) NewEntry() string {
+	number := make([]byte, 4)
+	rand.Read(number) // it never fails
+	suffix := "-" + hex.EncodeToString(number)
+	return h.Name[:min(len(h.Name), maxName-len(suffix))] + suffix
+}
+
+// StoreEntry returns the entry of the key store that has the host's key.
+func (h *Host) StoreEntry() string { return cmp.Or(h.Entry, h.Name) }
+
 // keyText returns what is written in the file for the host's key.
 func (h *Host) keyText() string {
-	if h.Stored {
-		return InKeyring
+	switch {
+	case h.Stored && h.Entry != "":
+		return inKeyring + "/" + h.Entry
+	case h.Stored:
+		return inKeyring
 	}
 	return h.Key.Encode()
 }

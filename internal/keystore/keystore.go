@@ -67,10 +67,11 @@ func (e *Error) Hints() []string {
 	}
 }
 
-// Get returns the key of a host. The error is an *Error, or the context's.
-func Get(ctx context.Context, host string) (c key.Credential, err error) {
+// Get returns the key of a host, from an entry of the store. The error is an *Error, or
+// the context's.
+func Get(ctx context.Context, host, entry string) (c key.Credential, err error) {
 	err = ask(ctx, "read", host, func() error {
-		text, err := keyring.Get(service, host)
+		text, err := keyring.Get(service, entry)
 		if err != nil {
 			return err
 		}
@@ -80,19 +81,19 @@ func Get(ctx context.Context, host string) (c key.Credential, err error) {
 	return c, err
 }
 
-// Change saves the key of a host in place of the one that it had, or deletes that if
-// there is no new one; then it calls save, and if that fails puts back what was there. The
+// Change saves the key of a host in an entry of the store, in place of the one that it had,
+// or deletes that if there is no new one; then it calls save, and if that fails puts back what was there. The
 // error is save's, an *Error, or the context's.
-func Change(ctx context.Context, host string, c *key.Credential, save func() error) error {
+func Change(ctx context.Context, host, entry string, c *key.Credential, save func() error) error {
 	set := func(text string) error {
-		return ask(ctx, "save", host, func() error { return keyring.Set(service, host, text) })
+		return ask(ctx, "save", host, func() error { return keyring.Set(service, entry, text) })
 	}
 	remove := func() error {
-		return ask(ctx, "delete", host, func() error { return keyring.Delete(service, host) })
+		return ask(ctx, "delete", host, func() error { return keyring.Delete(service, entry) })
 	}
 	var before string
 	err := ask(ctx, "read", host, func() (err error) {
-		before, err = keyring.Get(service, host)
+		before, err = keyring.Get(service, entry)
 		return err
 	})
 	old, _ := errors.AsType[*Error](err)

@@ -19,7 +19,7 @@ func TestStore(t *testing.T) {
 	// Without a bus nothing is started, and nothing waits.
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	_, err := keystore.Get(ctx, "home")
+	_, err := keystore.Get(ctx, "home", "home")
 	says(t, err, "cannot read the key of host \"home\" in the system's key store: this session has no D-Bus session bus", "log in on the desktop")
 
 	folder := t.TempDir()
@@ -29,14 +29,14 @@ func TestStore(t *testing.T) {
 	}
 	t.Cleanup(bus.Close)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", bus.Address)
-	_, err = keystore.Get(ctx, "home")
+	_, err = keystore.Get(ctx, "home", "home")
 	says(t, err, "org.freedesktop.secrets", "--keyring=false")
 
 	store, err := bus.NewStore()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = keystore.Get(ctx, "home")
+	_, err = keystore.Get(ctx, "home", "home")
 	says(t, err, "cannot read the key of host \"home\" in the system's key store: it has none", "ask for a new link")
 
 	done, failed := func() error { return nil }, errors.New("the file is full")
@@ -64,33 +64,33 @@ func TestStore(t *testing.T) {
 		{"work", nil, done, map[string]string{"postern/home": b.Encode()}},
 	} {
 		want := step.save()
-		if err := keystore.Change(ctx, step.host, step.c, step.save); !errors.Is(err, want) {
+		if err := keystore.Change(ctx, step.host, step.host, step.c, step.save); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
 		}
 		holds(step.want)
 	}
-	if got, err := keystore.Get(ctx, "home"); err != nil || got != b {
+	if got, err := keystore.Get(ctx, "home", "home"); err != nil || got != b {
 		t.Errorf("got %v, %v", got, err)
 	}
 
 	// The session's bus, as systemd has it.
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
 	t.Setenv("XDG_RUNTIME_DIR", folder)
-	if got, err := keystore.Get(ctx, "home"); err != nil || got != b {
+	if got, err := keystore.Get(ctx, "home", "home"); err != nil || got != b {
 		t.Errorf("got %v, %v", got, err)
 	}
 
 	// A store that stays locked: its user does not know the password, say.
 	store.Lock()
-	_, err = keystore.Get(ctx, "home")
+	_, err = keystore.Get(ctx, "home", "home")
 	says(t, err, "failed to unlock", "--keyring=false")
-	if err := keystore.Change(ctx, "home", nil, func() error { t.Error("saved"); return nil }); err == nil {
+	if err := keystore.Change(ctx, "home", "home", nil, func() error { t.Error("saved"); return nil }); err == nil {
 		t.Error("a locked store has changed")
 	}
 	holds(map[string]string{"postern/home": b.Encode()})
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := keystore.Get(over, "home"); err == nil {
+	if _, err := keystore.Get(over, "home", "home"); err == nil {
 		t.Error("got a key from a locked store")
 	}
 }
