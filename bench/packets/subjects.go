@@ -186,6 +186,9 @@ func subjects(list string, wanted sizes, progress io.Writer) []*subject {
 			add(ours, posture+" "+cover, policyText(posture, cover, 1, ownService))
 		}
 	}
+	// A door that can be closed again, and whose connections end then: packets of open ones are
+	// asked whether they have ended.
+	add(ours, "closed drop, close", strings.Replace(policyText("closed", "drop", 1, ownService), "3456]}}", "3456], close: [3456, 2345, 4567]}, on_close: cut}", 1))
 	if bpf.Probe() == nil {
 		add(ours, "closed drop, rules", strings.Replace(policyText("closed", "drop", 1, ownService), "\ndoors:", "\nearly_drop: false\ndoors:", 1))
 		for _, cover := range []string{"drop", "reset"} {

@@ -42,6 +42,9 @@ var (
 		{name: "ack", family: ipv4, packet: func(s *stand) packet.Packet {
 			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.ACK)
 		}},
+		{name: "door", family: ipv4, packet: func(s *stand) packet.Packet {
+			return tcp(source(ipv4), s.address(ipv4), 22, packet.ACK)
+		}},
 		{name: "s-ack", family: ipv4, packet: func(s *stand) packet.Packet {
 			return tcp(source(ipv4), s.address(ipv4), anyPort(), packet.SYN|packet.ACK)
 		}},
