@@ -162,15 +162,19 @@ func (p *Program) fillEarly(e *Early, v earlyValue, running *Running) error {
 }
 
 // locate tells the program of the interfaces and addresses that there are. It leaves out
-// an interface where programs or filters of others run, and the ports of others' switches: what
-// comes there may be for them before any rule is asked. And VRFs, whose addresses are not the
-// host's. For the rules, a packet that
-// comes by a port of a bridge comes by the bridge. So where interfaces differ to them, what
-// is below another one is left out, too.
+// an interface at whose ingress programs, filters or rules of others are, and the ports of
+// others' switches: what comes there may be for them before any rule of ours is asked. It
+// leaves out VRFs, whose addresses are not the host's. For the rules, a packet that comes by a
+// port of a bridge comes by the bridge. So where interfaces differ to them, what is below
+// another one is left out, too.
 func (i *instance) locate(e *Early, running *Running) error {
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("cannot list addresses: %w", err)
+	}
+	ingress, err := ingressDevices()
+	if err != nil {
+		return err
 	}
 	counted, own, trusted := map[uint32]uint8{}, map[[16]byte]uint8{}, map[trustedKey]uint8{}
 	inVRF, alike := map[int]bool{}, e.Interfaces == nil
@@ -183,7 +187,7 @@ func (i *instance) locate(e *Early, running *Running) error {
 		if e.Interfaces != nil {
 			governed = slices.Contains(e.Interfaces, at.Name)
 		}
-		if !governed || at.vrf || at.switched || at.below && !alike || running.others[at.Index] || len(counted) == mostPlaces {
+		if !governed || at.vrf || at.switched || at.below && !alike || running.others[at.Index] || ingress.has(at.Name) || len(counted) == mostPlaces {
 			continue
 		}
 		counted[uint32(at.Index)] = 1

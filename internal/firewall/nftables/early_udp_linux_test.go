@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -217,14 +218,80 @@ func TestEarlyDropTranslated(t *testing.T) {
 	}
 }
 
-// TestEarlyDropFiltered: where a filter of others sends datagrams on before any rule is asked,
-// all get there, though they are for this host's address and of no known flow.
-func TestEarlyDropFiltered(t *testing.T) {
+// TestEarlyDropAside: where filters or rules of others send datagrams on before any rule of ours
+// is asked, all get there, though they are for this host's address and of no known flow.
+func TestEarlyDropAside(t *testing.T) {
 	needUDP(t)
 	t.Parallel()
-	s := newScene(t)
-	s.AddInner()
-	if err := s.Gateway.Do(func() error {
+	for name, divert := range map[string]func(*testing.T, *scene) error{
+		"filter": redirect,
+		"netdev": rules(`table netdev others { chain c {
+			type filter hook ingress device "GATE" priority 0
+			udp dport 5004 fwd to "HOME"
+		}
+		}`),
+		"netdev, some devices": rules(`table netdev others { chain c {
+			type filter hook ingress devices = { "lo", "GATE" } priority 0
+			udp dport 5004 ip daddr set INNER
+		}
+		}`),
+		"inet": rules(`table inet others { chain c {
+			type filter hook ingress device "GATE" priority 0
+			udp dport 5004 ip daddr set INNER
+		}
+		}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.AddInner()
+			if err := divert(t, s); errors.Is(err, unix.ENOENT) {
+				t.Skip("this kernel lacks what it takes")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			s.Up(labtest.Closed + earlyDoors)
+			arrived, err := s.Home.Capture(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(300 * time.Millisecond) // nobody knows before what sources have done
+			from, n, got := s.NewAddress(labtest.IPv4), 5*int(automaton.Attempts.Burst), 0
+			for range n {
+				s.Send(s.ToGateway(from, labtest.UDP(5004)))
+			}
+			s.Settled()
+			all, err := arrived.Drain()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range all {
+				if c.UDP != nil && c.UDP.DstPort == 5004 {
+					got++
+				}
+			}
+			if got != n {
+				t.Errorf("%d of %d datagrams arrive", got, n)
+			}
+		})
+	}
+}
+
+// rules has nft load a text.
+func rules(text string) func(*testing.T, *scene) error {
+	return func(t *testing.T, s *scene) error {
+		text := strings.NewReplacer("GATE", s.Gate.Name, "HOME", s.Inside.Name, "INNER", s.Home.Addr4().String()).Replace(text)
+		out, err := s.Gateway.Command(t.Context(), "nft", text).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+}
+
+// redirect has a filter send UDP to port 5004 on to the inner host's cable.
+func redirect(_ *testing.T, s *scene) error {
+	return s.Gateway.Do(func() error {
 		from, err := netlink.LinkByName(s.Gate.Name)
 		if err != nil {
 			return err
@@ -246,32 +313,5 @@ func TestEarlyDropFiltered(t *testing.T) {
 			}},
 			Actions: []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
 		})
-	}); errors.Is(err, unix.ENOENT) {
-		t.Skip("this kernel lacks u32 or mirred")
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	s.Up(labtest.Closed + earlyDoors)
-	arrived, err := s.Home.Capture(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond) // nobody knows before what sources have done
-	from, n, got := s.NewAddress(labtest.IPv4), 5*int(automaton.Attempts.Burst), 0
-	for range n {
-		s.Send(s.ToGateway(from, labtest.UDP(5004)))
-	}
-	s.Settled()
-	all, err := arrived.Drain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range all {
-		if c.UDP != nil && c.UDP.DstPort == 5004 {
-			got++
-		}
-	}
-	if got != n {
-		t.Errorf("%d of %d datagrams arrive", got, n)
-	}
+	})
 }
