@@ -130,6 +130,10 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 		k.rules.fill(k.ready, nil)
 	}
 	if err := k.ready.commit(k.via, 0); err != nil {
+		// There is a table, which others have made or modified.
+		if err := k.distrustTags(); err != nil {
+			return true, err
+		}
 		return true, k.Apply(m) // which knows what to do about the error
 	}
 	if k.rules.keys != nil || k.rules.early != nil {
@@ -138,6 +142,13 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 		}
 	}
 	return true, k.rememberSessions(k.rules, nil)
+}
+
+// Inspect looks at the rules. Who looks does not know what others have done meanwhile, so
+// the next VerifyEverywhere looks whether tags are those of a listing.
+func (k *Keeper) Inspect() (*firewall.Status, error) {
+	k.renew = time.Time{}
+	return k.Backend.Inspect()
 }
 
 // restoreCodes fills the maps of codes again: with those of the program that runs, which

@@ -129,14 +129,28 @@ func (b Backend) loadTags(pairs []tagPair) (renew time.Time, err error) {
 			return renew, err
 		}
 	}
-	if err := b.edit(func(all *batch) { // also what is left of an attempt that was killed
-		for _, set := range []string{"tags", "early", "tagged"} {
-			all.flushSet(set)
-		}
-	}); err != nil {
+	if err := b.flushTags(); err != nil { // also what is left of an attempt that was killed
 		return renew, err
 	}
 	return b.loadTagsBehind(nil, pairs)
+}
+
+func (b Backend) flushTags() error {
+	return b.edit(func(all *batch) {
+		for _, set := range []string{"tags", "early", "tagged"} {
+			all.flushSet(set)
+		}
+	})
+}
+
+// distrustTags removes the tags that are loaded: others have changed the table, and may have
+// loaded a listing of before a tag was used. It is done first, as all else takes a while, in
+// which such a tag would count.
+func (k *Keeper) distrustTags() error {
+	if there, err := hasTags(); err != nil || !there {
+		return err
+	}
+	return k.flushTags()
 }
 
 // loadTagsBehind loads tags that come after those that are loaded.
