@@ -50,6 +50,7 @@ type facts struct {
 	published []otherrules.Published
 	refusals  []otherrules.Refusal
 	openings  []otherrules.Opening
+	rewrites  []otherrules.Rewrite
 
 	unseen []string // what could not be read
 	denied []string // of that, what only root can read

@@ -48,6 +48,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 		f.obstacles, f.refusals = rules.Obstacles(m, b), rules.Refusals(m)
 		f.openings = rules.Openings(m)
 		f.published = rules.Published()
+		f.rewrites = rules.Rewrites()
 	}
 	return f
 }

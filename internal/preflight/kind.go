@@ -77,5 +77,6 @@ const (
 	OpenedByOthers   Kind = "opened-by-others"   // they take a hidden port past Postern's rules
 	PublishedCutOff  Kind = "published-cut-off"  // closed blocks it
 	PublishedPort    Kind = "published-port"     // a container's
+	RewrittenEarly   Kind = "rewritten-early"    // what they send on is dropped early, over the budget
 	Untracked        Kind = "untracked"          // a door needs connection tracking
 )

@@ -75,6 +75,9 @@ type Opening struct {
 	Ports   []policy.Port
 }
 
+// A Rewrite is a chain of others that gives packets another destination.
+type Rewrite struct{ Table, Chain string } // as an Obstacle's
+
 // A Published port of this host is sent on by a rule that names it: to a container, say.
 type Published struct {
 	Port    policy.Port
