@@ -31,7 +31,7 @@ enum {
 	/* What is remembered of a source: part of its hash, and until when, in units of
 	 * 2^UNIT ns. Where several share a place, it is nobody's. */
 	UNIT = 17,
-	TIME_BITS = 40,
+	TIME_BITS = 44, /* which last for 73 years of uptime */
 	NOBODY = 0,
 };
 

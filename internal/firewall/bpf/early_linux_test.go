@@ -104,7 +104,7 @@ func (s *earlyScene) pass(by time.Duration) {
 		}
 	}
 	older(mapAttempts, func(v uint64) uint64 { return v - min(v, uint64(by)) })
-	older(mapRecent, func(v uint64) uint64 { return v - min(v&(1<<40-1), uint64(by)>>17) })
+	older(mapRecent, func(v uint64) uint64 { return v - min(v&(1<<44-1), uint64(by)>>17) })
 }
 
 // change changes what the program reads.
