@@ -69,9 +69,11 @@ type checked struct {
 	Backend  string        `json:"backend"`
 	Rate     float64       `json:"rate"`
 	CPUs     int           `json:"cpus"`
-	Timed    bool          `json:"timed"` // who times answers needs far fewer random probes
+	Timed    bool          `json:"timed"` // who times answers needs fewer random probes
 	Doors    []checkedDoor `json:"doors"`
 	Warnings []ui.Remark   `json:"warnings"`
+
+	timing preflight.Timing
 }
 
 // A checkedDoor says after how many probes each scan opens a door: null if it
@@ -96,7 +98,8 @@ func (s *session) check(b firewall.Backend, scan automaton.Scan, at look) error 
 	if err != nil {
 		return err
 	}
-	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Timed: preflight.Timed(m, b), Doors: scanned(m, scan)}
+	answer := checked{File: s.file, Backend: b.Name(), Rate: scan.Rate, CPUs: scan.CPUs, Doors: scanned(m, scan), timing: preflight.TimingOf(m, b)}
+	answer.Timed = answer.timing != preflight.Untimed
 	if !s.JSON {
 		if _, err := io.WriteString(s.Out, s.checkedText(answer)); err != nil {
 			return err
@@ -150,7 +153,7 @@ func (s *session) checkedText(c checked) string {
 	t := ui.Table{headCheck}
 	for _, d := range c.Doors {
 		t = append(t, []string{
-			d.Name, d.knocksText(), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate, c.Timed),
+			d.Name, d.knocksText(), opensText(d.Ascending), opensText(d.Descending), averageText(d.Random, c.Rate, c.timing),
 		})
 	}
 	var b strings.Builder

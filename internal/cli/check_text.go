@@ -34,7 +34,12 @@ const (
 )
 
 func (s *session) sayScan(c checked) {
-	s.Say("assuming %s probes/s from one address, and %s", thousands(c.Rate), ui.Count(c.CPUs, "CPU"))
+	rate, cpus := thousands(c.Rate), ui.Count(c.CPUs, "CPU")
+	if c.timing == preflight.Narrowed {
+		s.Say("assuming %s probes/s from one address, %s, answers not timed", rate, cpus)
+		return
+	}
+	s.Say("assuming %s probes/s from one address, and %s", rate, cpus)
 }
 
 // thousands is a number as people read it: "10,000".
@@ -96,11 +101,11 @@ func opensText(probes *float64) string {
 
 // averageText says how long a random scan takes. Where the time of answers tells which
 // knock is right, it names no time that would not hold.
-func averageText(probes *float64, rate float64, timed bool) string {
+func averageText(probes *float64, rate float64, t preflight.Timing) string {
 	switch {
 	case probes == nil:
 		return "never opens"
-	case timed:
+	case t == preflight.Told:
 		return largeText(*probes) + " (far fewer if answers are timed)"
 	}
 	return fmt.Sprintf("%s (%s)", largeText(*probes), longText(*probes/rate))

@@ -194,7 +194,7 @@ type TagVerifier interface {
 
 // A Steady backend does the same work for a right packet as for a wrong one.
 type Steady interface {
-	// Steady reports that the time of an answer does not tell them apart.
+	// Steady reports that the time of one answer does not tell them apart.
 	Steady() bool
 }
 

@@ -6,24 +6,36 @@ import (
 	"postern/internal/policy"
 )
 
-// Timed reports whether the time of an answer tells a neighbour how far its knocks have
-// come, so that it need not guess all of a sequence at once.
-func Timed(m *automaton.Machine, b firewall.Backend) bool {
-	if s, ok := b.(firewall.Steady); ok && s.Steady() {
-		return false
-	}
+// A Timing says what a neighbour learns who times answers, so that it need not guess all of
+// a sequence at once.
+type Timing int
+
+const (
+	Untimed  Timing = iota // nothing: no port answers, or no door has knocks
+	Narrowed               // which ports may be the right knock: a few of all, in minutes
+	Told                   // which one is, within seconds
+)
+
+// TimingOf returns what is learned where a machine runs in a backend.
+func TimingOf(m *automaton.Machine, b firewall.Backend) Timing {
 	p := m.Policy
 	knocks := false
 	for i := range m.Doors {
 		knocks = knocks || len(m.Doors[i].Knock.Sequence) > 0
 	}
-	return knocks && (p.Posture == policy.Guard || p.Cover.Answers() || len(p.Allow) > 0)
+	if !knocks || p.Posture != policy.Guard && !p.Cover.Answers() && len(p.Allow) == 0 {
+		return Untimed
+	}
+	if s, ok := b.(firewall.Steady); ok && s.Steady() {
+		return Narrowed
+	}
+	return Told
 }
 
 // timed warns of a backend that takes longer for a right knock than for a wrong one,
 // where some port answers.
 func timed(m *automaton.Machine, b firewall.Backend) []Finding {
-	if !Timed(m, b) {
+	if TimingOf(m, b) != Told {
 		return nil
 	}
 	return []Finding{{
