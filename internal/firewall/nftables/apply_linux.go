@@ -74,7 +74,11 @@ var table = &nft.Table{Name: Table, Family: nft.TableFamilyINet}
 //
 // A TCP connection that is older than the rules, and that conntrack may know
 // nothing of, goes on: its addresses and ports are part of the transaction.
-func (b Backend) Apply(m *automaton.Machine) error {
+func (b Backend) Apply(m *automaton.Machine) error { return b.apply(m, false) }
+
+// apply is Apply. Distrust says that others have changed the table, and may have loaded a
+// listing of before a tag was used: no tag of theirs outlives the transaction.
+func (b Backend) apply(m *automaton.Machine, distrust bool) error {
 	r := Compile(m)
 	before, err := firewall.Connections()
 	if err != nil {
@@ -88,6 +92,7 @@ func (b Backend) Apply(m *automaton.Machine) error {
 			_, err := b.TagsLast(m, lacks)
 			if err == nil {
 				r.verifyByTags(m.Policy)
+				r.tagSets.distrust = distrust
 				tags = tagPairs(m, v.Keys())
 			}
 			v.Instead(pairsOf(tags), err)
@@ -353,10 +358,13 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 		}
 		kept["set "+loaded.Name] = true
 	}
-	if r.tagSets != nil && !kept["set "+r.used.name] { // nobody knows which tags are used
-		for _, s := range r.tagSets.all() {
+	if r.tagSets != nil {
+		// To take out half a million elements takes the kernel some ten seconds, and the set
+		// as a whole none.
+		for _, s := range r.tagSets.void(kept["set "+r.used.name]) {
 			if kept["set "+s.name] {
-				b.flushSet(s.name)
+				b.delSet(s.name)
+				delete(kept, "set "+s.name)
 			}
 		}
 	}

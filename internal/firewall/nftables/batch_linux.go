@@ -407,7 +407,7 @@ func (b *batch) commit(conn *netlink.Conn, generation uint32) error {
 	if err != nil {
 		return err
 	}
-	if _, err = conn.Receive(); err == nil {
+	if err = answer(conn, sent); err == nil {
 		return nil
 	}
 	var op *netlink.OpError
@@ -424,6 +424,26 @@ func (b *batch) commit(conn *netlink.Conn, generation uint32) error {
 		}
 	}
 	return err
+}
+
+// answer returns the kernel's first answer to what was sent. What is left of the answers to an
+// earlier batch, and was not there yet when they were discarded, is passed over: taken for
+// the answer to this one, it would say that a batch was carried out that was not.
+func answer(conn *netlink.Conn, sent []netlink.Message) error {
+	for {
+		got, err := conn.Receive()
+		op, _ := errors.AsType[*netlink.OpError](err)
+		sequence := uint32(0)
+		switch {
+		case op != nil:
+			sequence = op.Sequence
+		case len(got) > 0:
+			sequence = got[0].Header.Sequence
+		}
+		if sequence == 0 || slices.ContainsFunc(sent, func(m netlink.Message) bool { return m.Header.Sequence == sequence }) {
+			return err
+		}
+	}
 }
 
 // discard reads what is left of the answers to an earlier batch: one that fails may

@@ -115,9 +115,11 @@ func (k *Keeper) Notified() bool { return true }
 func (k *Keeper) Changed() bool  { return false }
 
 // Apply loads the machine.
-func (k *Keeper) Apply(m *automaton.Machine) error {
+func (k *Keeper) Apply(m *automaton.Machine) error { return k.apply(m, false) }
+
+func (k *Keeper) apply(m *automaton.Machine, distrust bool) error {
 	k.interfaces.Again()
-	return k.Backend.Apply(m)
+	return k.Backend.apply(m, distrust)
 }
 
 // Restore loads the machine: a notice that concerns the table always means that others
@@ -130,11 +132,10 @@ func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 		k.rules.fill(k.ready, nil)
 	}
 	if err := k.ready.commit(k.via, 0); err != nil {
-		// There is a table, which others have made or modified.
-		if err := k.distrustTags(); err != nil {
-			return true, err
-		}
-		return true, k.Apply(m) // which knows what to do about the error
+		// There is a table, which others have made or modified. Its tags go with the same
+		// transaction that brings the rules back: to take them out before left the host
+		// open for as long as that takes.
+		return true, k.apply(m, true) // which knows what to do about the error
 	}
 	if k.rules.keys != nil || k.rules.early != nil {
 		if err := k.restoreCodes(m); err != nil {

@@ -25,9 +25,23 @@ type tagSets struct {
 	used   *set // the tags that have opened something
 	first  *set // the same, while they count: lets one packet of each through
 	loaded *set // whose tags are loaded, and of which times
+
+	distrust bool // what is in the kernel, but for what is used
 }
 
 func (s *tagSets) all() []*set { return []*set{s.tags, s.early, s.used, s.first, s.loaded} }
+
+// void returns the sets whose elements in the kernel count no more, where it has used ones or
+// not.
+func (s *tagSets) void(used bool) []*set {
+	switch {
+	case !used: // nobody knows which tags are used
+		return s.all()
+	case s.distrust:
+		return []*set{s.tags, s.early, s.loaded}
+	}
+	return nil
+}
 
 // usedFor is how long it is known that a tag is used. While it is, the tag may be loaded
 // again: the clock may be set back by as much.

@@ -143,16 +143,6 @@ func (b Backend) flushTags() error {
 	})
 }
 
-// distrustTags removes the tags that are loaded: others have changed the table, and may have
-// loaded a listing of before a tag was used. It is done first, as all else takes a while, in
-// which such a tag would count.
-func (k *Keeper) distrustTags() error {
-	if there, err := hasTags(); err != nil || !there {
-		return err
-	}
-	return k.flushTags()
-}
-
 // loadTagsBehind loads tags that come after those that are loaded.
 func (b Backend) loadTagsBehind(known []tagged, pairs []tagPair) (renew time.Time, err error) {
 	last := tagsLast(len(pairs))

@@ -374,3 +374,48 @@ func (b byTags) Know(m *automaton.Machine, tags func(key.Credential) iter.Seq2[t
 // TestConformanceTags proves that the rules decide as the automaton does where tags verify
 // tokens.
 func TestConformanceTags(t *testing.T) { conformance.Run(t, byTags{}) }
+
+// TestTagsFlushed: where others have taken the rules out, and left the tags, the rules are back
+// long before the tags. There may be so many that taking them out takes the kernel seconds.
+func TestTagsFlushed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads many tags")
+	}
+	before := longestTagged
+	longestTagged = 24 * time.Hour
+	defer func() { longestTagged = before }()
+	s := newScene(t)
+	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, 10))
+	labtest.Keys(m)
+	begin := time.Now()
+	s.applyTags(m)
+	loading := time.Since(begin)
+	labtest.Greet(t, s.Gateway, 22, "hello")
+	k := keeper(t, s.Gateway).(*Keeper)
+	for range 2 { // the first time it compiles the rules as well
+		s.nft("flush table inet " + Table)
+		src := s.NewAddress(labtest.IPv4)
+		s.Expect(t, src, labtest.TCP(22), labtest.SYNACK, "without rules")
+		restored := make(chan error, 1)
+		begin = time.Now()
+		go func() {
+			restored <- s.Gateway.Do(func() error {
+				return labtest.WithoutBPF(func() error { _, err := k.Restore(m); return err })
+			})
+		}()
+		open := time.Duration(0)
+		for s.Try(s.NewAddress(labtest.IPv4), labtest.TCP(22)) != labtest.Silence {
+			open = time.Since(begin)
+		}
+		if err := <-restored; err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took < loading/3 {
+			t.Errorf("the tags are trusted: after %v all is loaded again, and before it took %v", took, loading)
+		}
+		t.Logf("open for %v; to load the tags took %v at first, and again all in all %v", open, loading, time.Since(begin))
+		if open > loading/2 {
+			t.Errorf("the port is open for %v", open)
+		}
+	}
+}
