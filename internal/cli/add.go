@@ -253,23 +253,31 @@ func (s *session) save(ctx context.Context, n *newcomer, file *hosts.File, on ho
 	case old != nil && !replaces: // which fails
 	case n.toStore && !n.Stored:
 		n.Stored = true
-		if n.Entry = n.NewEntry(); old != nil && old.Stored {
+		if n.Entry = n.NewEntry(); old != nil && old.Stored && !file.Shares(old) {
 			n.Entry = old.Entry
 		}
 		return keystore.Change(ctx, n.Name, n.StoreEntry(), n.Key, save)
 	case n.toStore:
 	case n.Stored:
-		entry := n.StoreEntry()
-		key, err := keystore.Get(ctx, n.Name, entry)
+		key, err := keystore.Get(ctx, n.Name, n.StoreEntry())
 		if err != nil {
 			return err
 		}
 		n.Key, n.Stored, n.Entry = &key, false, ""
-		return keystore.Change(ctx, n.Name, entry, nil, save)
-	case replaces && old.Stored:
-		return keystore.Change(ctx, n.Name, old.StoreEntry(), nil, save)
+		return withoutKey(ctx, file, old, save)
+	case replaces:
+		return withoutKey(ctx, file, old, save)
 	}
 	return save()
+}
+
+// withoutKey saves a file in which a host's key is not in the key store any more, and deletes
+// it there, but for one that another host of the file has, too.
+func withoutKey(ctx context.Context, file *hosts.File, h *hosts.Host, save func() error) error {
+	if !h.Stored || file.Shares(h) {
+		return save()
+	}
+	return keystore.Change(ctx, h.Name, h.StoreEntry(), nil, save)
 }
 
 // badLink explains what is wrong with a link.

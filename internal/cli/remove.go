@@ -8,7 +8,6 @@ import (
 
 	"postern/internal/cli/ui"
 	"postern/internal/hosts"
-	"postern/internal/keystore"
 )
 
 func (s *session) removeCommand() *cobra.Command {
@@ -42,12 +41,7 @@ func (s *session) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	save := func() error { return hosts.Remove(file.Path, name) }
-	if h.Stored {
-		err = keystore.Change(ctx, name, h.StoreEntry(), nil, save)
-	} else {
-		err = save()
-	}
+	err = withoutKey(ctx, file, h, func() error { return hosts.Remove(file.Path, name) })
 	if _, uneditable := errors.AsType[*hosts.UneditableError](err); uneditable {
 		return notRemoved(h, file.Path)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/document"
@@ -55,6 +56,14 @@ func (h *Host) NewEntry() string {
 
 // StoreEntry returns the entry of the key store that has the host's key.
 func (h *Host) StoreEntry() string { return cmp.Or(h.Entry, h.Name) }
+
+// Shares reports whether another host of the file has the same entry of the key store: one
+// that was copied.
+func (f *File) Shares(h *Host) bool {
+	return h.Stored && slices.ContainsFunc(f.Hosts, func(o Host) bool {
+		return o.Stored && o.Name != h.Name && o.StoreEntry() == h.StoreEntry()
+	})
+}
 
 // keyText returns what is written in the file for the host's key.
 func (h *Host) keyText() string {
