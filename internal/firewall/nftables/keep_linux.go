@@ -179,7 +179,7 @@ func isLive(set string) bool {
 	name := strings.TrimRight(set, "46")
 	return slices.Contains([]string{
 		"at", "many", "once", "granted", "held", "opened", "syns", "packets", "sessions", "cut", "closed", "salt", "since", "budget",
-		"tags", "early", "used", "first", "tagged",
+		"tags", "early", "used_tags", "first", "tagged",
 	}, name)
 }
 

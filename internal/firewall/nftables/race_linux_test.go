@@ -165,7 +165,7 @@ func TestTagRace(t *testing.T) {
 		}
 		before := opened()
 		if err := s.Gateway.Do(func() error { // more tags are used than can be right at the same time
-			return Backend{}.edit(func(all *batch) { all.flushSet("first"); all.flushSet("used") })
+			return Backend{}.edit(func(all *batch) { all.flushSet("first"); all.flushSet("used_tags") })
 		}); err != nil {
 			t.Fatal(err)
 		}

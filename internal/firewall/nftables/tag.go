@@ -67,7 +67,7 @@ const sweep = time.Minute
 //
 // Two sets say that a tag is used. Two processors may find at the same moment that it is not;
 // then a limit in its element of the set first lets one of them on. But nft lists a limit
-// without what is used of it: where a listing is loaded, it begins anew. So used has no
+// without what is used of it: where a listing is loaded, it begins anew. So used_tags has no
 // limits, and is asked before.
 func (r *Ruleset) verifyByTags(p *policy.Policy) {
 	tag := nft.TypeInteger
@@ -75,7 +75,7 @@ func (r *Ruleset) verifyByTags(p *policy.Policy) {
 	r.tagSets = &tagSets{
 		tags:   &set{name: "tags", key: []datatype{tag}, data: &nft.TypeClassID, timeout: true},
 		early:  &set{name: "early", key: []datatype{tag}, timeout: true, sweep: sweep},
-		used:   &set{name: "used", key: []datatype{tag}, dynamic: true, timeout: true, size: maxUsed, sweep: sweep},
+		used:   &set{name: "used_tags", key: []datatype{tag}, dynamic: true, timeout: true, size: maxUsed, sweep: sweep},
 		first:  &set{name: "first", key: []datatype{tag}, dynamic: true, timeout: true, size: maxFirst, sweep: sweep},
 		loaded: &set{name: "tagged", key: []datatype{nft.TypeClassID, nft.TypeClassID, nft.TypeClassID, nft.TypeClassID, nft.TypeClassID}, timeout: true},
 	}

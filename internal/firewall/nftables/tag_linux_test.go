@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +217,15 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// needRereading skips a test where nft crashes at its own list with tags in it, as that of
+// Debian 11 does.
+func needRereading(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("nft", "--version").Output(); err == nil && strings.Contains(string(out), " v0.") {
+		t.Skipf("this is %s", out)
+	}
+}
+
 // TestTagsListed: nft lists what verifies by tags as it reads our text of it, and can read
 // its own list again, with tags in it.
 func TestTagsListed(t *testing.T) {
@@ -246,6 +256,7 @@ func TestTagsListed(t *testing.T) {
 	if d := cmp.Diff(list(t, byText), loaded); d != "" {
 		t.Errorf("nft lists them differently (-text +netlink):\n%s", d)
 	}
+	needRereading(t)
 	labtest.Keys(m)
 	apply()
 	out, err := byNetlink.Command(t.Context(), "nft", "list", "ruleset").Output()
@@ -263,6 +274,7 @@ func TestTagsListed(t *testing.T) {
 // by a grant that is used. What is not used stays as good as it was. An old listing shows, and
 // what was used since is refused once tags are loaded anew.
 func TestTagsReloaded(t *testing.T) {
+	needRereading(t)
 	t.Parallel()
 	s := newScene(t)
 	m := labtest.Compile(t, s.Backend, devicesOf(labtest.Closed, 10))
