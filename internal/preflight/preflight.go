@@ -112,7 +112,7 @@ var looks = []topicLook{
 	{"IPsec", "not cut off", "IPsec", (*facts).ipsecCutOff},
 	{"without postern's rules", "other rules keep the services shut, or are not asked to", "other firewall rules", (*facts).openWhenAbsent},
 	{"published ports", "none is in the way, or there are none", "other firewall rules", (*facts).publishedPorts},
-	{"other rules and early drop", "nobody sends on what it would drop", "other firewall rules", (*facts).rewrittenEarly},
+	{"rules and early drop", "nobody sends on what it would drop", "other firewall rules", (*facts).rewrittenEarly},
 	{"other rules and answers", "nobody answers in another way", "other firewall rules", (*facts).conspicuous},
 	{"limits of the backend", "no setting of this host weakens it", "", (*facts).backendAdvice},
 	{"forged knocks", "few of them do not shut a door", "", (*facts).longStep},
