@@ -166,16 +166,12 @@ static inline bool read(struct packet *p, u32 offset, void *to, u32 len)
 
 static inline u16 be16_at(const u8 *b) { return (u16)b[0] << 8 | b[1]; }
 
-/* read_headers reports whether a packet is of IP. What is cut off in the header of TCP, UDP
- * or ICMP is not plain. It is a function of its own because of the stack. */
-static noinline int read_headers(struct packet *p, struct headers *h)
+static inline bool ip_header(struct packet *p, struct headers *h)
 {
-	u8 ip[40 + 14]; /* with the next header, mostly */
-	bool both;
+	u8 ip[40];
 
 	if (p->protocol == be16(ETH_P_IP)) {
-		both = !load_relative(p, 0, ip, 20 + 14, HEADER_NET);
-		if (!both && !read(p, 0, ip, 20))
+		if (!read(p, 0, ip, 20))
 			return 0;
 		h->plain = ip[0] == 0x45 && !(be16_at(ip + 6) & 0x3fff);
 		h->protocol = ip[9];
@@ -185,10 +181,10 @@ static noinline int read_headers(struct packet *p, struct headers *h)
 		h->from.word[2] = h->to.word[2] = be32(0xffff);
 		__builtin_memcpy(&h->from.word[3], ip + 12, 4);
 		__builtin_memcpy(&h->to.word[3], ip + 16, 4);
-		__builtin_memcpy(h->next, ip + 20, 14);
-	} else if (p->protocol == be16(ETH_P_IPV6)) {
-		both = !load_relative(p, 0, ip, 40 + 14, HEADER_NET);
-		if (!both && !read(p, 0, ip, 40))
+		return 1;
+	}
+	if (p->protocol == be16(ETH_P_IPV6)) {
+		if (!read(p, 0, ip, 40))
 			return 0;
 		h->six = 1;
 		h->plain = ip[0] >> 4 == 6;
@@ -197,13 +193,20 @@ static noinline int read_headers(struct packet *p, struct headers *h)
 		h->len = 40 + be16_at(ip + 4);
 		__builtin_memcpy(&h->from, ip + 8, 16);
 		__builtin_memcpy(&h->to, ip + 24, 16);
-		__builtin_memcpy(h->next, ip + 40, 14);
-	} else {
-		return 0;
+		return 1;
 	}
-	if (!both && h->protocol == TCP)
+	return 0;
+}
+
+/* read_headers reports whether a packet is of IP. What is cut off in the header of TCP, UDP
+ * or ICMP is not plain. */
+static inline bool read_headers(struct packet *p, struct headers *h)
+{
+	if (!ip_header(p, h))
+		return 0;
+	if (h->protocol == TCP)
 		h->plain = h->plain && read(p, h->start, h->next, 14);
-	else if (!both && (h->protocol == UDP || h->protocol == ICMP || h->protocol == ICMPV6))
+	else if (h->protocol == UDP || h->protocol == ICMP || h->protocol == ICMPV6)
 		h->plain = h->plain && read(p, h->start, h->next, 8);
 	return 1;
 }
