@@ -184,7 +184,7 @@ static inline bool forget_at(u32 index, u64 name, u64 now)
 	if (!place)
 		return 1;
 	old = *(volatile u64 *)place;
-	if (until_of(old) <= now >> UNIT || until_of(old) <= (now = clock()) >> UNIT)
+	if (until_of(old) <= now >> UNIT)
 		return 0;
 	if (old >> TIME_BITS != name)
 		return old >> TIME_BITS == NOBODY;
@@ -321,7 +321,7 @@ static inline bool is_counted(struct packet *p, const struct early *e, const str
 static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h, bool token)
 {
 	bool counted = 0;
-	u64 now = clock_coarse(), source, budget, name = 0, *junk = 0;
+	u64 now = clock(), source, budget, name = 0, *junk = 0;
 
 	/* Counted already, on another interface. */
 	if (p->priority == e->counted || p->priority == e->over)

@@ -133,7 +133,7 @@ var earlyFaults = []fault{
 	{"UDP is forgotten", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("what may be a knock")},
 	{"pings are forgotten", ` && !(e->kinds & ECHO_KNOCKS)`, ``, finds("what may be a knock")},
 	{"tokens are forgotten", `		if (outcome == ACCEPTED && e)
-			remember(e, source_of(e, &h), clock_coarse());`, ``, finds("tokens")},
+			remember(e, source_of(e, &h), clock());`, ``, finds("tokens")},
 	{"never off", `c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0`, `map_lookup(&early, &zero)`, finds("paused")},
 	{"no datagram is counted", `e->kinds & UDP_COUNTS && is_counted`, `0 && is_counted`, finds("datagrams")},
 	{"ports of TCP and UDP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_tcp`, finds("datagrams to ports that are not counted")},

@@ -127,8 +127,6 @@ static long (*fib_lookup)(struct packet *, struct fib *, int size, u32 flags) = 
 static void *(*socket_of_udp)(struct packet *, struct tuple *, u32 size, u64 netns, u64 flags) = (void *)85;
 static long (*release_socket)(void *) = (void *)86;
 static u64 (*clock_boot)(void) = (void *)125;
-/* CLOCK_MONOTONIC at the last tick, up to 10 ms ago: it is cheaper (Linux 5.11). */
-static u64 (*clock_coarse)(void) = (void *)160;
 static u64 (*clock_tai)(void) = (void *)208;
 
 /* What connection tracking has of a packet, with a reference. Kernels before 5.18 lack it, and
