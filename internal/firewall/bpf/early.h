@@ -29,7 +29,7 @@ enum {
 	UDP_COUNTS = 8, /* as do SYNs */
 
 	/* What is remembered of a source: part of its hash, and until when, in units of
-	 * 2^UNIT ns. It is at one of two places; where several share one, it is nobody's. */
+	 * 2^UNIT ns. Where several share a place, it is nobody's. */
 	UNIT = 17,
 	TIME_BITS = 44, /* which last for 73 years of uptime */
 	NOBODY = 0,
@@ -141,29 +141,18 @@ static inline bool take(const struct early *e, u32 index, u64 now)
 
 static inline u64 place_of(u64 hash) { return hash & (RECENT - 1); }
 static inline u64 name_of(u64 hash) { return hash >> TIME_BITS ?: 1; }
-static inline u64 until_of(u64 entry) { return entry & ((1ULL << TIME_BITS) - 1); }
 
-/* remember notes that a source may have made progress: at its place, or at the one beside
- * it if that has the source, or is free where its own is not. */
+/* remember notes that a source may have made progress. */
 static inline void remember(const struct early *e, u64 hash, u64 now)
 {
-	u32 index = place_of(hash), index2 = index ^ 1;
-	u64 *place = map_lookup(&recent, &index), *place2 = map_lookup(&recent, &index2);
-	u64 until = ((now + e->patience) >> UNIT) + 1, name = name_of(hash), old, old2;
-	bool taken, taken2;
+	u32 index = place_of(hash);
+	u64 *place = map_lookup(&recent, &index);
+	u64 until = ((now + e->patience) >> UNIT) + 1, name = name_of(hash), old;
 
-	if (!place || !place2)
+	if (!place)
 		return;
 	old = *(volatile u64 *)place;
-	old2 = *(volatile u64 *)place2;
-	taken = until_of(old) > now >> UNIT;
-	taken2 = until_of(old2) > now >> UNIT;
-	if (taken2 ? old2 >> TIME_BITS == name : taken && old >> TIME_BITS != name) {
-		place = place2;
-		old = old2;
-		taken = taken2;
-	}
-	if (taken && old >> TIME_BITS != name)
+	if (old >> TIME_BITS != name && (old & ((1ULL << TIME_BITS) - 1)) > now >> UNIT)
 		name = NOBODY;
 	if (__sync_val_compare_and_swap(place, old, name << TIME_BITS | until) != old)
 		*(volatile u64 *)place = (u64)NOBODY << TIME_BITS | until;
@@ -175,39 +164,26 @@ static inline u64 source_of(const struct early *e, const struct headers *h)
 	return hash(e, h->from.pair, h->six ? e->source6 : e->source4);
 }
 
-/* forget_at does what forget does, at one place. */
-static inline bool forget_at(u32 index, u64 name, u64 now)
-{
-	u64 *place = map_lookup(&recent, &index);
-	u64 old, soon;
-
-	if (!place)
-		return 1;
-	old = *(volatile u64 *)place;
-	if (until_of(old) <= now >> UNIT)
-		return 0;
-	if (old >> TIME_BITS != name)
-		return old >> TIME_BITS == NOBODY;
-	/* Not again with each packet, or a fast sender would never be forgotten. */
-	soon = (now >> UNIT) + 2;
-	if (until_of(old) > soon)
-		__sync_val_compare_and_swap(place, old, name << TIME_BITS | soon);
-	return 1;
-}
-
 /* forget reports whether a source may have made progress. The caller sees to it that
  * it has none any more; for a fifth of a millisecond it still may have, by a packet that
  * another processor is about to judge. */
 static inline bool forget(const struct early *e, u64 hash, u64 now)
 {
 	u32 index = place_of(hash);
-	bool here, beside;
+	u64 *place = map_lookup(&recent, &index);
+	u64 old, until, soon;
 
-	if (now < e->full)
+	if (!place || now < e->full)
 		return 1;
-	here = forget_at(index, name_of(hash), now);
-	beside = forget_at(index ^ 1, name_of(hash), now);
-	return here || beside;
+	old = *(volatile u64 *)place;
+	until = old & ((1ULL << TIME_BITS) - 1);
+	if (until <= now >> UNIT)
+		return 0;
+	soon = (now >> UNIT) + 2;
+	/* Not again with each packet, or a fast sender would never be forgotten. */
+	if (until > soon && old >> TIME_BITS == name_of(hash))
+		__sync_val_compare_and_swap(place, old, name_of(hash) << TIME_BITS | soon);
+	return 1;
 }
 
 /* listed reports whether a packet came by an interface whose packets are counted, in a frame

@@ -245,45 +245,12 @@ var earlyCases = map[string]earlyCase{
 		before := s.places(mapRecent)
 		s.wants("one", sender4, counted)
 		place := s.changed(before)
-		// As if both places were somebody else's.
-		other := s.places(mapRecent)[place] ^ 1<<50
-		s.put(place, other)
-		s.put(place^1, other)
+		// As if it were somebody else's.
+		s.put(place, s.places(mapRecent)[place]^1<<50)
 		s.pass(second)
 		s.wants("another", sender4, counted, overBudget)
 		s.pass(5 * time.Millisecond)
 		s.wants("not forgotten", sender4, overBudget)
-		if got := s.places(mapRecent)[place]; got>>44 != 0 {
-			s.t.Errorf("a place that two share has %x", got)
-		}
-	}},
-	"the place beside": {nil, func(s *earlyScene) {
-		settled(s)
-		s.pass(second)
-		before := s.places(mapRecent)
-		s.wants("one", sender4, counted)
-		place := s.changed(before)
-		own := s.places(mapRecent)[place]
-		s.put(place, own^1<<50) // as if it were somebody else's
-		s.pass(second)
-		s.wants("another", sender4, counted)
-		if got := s.places(mapRecent)[place^1]; got>>44 != own>>44 {
-			s.t.Errorf("beside the place of another source is %x, want %x", got, own)
-		}
-		s.wants("another", sender4, overBudget)
-		s.pass(5 * time.Millisecond)
-		s.wants("forgotten", sender4, dropped)
-		if got := s.places(mapRecent)[place]; got>>44 != (own^1<<50)>>44 {
-			s.t.Errorf("the other source's place has %x", got)
-		}
-		// It stays there while its own place is free.
-		s.pass(second)
-		s.wants("again", sender4, counted)
-		s.put(place, 0)
-		s.pass(second)
-		s.wants("beside a free place", sender4, counted, overBudget)
-		s.pass(5 * time.Millisecond)
-		s.wants("forgotten", sender4, dropped)
 	}},
 	"fast senders": {nil, func(s *earlyScene) {
 		settled(s)

@@ -101,18 +101,15 @@ var earlyFaults = []fault{
 	{"a budget for each address", `budget = hash(e, h->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
 	{"every address for itself", `u64 masked[2] = {address[0] & mask[0], address[1] & mask[1]};`, `u64 masked[2] = {address[0], address[1]};`, finds("sources")},
 	{"one source for a site", `h->six ? e->source6 : e->source4`, `h->six ? e->budget6 : e->source4`, finds("sources")},
-	{"nothing is known at first", `if (now < e->full)`, `if (0)`, finds("full at first")},
+	{"nothing is known at first", `if (!place || now < e->full)`, `if (!place)`, finds("full at first")},
 	{"too short a memory", `((now + e->patience) >> UNIT) + 1`, `((now + e->patience / 2) >> UNIT) + 1`, finds("patience")},
 	{"too long a memory", `((now + e->patience) >> UNIT) + 1`, `((now + 2 * e->patience) >> UNIT) + 1`, finds("patience")},
 	{"dropped whatever it has done", `if (!forget(e, source, now) && `, `if (`, finds("full at first")},
 	{"never dropped", `if (!forget(e, source, now) && `, `if (0 && `, finds("budget")},
-	{"others are forgotten", `	if (old >> TIME_BITS != name)
-		return old >> TIME_BITS == NOBODY;`, ``, finds("shared places")},
-	{"what is nobody's is no one's", `return old >> TIME_BITS == NOBODY;`, `return 0;`, finds("shared places")},
-	{"what is another's is everybody's", `return old >> TIME_BITS == NOBODY;`, `return 1;`, finds("the place beside")},
-	{"the place beside is not used", `taken2 ? old2 >> TIME_BITS == name : taken && old >> TIME_BITS != name`, `0`, finds("the place beside")},
-	{"the place beside is not asked", `return here || beside;`, `return here;`, finds("the place beside")},
-	{"a fast sender is never forgotten", `if (until_of(old) > soon)`, `if (1)`, finds("fast senders")},
+	{"others are forgotten", ` && old >> TIME_BITS == name_of(hash))
+		__sync`, `)
+		__sync`, finds("shared places")},
+	{"a fast sender is never forgotten", `if (until > soon && old`, `if (old`, finds("fast senders")},
 	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
 	{"what is counted is not remembered", `		remember(e, source, now);
 		p->priority = e->counted;`, `		p->priority = e->counted;`, finds("full at first")},
