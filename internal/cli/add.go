@@ -263,8 +263,9 @@ func (s *session) save(ctx context.Context, n *newcomer, file *hosts.File, on ho
 		if err != nil {
 			return err
 		}
+		stored := n.Host
 		n.Key, n.Stored, n.Entry = &key, false, ""
-		return withoutKey(ctx, file, old, save)
+		return withoutKey(ctx, file, &stored, save)
 	case replaces:
 		return withoutKey(ctx, file, old, save)
 	}
