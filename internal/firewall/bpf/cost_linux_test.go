@@ -121,3 +121,18 @@ func BenchmarkEarly(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkEarlyCrowd measures which part of the sources is not dropped while it goes on, beside
+// others that do, as all of its places are others'.
+func BenchmarkEarlyCrowd(b *testing.B) {
+	for _, others := range []int{3000, 10_000, 30_000, 100_000, 200_000} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			const some = 2000
+			kept := 0
+			for b.Loop() {
+				kept += beside(newEarlyScene(b, nil, remembersUDP), others, some)
+			}
+			b.ReportMetric(100*float64(kept)/float64(some*b.N), "%kept")
+		})
+	}
+}

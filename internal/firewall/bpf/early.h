@@ -18,6 +18,7 @@
 
 enum {
 	RECENT = 1 << 18,  /* places for sources; a power of 2 */
+	CHOICE = 4,        /* of so many each source takes one; likewise */
 	ATTEMPTS = 32768,  /* budgets; likewise */
 	TRIES = 8,
 	JUNK = 1024,       /* places for senders of junk; likewise */
@@ -29,7 +30,7 @@ enum {
 	UDP_COUNTS = 8, /* as do SYNs */
 
 	/* What is remembered of a source: part of its hash, and until when, in units of
-	 * 2^UNIT ns. Where several share a place, it is nobody's. */
+	 * 2^UNIT ns. A place that several sources share is nobody's. */
 	UNIT = 17,
 	TIME_BITS = 44, /* which last for 73 years of uptime */
 	NOBODY = 0,
@@ -49,6 +50,10 @@ struct early {
 	u64 named_udp[65536 / 64];
 };
 
+struct places {
+	u64 entry[CHOICE];
+};
+
 struct trusted {
 	u32 bits; /* of what follows */
 	u32 interface;
@@ -65,8 +70,8 @@ struct {
 struct {
 	number(type, MAP_ARRAY);
 	type(key, u32);
-	type(value, u64);
-	number(max_entries, RECENT);
+	type(value, struct places);
+	number(max_entries, RECENT / CHOICE);
 } recent SEC(".maps");
 
 /* When each budget will be whole again, by clock(). It outlives the program. */
@@ -139,51 +144,79 @@ static inline bool take(const struct early *e, u32 index, u64 now)
 	return 0;
 }
 
-static inline u64 place_of(u64 hash) { return hash & (RECENT - 1); }
+static inline u32 places_of(u64 hash) { return hash & (RECENT / CHOICE - 1); }
 static inline u64 name_of(u64 hash) { return hash >> TIME_BITS ?: 1; }
+static inline u64 until_of(u64 entry) { return entry & ((1ULL << TIME_BITS) - 1); }
 
-/* remember notes that a source may have made progress. */
-static inline void remember(const struct early *e, u64 hash, u64 now)
+/* The next two are not static, so that the kernel verifies each once, apart from what calls
+ * it. Otherwise it would multiply their paths by those of their callers, and Linux 6.1 would
+ * refuse the program. Such a function takes numbers, and has to return one. */
+
+/* remember notes that a source may have made progress: where it is noted already, or where
+ * nobody is. If neither is found, or another processor writes there at the same moment, the
+ * place becomes nobody's. */
+noinline int remember(u64 hash, u64 now, u64 patience)
 {
-	u32 index = place_of(hash);
-	u64 *place = map_lookup(&recent, &index);
-	u64 until = ((now + e->patience) >> UNIT) + 1, name = name_of(hash), old;
+	u32 index = places_of(hash), chosen = 0;
+	struct places *places = map_lookup(&recent, &index);
+	u64 until = ((now + patience) >> UNIT) + 1, name = name_of(hash), old;
 
-	if (!place)
-		return;
+	if (!places)
+		return 0;
+	now >>= UNIT;
+	for (u32 i = 0; i < CHOICE; i++) {
+		old = *(volatile u64 *)&places->entry[i];
+		if (until_of(old) <= now) {
+			chosen = i;
+		} else if (old >> TIME_BITS == name) {
+			chosen = i;
+			break;
+		}
+	}
+	u64 *place = &places->entry[chosen];
 	old = *(volatile u64 *)place;
-	if (old >> TIME_BITS != name && (old & ((1ULL << TIME_BITS) - 1)) > now >> UNIT)
+	if (old >> TIME_BITS != name && until_of(old) > now)
 		name = NOBODY;
 	if (__sync_val_compare_and_swap(place, old, name << TIME_BITS | until) != old)
 		*(volatile u64 *)place = (u64)NOBODY << TIME_BITS | until;
+	return 0;
+}
+
+/* forget reports whether a source may have made progress; before the time full any may. The
+ * caller sees to it that it has none any more; for a fifth of a millisecond it still may have,
+ * by a packet that another processor is about to judge. */
+noinline int forget(u64 hash, u64 now, u64 full)
+{
+	u32 index = places_of(hash);
+	struct places *places = map_lookup(&recent, &index);
+	u64 name = name_of(hash), old, soon;
+
+	if (!places || now < full)
+		return 1;
+	now >>= UNIT;
+	soon = now + 2;
+	for (u32 i = 0; i < CHOICE; i++) {
+		u64 *place = &places->entry[i];
+
+		old = *(volatile u64 *)place;
+		if (until_of(old) <= now)
+			continue;
+		if (old >> TIME_BITS == NOBODY)
+			return 1;
+		if (old >> TIME_BITS != name)
+			continue;
+		/* Not again with each packet, or a fast sender would never be forgotten. */
+		if (until_of(old) > soon)
+			__sync_val_compare_and_swap(place, old, name << TIME_BITS | soon);
+		return 1;
+	}
+	return 0;
 }
 
 /* source_of returns the hash of who a packet counts as. */
 static inline u64 source_of(const struct early *e, const struct headers *h)
 {
 	return hash(e, h->from.pair, h->six ? e->source6 : e->source4);
-}
-
-/* forget reports whether a source may have made progress. The caller sees to it that
- * it has none any more; for a fifth of a millisecond it still may have, by a packet that
- * another processor is about to judge. */
-static inline bool forget(const struct early *e, u64 hash, u64 now)
-{
-	u32 index = place_of(hash);
-	u64 *place = map_lookup(&recent, &index);
-	u64 old, until, soon;
-
-	if (!place || now < e->full)
-		return 1;
-	old = *(volatile u64 *)place;
-	until = old & ((1ULL << TIME_BITS) - 1);
-	if (until <= now >> UNIT)
-		return 0;
-	soon = (now >> UNIT) + 2;
-	/* Not again with each packet, or a fast sender would never be forgotten. */
-	if (until > soon && old >> TIME_BITS == name_of(hash))
-		__sync_val_compare_and_swap(place, old, name_of(hash) << TIME_BITS | soon);
-	return 1;
 }
 
 /* listed reports whether a packet came by an interface whose packets are counted, in a frame
@@ -322,18 +355,18 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 	}
 	source = source_of(e, h);
 	if (!counted) {
-		remember(e, source, now);
+		remember(source, now, e->patience);
 		return 0;
 	}
 	budget = source;
 	if (h->six)
 		budget = hash(e, h->from.pair, e->budget6);
 	if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {
-		remember(e, source, now);
+		remember(source, now, e->patience);
 		p->priority = e->counted;
 		return 0;
 	}
-	if (!forget(e, source, now) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
+	if (!forget(source, now, e->full) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
 		if (junk)
 			*junk = name;
 		return 1;

@@ -96,15 +96,21 @@ func (s *earlyScene) do(t testing.TB, f func() error) {
 func (s *earlyScene) pass(by time.Duration) {
 	s.t.Helper()
 	s.change(func(v *earlyValue) { v.Full -= min(v.Full, uint64(by)) })
-	older := func(name string, change func(uint64) uint64) {
-		for k, v := range s.places(name) {
-			if err := s.program.maps[name].Put(k, change(v)); err != nil {
-				s.t.Fatal(err)
-			}
+	budgets, err := readMap[uint32, uint64](s.program.maps[mapAttempts])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for k, v := range budgets {
+		if v == 0 {
+			continue
+		}
+		if err := s.program.maps[mapAttempts].Put(k, v-min(v, uint64(by))); err != nil {
+			s.t.Fatal(err)
 		}
 	}
-	older(mapAttempts, func(v uint64) uint64 { return v - min(v, uint64(by)) })
-	older(mapRecent, func(v uint64) uint64 { return v - min(v&(1<<44-1), uint64(by)>>17) })
+	for at, v := range s.recent() {
+		s.put(at, v-min(v&(1<<44-1), uint64(by)>>17))
+	}
 }
 
 // change changes what the program reads.
@@ -242,31 +248,92 @@ var earlyCases = map[string]earlyCase{
 	"shared places": {nil, func(s *earlyScene) {
 		settled(s)
 		s.pass(second)
-		before := s.places(mapRecent)
+		before := s.recent()
 		s.wants("one", sender4, counted)
-		place := s.changed(before)
-		// As if it were somebody else's.
-		s.put(place, s.places(mapRecent)[place]^1<<50)
+		own := s.changed(before)
+		// As if all of its places were others'.
+		other := s.recent()[own] ^ 1<<50
+		for i := range choice {
+			s.put(sourcePlace{own.index, i}, other)
+		}
 		s.pass(second)
 		s.wants("another", sender4, counted, overBudget)
 		s.pass(5 * time.Millisecond)
 		s.wants("not forgotten", sender4, overBudget)
+		nobodys := 0
+		for i := range choice {
+			if s.recent()[sourcePlace{own.index, i}]>>44 == 0 {
+				nobodys++
+			}
+		}
+		if nobodys != 1 {
+			s.t.Errorf("%d places are nobody's", nobodys)
+		}
+	}},
+	"a free place": {nil, func(s *earlyScene) {
+		settled(s)
+		s.pass(second)
+		before := s.recent()
+		s.wants("one", sender4, counted)
+		own := s.changed(before)
+		entry := s.recent()[own]
+		for free := range choice {
+			// As if all of its places but one were others'.
+			for i := range choice {
+				s.put(sourcePlace{own.index, i}, entry^1<<50)
+			}
+			s.put(sourcePlace{own.index, free}, 0)
+			s.pass(second)
+			s.wants("in the free place", sender4, counted, overBudget)
+			s.pass(5 * time.Millisecond)
+			s.wants("forgotten", sender4, dropped)
+			for i := range choice {
+				want := entry >> 44
+				if i != free {
+					want ^= 1 << (50 - 44)
+				}
+				if got := s.recent()[sourcePlace{own.index, i}] >> 44; got != want {
+					s.t.Errorf("of %d places %d was free; %d has %x, want %x", choice, free, i, got, want)
+				}
+			}
+		}
+	}},
+	"the same place": {nil, func(s *earlyScene) {
+		settled(s)
+		s.pass(second)
+		before := s.recent()
+		s.wants("one", sender4, counted)
+		own := s.changed(before)
+		entry := s.recent()[own]
+		for at := range choice {
+			for i := range choice {
+				s.put(sourcePlace{own.index, i}, 0)
+			}
+			s.put(sourcePlace{own.index, at}, entry)
+			s.pass(second)
+			s.wants("again, beside free places", sender4, counted)
+			for i := range choice {
+				if got := s.recent()[sourcePlace{own.index, i}]; (got != 0) != (i == at) {
+					s.t.Errorf("the source is at %d; %d has %x", at, i, got)
+				}
+			}
+		}
 	}},
 	"fast senders": {nil, func(s *earlyScene) {
 		settled(s)
 		recent := s.program.maps[mapRecent]
-		known := s.places(mapRecent)
+		known := s.recent()
 		s.fate(syn(sender4, servicePort), nil)
-		place := s.changed(known)
+		at := s.changed(known)
 		for range 200 {
 			s.fate(syn(sender4, servicePort), nil) // it may have made progress
 			s.wants("first", sender4, overBudget)
-			var before, after uint64
-			err := recent.Lookup(place, &before)
+			var before, after [choice]uint64
+			err := recent.Lookup(at.index, &before)
 			for began := time.Now(); time.Since(began) < 100*time.Microsecond; {
 			}
 			s.fate(syn(sender4, idlePort), nil)
-			if err := errors.Join(err, recent.Lookup(place, &after)); err != nil || after != before {
+			if err := errors.Join(err, recent.Lookup(at.index, &after)); err != nil || after != before {
 				s.t.Errorf("it is remembered anew: %x, then %x (%v)", before, after, err)
 				return
 			}
@@ -355,11 +422,10 @@ var earlyCases = map[string]earlyCase{
 			return errors.Join(err, netlink.RouteAdd(&netlink.Route{LinkIndex: veth.Index, Scope: netlink.SCOPE_LINK,
 				Dst: &net.IPNet{IP: gone.AsSlice(), Mask: net.CIDRMask(32, 32)}}))
 		})
-		if got := s.fate(p, nil); got != left {
-			s.t.Errorf("what is sent on is %s", got)
-		}
-		s.pass(60 * second)
-		settled(s)
+		s.wantsAll("sent on", p, left, left)
+		s.pass(4 * second)
+		s.wantsAll("sent on, within the budget", p, left, left, left, left)
+		s.wants("nothing of it was counted", sender4, counted, counted, counted, overBudget)
 	}},
 	"trusted": {func(e *Early) {
 		e.Trusted = []Trusted{{From: netip.MustParsePrefix("192.0.2.0/29")}, {From: netip.MustParsePrefix("2001:db8::/64"), Interface: "lo"},
@@ -430,35 +496,54 @@ var earlyCases = map[string]earlyCase{
 	}},
 }
 
-// places returns what is not zero in a map.
-func (s *earlyScene) places(name string) map[uint32]uint64 {
+// choice is how many places each source has to choose from.
+const choice = 4
+
+// A sourcePlace is where a source is remembered.
+type sourcePlace struct {
+	index uint32 // of the map
+	at    int
+}
+
+// recent returns what is remembered at all places.
+func (s *earlyScene) recent() map[sourcePlace]uint64 {
 	s.t.Helper()
-	all, err := readMap[uint32, uint64](s.program.maps[name])
+	all, err := readMap[uint32, [choice]uint64](s.program.maps[mapRecent])
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	maps.DeleteFunc(all, func(_ uint32, v uint64) bool { return v == 0 })
-	return all
+	recent := map[sourcePlace]uint64{}
+	for index, entries := range all {
+		for at, entry := range entries {
+			if entry != 0 {
+				recent[sourcePlace{index, at}] = entry
+			}
+		}
+	}
+	return recent
 }
 
 // put writes what is remembered at a place.
-func (s *earlyScene) put(place uint32, entry uint64) {
+func (s *earlyScene) put(p sourcePlace, entry uint64) {
 	s.t.Helper()
-	if err := s.program.maps[mapRecent].Put(place, entry); err != nil {
+	var entries [choice]uint64
+	err := s.program.maps[mapRecent].Lookup(p.index, &entries)
+	entries[p.at] = entry
+	if err := errors.Join(err, s.program.maps[mapRecent].Put(p.index, entries)); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 // changed returns the place of a source that has been remembered since.
-func (s *earlyScene) changed(since map[uint32]uint64) uint32 {
+func (s *earlyScene) changed(since map[sourcePlace]uint64) sourcePlace {
 	s.t.Helper()
-	for k, v := range s.places(mapRecent) {
-		if since[k] != v {
-			return k
+	for p, entry := range s.recent() {
+		if since[p] != entry {
+			return p
 		}
 	}
 	s.t.Fatal("nothing is remembered")
-	return 0
+	return sourcePlace{}
 }
 
 // knocks are packets that may be knocks, but SYNs in their plainest form, by what they are.
@@ -479,6 +564,40 @@ func TestEarly(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(earlyCases)) {
 		t.Run(name, func(t *testing.T) { earlyCases[name].run(newEarlyScene(t, nil, earlyCases[name].change)) })
 	}
+}
+
+// TestEarlyCrowd: thousands of others beside them do not keep sources from being dropped.
+func TestEarlyCrowd(t *testing.T) {
+	if kept := beside(newEarlyScene(t, nil, remembersUDP), 5000, 1000); kept > 0 {
+		t.Errorf("%d of 1000 sources are not dropped", kept)
+	}
+}
+
+// remembersUDP has the sender of any datagram remembered, and none counted.
+func remembersUDP(e *Early) { e.UDPKnocks = true }
+
+// beside has many sources remembered twice, and some of them forgotten. It returns how many of
+// these are not dropped.
+func beside(s *earlyScene, others, some int) (kept int) {
+	s.change(func(v *earlyValue) { v.Source4, v.Full, v.Most = maskOf(128), 0, 0 })
+	from := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	for range 2 {
+		for i := range others + some {
+			if _, err := s.program.run(frame(s.t, datagram.packet(from(i), nil)), 0); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	for i := range some {
+		s.fate(syn(from(i), idlePort), nil)
+	}
+	time.Sleep(time.Millisecond) // until they are forgotten
+	for i := range some {
+		if s.fate(syn(from(i), idlePort), nil) != dropped {
+			kept++
+		}
+	}
+	return kept
 }
 
 // TestEarlyBelow: what comes by a port of a bridge comes by the bridge, for the rules. So

@@ -93,28 +93,47 @@ func finds(name string) func(*scene) {
 	}
 }
 
+const (
+	lateWrite = `	if (__sync_val_compare_and_swap(place, old, name << TIME_BITS | until) != old)
+		*(volatile u64 *)place = (u64)NOBODY << TIME_BITS | until;`
+	// wait is for the other CPU to write there.
+	wait = `	for (int i = 0; i < 20; i++)
+		clock();
+`
+)
+
 // earlyFaults are mistakes in early.h.
 var earlyFaults = []fault{
 	{"nothing is counted", `if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {`, `if (1) {`, finds("budget")},
-	{"budgets do not grow again", `from = old > now ? old : now;`, `from = old ? old : now;`, finds("budget")},
+	{"budgets do not grow again", `from = old > now ? old : now;`, `from = old;`, finds("budget")},
 	{"no limit at once", `if (from + e->cost - now > e->most)`, `if (from > now)`, finds("budget")},
 	{"a budget for each address", `budget = hash(e, h->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
 	{"every address for itself", `u64 masked[2] = {address[0] & mask[0], address[1] & mask[1]};`, `u64 masked[2] = {address[0], address[1]};`, finds("sources")},
 	{"one source for a site", `h->six ? e->source6 : e->source4`, `h->six ? e->budget6 : e->source4`, finds("sources")},
-	{"nothing is known at first", `if (!place || now < e->full)`, `if (!place)`, finds("full at first")},
-	{"too short a memory", `((now + e->patience) >> UNIT) + 1`, `((now + e->patience / 2) >> UNIT) + 1`, finds("patience")},
-	{"too long a memory", `((now + e->patience) >> UNIT) + 1`, `((now + 2 * e->patience) >> UNIT) + 1`, finds("patience")},
-	{"dropped whatever it has done", `if (!forget(e, source, now) && `, `if (`, finds("full at first")},
-	{"never dropped", `if (!forget(e, source, now) && `, `if (0 && `, finds("budget")},
-	{"others are forgotten", ` && old >> TIME_BITS == name_of(hash))
-		__sync`, `)
-		__sync`, finds("shared places")},
-	{"a fast sender is never forgotten", `if (until > soon && old`, `if (old`, finds("fast senders")},
+	{"nothing is known at first", `now < full)`, `now < (full & 1))`, finds("full at first")},
+	{"too short a memory", `((now + patience) >> UNIT) + 1`, `((now + patience / 2) >> UNIT) + 1`, finds("patience")},
+	{"too long a memory", `((now + patience) >> UNIT) + 1`, `((now + 2 * patience) >> UNIT) + 1`, finds("patience")},
+	{"dropped whatever it has done", `if (!forget(source, now, e->full) && `, `if (`, finds("full at first")},
+	{"never dropped", `if (!forget(source, now, e->full) && `, `if (0 && `, finds("budget")},
+	{"others are forgotten", `		if (old >> TIME_BITS != name)
+			continue;`, ``, finds("a free place")},
+	{"what is nobody's is no one's", `		if (old >> TIME_BITS == NOBODY)
+			return 1;`, ``, finds("shared places")},
+	{"what is over is remembered", `		if (until_of(old) <= now)
+			continue;`, ``, finds("budget")},
+	{"free places are not used", `		if (until_of(old) <= now) {`, `		if (0) {`, finds("a free place")},
+	{"places of others are free", `		if (until_of(old) <= now) {`, `		if (old >> TIME_BITS != name) {`, finds("a free place")},
+	{"a source takes several places", `old >> TIME_BITS == name) {`, `0) {`, finds("the same place")},
+	{"one place for each source", `CHOICE = 4,`, `CHOICE = 1,`, crowded},
+	{"one place is asked", `		u64 *place = &places->entry[i];`, `		u64 *place = &places->entry[0];`, finds("a free place")},
+	{"who comes at the same moment is not remembered", lateWrite, wait + `	__sync_val_compare_and_swap(place, old, name << TIME_BITS | until);`, meets},
+	{"who comes at the same moment is overwritten", lateWrite, wait + `	*(volatile u64 *)place = name << TIME_BITS | until;`, meets},
+	{"a fast sender is never forgotten", `if (until_of(old) > soon)`, `if (1)`, finds("fast senders")},
 	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
-	{"what is counted is not remembered", `		remember(e, source, now);
+	{"what is counted is not remembered", `		remember(source, now, e->patience);
 		p->priority = e->counted;`, `		p->priority = e->counted;`, finds("full at first")},
 	{"what is not counted is not remembered", `	if (!counted) {
-		remember(e, source, now);`, `	if (!counted) {`, finds("ports that are not counted")},
+		remember(source, now, e->patience);`, `	if (!counted) {`, finds("ports that are not counted")},
 	{"every port is counted", `!(named[port / 64 & 65536 / 64 - 1] >> port % 64 & 1) && `, ``, finds("ports that are not counted")},
 	{"frames for others", `p->pkt_type == PACKET_HOST && `, ``, finds("what is not for this host")},
 	{"IPv6 to what stands for IPv4", `h->six && !h->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
@@ -130,7 +149,7 @@ var earlyFaults = []fault{
 	{"UDP is forgotten", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("what may be a knock")},
 	{"pings are forgotten", ` && !(e->kinds & ECHO_KNOCKS)`, ``, finds("what may be a knock")},
 	{"tokens are forgotten", `		if (outcome == ACCEPTED && e)
-			remember(e, source_of(e, &h), clock());`, ``, finds("tokens")},
+			remember(source_of(e, &h), clock(), e->patience);`, ``, finds("tokens")},
 	{"never off", `c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0`, `map_lookup(&early, &zero)`, finds("paused")},
 	{"no datagram is counted", `e->kinds & UDP_COUNTS && is_counted`, `0 && is_counted`, finds("datagrams")},
 	{"ports of TCP and UDP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_tcp`, finds("datagrams to ports that are not counted")},
@@ -160,6 +179,18 @@ var earlyFaults = []fault{
 	{"right tokens are counted", `if (outcome == ACCEPTED || outcome > OUTCOMES)`, `if (outcome > OUTCOMES)`, finds("junk")},
 	{"junk is left alone", `if (outcome == ACCEPTED || outcome > OUTCOMES)
 			return NEXT;`, `return NEXT;`, finds("junk")},
+}
+
+func meets(s *scene) {
+	if lost := meet(newEarlyScene(s.t, s.spec, remembersUDP), 20_000); lost > 0 {
+		s.t.Errorf("%d sources were lost", lost)
+	}
+}
+
+func crowded(s *scene) {
+	if kept := beside(newEarlyScene(s.t, s.spec, remembersUDP), 5000, 1000); kept > 0 {
+		s.t.Errorf("%d sources are not dropped", kept)
+	}
 }
 
 // A recorder is a test that may fail.

@@ -405,7 +405,7 @@ int postern_token(struct packet *p)
 		if (outcome < OUTCOMES)
 			count(outcome, 1);
 		if (outcome == ACCEPTED && e)
-			remember(e, source_of(e, &h), clock());
+			remember(source_of(e, &h), clock(), e->patience);
 		if (outcome == ACCEPTED || outcome > OUTCOMES)
 			return NEXT;
 	}
