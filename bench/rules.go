@@ -6,6 +6,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -39,15 +40,24 @@ func Load(program, rules string, args ...string) Loader {
 // LoadPolicy loads the rules of a backend for a policy, and the keys of its users.
 func LoadPolicy(b firewall.Backend, text string, keys automaton.Keyring) Loader {
 	return func(_ context.Context, h *lab.Host) error {
-		p, err := policy.Parse("bench.yaml", []byte(text))
-		if err != nil {
-			return err
-		}
-		m, err := b.Machine(p)
+		m, err := Compile(b, text)
 		if err != nil {
 			return err
 		}
 		m.Keys = func() (automaton.Keyring, error) { return keys, nil }
 		return h.Do(func() error { return b.Apply(m) })
 	}
+}
+
+// Compile returns the machine that a backend makes of a policy, with a secret.
+func Compile(b firewall.Backend, text string) (*automaton.Machine, error) {
+	p, err := policy.Parse("bench.yaml", []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.Machine(p)
+	if err == nil {
+		m.Secret = []byte(rand.Text())
+	}
+	return m, err
 }

@@ -119,7 +119,7 @@ func variants(only string) []variant {
 // one secret alone is told from most wrong ports by some nanoseconds, this way or that.
 func measureAll(ctx context.Context, v variant, o options, out, progress io.Writer) error {
 	var rows []row
-	var knock candidate // all secrets' first knocks, in a crowd
+	var knock, decoy candidate // all secrets' first knocks, in a crowd, and the decoys there
 	for i := range o.secrets {
 		err := func() error {
 			s, err := newStand(ctx, v, randomSecret(false))
@@ -148,7 +148,7 @@ func measureAll(ctx context.Context, v variant, o options, out, progress io.Writ
 			}
 			if strings.Contains(inCrowd, o.classes) {
 				fmt.Fprintf(progress, "%s, secret %d of %d: %s\n", v, i+1, o.secrets, inCrowd)
-				return s.crowd(ctx, max(1, o.samples/10/o.secrets), &knock)
+				return s.crowd(ctx, max(1, o.samples/10/o.secrets), &knock, &decoy)
 			}
 			return nil
 		}()
@@ -158,9 +158,16 @@ func measureAll(ctx context.Context, v variant, o options, out, progress io.Writ
 	}
 	rows = slices.DeleteFunc(rows, func(r row) bool { return len(r.answer[0]) == 0 })
 	fmt.Fprintf(out, "\n%s\n\n%s", v, table(rows))
-	if knock.trials > 0 {
-		fmt.Fprintf(out, "%s: itself %.3f, again %.3f, idle %.3f, behind it %.3f; ± %.3f\n", inCrowd, knock.mean(0)+.5,
-			knock.mean(1)+.5, knock.mean(2)+.5, knock.mean(3)+.5, math.Sqrt(1/12.0/float64(knock.trials)))
+	for _, c := range []*candidate{&knock, &decoy} {
+		if c.trials == 0 {
+			continue
+		}
+		name := "knock 1"
+		if c == &decoy {
+			name = "a decoy"
+		}
+		fmt.Fprintf(out, "%s, %s: itself %.3f, again %.3f, idle %.3f, behind it %.3f; ± %.3f\n", inCrowd, name, c.mean(0)+.5,
+			c.mean(1)+.5, c.mean(2)+.5, c.mean(3)+.5, math.Sqrt(1/12.0/float64(c.trials)))
 	}
 	return nil
 }

@@ -212,10 +212,10 @@ const inCrowd = "one of 2,048 ports, each in turn"
 
 // crowd tries the first knock among other ports, each as often and as long ago, as an attack
 // does: what only the knock meets is in none of the processor's caches, and its branch
-// prediction knows nothing of it. It adds what the knock's times show to a candidate.
-func (s *stand) crowd(ctx context.Context, trials int, out *candidate) error {
-	knock := &candidate{probe: s.knocks[0]}
-	all := []*candidate{knock}
+// prediction knows nothing of it. It adds what the times show to two candidates: of the
+// knock, and of the decoys among the others, which an attack cannot tell from it.
+func (s *stand) crowd(ctx context.Context, trials int, knock, decoy *candidate) error {
+	all := []*candidate{{probe: s.knocks[0]}}
 	for len(all) < 2048 {
 		all = append(all, &candidate{probe: probe{port: s.wrongPort()}})
 	}
@@ -223,9 +223,19 @@ func (s *stand) crowd(ctx context.Context, trials int, out *candidate) error {
 	if err := lab.OnCPU(0, func() error { return a.round(ctx, nil, all, trials) }); err != nil {
 		return err
 	}
-	out.trials += knock.trials
-	for i := range signals {
-		out.sums[i] += knock.sums[i]
+	knock.add(all[0])
+	for _, c := range all[1:] {
+		if s.decoys[c.probe] {
+			decoy.add(c)
+		}
 	}
 	return nil
+}
+
+// add counts another's trials as its own.
+func (c *candidate) add(other *candidate) {
+	c.trials += other.trials
+	for i := range signals {
+		c.sums[i] += other.sums[i]
+	}
 }

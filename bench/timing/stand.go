@@ -74,20 +74,20 @@ type stand struct {
 	variant
 	secret
 	*prober
-	lab *lab.Lab
+	lab    *lab.Lab
+	decoys map[probe]bool
 }
 
-// load returns what loads the variant's rules for a door to the service, and
-// another.
-func (v variant) load(s secret) bench.Loader {
+// compile returns the variant's machine for a door to the service, and another.
+func (v variant) compile(s secret) (*automaton.Machine, error) {
 	sequence := func(all []probe) string {
 		return strings.ReplaceAll(fmt.Sprint(all), " ", ", ")
 	}
-	return bench.LoadPolicy(v.backend, fmt.Sprintf("version: 1\nposture: %s\ncover: %s\n"+
+	return bench.Compile(v.backend, fmt.Sprintf("version: 1\nposture: %s\ncover: %s\n"+
 		"log: {target: nflog, group: %d}\nallow:\n  - service: tcp/%d\ndoors:\n"+
 		"  ssh: {service: tcp/%d, knock: {sequence: %s}}\n"+
 		"  vpn: {service: udp/1194, knock: {sequence: %s}}\n",
-		v.posture, v.cover, logGroup, allowed, service, sequence(s.knocks), sequence(s.udpKnocks)), automaton.Keyring{})
+		v.posture, v.cover, logGroup, allowed, service, sequence(s.knocks), sequence(s.udpKnocks)))
 }
 
 // newStand returns a stand with a variant's rules. The caller must close it.
@@ -110,8 +110,16 @@ func newStand(ctx context.Context, v variant, s secret) (_ *stand, err error) {
 	if err := l.Err(); err != nil {
 		return nil, err
 	}
-	if err := v.load(s)(ctx, server); err != nil {
+	m, err := v.compile(s)
+	if err != nil {
 		return nil, err
+	}
+	if err := server.Do(func() error { return v.backend.Apply(m) }); err != nil {
+		return nil, err
+	}
+	decoys := map[probe]bool{}
+	for _, d := range m.Decoys() {
+		decoys[probe{d.Path[0].Number, d.Path[0].Protocol == policy.UDP}] = true
 	}
 	if err := readLog(l, server); err != nil {
 		return nil, fmt.Errorf("NFLOG: %w", err)
@@ -125,7 +133,7 @@ func newStand(ctx context.Context, v variant, s secret) (_ *stand, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stand{v, s, p, l}, nil
+	return &stand{v, s, p, l, decoys}, nil
 }
 
 func (s *stand) close() {

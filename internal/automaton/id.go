@@ -58,8 +58,10 @@ func identify(names []string) ([]uint32, error) {
 	return nil, errors.New("too many names share a hash; change a knock or a timeout of one of the doors")
 }
 
-func hash(name string) uint32 {
-	sum := sha256.Sum256([]byte(name))
+func hash(name string) uint32 { return idOf(sha256.Sum256([]byte(name))) }
+
+// idOf returns the first id that there is in a hash.
+func idOf(sum [sha256.Size]byte) uint32 {
 	for {
 		for b := sum[:]; len(b) >= 4; b = b[4:] {
 			id := binary.BigEndian.Uint32(b) & Largest

@@ -192,6 +192,9 @@ type Machine struct {
 	// Keys reads the secrets of the devices of Tokens. It is not of the policy: whoever has
 	// the machine loaded sets it, and who loads it calls Keyring.
 	Keys func() (Keyring, error)
+	// Secret is what decoys follow from, and known to this host alone. It is not of the policy
+	// either: whoever has the machine loaded sets it, or there are no decoys.
+	Secret []byte
 
 	states  map[StateID]*State
 	edges   map[input]*Edge

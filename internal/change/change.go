@@ -9,11 +9,12 @@
 //
 // # What is kept
 //
-// Two files describe a network namespace:
+// Three files describe a network namespace:
 //
 //   - STATE/loaded.json, the Saved, is what ran last and is confirmed: the text of
 //     the policy, and the backend. It is what the machine loads when it boots, and
 //     what is loaded again if others remove it.
+//   - STATE/secret.json is what only this host knows: see Secret.
 //   - RUNTIME/pending.json, the Pending, is there while newer rules wait for their
 //     confirmation. It says how long they may, and what they are.
 //

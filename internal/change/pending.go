@@ -184,6 +184,7 @@ func (c *Change) Rollback(all []firewall.Backend) (*Saved, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Secret = c.Secret()
 	takeover, err := backends.Look(all).TakeOver(b)
 	if err != nil {
 		return nil, err

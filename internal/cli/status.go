@@ -277,6 +277,9 @@ func describe(backend firewall.Backend, status *firewall.Status, m *automaton.Ma
 	whole := m != nil && backend.Digest(m) == status.Digest
 	states := map[automaton.StateID]stateProgress{} // as they look for any source
 	for _, p := range status.Progress {
+		if whole && m.State(p.State) == nil {
+			continue // it means nothing: it is a decoy, or its door is gone
+		}
 		row, known := states[p.State]
 		if !known {
 			row = namedState(p.State, m)

@@ -168,7 +168,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	if err != nil {
 		return nil, err
 	}
-	m.Keys = change.KeysIn(src.keys)
+	m.Keys, m.Secret = change.KeysIn(src.keys), c.Secret()
 	takeover, err := survey.TakeOver(b)
 	if err != nil {
 		return nil, err

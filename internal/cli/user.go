@@ -424,7 +424,7 @@ func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*
 		return nil, err
 	}
 	defer c.End()
-	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: host.WayIn()}
+	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: host.WayIn(), Secret: c.Secret()}
 	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}

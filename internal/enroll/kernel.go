@@ -42,6 +42,7 @@ type Kernel struct {
 	Survey backends.Survey
 	Loaded []backends.Answer // what Survey.Loaded returned
 	Spare  []host.Way        // what the caller is logged in by, which does not end
+	Secret []byte            // this host's, for what is loaded
 }
 
 // An Effect is what the kernel knows of a change.
@@ -138,7 +139,7 @@ func (k *Kernel) load(b firewall.Backend, r *Result) (*change.Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Keys = change.KeysIn(r.Keys.Path)
+	m.Keys, m.Secret = change.KeysIn(r.Keys.Path), k.Secret
 	t, err := k.Survey.TakeOver(b)
 	if err != nil {
 		return nil, err

@@ -342,6 +342,7 @@ func (w *watchdog) prepare(wanted *change.Saved) (*kept, error) {
 	if err != nil {
 		return nil, err
 	}
+	machine.Secret = w.Place.Secret()
 	k := &kept{saved: *wanted, machine: machine, digest: backend.Digest(machine)}
 	keepable, ok := backend.(firewall.Keepable)
 	if !ok {

@@ -133,6 +133,7 @@ func (s *subject) machine(p *plan) (*automaton.Machine, error) {
 	if err == nil {
 		m.Parameters.EarlyUDP = m.Parameters.EarlyUDP && s.udp
 		m.Keys = func() (automaton.Keyring, error) { return s.keys, nil }
+		m.Secret = []byte(hostSecret)
 	}
 	return m, err
 }

@@ -62,6 +62,9 @@ var (
 	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
 )
 
+// hostSecret makes decoys of two stray ports, where policies have decoys.
+const hostSecret = "of the suite's hosts 311"
+
 // mark is what plans mark admitted packets with.
 const mark policy.Mark = 0x1000
 

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
+	"postern/internal/automaton"
 	"postern/internal/policy"
 )
 
@@ -14,6 +16,25 @@ var undrawn = map[string]string{
 	"Door.Forward":    "the backends' forward_linux_test.go: the suite has one host behind the rules",
 	"Door.Masquerade": "as Forward",
 	"Policy.Backend":  "cli's testdata/backend.txt: a backend is held to the same policy whatever its key says",
+}
+
+// TestStraysAreDecoys: the suite sends to decoys.
+func TestStraysAreDecoys(t *testing.T) {
+	p, err := policy.Parse("policy.yaml", []byte("version: 1\nposture: closed\ndoors:\n"+
+		"  ssh: {service: 22, knock: {sequence: [1001, 1002]}}\n  dns: {service: udp/53, knock: {sequence: [udp/1001, 1002]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Secret = []byte(hostSecret)
+	for _, stray := range ports([]string{"7777", "udp/7777"}) {
+		if !slices.Contains(ports(strayPorts), stray) || !slices.ContainsFunc(m.Decoys(), func(d automaton.State) bool { return d.Path[0] == stray }) {
+			t.Errorf("%v is no stray port, or no decoy", stray)
+		}
+	}
 }
 
 // TestPlansDrawEveryKey fails if a policy can have something that the suite never

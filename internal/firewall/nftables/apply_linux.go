@@ -80,6 +80,7 @@ func (b Backend) Apply(m *automaton.Machine) error { return b.apply(m, false) }
 // listing of before a tag was used: no tag of theirs outlives the transaction.
 func (b Backend) apply(m *automaton.Machine, distrust bool) error {
 	r := Compile(m)
+	r.addDecoys(m)
 	before, err := firewall.Connections()
 	if err != nil {
 		return err

@@ -128,6 +128,7 @@ func (k *Keeper) apply(m *automaton.Machine, distrust bool) error {
 func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
 	if k.machine != m {
 		k.machine, k.rules, k.ready = m, Compile(m), &batch{}
+		k.rules.addDecoys(m)
 		k.ready.addTable(Table, netlink.Create|netlink.Excl, newTableFlags())
 		k.rules.fill(k.ready, nil)
 	}

@@ -127,7 +127,8 @@ func (c *compiler) tables(a *inputKind, input string) {
 		return &set{name: name + a.suffix, doc: doc, key: append([]datatype{nft.TypeClassID}, a.key...)}
 	}
 	a.step = table("step", "The knocks: state, "+input+" -> next state, with the highest bit set, or a door, with the\n"+
-		"second highest bit set, too.")
+		"second highest bit set, too. \"postern up\" adds some that mean nothing, so that the time of an\n"+
+		"answer does not tell which is a knock.")
 	a.step.data = &nft.TypeClassID
 	a.kept = table("kept", "What costs no grant.")
 	from := func(id automaton.StateID, on policy.Port) element {
@@ -231,7 +232,7 @@ func (c *compiler) moving() {
 	})
 	chains := map[time.Duration]*chain{}
 	for _, t := range stays {
-		chains[t] = c.newChain("move_"+durationText(t), "")
+		chains[t] = c.newChain(moveName(t), "")
 		for _, f := range families {
 			chains[t].add(c.put(f, t))
 		}
@@ -244,6 +245,9 @@ func (c *compiler) moving() {
 	pace.elements = append(pace.elements, elementOf(idPart(nobody)).goingTo(chains[c.nobodyStays()]))
 	c.move.add(verdict(pace, carried))
 }
+
+// moveName is the name of the chain that puts a source into a state for so long.
+func moveName(stays time.Duration) string { return "move_" + durationText(stays) }
 
 // spending fills the chain that takes one from the source's budget, and leads on. One
 // chain asks for all: each rule hashes with a seed of its own, so two would be two

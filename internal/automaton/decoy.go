@@ -1,0 +1,80 @@
+package automaton
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+
+	"postern/internal/policy"
+)
+
+// drawn is how many decoys are drawn for each protocol that first knocks have. Those that are
+// drawn twice are fewer.
+const drawn = 1024
+
+// Decoys returns states that mean nothing: from each one leads on what leads on from Root, and
+// nothing else. A firewall that puts a source into one of them, by its Path from Root, judges
+// no packet otherwise. But it takes as much time for it as for a right first knock. So each
+// has the Timeout and the Loops of a state that is reached by one.
+//
+// They follow from Secret. Without it there are none. Another policy leaves most of them as
+// they are: whoever compares would otherwise see that the knocks stay.
+func (m *Machine) Decoys() []State {
+	if len(m.Secret) == 0 {
+		return nil
+	}
+	firsts := map[policy.Protocol][]*State{}
+	ports := map[policy.Port]bool{}
+	for i := range m.Edges {
+		e := &m.Edges[i]
+		if e.From != Root {
+			continue
+		}
+		ports[e.On] = true
+		if e.Door < 0 {
+			firsts[e.On.Protocol] = append(firsts[e.On.Protocol], m.State(e.To))
+		}
+	}
+	ids := map[StateID]bool{}
+	for i := range m.States {
+		ids[m.States[i].ID] = true
+	}
+	var all []State
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
+		if len(firsts[protocol]) == 0 {
+			continue
+		}
+		for i := range uint64(drawn) {
+			h := hmac.New(sha256.New, m.Secret)
+			h.Write(binary.BigEndian.AppendUint64([]byte{byte(protocol)}, i))
+			sum := [sha256.Size]byte(h.Sum(nil))
+			port := policy.Port{Protocol: protocol, Number: binary.BigEndian.Uint16(sum[30:])}
+			id := StateID(idOf(sum))
+			if port.Number == 0 || ports[port] || ids[id] {
+				continue
+			}
+			ports[port], ids[id] = true, true
+			all = append(all, decoy(port, id, resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:]))))
+		}
+	}
+	return all
+}
+
+// decoy returns the state that a port leads to, like the one that a first knock does.
+func decoy(port policy.Port, id StateID, like *State) State {
+	s := State{ID: id, Path: []policy.Port{port}, Timeout: like.Timeout, Loops: slices.Clone(like.Loops)}
+	if i := slices.Index(s.Loops, like.Path[0]); i >= 0 {
+		s.Loops[i] = port
+	}
+	return s
+}
+
+// resembled chooses a state at random. Another state beside them changes few choices, and only
+// for itself (rendezvous hashing).
+func resembled(all []*State, random uint64) *State {
+	return slices.MaxFunc(all, func(a, b *State) int { return cmp.Compare(weight(a, random), weight(b, random)) })
+}
+
+func weight(s *State, random uint64) uint64 { return (random ^ uint64(s.ID)) * 0x9e3779b97f4a7c15 }

@@ -1,0 +1,111 @@
+package automaton_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// decoyDoors has two doors whose first knocks leave states that differ, one that a single
+// knock opens, and one whose first knock is of another protocol.
+const decoyDoors = "version: 1\nposture: closed\ndoors:\n" +
+	"  ssh: {service: tcp/22, knock: {sequence: [1001, 2001, 3001], step_timeout: 5s}}\n" +
+	"  vpn: {service: udp/1194, knock: {sequence: [1002, 2002], retransmits: reset, step_timeout: 7s}}\n" +
+	"  web: {service: tcp/443, knock: {sequence: [1003]}}\n" +
+	"  dns: {service: udp/53, knock: {sequence: [udp/1004, 2004]}}\n"
+
+func decoysOf(t *testing.T, text, secret string) (*automaton.Machine, map[policy.Port]automaton.State) {
+	t.Helper()
+	m := compile(t, text)
+	m.Secret = []byte(secret)
+	byPort := map[policy.Port]automaton.State{}
+	for _, d := range m.Decoys() {
+		if _, twice := byPort[d.Path[0]]; twice {
+			t.Errorf("there are two decoys at %v", d.Path[0])
+		}
+		byPort[d.Path[0]] = d
+	}
+	return m, byPort
+}
+
+// TestDecoys: there are enough of each protocol, none is at a first knock or has the id of
+// another state, and each is like a state after a first knock of its protocol, but for its port.
+func TestDecoys(t *testing.T) {
+	m, decoys := decoysOf(t, decoyDoors, "a secret")
+	ids := map[automaton.StateID]bool{automaton.Root: true, automaton.Largest: true}
+	for i := range m.States {
+		ids[m.States[i].ID] = true
+	}
+	looks := map[string]int{}
+	for port, d := range decoys {
+		if ids[d.ID] {
+			t.Errorf("the id of %v is taken", port)
+		}
+		ids[d.ID] = true
+		if slices.Contains([]uint16{0, 1001, 1002, 1003}, port.Number) && port.Protocol == policy.TCP || port == (policy.Port{Protocol: policy.UDP, Number: 1004}) {
+			t.Errorf("there is a decoy at %v", port)
+		}
+		loops := slices.Clone(d.Loops)
+		if i := slices.Index(loops, port); i >= 0 {
+			loops[i] = policy.Port{}
+		}
+		looks[fmt.Sprint(port.Protocol, " ", d.Timeout, " ", loops)]++
+	}
+	for look, least := range map[string]int{
+		"tcp 5s [any tcp/22]": 400, "tcp 7s []": 400, "udp 3s [any udp/53]": 950,
+	} {
+		if looks[look] < least {
+			t.Errorf("%d are like %s, want at least %d", looks[look], look, least)
+		}
+		delete(looks, look)
+	}
+	if len(looks) > 0 {
+		t.Errorf("others are like %v", looks)
+	}
+	for _, text := range []string{
+		"doors:\n  web: {service: tcp/443, knock: {sequence: [1003]}}\n",
+		"doors:\n  web: {service: tcp/443, knock: {sequence: [icmp/echo, 1003]}}\n",
+	} {
+		if _, none := decoysOf(t, "version: 1\nposture: closed\n"+text, "a secret"); len(none) > 0 {
+			t.Errorf("%d decoys beside no first knock that leaves a state at a port: %s", len(none), text)
+		}
+	}
+	if _, none := decoysOf(t, decoyDoors, ""); len(none) > 0 {
+		t.Errorf("%d decoys without a secret", len(none))
+	}
+}
+
+// TestDecoysStay: they are the same ones whatever the doors, and others of another secret.
+func TestDecoysStay(t *testing.T) {
+	_, before := decoysOf(t, decoyDoors, "a secret")
+	same := func(text, secret string) (ports, whole int) {
+		_, after := decoysOf(t, text, secret)
+		for port, d := range before {
+			if e, there := after[port]; there {
+				ports++
+				if d.ID == e.ID && d.Timeout == e.Timeout && slices.Equal(d.Loops, e.Loops) {
+					whole++
+				}
+			}
+		}
+		return ports, whole
+	}
+	other := decoyDoors + "  nfs: {service: tcp/2049, knock: {sequence: [1005, 2005]}}\n"
+	if ports, whole := same(other, "a secret"); ports < len(before)-1 || whole < len(before)*3/4-50 {
+		t.Errorf("of %d decoys %d are there beside another door, and %d as before", len(before), ports, whole)
+	}
+	if ports, _ := same(decoyDoors, "another secret"); ports > len(before)/10 {
+		t.Errorf("%d of %d decoys follow from another secret, too", ports, len(before))
+	}
+	for port := range before {
+		text := fmt.Sprintf("version: 1\nposture: closed\ndoors:\n  web: {service: tcp/443, knock: {sequence: [%v, udp/1004, 1005]}}\n", port)
+		m, after := decoysOf(t, text, "a secret")
+		if _, there := after[port]; there || len(m.Decoys()) < 900 {
+			t.Errorf("a knock at %v leaves %d decoys, and one at its port: %v", port, len(after), there)
+		}
+		break
+	}
+}

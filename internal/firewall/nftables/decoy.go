@@ -1,0 +1,44 @@
+//go:build linux
+
+package nftables
+
+import (
+	"slices"
+
+	"postern/internal/automaton"
+	"postern/internal/policy"
+)
+
+// addDecoys adds the machine's decoys to the tables of its rule set. A right first knock is
+// found in them, which takes longer than not to find a port; with these it is one of a
+// thousand. They are no part of the digest: the rules do the same without.
+func (r *Ruleset) addDecoys(m *automaton.Machine) {
+	all := m.Decoys()
+	if len(all) == 0 {
+		return
+	}
+	step, pace := r.set("step"), r.set("pace")
+	from := func(id automaton.StateID, on policy.Port, to automaton.StateID) {
+		key := append([]part{idPart(uint32(id))}, portParts(on)...)
+		step.elements = append(step.elements, elementOf(key...).to(uint32(to)|moved))
+	}
+	for i := range all {
+		d := &all[i]
+		from(automaton.Root, d.Path[0], d.ID)
+		for _, port := range d.Loops {
+			from(d.ID, port, d.ID)
+		}
+		if pace != nil {
+			pace.elements = append(pace.elements, elementOf(idPart(uint32(d.ID))).goingTo(&chain{name: moveName(d.Timeout)}))
+		}
+	}
+	r.name.comment = r.comment()
+}
+
+// set returns the set with a name, or nil.
+func (r *Ruleset) set(name string) *set {
+	if i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == name }); i >= 0 {
+		return r.sets[i]
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"postern/internal/automaton"
+	"postern/internal/lab/labtest"
+)
+
+// TestDecoys: with a secret the kernel finds what a decoy leads to, also from that state, after
+// each way in which rules are loaded. Nothing calls the rules altered then, and they have the
+// digest of those without.
+func TestDecoys(t *testing.T) {
+	t.Parallel()
+	for name, doors := range map[string]string{
+		"one timeout": "", "two timeouts": "  vpn: {service: udp/1194, knock: {sequence: [udp/1001, 1002], step_timeout: 7s}}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			m := labtest.Compile(t, s.Backend, labtest.Closed+"doors:\n  ssh: {service: 22, knock: {sequence: [1234, 2345, 3456]}}\n"+doors)
+			m.Secret = []byte("a secret")
+			expect := func(after string) {
+				t.Helper()
+				if status := s.Inspect(); status.Altered || status.Digest != s.Backend.Digest(m) {
+					t.Errorf("after %s: altered %v, digest %s", after, status.Altered, status.Digest)
+				}
+				leads := map[string]uint32{}
+				if err := s.Gateway.Do(func() error {
+					return dumpWhole("step", func(e element, _ lifetime) { leads[string(e.key)] = binary.NativeEndian.Uint32(e.data) })
+				}); err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range m.Decoys() {
+					for _, from := range []automaton.StateID{automaton.Root, d.ID} {
+						key := elementOf(append([]part{idPart(uint32(from))}, portParts(d.Path[0])...)...).key
+						if leads[string(key)] != uint32(d.ID)|moved {
+							t.Fatalf("after %s: from %x, %v leads to %x, want %x", after, from, d.Path[0], leads[string(key)], d.ID)
+						}
+					}
+				}
+			}
+			s.Apply(m)
+			expect("up")
+			s.Apply(m)
+			expect("another up")
+			k := keeper(t, s.Gateway)
+			restore := func() {
+				t.Helper()
+				if err := s.Gateway.Do(func() error { _, err := k.Restore(m); return err }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, what := range []string{"ruleset", "map inet postern step"} {
+				if out, err := s.Gateway.Command(t.Context(), "nft", "flush "+what).CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				if status := s.Inspect(); status.Loaded && !status.Altered {
+					t.Errorf("without %s the rules are called whole", what)
+				}
+				restore()
+				expect("the loss of " + what)
+			}
+
+			// A source that comes by is where the decoy leads, for as long as after a knock.
+			all := m.Decoys()
+			for _, d := range []automaton.State{all[0], all[1], all[2], all[len(all)-1]} {
+				from := s.NewAddress(labtest.IPv6)
+				s.Knock(from, d.Path[0])
+				s.Settled()
+				found := false
+				for _, p := range s.Inspect().Progress {
+					found = found || p.Source == from && p.State == d.ID && p.Left <= d.Timeout && p.Left > d.Timeout-2*time.Second
+				}
+				if !found {
+					t.Errorf("after %v: want state %x for %v, have %+v", d.Path[0], d.ID, d.Timeout, s.Inspect().Progress)
+				}
+			}
+		})
+	}
+}
