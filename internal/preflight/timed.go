@@ -12,7 +12,7 @@ type Timing int
 
 const (
 	Untimed  Timing = iota // nothing: no port answers, or no door has knocks
-	Narrowed               // which ports may be the right knock: a few of all, in minutes
+	Narrowed               // which ports may be the first knock: a thousand, in minutes
 	Told                   // which one is, within seconds
 )
 
