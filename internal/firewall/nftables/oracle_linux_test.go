@@ -97,7 +97,9 @@ func TestOracle(t *testing.T) {
 			for style, host := range map[firewall.Style]string{firewall.Plain: "plain", firewall.Commented: "commented"} {
 				byText := l.Host(host)
 				load := byText.Command(t.Context(), "nft", "-f", "-")
-				load.Stdin = strings.NewReader(Compile(m).Render(style))
+				r := Compile(m)
+				r.addDecoys(m)
+				load.Stdin = strings.NewReader(r.Render(style))
 				if out, err := load.CombinedOutput(); err != nil {
 					t.Fatalf("nft does not read our text: %v\n%s", err, out)
 				}
