@@ -55,23 +55,31 @@ func places() (f found, err error) {
 		return f, fmt.Errorf("cannot list interfaces: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
-	vrfs, below, kinds := map[int]bool{}, map[int]bool{}, map[int]string{}
+	vrfs, below, above, kinds := map[int]bool{}, map[int]bool{}, map[int][]int{}, map[int]string{}
+	for _, link := range links {
+		kinds[link.Attrs().Index] = link.Type()
+	}
 	for _, link := range links {
 		a := link.Attrs()
-		kinds[a.Index] = link.Type()
 		vrfs[a.Index] = link.Type() == "vrf"
 		if a.MasterIndex != 0 { // a port of a bridge, say
 			below[a.Index] = true
+			above[a.Index] = append(above[a.Index], a.MasterIndex)
 		}
-		if link.Type() == "ipvlan" || link.Type() == "macvlan" {
+		upper := link.Type() == "ipvlan" || link.Type() == "macvlan"
+		if upper {
 			below[a.ParentIndex] = true
+		}
+		// A bridge may tag the frames of a port, and those of its VLANs go on there.
+		if upper || link.Type() == "vlan" && kinds[a.ParentIndex] == "bridge" {
+			above[a.ParentIndex] = append(above[a.ParentIndex], a.Index)
 		}
 	}
 	all := hooks()
 	for _, link := range links {
 		a := link.Attrs()
 		f.interfaces = append(f.interfaces, Interface{
-			Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index],
+			Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index], above: above[a.Index],
 			switched: a.MasterIndex != 0 && !delivers(kinds[a.MasterIndex]),
 		})
 		for _, h := range all {

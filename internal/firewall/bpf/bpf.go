@@ -94,8 +94,9 @@ type Counts [key.Refusals]uint64
 type Interface struct {
 	Index    int
 	Name     string
-	Attached bool // tokens that arrive there are verified
-	vrf      bool // it is one, or belongs to one
-	below    bool // what arrives may be for the address of another interface on top of it
-	switched bool // what arrives is for others to decide about, before the rules
+	Attached bool  // tokens that arrive there are verified
+	vrf      bool  // it is one, or belongs to one
+	below    bool  // what arrives may be for the address of another interface on top of it
+	switched bool  // what arrives is for others to decide about, before the rules
+	above    []int // the interfaces by which it may arrive next
 }

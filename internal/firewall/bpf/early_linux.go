@@ -164,9 +164,10 @@ func (p *Program) fillEarly(e *Early, v earlyValue, running *Running) error {
 // locate tells the program of the interfaces and addresses that there are. It leaves out
 // an interface at whose ingress programs, filters or rules of others are, and the ports of
 // others' switches: what comes there may be for them before any rule of ours is asked. It
-// leaves out VRFs, whose addresses are not the host's. For the rules, a packet that comes by a
-// port of a bridge comes by the bridge. So where interfaces differ to them, what is below
-// another one is left out, too.
+// leaves out VRFs, whose addresses are not the host's. What is below one of these is left out
+// with it: a packet comes there first. For the rules, a packet that comes by a port of a bridge
+// comes by the bridge. So where interfaces differ to them, what is below another one is left
+// out, too.
 func (i *instance) locate(e *Early, running *Running) error {
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -178,6 +179,9 @@ func (i *instance) locate(e *Early, running *Running) error {
 	}
 	counted, own, trusted := map[uint32]uint8{}, map[[16]byte]uint8{}, map[trustedKey]uint8{}
 	inVRF, alike := map[int]bool{}, e.Interfaces == nil
+	left := running.leftOut(func(at Interface) bool {
+		return at.vrf || at.switched || running.others[at.Index] || ingress.has(at.Name)
+	})
 	for _, t := range e.Trusted {
 		alike = alike && t.Interface == ""
 	}
@@ -187,7 +191,7 @@ func (i *instance) locate(e *Early, running *Running) error {
 		if e.Interfaces != nil {
 			governed = slices.Contains(e.Interfaces, at.Name)
 		}
-		if !governed || at.vrf || at.switched || at.below && !alike || running.others[at.Index] || ingress.has(at.Name) || len(counted) == mostPlaces {
+		if !governed || left[at.Index] || at.below && !alike || len(counted) == mostPlaces {
 			continue
 		}
 		counted[uint32(at.Index)] = 1
@@ -215,6 +219,20 @@ func (i *instance) locate(e *Early, running *Running) error {
 		addAll(i.maps[mapTrusted], trusted), addAll(i.maps[mapAddresses], own), addAll(i.maps[mapInterfaces], counted),
 		keepOnly(i.maps[mapTrusted], trusted),
 	)
+}
+
+// leftOut returns the interfaces that are to be left out, and all below one of these.
+func (r *Running) leftOut(is func(Interface) bool) map[int]bool {
+	left := map[int]bool{}
+	for again := true; again; {
+		again = false
+		for _, at := range r.interfaces {
+			if !left[at.Index] && (is(at) || slices.ContainsFunc(at.above, func(index int) bool { return left[index] })) {
+				left[at.Index], again = true, true
+			}
+		}
+	}
+	return left
 }
 
 // keepOnly deletes all from a map but some entries.

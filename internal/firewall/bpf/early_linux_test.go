@@ -664,3 +664,50 @@ func TestEarlyBelow(t *testing.T) {
 		}
 	}
 }
+
+// TestEarlyLeftOut: where others' filters or rules may decide about a packet at an interface
+// before the rules do, nothing is counted at those by which it comes there.
+func TestEarlyLeftOut(t *testing.T) {
+	needBPF(t)
+	for name, others := range map[string]func(s *site) error{
+		"nobody": func(*site) error { return nil },
+		"a filter": func(s *site) error {
+			if err := netlink.QdiscAdd(qdisc(s.index("br0"))); err != nil {
+				return err
+			}
+			return netlink.FilterAdd(&netlink.BpfFilter{
+				FilterAttrs: netlink.FilterAttrs{
+					LinkIndex: s.index("br0"), Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL,
+				},
+				Fd: foreign(t, next).FD(), Name: "theirs", DirectAction: true,
+			})
+		},
+		"rules": func(s *site) error {
+			s.nft("table netdev others {\nchain c { type filter hook ingress device br0 priority 0; }\n}")
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			port := s.links[0].Name
+			s.lab.Bridge(s.server, "br0", s.links[0])
+			s.do(func() error { return others(s) })
+			s.c.Early = earlyConfig()
+			s.c.Early.Interfaces = nil
+			s.do(func() error {
+				p, err := Load(s.c, nil, nil)
+				if err != nil {
+					return err
+				}
+				defer p.Close()
+				counted, err := readMap[uint32, uint8](p.maps[mapInterfaces])
+				for at, want := range map[string]bool{"br0": name == "nobody", port: name == "nobody", s.links[1].Name: true} {
+					if got := counted[uint32(s.index(at))] == 1; got != want {
+						t.Errorf("%s is counted: %v, want %v", at, got, want)
+					}
+				}
+				return err
+			})
+		})
+	}
+}
