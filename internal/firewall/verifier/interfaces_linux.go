@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall/bpf"
@@ -92,9 +93,9 @@ func (l *Lookout) Once(serve func() error) error {
 	if err != nil {
 		return fmt.Errorf("cannot list interfaces: %w", err)
 	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return err
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("cannot list addresses: %w", err)
 	}
 	var places []string
 	for _, i := range all {
@@ -102,7 +103,8 @@ func (l *Lookout) Once(serve func() error) error {
 		places = append(places, fmt.Sprint(a.Index, " ", a.Name, " ", a.MasterIndex))
 	}
 	for _, a := range addresses {
-		places = append(places, a.String())
+		// An address is tentative at first, and none of this host's.
+		places = append(places, fmt.Sprint(a.LinkIndex, " ", a.IPNet, " ", a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED)))
 	}
 	if slices.Sort(places); slices.Equal(places, l.places) && tai == l.tai {
 		return nil
