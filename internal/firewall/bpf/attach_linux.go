@@ -80,6 +80,7 @@ func places() (f found, err error) {
 		a := link.Attrs()
 		f.interfaces = append(f.interfaces, Interface{
 			Index: a.Index, Name: a.Name, vrf: vrfs[a.Index] || vrfs[a.MasterIndex], below: below[a.Index], above: above[a.Index],
+			Bonded:   slices.Contains([]string{"bond", "team"}, kinds[a.MasterIndex]),
 			switched: a.MasterIndex != 0 && !delivers(kinds[a.MasterIndex]),
 		})
 		for _, h := range all {

@@ -95,6 +95,7 @@ type Interface struct {
 	Index    int
 	Name     string
 	Attached bool  // tokens that arrive there are verified
+	Bonded   bool  // it is a port of a bond or a team, at which all arrives again that is not a copy
 	vrf      bool  // it is one, or belongs to one
 	below    bool  // what arrives may be for the address of another interface on top of it
 	switched bool  // what arrives is for others to decide about, before the rules

@@ -14,8 +14,10 @@ import (
 	"postern/internal/firewall/bpf"
 )
 
-// verifies reports whether tokens can arrive at an interface.
-func verifies(i bpf.Interface) bool { return i.Name != "lo" }
+// verifies reports whether tokens are to be verified at an interface. A port of a bond that is
+// not in use may get a copy of what the one in use gets, and the bond drops it: a token in the
+// copy would be used up.
+func verifies(i bpf.Interface) bool { return i.Name != "lo" && !i.Bonded }
 
 // isUp reports whether packets can arrive at an interface.
 func isUp(index int) bool {
@@ -57,16 +59,16 @@ func Everywhere(m *automaton.Machine, c bpf.Carrier, know func([]Code, bpf.Codes
 	return v.Attach()
 }
 
-// toLoad reports whether a program is to be loaded, because an interface has none or what
-// runs drops nothing early. What runs is told of other interfaces and addresses, and of
-// the clock.
+// toLoad reports whether a program is to be loaded, because an interface has none, or should
+// have none, or what runs drops nothing early. What runs is told of other interfaces and
+// addresses, and of the clock.
 func toLoad(m *automaton.Machine) (bool, error) {
 	running, err := bpf.Find()
 	if err != nil {
 		return false, err
 	}
 	defer running.Close()
-	if slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) && !i.Attached }) {
+	if slices.ContainsFunc(running.Interfaces(), func(i bpf.Interface) bool { return verifies(i) != i.Attached }) {
 		return true, nil
 	}
 	if err := running.FollowTAI(); err != nil {
