@@ -41,9 +41,10 @@ type suite struct {
 // software emulation an hour each.
 var all = []suite{
 	{"demo", "demo", []string{"-test.run=TestStory/piped"}},
-	{"nftables", "firewall/nftables", []string{"-test.skip=" + long}},
+	{"nftables", "firewall/nftables", []string{"-test.skip=" + long + "|EarlyLinks"}},
 	{"iptables", "firewall/iptables", []string{"-test.skip=" + long + "|" + sessions}},
 	{"bpf", "firewall/bpf", []string{"-test.skip=Kill|Object|Faults|WithoutConntrack"}},
+	{"early-links", "firewall/nftables", []string{"-test.run=EarlyLinks", "-every-link"}},
 	{"clock", "watchdog", []string{"-test.run=TestClock", "-set-clock"}},
 	{"scripts", "cli", []string{"-test.run=TestScripts/^(up|confirm|watchdog)$"}},
 	{"backends", "firewall/backends", []string{"-test.skip=" + long}},
