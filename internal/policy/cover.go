@@ -21,6 +21,12 @@ func (p *Policy) DropsEarly() bool {
 	return p.EarlyDrop && p.Posture == Closed && !p.Cover.Answers()
 }
 
+// Answers reports whether any port answers a stranger: by what is allowed, or by how what is
+// blocked is refused.
+func (p *Policy) Answers() bool {
+	return p.Posture == Guard || p.Cover.Answers() || len(p.Allow) > 0
+}
+
 // An Answer is what the sender of a refused packet receives.
 type Answer int
 

@@ -3,7 +3,6 @@ package preflight
 import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/policy"
 )
 
 // A Timing says what a neighbour learns who times answers, so that it need not guess all of
@@ -18,12 +17,11 @@ const (
 
 // TimingOf returns what is learned where a machine runs in a backend.
 func TimingOf(m *automaton.Machine, b firewall.Backend) Timing {
-	p := m.Policy
 	knocks := false
 	for i := range m.Doors {
 		knocks = knocks || len(m.Doors[i].Knock.Sequence) > 0
 	}
-	if !knocks || p.Posture != policy.Guard && !p.Cover.Answers() && len(p.Allow) == 0 {
+	if !knocks || !m.Policy.Answers() {
 		return Untimed
 	}
 	if s, ok := b.(firewall.Steady); ok && s.Steady() {

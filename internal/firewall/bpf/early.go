@@ -15,6 +15,8 @@ type Early struct {
 	Trusted    []Trusted
 	NamedTCP   Ports // that are not counted
 	NamedUDP   Ports
+	BeginTCP   Ports // that may begin a sequence; of others a source's first packets are dropped, too
+	BeginUDP   Ports
 	UDP        bool // datagrams are counted, too, where the kernel lets the program ask connection tracking
 	Source     policy.Source
 	Budget     automaton.Budget
@@ -27,6 +29,12 @@ type Early struct {
 type Ports [1 << 16 / 64]uint64
 
 func (p *Ports) add(n uint16) { p[n/64] |= 1 << (n % 64) }
+
+func (p *Ports) fill() {
+	for i := range p {
+		p[i] = ^uint64(0)
+	}
+}
 
 // A Trusted sender or interface needs no knock, whatever it sends.
 type Trusted struct {
@@ -53,6 +61,7 @@ func NewEarly(m *automaton.Machine) *Early {
 			e.NamedUDP.add(uint16(n))
 		}
 	}
+	e.begins(m)
 	for i := range m.Edges {
 		e.UDPKnocks = e.UDPKnocks || m.Edges[i].On.Protocol == policy.UDP
 		e.EchoKnocks = e.EchoKnocks || m.Edges[i].On.Protocol == policy.ICMP
@@ -63,4 +72,38 @@ func NewEarly(m *automaton.Machine) *Early {
 		}
 	}
 	return e
+}
+
+// begins fills the ports that may begin a sequence. A packet to any other one is dropped in
+// less time than those take, which shows them to who times answers. So that is for hosts where
+// no port answers at all, which leaves ARP and neighbour discovery to be timed, and where there
+// are decoys: they begin as much as a first knock does. Elsewhere all ports may begin one, and
+// also where a packet to a wrong port costs its source a grant.
+func (e *Early) begins(m *automaton.Machine) {
+	decoys := m.Decoys()
+	knocks, forfeit := false, false
+	begin := func(p policy.Port) {
+		switch p.Protocol {
+		case policy.TCP:
+			e.BeginTCP.add(p.Number)
+		case policy.UDP:
+			e.BeginUDP.add(p.Number)
+		}
+	}
+	for i := range m.Edges {
+		if m.Edges[i].From == automaton.Root {
+			knocks = true
+			begin(m.Edges[i].On)
+		}
+	}
+	for i := range decoys {
+		begin(decoys[i].Path[0])
+	}
+	for i := range m.Services {
+		forfeit = forfeit || m.Services[i].Forfeit
+	}
+	if m.Policy.Answers() || forfeit || knocks && len(decoys) == 0 {
+		e.BeginTCP.fill()
+		e.BeginUDP.fill()
+	}
 }

@@ -7,9 +7,11 @@
  * none was left, it counts as a wrong port: the source's progress is forgotten, and
  * nothing else changes. So of a source that can have no progress it is dropped.
  *
- * Right or wrong ports make no difference to what is done here, nor how far a source
- * has come: the time of an answer must not tell. So all that the rules may judge is
- * remembered as what may have made progress, until the longest step is over.
+ * Where something answers, right or wrong ports make no difference to what is done here,
+ * nor how far a source has come: the time of an answer must not tell. So all that the
+ * rules may judge is remembered as what may have made progress, until the longest step is
+ * over. Where nothing answers, what is no first knock, and no decoy, is dropped within the
+ * budget as well, of a source that can have no progress.
  *
  * Whether a datagram begins something is for connection tracking to say. It is asked for
  * the default zone alone, and not for flows that it expects. So the rules ask it again,
@@ -48,6 +50,8 @@ struct early {
 	u32 zero;
 	u64 named_tcp[65536 / 64]; /* the ports that are not counted */
 	u64 named_udp[65536 / 64];
+	u64 begin_tcp[65536 / 64]; /* the ports that may begin a sequence; all where times might tell */
+	u64 begin_udp[65536 / 64];
 };
 
 struct places {
@@ -182,10 +186,10 @@ noinline int remember(u64 hash, u64 now, u64 patience)
 	return 0;
 }
 
-/* forget reports whether a source may have made progress; before the time full any may. The
- * caller sees to it that it has none any more; for a fifth of a millisecond it still may have,
- * by a packet that another processor is about to judge. */
-noinline int forget(u64 hash, u64 now, u64 full)
+/* has_progress reports whether a source may have made progress; before the time full any may.
+ * To forget it the caller sees to it that it has none any more; for a fifth of a millisecond it
+ * still may have, by a packet that another processor is about to judge. */
+noinline int has_progress(u64 hash, u64 now, u64 full, u32 forget)
 {
 	u32 index = places_of(hash);
 	struct places *places = map_lookup(&recent, &index);
@@ -206,7 +210,7 @@ noinline int forget(u64 hash, u64 now, u64 full)
 		if (old >> TIME_BITS != name)
 			continue;
 		/* Not again with each packet, or a fast sender would never be forgotten. */
-		if (until_of(old) > soon)
+		if (forget && until_of(old) > soon)
 			__sync_val_compare_and_swap(place, old, name << TIME_BITS | soon);
 		return 1;
 	}
@@ -314,22 +318,27 @@ static inline u64 *junk_of(const struct headers *h, u64 now, u64 *name)
 	return map_lookup(&junk, &index);
 }
 
+/* has reports whether a port is in a set. */
+static inline bool has(const u64 *ports, u64 port)
+{
+	/* The compiler must not leave the mask out: Linux 6.1 does not see that it is needless. */
+	__asm__ volatile("" : "+r"(port));
+	return ports[port / 64 & 65536 / 64 - 1] >> port % 64 & 1;
+}
+
 /* is_counted reports whether a packet is counted here. */
 static inline bool is_counted(struct packet *p, const struct early *e, const struct headers *h)
 {
 	const u64 *named = h->protocol == UDP ? e->named_udp : e->named_tcp;
-	u64 port = be16_at(h->next + 2);
 
-	/* The compiler must not leave the mask out: Linux 6.1 does not see that it is needless. */
-	__asm__ volatile("" : "+r"(port));
-	return !(named[port / 64 & 65536 / 64 - 1] >> port % 64 & 1) && listed(p, h) && !(e->kinds & TRUST && trusts(p, h));
+	return !has(named, be16_at(h->next + 2)) && listed(p, h) && !(e->kinds & TRUST && trusts(p, h));
 }
 
 /* drops_early reports whether a packet is to be dropped. It counts what is counted here. For
  * what looks like a token no socket waits. */
 static noinline int drops_early(struct packet *p, const struct early *e, const struct headers *h, bool token)
 {
-	bool counted = 0;
+	bool counted = 0, within, goes_on;
 	u64 now = clock(), source, budget, name = 0, *junk = 0;
 
 	/* Counted already, on another interface. */
@@ -361,16 +370,15 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 	budget = source;
 	if (h->six)
 		budget = hash(e, h->from.pair, e->budget6);
-	if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {
-		remember(source, now, e->patience);
-		p->priority = e->counted;
-		return 0;
-	}
-	if (!forget(source, now, e->full) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
+	within = take(e, budget >> 20 & (ATTEMPTS - 1), now);
+	goes_on = within && has(h->protocol == UDP ? e->begin_udp : e->begin_tcp, be16_at(h->next + 2));
+	if (!goes_on && !has_progress(source, now, e->full, !within) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
 		if (junk)
 			*junk = name;
 		return 1;
 	}
-	p->priority = e->over;
+	if (within)
+		remember(source, now, e->patience);
+	p->priority = within ? e->counted : e->over;
 	return 0;
 }

@@ -54,6 +54,7 @@ type earlyValue struct {
 	Kinds                     uint32
 	_                         uint32
 	NamedTCP, NamedUDP        Ports
+	BeginTCP, BeginUDP        Ports
 }
 
 // Codes are the priorities of what was counted early: within its source's budget of
@@ -102,6 +103,8 @@ func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
 		Most:     uint64(cost) * uint64(e.Budget.Burst),
 		NamedTCP: e.NamedTCP,
 		NamedUDP: e.NamedUDP,
+		BeginTCP: e.BeginTCP,
+		BeginUDP: e.BeginUDP,
 	}
 	for v.Codes.Counted <= 0xffff || v.Codes.Over <= 0xffff || v.Codes.Counted == v.Codes.Over {
 		v.Codes = Codes{random(), random()}

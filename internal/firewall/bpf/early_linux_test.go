@@ -45,6 +45,8 @@ func earlyConfig() *Early {
 		Budget: automaton.Budget{Rate: 1, Burst: 3}, Patience: 9 * second,
 	}
 	e.NamedTCP.add(servicePort)
+	e.BeginTCP.fill()
+	e.BeginUDP.fill()
 	return e
 }
 
@@ -189,6 +191,18 @@ func settled(s *earlyScene) {
 	}
 }
 
+// Ports that may begin a sequence where nothing answers.
+const (
+	knockPort    = 1001
+	udpKnockPort = 1002
+)
+
+func silent(e *Early) {
+	e.BeginTCP, e.BeginUDP = Ports{}, Ports{}
+	e.BeginTCP.add(knockPort)
+	e.BeginUDP.add(udpKnockPort)
+}
+
 type earlyCase struct {
 	change func(*Early)
 	run    func(s *earlyScene)
@@ -219,6 +233,37 @@ var earlyCases = map[string]earlyCase{
 		}
 		s.pass(10 * second)
 		settled(s)
+	}},
+	"where nothing answers": {silent, func(s *earlyScene) {
+		s.wants("full at first", sender4, counted, counted)
+		s.pass(60 * second)
+		for _, from := range []netip.Addr{sender4, sender6} {
+			knock := syn(from, knockPort)
+			s.wants("no knock", from, dropped)
+			s.wantsAll("knock", knock, counted)
+			s.wants("progress", from, counted, overBudget)
+			s.pass(5 * time.Millisecond)
+			s.wants("forgotten", from, dropped)
+			s.wantsAll("knock over the budget", knock, dropped)
+			s.pass(3 * second)
+			s.wants("no knock", from, dropped)
+			s.wantsAll("knock", knock, counted, counted, overBudget)
+			s.pass(second + second/100)
+			s.wants("of those over the budget the first is forgotten", from, dropped)
+			s.pass(2*second + second/100)
+			s.wantsAll("knock", knock, counted)
+			s.pass(4 * second)
+			s.wants("progress goes on", from, counted)
+			s.pass(8 * second)
+			s.wants("and is noted anew", from, counted)
+			s.pass(s.early.Patience + second)
+			s.wants("long after", from, dropped, dropped, dropped, dropped)
+			s.wantsAll("these took the budget", knock, dropped)
+			s.pass(60 * second)
+		}
+		s.wantsAll("a port of UDP's", syn(sender4, udpKnockPort), dropped)
+		s.wantsAll("a service", syn(sender4, servicePort), left)
+		s.wants("it may have made progress", sender4, counted)
 	}},
 	"patience": {func(e *Early) { e.Patience = second / 3 }, func(s *earlyScene) {
 		s.pass(second)

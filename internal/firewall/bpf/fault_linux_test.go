@@ -104,7 +104,7 @@ const (
 
 // earlyFaults are mistakes in early.h.
 var earlyFaults = []fault{
-	{"nothing is counted", `if (take(e, budget >> 20 & (ATTEMPTS - 1), now)) {`, `if (1) {`, finds("budget")},
+	{"nothing is counted", `within = take(e, budget >> 20 & (ATTEMPTS - 1), now);`, `within = 1;`, finds("budget")},
 	{"budgets do not grow again", `from = old > now ? old : now;`, `from = old;`, finds("budget")},
 	{"no limit at once", `if (from + e->cost - now > e->most)`, `if (from > now)`, finds("budget")},
 	{"a budget for each address", `budget = hash(e, h->from.pair, e->budget6);`, `budget = source;`, finds("sources")},
@@ -113,8 +113,15 @@ var earlyFaults = []fault{
 	{"nothing is known at first", `now < full)`, `now < (full & 1))`, finds("full at first")},
 	{"too short a memory", `((now + patience) >> UNIT) + 1`, `((now + patience / 2) >> UNIT) + 1`, finds("patience")},
 	{"too long a memory", `((now + patience) >> UNIT) + 1`, `((now + 2 * patience) >> UNIT) + 1`, finds("patience")},
-	{"dropped whatever it has done", `if (!forget(source, now, e->full) && `, `if (`, finds("full at first")},
-	{"never dropped", `if (!forget(source, now, e->full) && `, `if (0 && `, finds("budget")},
+	{"dropped whatever it has done", `if (!goes_on && !has_progress(source, now, e->full, !within) && `, `if (!goes_on && `, finds("full at first")},
+	{"never dropped", `if (!goes_on && !has`, `if (0 && !has`, finds("budget")},
+	{"who goes on within the budget is forgotten", `e->full, !within)`, `e->full, 1)`, finds("where nothing answers")},
+	{"who is over the budget is not forgotten", `e->full, !within)`, `e->full, 0)`, finds("budget")},
+	{"knocks are dropped where nothing answers", `goes_on = within && has(`, `goes_on = 0 && has(`, finds("where nothing answers")},
+	{"knocks go on over the budget", `goes_on = within && has(`, `goes_on = has(`, finds("where nothing answers")},
+	{"no port but knocks is dropped within the budget", `goes_on = within && has(`, `goes_on = within || has(`, finds("where nothing answers")},
+	{"knocks of TCP and UDP are the same", `h->protocol == UDP ? e->begin_udp : e->begin_tcp`, `e->begin_tcp`, finds("datagrams where nothing answers")},
+	{"knocks of UDP and TCP are the same", `h->protocol == UDP ? e->begin_udp : e->begin_tcp`, `e->begin_udp`, finds("where nothing answers")},
 	{"others are forgotten", `		if (old >> TIME_BITS != name)
 			continue;`, ``, finds("a free place")},
 	{"what is nobody's is no one's", `		if (old >> TIME_BITS == NOBODY)
@@ -130,11 +137,14 @@ var earlyFaults = []fault{
 	{"who comes at the same moment is overwritten", lateWrite, wait + `	*(volatile u64 *)place = name << TIME_BITS | until;`, meets},
 	{"a fast sender is never forgotten", `if (until_of(old) > soon)`, `if (1)`, finds("fast senders")},
 	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
-	{"what is counted is not remembered", `		remember(source, now, e->patience);
-		p->priority = e->counted;`, `		p->priority = e->counted;`, finds("full at first")},
+	{"what is counted is not remembered", `	if (within)
+		remember(source, now, e->patience);`, ``, finds("full at first")},
+	{"what is over the budget is remembered", `	if (within)
+		remember`, `	if (1)
+		remember`, finds("budget")},
 	{"what is not counted is not remembered", `	if (!counted) {
 		remember(source, now, e->patience);`, `	if (!counted) {`, finds("ports that are not counted")},
-	{"every port is counted", `!(named[port / 64 & 65536 / 64 - 1] >> port % 64 & 1) && `, ``, finds("ports that are not counted")},
+	{"every port is counted", `!has(named, be16_at(h->next + 2)) && `, ``, finds("ports that are not counted")},
 	{"frames for others", `p->pkt_type == PACKET_HOST && `, ``, finds("what is not for this host")},
 	{"IPv6 to what stands for IPv4", `h->six && !h->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
 	{"any interface", `map_lookup(&interfaces, &interface) && `, ``, finds("what is not for this host")},
