@@ -26,13 +26,13 @@ func (m *Machine) Decoys() []State {
 		return nil
 	}
 	firsts := map[policy.Protocol][]*State{}
-	ports := map[policy.Port]bool{}
+	begins, ports := map[policy.Port]bool{}, map[policy.Port]bool{}
 	for i := range m.Edges {
 		e := &m.Edges[i]
 		if e.From != Root {
 			continue
 		}
-		ports[e.On] = true
+		begins[e.On] = true
 		if e.Door < 0 {
 			firsts[e.On.Protocol] = append(firsts[e.On.Protocol], m.State(e.To))
 		}
@@ -52,23 +52,24 @@ func (m *Machine) Decoys() []State {
 			sum := [sha256.Size]byte(h.Sum(nil))
 			port := policy.Port{Protocol: protocol, Number: binary.BigEndian.Uint16(sum[30:])}
 			id := StateID(idOf(sum))
-			if port.Number == 0 || ports[port] || ids[id] {
+			if port.Number == 0 || begins[port] || ports[port] || ids[id] {
 				continue
 			}
 			ports[port], ids[id] = true, true
-			all = append(all, decoy(port, id, resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:]))))
+			like := resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:]))
+			d := State{ID: id, Path: []policy.Port{port}, Timeout: like.Timeout}
+			for _, on := range like.Loops {
+				switch {
+				case on == like.Path[0]:
+					d.Loops = append(d.Loops, port)
+				case !begins[on]: // a hidden service may be a first knock, too
+					d.Loops = append(d.Loops, on)
+				}
+			}
+			all = append(all, d)
 		}
 	}
 	return all
-}
-
-// decoy returns the state that a port leads to, like the one that a first knock does.
-func decoy(port policy.Port, id StateID, like *State) State {
-	s := State{ID: id, Path: []policy.Port{port}, Timeout: like.Timeout, Loops: slices.Clone(like.Loops)}
-	if i := slices.Index(s.Loops, like.Path[0]); i >= 0 {
-		s.Loops[i] = port
-	}
-	return s
 }
 
 // resembled chooses a state at random. Another state beside them changes few choices, and only

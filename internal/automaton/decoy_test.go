@@ -65,6 +65,16 @@ func TestDecoys(t *testing.T) {
 	if len(looks) > 0 {
 		t.Errorf("others are like %v", looks)
 	}
+	// What a first knock leads to is led to from a decoy, too, though it is a service.
+	_, decoys = decoysOf(t, "version: 1\nposture: closed\ndoors:\n  dns: {service: udp/53, knock: {sequence: [1001, 1002], close: [udp/53, 1003]}}\n", "a secret")
+	if len(decoys) < 1900 {
+		t.Errorf("%d decoys", len(decoys))
+	}
+	for port, d := range decoys {
+		if slices.Contains(d.Loops, policy.Port{Protocol: policy.UDP, Number: 53}) || !slices.Contains(d.Loops, port) {
+			t.Fatalf("the decoy at %v has loops %v", port, d.Loops)
+		}
+	}
 	for _, text := range []string{
 		"doors:\n  web: {service: tcp/443, knock: {sequence: [1003]}}\n",
 		"doors:\n  web: {service: tcp/443, knock: {sequence: [icmp/echo, 1003]}}\n",

@@ -136,7 +136,23 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	for i := range 1 + r.IntN(6) {
 		p.doors = append(p.doors, p.drawDoor(r, i, timeouts, services, blocks))
 	}
+	if chance(r, 0.15) {
+		p.silence(timeouts)
+	}
 	return p
+}
+
+// silence has no port answer, and no wrong port cost a grant. Then most packets to wrong
+// ports may be dropped early, as soon as the longest step may be over.
+func (p *plan) silence(timeouts []string) {
+	p.posture, p.cover, p.allow = "closed", "drop", nil
+	for i := range p.doors {
+		d := &p.doors[i]
+		d.forfeit = false
+		if longest := timeouts[len(timeouts)-1]; d.stepTimeout == longest {
+			d.stepTimeout = timeouts[0]
+		}
+	}
 }
 
 // dropEarly makes a plan one under which packets are dropped early.

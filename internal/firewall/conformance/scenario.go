@@ -53,6 +53,9 @@ var longest = (automaton.Attempts.Burst - 1) / 2
 // write draws a scenario of a block.
 func write(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
+	if !m.Policy.Answers() && chance(r, 0.7) {
+		w.awaitDrops()
+	}
 	w.openAndClose()
 	w.carryOn(5 + r.IntN(longest-4) - len(w.events))
 	return w.events
@@ -98,10 +101,7 @@ const maxBegun = 10
 func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenario {
 	w := newWriter(r, pace, m, b)
 	w.share(b)
-	const atFirst = 200 * time.Millisecond // more than NewEarly of package bpf adds
-	if soon := m.Patience() + atFirst; m.Parameters.Early && soon < w.pace.lastAt/2 {
-		w.at = soon // before that any source may have progress, and nothing is dropped early
-	}
+	w.awaitDrops()
 	var begins []policy.Port
 	for _, e := range m.Edges {
 		if e.From == automaton.Root {
@@ -137,6 +137,15 @@ func writeFlood(r *rand.Rand, pace *pace, m *automaton.Machine, b block) scenari
 	w.skill = 0.9
 	w.carryOn(8 + r.IntN(12))
 	return w.events
+}
+
+// awaitDrops begins when something may be dropped early, if that is soon: before, any source
+// may have progress.
+func (w *writer) awaitDrops() {
+	const atFirst = 200 * time.Millisecond // more than NewEarly of package bpf adds
+	if soon := w.model.machine.Patience() + atFirst; w.model.machine.Parameters.Early && soon < w.pace.lastAt/2 {
+		w.at = soon
+	}
 }
 
 // A flood spends the budget that its senders share.
