@@ -15,8 +15,7 @@ type Early struct {
 	Trusted    []Trusted
 	NamedTCP   Ports // that are not counted
 	NamedUDP   Ports
-	BeginTCP   Ports // that may begin a sequence; of others a source's first packets are dropped, too
-	BeginUDP   Ports
+	First      Ports // of TCP that may be a first knock; SYNs to others are dropped within the budget, too
 	UDP        bool // datagrams are counted, too, where the kernel lets the program ask connection tracking
 	Source     policy.Source
 	Budget     automaton.Budget
@@ -61,7 +60,7 @@ func NewEarly(m *automaton.Machine) *Early {
 			e.NamedUDP.add(uint16(n))
 		}
 	}
-	e.begins(m)
+	e.First = firstKnocks(m)
 	for i := range m.Edges {
 		e.UDPKnocks = e.UDPKnocks || m.Edges[i].On.Protocol == policy.UDP
 		e.EchoKnocks = e.EchoKnocks || m.Edges[i].On.Protocol == policy.ICMP
@@ -74,36 +73,35 @@ func NewEarly(m *automaton.Machine) *Early {
 	return e
 }
 
-// begins fills the ports that may begin a sequence. A packet to any other one is dropped in
-// less time than those take, which shows them to who times answers. So that is for hosts where
-// no port answers at all, which leaves ARP and neighbour discovery to be timed, and where there
-// are decoys: they begin as much as a first knock does. Elsewhere all ports may begin one, and
-// also where a packet to a wrong port costs its source a grant.
-func (e *Early) begins(m *automaton.Machine) {
-	decoys := m.Decoys()
-	knocks, forfeit := false, false
-	begin := func(p policy.Port) {
-		switch p.Protocol {
-		case policy.TCP:
-			e.BeginTCP.add(p.Number)
-		case policy.UDP:
-			e.BeginUDP.add(p.Number)
+// firstKnocks returns the ports of TCP that may be a first knock, with the decoys. A SYN to any
+// other one is dropped in less time than those take, which shows them to who times answers. So
+// that is for hosts where no port answers at all, which leaves ARP and neighbour discovery to
+// be timed, and where there are decoys. Elsewhere all ports may be one, and also where a wrong
+// port costs its source a grant.
+func firstKnocks(m *automaton.Machine) (first Ports) {
+	all, knocks := m.Policy.Answers(), false
+	add := func(p policy.Port) {
+		if p.Protocol == policy.TCP {
+			knocks = true
+			first.add(p.Number)
 		}
 	}
 	for i := range m.Edges {
 		if m.Edges[i].From == automaton.Root {
-			knocks = true
-			begin(m.Edges[i].On)
+			add(m.Edges[i].On)
 		}
 	}
+	hidden := !knocks
+	decoys := m.Decoys()
 	for i := range decoys {
-		begin(decoys[i].Path[0])
+		hidden = hidden || decoys[i].Path[0].Protocol == policy.TCP
+		add(decoys[i].Path[0])
 	}
 	for i := range m.Services {
-		forfeit = forfeit || m.Services[i].Forfeit
+		all = all || m.Services[i].Forfeit
 	}
-	if m.Policy.Answers() || forfeit || knocks && len(decoys) == 0 {
-		e.BeginTCP.fill()
-		e.BeginUDP.fill()
+	if all || !hidden {
+		first.fill()
 	}
+	return first
 }

@@ -10,8 +10,9 @@
  * Where something answers, right or wrong ports make no difference to what is done here,
  * nor how far a source has come: the time of an answer must not tell. So all that the
  * rules may judge is remembered as what may have made progress, until the longest step is
- * over. Where nothing answers, what is no first knock, and no decoy, is dropped within the
- * budget as well, of a source that can have no progress.
+ * over. Where nothing answers, SYNs that are no first knock, and no decoy, are dropped
+ * within the budget as well, of a source that can have no progress. Datagrams are not:
+ * connection tracking may know more of them than it tells.
  *
  * Whether a datagram begins something is for connection tracking to say. It is asked for
  * the default zone alone, and not for flows that it expects. So the rules ask it again,
@@ -50,8 +51,7 @@ struct early {
 	u32 zero;
 	u64 named_tcp[65536 / 64]; /* the ports that are not counted */
 	u64 named_udp[65536 / 64];
-	u64 begin_tcp[65536 / 64]; /* the ports that may begin a sequence; all where times might tell */
-	u64 begin_udp[65536 / 64];
+	u64 first[65536 / 64]; /* the ports of TCP that may be a first knock; all where times tell */
 };
 
 struct places {
@@ -371,7 +371,8 @@ static noinline int drops_early(struct packet *p, const struct early *e, const s
 	if (h->six)
 		budget = hash(e, h->from.pair, e->budget6);
 	within = take(e, budget >> 20 & (ATTEMPTS - 1), now);
-	goes_on = within && has(h->protocol == UDP ? e->begin_udp : e->begin_tcp, be16_at(h->next + 2));
+	goes_on = within && (h->protocol == UDP || has(e->first, be16_at(h->next + 2)));
+	/* Who goes on within the budget is not forgotten, even for a moment. */
 	if (!goes_on && !has_progress(source, now, e->full, !within) && !(h->protocol == UDP && !token && is_awaited(p, h))) {
 		if (junk)
 			*junk = name;

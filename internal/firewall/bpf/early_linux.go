@@ -54,7 +54,7 @@ type earlyValue struct {
 	Kinds                     uint32
 	_                         uint32
 	NamedTCP, NamedUDP        Ports
-	BeginTCP, BeginUDP        Ports
+	First                     Ports
 }
 
 // Codes are the priorities of what was counted early: within its source's budget of
@@ -103,8 +103,7 @@ func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
 		Most:     uint64(cost) * uint64(e.Budget.Burst),
 		NamedTCP: e.NamedTCP,
 		NamedUDP: e.NamedUDP,
-		BeginTCP: e.BeginTCP,
-		BeginUDP: e.BeginUDP,
+		First:    e.First,
 	}
 	for v.Codes.Counted <= 0xffff || v.Codes.Over <= 0xffff || v.Codes.Counted == v.Codes.Over {
 		v.Codes = Codes{random(), random()}

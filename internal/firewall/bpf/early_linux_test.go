@@ -45,8 +45,7 @@ func earlyConfig() *Early {
 		Budget: automaton.Budget{Rate: 1, Burst: 3}, Patience: 9 * second,
 	}
 	e.NamedTCP.add(servicePort)
-	e.BeginTCP.fill()
-	e.BeginUDP.fill()
+	e.First.fill()
 	return e
 }
 
@@ -191,16 +190,12 @@ func settled(s *earlyScene) {
 	}
 }
 
-// Ports that may begin a sequence where nothing answers.
-const (
-	knockPort    = 1001
-	udpKnockPort = 1002
-)
+// knockPort is the only one that may be a first knock where nothing answers.
+const knockPort = 1001
 
 func silent(e *Early) {
-	e.BeginTCP, e.BeginUDP = Ports{}, Ports{}
-	e.BeginTCP.add(knockPort)
-	e.BeginUDP.add(udpKnockPort)
+	e.First = Ports{}
+	e.First.add(knockPort)
 }
 
 type earlyCase struct {
@@ -261,7 +256,6 @@ var earlyCases = map[string]earlyCase{
 			s.wantsAll("these took the budget", knock, dropped)
 			s.pass(60 * second)
 		}
-		s.wantsAll("a port of UDP's", syn(sender4, udpKnockPort), dropped)
 		s.wantsAll("a service", syn(sender4, servicePort), left)
 		s.wants("it may have made progress", sender4, counted)
 	}},

@@ -115,13 +115,11 @@ var earlyFaults = []fault{
 	{"too long a memory", `((now + patience) >> UNIT) + 1`, `((now + 2 * patience) >> UNIT) + 1`, finds("patience")},
 	{"dropped whatever it has done", `if (!goes_on && !has_progress(source, now, e->full, !within) && `, `if (!goes_on && `, finds("full at first")},
 	{"never dropped", `if (!goes_on && !has`, `if (0 && !has`, finds("budget")},
-	{"who goes on within the budget is forgotten", `e->full, !within)`, `e->full, 1)`, finds("where nothing answers")},
 	{"who is over the budget is not forgotten", `e->full, !within)`, `e->full, 0)`, finds("budget")},
-	{"knocks are dropped where nothing answers", `goes_on = within && has(`, `goes_on = 0 && has(`, finds("where nothing answers")},
-	{"knocks go on over the budget", `goes_on = within && has(`, `goes_on = has(`, finds("where nothing answers")},
-	{"no port but knocks is dropped within the budget", `goes_on = within && has(`, `goes_on = within || has(`, finds("where nothing answers")},
-	{"knocks of TCP and UDP are the same", `h->protocol == UDP ? e->begin_udp : e->begin_tcp`, `e->begin_tcp`, finds("datagrams where nothing answers")},
-	{"knocks of UDP and TCP are the same", `h->protocol == UDP ? e->begin_udp : e->begin_tcp`, `e->begin_udp`, finds("where nothing answers")},
+	{"knocks are dropped where nothing answers", `(h->protocol == UDP || has(`, `(h->protocol == UDP || 0 && has(`, finds("where nothing answers")},
+	{"knocks go on over the budget", `goes_on = within && `, `goes_on = `, finds("where nothing answers")},
+	{"no port but knocks is dropped within the budget", `goes_on = within && `, `goes_on = within || `, finds("where nothing answers")},
+	{"datagrams are dropped where nothing answers", `(h->protocol == UDP || has(`, `(has(`, finds("datagrams where nothing answers")},
 	{"others are forgotten", `		if (old >> TIME_BITS != name)
 			continue;`, ``, finds("a free place")},
 	{"what is nobody's is no one's", `		if (old >> TIME_BITS == NOBODY)
@@ -135,7 +133,7 @@ var earlyFaults = []fault{
 	{"one place is asked", `		u64 *place = &places->entry[i];`, `		u64 *place = &places->entry[0];`, finds("a free place")},
 	{"who comes at the same moment is not remembered", lateWrite, wait + `	__sync_val_compare_and_swap(place, old, name << TIME_BITS | until);`, meets},
 	{"who comes at the same moment is overwritten", lateWrite, wait + `	*(volatile u64 *)place = name << TIME_BITS | until;`, meets},
-	{"a fast sender is never forgotten", `if (until_of(old) > soon)`, `if (1)`, finds("fast senders")},
+	{"a fast sender is never forgotten", `if (forget && until_of(old) > soon)`, `if (forget)`, finds("fast senders")},
 	{"others are overwritten", `		name = NOBODY;`, `		;`, finds("shared places")},
 	{"what is counted is not remembered", `	if (within)
 		remember(source, now, e->patience);`, ``, finds("full at first")},
