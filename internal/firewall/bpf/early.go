@@ -16,7 +16,7 @@ type Early struct {
 	NamedTCP   Ports // that are not counted
 	NamedUDP   Ports
 	First      Ports // of TCP that may be a first knock; SYNs to others are dropped within the budget, too
-	UDP        bool // datagrams are counted, too, where the kernel lets the program ask connection tracking
+	UDP        bool  // datagrams are counted, too, where the kernel lets the program ask connection tracking
 	Source     policy.Source
 	Budget     automaton.Budget
 	Patience   time.Duration // how long progress may last
