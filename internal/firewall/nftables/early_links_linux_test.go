@@ -15,6 +15,7 @@ import (
 	"postern/internal/firewall/conformance"
 	"postern/internal/key"
 	"postern/internal/lab/labtest"
+	"postern/internal/packet"
 )
 
 var everyLink = flag.Bool("every-link", false, "fail where this kernel lacks a kind of interface, in place of skipping it")
@@ -111,10 +112,12 @@ func (s *linkScene) script(ring automaton.Keyring, times *labtest.Times) (r link
 			}
 		}
 		knock := func(from netip.Addr) {
+			var all []*packet.Packet // at once, or a busy machine is too late for the next step
 			for _, port := range []uint16{1234, 2345, 3456} {
-				s.send(s.packet(from, labtest.TCP(port), nil))
-				r.sent++
+				all = append(all, s.packet(from, labtest.TCP(port), nil))
 			}
+			s.send(all...)
+			r.sent += len(all)
 		}
 		all := s.begin(f)
 		tryAll := func(when string) {
@@ -144,6 +147,7 @@ func (s *linkScene) script(ring automaton.Keyring, times *labtest.Times) (r link
 		}
 		knock(knocker)
 		say("after knocks beside a flood", s.connect(knocker, hiddenPort), "connected")
+		r.sent += s.flood(attacker, 4) // its budget may have grown meanwhile
 		knock(attacker)
 		say("after knocks of who floods", s.connect(attacker, hiddenPort), "silence")
 		say("who has knocked before", s.connect(friend, hiddenPort), "connected")
