@@ -98,9 +98,10 @@ func TestFollowTAI(t *testing.T) {
 // is accepted, also if the clock was wrong then and has been set since.
 func TestSteps(t *testing.T) {
 	for _, step := range []time.Duration{-2 * time.Hour, -30 * time.Second, 0, 30 * time.Second, 2 * time.Hour} {
+		before := time.Now()
 		s := newScene(t, nil, nil)
-		s.age(-time.Minute)       // newScene's: the pairs are of this moment
-		made := s.now().Add(step) // by a client whose clock was right
+		s.age(-time.Minute)                // newScene's: the pairs are of this moment
+		made := before.Add(s.ahead + step) // by a client whose clock was right
 		s.step(step)
 		c := s.credential(0, 0)
 		for what, test := range map[string]struct {
@@ -109,10 +110,10 @@ func TestSteps(t *testing.T) {
 		}{
 			"made before":               {-time.Second, 0},
 			"made before, and in haste": {s.c.Window.Ahead - time.Second, 0},
-			"made now":                  {s.c.Window.Ahead + 10*time.Second, s.code(c.Device, c.Door)},
+			"made now":                  {s.c.Window.Ahead + 20*time.Second, s.code(c.Device, c.Door)},
 		} {
 			token := c.Token(made.Add(test.at), unbound, key.Lane4)
-			for _, passed := range []time.Duration{time.Second, s.c.Window.Ahead + 20*time.Second} {
+			for _, passed := range []time.Duration{time.Second, s.c.Window.Ahead + 30*time.Second} {
 				s.advance(passed)
 				v, err := s.program.run(frame(t, datagram.packet(sender4, token[:])), 0)
 				if err != nil {
