@@ -190,10 +190,14 @@ func TestWayInBeforeTracking(t *testing.T) {
 // TestWayInMultiplexed: who is attached to a terminal came in by their own log-in,
 // and not by that of who started its server, which the environment still has.
 func TestWayInMultiplexed(t *testing.T) {
-	for _, m := range []struct{ program, start, attach, run string }{
+	// What sends the line is a client, too: wayin starts when that has ended.
+	const line = "until [ -e %[3]s.go ]; do sleep 0.05; done; %[2]s >%[3]s"
+	for _, m := range []struct{ program, start, attach, attached, run, detach string }{
 		{"tmux", "tmux -L %[1]s -f /dev/null new-session -d -s main", "tmux -L %[1]s attach -t main",
-			"tmux -L %[1]s send-keys -t main '%[2]s >%[3]s' Enter"},
-		{"screen", "screen -c /dev/null -dmS %[1]s sh", "screen -x %[1]s", "screen -S %[1]s -p 0 -X stuff '%[2]s >%[3]s\\n'"},
+			"tmux -L %[1]s list-clients -t main | grep -q .", "tmux -L %[1]s send-keys -t main '" + line + "' Enter",
+			"tmux -L %[1]s detach-client -s main"},
+		{"screen", "screen -c /dev/null -dmS %[1]s sh", "screen -x %[1]s",
+			"pgrep -fx 'screen -x %[1]s'", "screen -S %[1]s -p 0 -X stuff '" + line + "\\n'", ""},
 	} {
 		t.Run(m.program, func(t *testing.T) {
 			needs(t, m.program, "script")
@@ -207,25 +211,30 @@ func TestWayInMultiplexed(t *testing.T) {
 			// It outlives the session that it was started in.
 			s.write("start", in(m.start, ""))
 			s.run(s.client, s.ssh()+"server sh "+s.path("start"))
-			s.run(s.server, in(m.run, "detached"))
-			s.expect("nobody is attached", s.await("detached"), bySSH)
+			ways := func(file string) string {
+				s.run(s.server, in(m.run, file))
+				s.write(file+".go", "")
+				return s.await(file)
+			}
+			s.expect("nobody is attached", ways("detached"), bySSH)
 
 			attach := func(h *lab.Host, line, file string) string {
 				cmd := s.command(h, "script -qfc '"+line+"' /dev/null")
-				stdin, err := cmd.StdinPipe() // kept open
-				if err != nil {
+				if _, err := cmd.StdinPipe(); err != nil { // kept open
 					t.Fatal(err)
 				}
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Second) // until it is attached
-				s.run(s.server, in(m.run, file))
-				got := s.await(file)
-				stdin.Close()
-				cmd.Process.Kill()
+				s.run(s.server, in("until "+m.attached+"; do sleep 0.05; done", ""))
+				got := ways(file)
+				// The client would be found later. If its input ended, so would the shell's.
+				if m.detach != "" {
+					s.run(s.server, in(m.detach, ""))
+				} else { // screen cannot, from outside sshd's PID namespace
+					cmd.Process.Kill()
+				}
 				cmd.Wait()
-				time.Sleep(time.Second)
 				return got
 			}
 			s.write("attach", in(m.attach, ""))
