@@ -34,12 +34,20 @@ func TestVPN(t *testing.T) {
 			s.hidden(c.hidden)
 			s.staysOut(s.unknocked)
 
+			// On a busy machine a grant may be over before anything is done with it.
 			s.postern(s.client, "knock", "vpn")
-			knocked := time.Now()
-			if !s.granted() {
-				t.Error("there is no grant after the knocks")
+			for again := 0; !s.granted(); again++ {
+				if again == 5 {
+					t.Fatal("there is no grant after the knocks")
+				}
+				s.postern(s.client, "knock", "vpn")
 			}
 			client := s.join()
+			knocked := time.Now() // or before
+			for again := 0; again < 10 && !client.says(vpnUp, openFor*2/3); again++ {
+				s.postern(s.client, "knock", "vpn")
+				knocked = time.Now()
+			}
 			client.await(vpnUp)
 			flow := s.dial()
 			s.hidden(c.hidden)

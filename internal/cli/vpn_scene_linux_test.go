@@ -222,16 +222,23 @@ func (p *vpnProcess) times(words string) (int, <-chan struct{}) {
 // await waits until it says so.
 func (p *vpnProcess) await(words string) {
 	p.t.Helper()
-	deadline := time.After(vpnPatience)
+	if !p.says(words, vpnPatience) {
+		p.t.Fatalf("%s does not say %q", p.cmd.Path, words)
+	}
+}
+
+// says waits that long at most until it says so, and reports whether it does.
+func (p *vpnProcess) says(words string, within time.Duration) bool {
+	deadline := time.After(within)
 	for {
 		n, more := p.times(words)
 		if n > 0 {
-			return
+			return true
 		}
 		select {
 		case <-more:
 		case <-deadline:
-			p.t.Fatalf("%s does not say %q", p.cmd.Path, words)
+			return false
 		}
 	}
 }
