@@ -62,7 +62,7 @@ func (m *Machine) Decoys() []State {
 				switch {
 				case on == like.Path[0]:
 					d.Loops = append(d.Loops, port)
-				case !begins[on]: // a hidden service may be a first knock, too
+				case !begins[on] && on != port: // a hidden service may be a first knock or a decoy, too
 					d.Loops = append(d.Loops, on)
 				}
 			}

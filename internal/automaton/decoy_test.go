@@ -88,6 +88,24 @@ func TestDecoys(t *testing.T) {
 	}
 }
 
+// TestDecoyAtService: a decoy at the port of the service has one loop there. A map of the kernel
+// would have one where two were meant, and the rules would be called modified.
+func TestDecoyAtService(t *testing.T) {
+	m := compile(t, "version: 1\nposture: closed\ndoors:\n  ssh: {service: tcp/22, knock: {sequence: [1001, 1002]}}\n")
+	ssh := policy.Port{Protocol: policy.TCP, Number: 22}
+	for n := range 10000 { // one in 64 has such a decoy
+		m.Secret = fmt.Append(nil, "secret ", n)
+		all := m.Decoys()
+		if i := slices.IndexFunc(all, func(d automaton.State) bool { return d.Path[0] == ssh }); i >= 0 {
+			if !slices.Equal(all[i].Loops, []policy.Port{ssh}) {
+				t.Errorf("the decoy at %v has loops %v", ssh, all[i].Loops)
+			}
+			return
+		}
+	}
+	t.Fatal("no secret has a decoy there")
+}
+
 // TestDecoysStay: they are the same ones whatever the doors, and others of another secret.
 func TestDecoysStay(t *testing.T) {
 	_, before := decoysOf(t, decoyDoors, "a secret")
