@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -116,6 +117,11 @@ func (p *Program) Attach(indexes ...int) error {
 	}
 	defer before.Close()
 	hook := hooks()[0]
+	// It may have been loaded long ago, and on other interfaces another one still runs. After a
+	// kill the minute ends by itself.
+	if err := p.missed(time.Minute); err != nil {
+		return err
+	}
 
 	// First what can fail most easily, where nothing is.
 	var added []int
@@ -142,6 +148,9 @@ func (p *Program) Attach(indexes ...int) error {
 		if err := at.hook.detach(at); err != nil && !isGone(err) {
 			return err
 		}
+	}
+	if err := p.missed(0); err != nil {
+		return err
 	}
 	return p.forget()
 }

@@ -354,14 +354,7 @@ func (r *Running) PauseEarly() (resume func() error, err error) {
 	}
 	return func() error {
 		for _, i := range paused {
-			var v earlyValue
-			now, err := monotonic()
-			if err == nil {
-				err = i.maps[mapEarly].Lookup(uint32(0), &v)
-			}
-			if v.Full = uint64(now) + v.Patience; err == nil {
-				err = i.maps[mapEarly].Put(uint32(0), v)
-			}
+			err := i.missed(0)
 			if err == nil {
 				err = i.switchEarly(true)
 			}
@@ -371,6 +364,24 @@ func (r *Running) PauseEarly() (resume func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// missed tells the program that it has not seen all packets, nor may see them for some time
+// more: until the longest step after that is over, any source may have progress.
+func (i *instance) missed(more time.Duration) error {
+	now, err := monotonic()
+	if err != nil {
+		return err
+	}
+	var v earlyValue
+	if err := i.maps[mapEarly].Lookup(uint32(0), &v); err != nil {
+		return fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	v.Full = uint64(now+more) + v.Patience
+	if err := i.maps[mapEarly].Put(uint32(0), v); err != nil {
+		return fmt.Errorf("the kernel takes no configuration: %w", err)
+	}
+	return nil
 }
 
 func (i *instance) switchEarly(on bool) error {

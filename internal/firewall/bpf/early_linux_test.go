@@ -704,6 +704,40 @@ func TestEarlyBelow(t *testing.T) {
 	}
 }
 
+// TestEarlyMissed: the rules may be loaded between a program's loading and its attaching, which
+// takes seconds if they are many. What was sent meanwhile it has not seen, so from then on it
+// takes any source for one that may have progress.
+func TestEarlyMissed(t *testing.T) {
+	eachHook(t, func(t *testing.T) {
+		s := newSite(t)
+		s.c.Early = earlyConfig()
+		p := s.load(nil)
+		full := func() (v earlyValue) {
+			if err := p.maps[mapEarly].Lookup(uint32(0), &v); err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		v := full()
+		v.Full = 0 // long ago
+		if err := p.maps[mapEarly].Put(uint32(0), v); err != nil {
+			t.Fatal(err)
+		}
+		for _, where := range [][]string{{s.links[0].Name}, {s.links[0].Name, s.links[1].Name}} {
+			s.attach(p, where...)
+			now, err := monotonic()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// By then attaching is over, so that no more than its patience is left.
+			if after := full(); after.Full <= v.Full || after.Full > uint64(now)+v.Patience {
+				t.Errorf("attached to %v at %v it takes nobody for known until %v", where, now, time.Duration(after.Full))
+			}
+			v = full()
+		}
+	})
+}
+
 // TestEarlyLeftOut: where others' filters or rules may decide about a packet at an interface
 // before the rules do, nothing is counted at those by which it comes there.
 func TestEarlyLeftOut(t *testing.T) {
