@@ -20,8 +20,8 @@ type Early struct {
 	Source     policy.Source
 	Budget     automaton.Budget
 	Patience   time.Duration // how long progress may last
-	UDPKnocks  bool          // datagrams may be knocks
-	EchoKnocks bool          // echo requests may be
+	UDPKnocks  bool          // datagrams may be knocks, or keep their source's progress
+	EchoKnocks bool          // so may echo requests
 }
 
 // Ports has a bit for each port of a protocol.
@@ -61,9 +61,17 @@ func NewEarly(m *automaton.Machine) *Early {
 		}
 	}
 	e.First = firstKnocks(m)
+	knocks := func(p policy.Port) {
+		e.UDPKnocks = e.UDPKnocks || p.Protocol == policy.UDP
+		e.EchoKnocks = e.EchoKnocks || p.Protocol == policy.ICMP
+	}
 	for i := range m.Edges {
-		e.UDPKnocks = e.UDPKnocks || m.Edges[i].On.Protocol == policy.UDP
-		e.EchoKnocks = e.EchoKnocks || m.Edges[i].On.Protocol == policy.ICMP
+		knocks(m.Edges[i].On)
+	}
+	for i := range m.States {
+		for _, on := range m.States[i].Loops { // by which its time begins again
+			knocks(on)
+		}
 	}
 	for i := range m.Policy.Allow {
 		if a := &m.Policy.Allow[i]; a.Service.Protocol == 0 {

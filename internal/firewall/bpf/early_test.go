@@ -50,3 +50,31 @@ func TestFirstKnocks(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatMatters: datagrams and echo requests are remembered where they may be knocks, and where
+// they may keep their source's progress: a door's service does, whatever its knocks are.
+func TestWhatMatters(t *testing.T) {
+	for door, want := range map[string][2]bool{
+		"{service: 22, knock: {sequence: [1001, 1002]}}":                           {false, false},
+		"{service: 22, knock: {sequence: [1001, udp/1002]}}":                       {true, false},
+		"{service: 22, knock: {sequence: [icmp/echo, 1002]}}":                      {false, true},
+		"{service: 22, knock: {sequence: [1001, 1002], close: [1003, udp/1004]}}":  {true, false},
+		"{service: udp/1194, knock: {sequence: [1001, 1002]}}":                     {true, false},
+		"{service: udp/1194, knock: {sequence: [1001, 1002], retransmits: reset}}": {false, false},
+		"{service: [22, udp/22], knock: {sequence: [1001, 1002, icmp/echo]}}":      {true, true},
+		"{service: udp/1194, knock: {sequence: [1001]}}":                           {false, false},
+	} {
+		p, err := policy.Parse("policy.yaml", []byte("version: 1\nposture: closed\ncover: drop\ndoors:\n  door: "+door+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := automaton.Compile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Parameters.Early = true
+		if e := NewEarly(m); e.UDPKnocks != want[0] || e.EchoKnocks != want[1] {
+			t.Errorf("%s: datagrams are remembered: %v, echo requests: %v, want %v", door, e.UDPKnocks, e.EchoKnocks, want)
+		}
+	}
+}
