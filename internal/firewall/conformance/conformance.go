@@ -83,7 +83,8 @@ const maxOnce = 50000
 // maxGrowth limits how long a run goes on, as a multiple of its length, until
 // it has tested everything often enough. A run has about forty policies, and
 // what they happen to draw decides how often a rare event, such as a loop, is
-// possible at all.
+// possible at all. A shorter run has fewer, and may go on as long as one of the
+// ordinary length.
 const maxGrowth = 3
 
 // leastDropped is the least share of all packets that must have been dropped early, if the
@@ -105,6 +106,7 @@ func Run(t *testing.T, b firewall.Backend) {
 	if packets == 0 {
 		packets = subject.packets
 	}
+	longest := maxGrowth * max(packets, subject.packets)
 	first := seed(t)
 	t.Logf("seed %d", first)
 	// Each testbed has a seed of its own, which reproduces its failure alone.
@@ -131,7 +133,7 @@ func Run(t *testing.T, b firewall.Backend) {
 		for _, s := range searches {
 			total.merge(&s.counts)
 		}
-		if len(total.missing()) == 0 || length >= maxGrowth*packets {
+		if len(total.missing()) == 0 || length >= longest {
 			total.judge(t, packets)
 			return
 		}
