@@ -17,6 +17,7 @@
 package watchdog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -305,7 +306,7 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		w.keep(nil)
 		return unread
 	}
-	if w.kept == nil || !w.kept.saved.Same(wanted) {
+	if w.kept == nil || !w.kept.saved.Same(wanted) || !told && w.lacksSecret() {
 		told = false // of what ran before
 		k, err := w.prepare(wanted)
 		if err != nil {
@@ -334,6 +335,13 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 		w.kept.saved.RuleSet = w.kept.digest
 	}
 	return errors.Join(unread, renewed, w.hold())
+}
+
+// lacksSecret reports whether the host has got another secret than what is kept was made with.
+// Only programs that pause this one load rules by another.
+func (w *watchdog) lacksSecret() bool {
+	secret := w.Place.Secret()
+	return secret != nil && !bytes.Equal(secret, w.kept.machine.Secret)
 }
 
 // prepare makes what is to be loaded.
