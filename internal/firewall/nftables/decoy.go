@@ -3,6 +3,7 @@
 package nftables
 
 import (
+	"bytes"
 	"slices"
 
 	"postern/internal/automaton"
@@ -30,6 +31,12 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 		}
 		if pace != nil {
 			pace.elements = append(pace.elements, elementOf(idPart(uint32(d.ID))).goingTo(&chain{name: moveName(d.Timeout)}))
+		}
+	}
+	// What the kernel has got first it finds last, where several share a place of its hash table.
+	for _, s := range []*set{step, pace} {
+		if s != nil {
+			slices.SortFunc(s.elements, func(a, b element) int { return bytes.Compare(a.key, b.key) })
 		}
 	}
 	r.name.comment = r.comment()

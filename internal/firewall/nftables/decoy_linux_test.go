@@ -69,12 +69,20 @@ func TestDecoys(t *testing.T) {
 				from := s.NewAddress(labtest.IPv6)
 				s.Knock(from, d.Path[0])
 				s.Settled()
-				found := false
-				for _, p := range s.Inspect().Progress {
-					found = found || p.Source == from && p.State == d.ID && p.Left <= d.Timeout && p.Left > d.Timeout-2*time.Second
+				state, stays := uint32(0), time.Duration(0)
+				if err := s.Gateway.Do(func() error {
+					_, err := dump("at6", func(e element, l lifetime) bool {
+						if string(e.key) == string(from.AsSlice()) {
+							state, stays = binary.NativeEndian.Uint32(e.data), l.whole
+						}
+						return true
+					})
+					return err
+				}); err != nil {
+					t.Fatal(err)
 				}
-				if !found {
-					t.Errorf("after %v: want state %x for %v, have %+v", d.Path[0], d.ID, d.Timeout, s.Inspect().Progress)
+				if state != uint32(d.ID) || stays != d.Timeout {
+					t.Errorf("after %v: state %x for %v, want %x for %v", d.Path[0], state, stays, d.ID, d.Timeout)
 				}
 			}
 		})
