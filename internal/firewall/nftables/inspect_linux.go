@@ -157,7 +157,12 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 			continue
 		}
 		n := 0
-		if _, err := dump(s.Name, func(element, lifetime) bool { n++; return true }); err != nil {
+		if s.Interval { // whose ends may have the key of another's beginning
+			_, err = dump(s.Name, func(element, lifetime) bool { n++; return true })
+		} else {
+			err = dumpWhole(s.Name, func(element, lifetime) { n++ })
+		}
+		if err != nil {
 			return nil, false, err
 		}
 		loaded["set "+s.Name] = n
