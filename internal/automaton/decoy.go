@@ -14,6 +14,12 @@ import (
 // drawn twice are fewer.
 const drawn = 1024
 
+// mostEntries is how many entries of a firewall's tables all decoys may take, each one for
+// itself, one for its Timeout, and one for each of its Loops. There are as many Loops as
+// services behind a first knock. Root of a user namespace may send the kernel 420 KB at once
+// (net.core.wmem_max), and 6,000 entries are some 280.
+const mostEntries = 6000
+
 // Decoys returns states that mean nothing: from each one leads on what leads on from Root, and
 // nothing else. A firewall that puts a source into one of them, by its Path from Root, judges
 // no packet otherwise. But it takes as much time for it as for a right first knock. So each
@@ -33,7 +39,7 @@ func (m *Machine) Decoys() []State {
 			continue
 		}
 		begins[e.On] = true
-		if e.Door < 0 {
+		if e.Door < 0 && e.On.Protocol != policy.ICMP {
 			firsts[e.On.Protocol] = append(firsts[e.On.Protocol], m.State(e.To))
 		}
 	}
@@ -46,6 +52,7 @@ func (m *Machine) Decoys() []State {
 		if len(firsts[protocol]) == 0 {
 			continue
 		}
+		left := mostEntries / len(firsts)
 		for i := range uint64(drawn) {
 			h := hmac.New(sha256.New, m.Secret)
 			h.Write(binary.BigEndian.AppendUint64([]byte{byte(protocol)}, i))
@@ -65,6 +72,9 @@ func (m *Machine) Decoys() []State {
 				case !begins[on] && on != port: // a hidden service may be a first knock or a decoy, too
 					d.Loops = append(d.Loops, on)
 				}
+			}
+			if left -= 2 + len(d.Loops); left < 0 {
+				break
 			}
 			all = append(all, d)
 		}
