@@ -63,7 +63,7 @@ func TestTokensComeAndGo(t *testing.T) {
 		iptables := func(args ...string) {
 			t.Helper()
 			for _, f := range families {
-				if out, err := s.Gateway.Command(t.Context(), program(b.Variant, f, ""), args...).CombinedOutput(); err != nil {
+				if out, err := s.Gateway.Command(t.Context(), program(b.Variant, f, ""), append([]string{"-w"}, args...)...).CombinedOutput(); err != nil {
 					t.Fatalf("%v: %v\n%s", args, err, out)
 				}
 			}
