@@ -124,7 +124,7 @@ func TestTokensComeAndGo(t *testing.T) {
 		}
 		atLog(func(at place, c *listedChain, i int) {
 			args := append([]string{"-t", "raw", "-I", c.name, fmt.Sprint(i + 1)}, strings.Fields(counts)...)
-			if out, err := s.Gateway.Command(t.Context(), program(b.Variant, at.family, ""), args...).CombinedOutput(); err != nil {
+			if out, err := s.Gateway.Command(t.Context(), program(b.Variant, at.family, ""), append([]string{"-w"}, args...)...).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 		})
