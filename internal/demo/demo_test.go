@@ -80,7 +80,7 @@ func TestNotices(t *testing.T) {
 		{"too much time between knocks", "step_timeout: 3s", "step_timeout: 30s", 4},
 		{"a grant for everybody", "log:\n", "source: {ipv4: 1}\nlog:\n", 3},
 		{"too long a grant", "    open_for: 10s\n\n    #", "    open_for: 20s\n\n    #", 4},
-		{"too short a grant", "    open_for: 10s\n\n    #", "    open_for: 9s\n\n    #", 10},
+		{"too short a grant", "    open_for: 10s\n\n    #", "    open_for: 7s\n\n    #", 10},
 		{"a grant for many connections", "admit: one\n", "admit: any\n", 5},
 		{"Ann alone may knock", "admit: one\n", "admit: one\n    from: [192.0.2.0/24, \"2001:db8:a::/64\"]\n", 7},
 		{"a door to nowhere", "10.0.0.2:443", "10.0.0.2:444", 8},
