@@ -409,8 +409,12 @@ func TestTagsFlushed(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		got := <-first
+		for !slices.ContainsFunc(got.Changes, func(e *nft.MonitorEvent) bool { return e.Data != nil && e.Error == nil }) {
+			got = <-first // it changes nothing
+		}
 		rules, sets := 0, []string{}
-		for _, e := range (<-first).Changes {
+		for _, e := range got.Changes {
 			switch e.Type {
 			case nft.MonitorEventTypeNewRule:
 				rules++
