@@ -26,7 +26,7 @@ const mostEntries = 6000
 // has the Timeout and the Loops of a state that is reached by one.
 //
 // They follow from Secret. Without it there are none. Another policy leaves most of them as
-// they are: whoever compares would otherwise see that the knocks stay.
+// they are. Otherwise a comparison would show which ports stay: the knocks.
 func (m *Machine) Decoys() []State {
 	if len(m.Secret) == 0 {
 		return nil

@@ -193,7 +193,7 @@ type Machine struct {
 	// the machine loaded sets it, and who loads it calls Keyring.
 	Keys func() (Keyring, error)
 	// Secret is what decoys follow from, and known to this host alone. It is not of the policy
-	// either: whoever has the machine loaded sets it, or there are no decoys.
+	// either: who has the machine loaded sets it. Without it there are no decoys.
 	Secret []byte
 
 	states  map[StateID]*State

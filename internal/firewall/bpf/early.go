@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/automaton"
@@ -87,29 +88,24 @@ func NewEarly(m *automaton.Machine) *Early {
 // be timed, and where there are decoys. Elsewhere all ports may be one, and also where a wrong
 // port costs its source a grant.
 func firstKnocks(m *automaton.Machine) (first Ports) {
-	all, knocks := m.Policy.Answers(), false
-	add := func(p policy.Port) {
-		if p.Protocol == policy.TCP {
-			knocks = true
-			first.add(p.Number)
-		}
-	}
+	var knocks, decoys []uint16
 	for i := range m.Edges {
-		if m.Edges[i].From == automaton.Root {
-			add(m.Edges[i].On)
+		if e := &m.Edges[i]; e.From == automaton.Root && e.On.Protocol == policy.TCP {
+			knocks = append(knocks, e.On.Number)
 		}
 	}
-	hidden := !knocks
-	decoys := m.Decoys()
-	for i := range decoys {
-		hidden = hidden || decoys[i].Path[0].Protocol == policy.TCP
-		add(decoys[i].Path[0])
+	for _, d := range m.Decoys() {
+		if on := d.Path[0]; on.Protocol == policy.TCP {
+			decoys = append(decoys, on.Number)
+		}
 	}
-	for i := range m.Services {
-		all = all || m.Services[i].Forfeit
-	}
-	if all || !hidden {
+	forfeit := slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Forfeit })
+	if m.Policy.Answers() || forfeit || len(knocks) > 0 && len(decoys) == 0 {
 		first.fill()
+		return first
+	}
+	for _, n := range slices.Concat(knocks, decoys) {
+		first.add(n)
 	}
 	return first
 }

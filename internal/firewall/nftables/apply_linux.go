@@ -349,12 +349,12 @@ func (r *Ruleset) clear(b *batch, conn *nft.Conn) (map[string]bool, error) {
 		if loaded.Anonymous {
 			continue // of a rule that others have put here; it goes with it
 		}
-		i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == loaded.Name })
-		if i < 0 || !(r.sets[i].earned() || r.sets[i].isMap()) || !r.sets[i].same(loaded) {
+		s := r.set(loaded.Name)
+		if s == nil || !(s.earned() || s.isMap()) || !s.same(loaded) {
 			b.delSet(loaded.Name)
 			continue
 		}
-		if !r.sets[i].earned() || old && r.sets[i].isMap() {
+		if !s.earned() || old && s.isMap() {
 			b.flushSet(loaded.Name)
 		}
 		kept["set "+loaded.Name] = true

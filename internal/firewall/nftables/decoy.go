@@ -41,11 +41,3 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 	}
 	r.name.comment = r.comment()
 }
-
-// set returns the set with a name, or nil.
-func (r *Ruleset) set(name string) *set {
-	if i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == name }); i >= 0 {
-		return r.sets[i]
-	}
-	return nil
-}

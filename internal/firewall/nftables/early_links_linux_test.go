@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"postern/internal/automaton"
-	"postern/internal/firewall"
-	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/conformance"
 	"postern/internal/key"
 	"postern/internal/lab/labtest"
@@ -182,11 +180,7 @@ func (k linkKind) play(t *testing.T, early bool) (r linkRun) {
 	m := labtest.Compile(t, Backend{}, text)
 	ring := labtest.Keys(m)
 	labtest.Apply(t, s.gateway, Backend{}, m)
-	var keeper firewall.Keeper
-	if err := s.gateway.Do(func() (err error) { keeper, err = Backend{}.Keep(); return err }); err != nil {
-		t.Fatal(err)
-	}
-	defer keeper.Close()
+	keeper := keeper(t, s.gateway)
 	s.look(keeper, m)
 	s.lay()
 	s.look(keeper, m)
@@ -225,22 +219,7 @@ func (k linkKind) play(t *testing.T, early bool) (r linkRun) {
 		s.attached("it is gone", early)
 	}
 
-	if err := s.gateway.Do(Backend{}.Remove); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.gateway.Do(func() error {
-		running, err := bpf.Find()
-		if err != nil {
-			return err
-		}
-		defer running.Close()
-		if running.Loaded() {
-			t.Error("the program is there without the rules")
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	down(t, s.gateway)
 	if left := s.must(s.gateway, "", "tc", "qdisc", "show"); strings.Contains(left, "clsact") {
 		t.Errorf("what it was attached by is left: %s", left)
 	}

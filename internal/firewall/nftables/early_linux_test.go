@@ -8,7 +8,6 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
-	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/conformance"
 	"postern/internal/lab/labtest"
 	"postern/internal/packet"
@@ -97,21 +96,6 @@ func TestEarlyDrop(t *testing.T) {
 			t.Error("nothing of the guesser's was dropped early")
 		}
 
-		if err := s.Gateway.Do(Backend{}.Remove); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Gateway.Do(func() error {
-			running, err := bpf.Find()
-			if err != nil {
-				return err
-			}
-			defer running.Close()
-			if running.Loaded() {
-				t.Error("the program is there without the rules")
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		down(t, s.Gateway)
 	})
 }

@@ -24,11 +24,7 @@ func TestEarlyDropMoved(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	m := s.Up(labtest.Closed + earlyDoors)
-	var k firewall.Keeper
-	if err := s.Gateway.Do(func() (err error) { k, err = Backend{}.Keep(); return err }); err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	k := keeper(t, s.Gateway)
 	look := func() error { return k.(firewall.KeyVerifier).VerifyEverywhere(m) }
 	if err := s.Gateway.Do(look); err != nil {
 		t.Fatal(err)
@@ -91,11 +87,7 @@ func TestEarlyDropTentative(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	m := s.Up(labtest.Closed + earlyDoors)
-	var k firewall.Keeper
-	if err := s.Gateway.Do(func() (err error) { k, err = Backend{}.Keep(); return err }); err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	k := keeper(t, s.Gateway)
 	look := func() error { return k.(firewall.KeyVerifier).VerifyEverywhere(m) }
 	to, err := netlink.ParseAddr("2001:db8::100/64")
 	if err != nil {

@@ -99,6 +99,14 @@ func (c *chain) say(doc string, statements ...statement) {
 // different digests.
 func (r *Ruleset) Digest() string { return r.digest }
 
+// set returns the set with a name, or nil.
+func (r *Ruleset) set(name string) *set {
+	if i := slices.IndexFunc(r.sets, func(s *set) bool { return s.name == name }); i >= 0 {
+		return r.sets[i]
+	}
+	return nil
+}
+
 // sum computes the digest. It is part of the rule set afterwards, as a comment,
 // so that it can be computed only once.
 func (r *Ruleset) sum(more string) string {
