@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	nft "github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
@@ -410,8 +411,11 @@ func TestTagsFlushed(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := <-first
-		for !slices.ContainsFunc(got.Changes, func(e *nft.MonitorEvent) bool { return e.Data != nil && e.Error == nil }) {
+		for got.GeneratedBy.Error == nil && len(got.Changes) == 0 {
 			got = <-first // it changes nothing
+		}
+		if err := got.GeneratedBy.Error; err != nil {
+			t.Fatal("the kernel's notices are lost: ", err)
 		}
 		rules, sets := 0, []string{}
 		for _, e := range got.Changes {
@@ -443,7 +447,14 @@ func (s *scene) transactions() <-chan *nft.MonitorEvents {
 	monitor := nft.NewMonitor(nft.WithMonitorEventBuffer(1000))
 	var all <-chan *nft.MonitorEvents
 	if err := s.Gateway.Do(func() (err error) {
-		all, err = (&nft.Conn{}).AddGenerationalMonitor(monitor)
+		conn, err := nft.New(nft.WithSockOptions(func(c *netlink.Conn) error {
+			// Tags are thousands of notices, and the kernel drops those that have no room.
+			return c.SetReadBuffer(16 << 20)
+		}))
+		if err != nil {
+			return err
+		}
+		all, err = conn.AddGenerationalMonitor(monitor)
 		return err
 	}); err != nil {
 		s.T.Fatal(err)
