@@ -36,13 +36,3 @@ func TestMasters(t *testing.T) {
 		t.Errorf("VRFs: -want +got:\n%s", diff)
 	}
 }
-
-func TestBefore(t *testing.T) {
-	for release, want := range map[string]bool{
-		"6.1.0-57-amd64": true, "5.19.0": true, "6.15.9": true, "6.16.0-rc1": false, "6.18": false, "7.3.4+deb13-amd64": false, "": false,
-	} {
-		if got := before(release, 6, 16); got != want {
-			t.Errorf("%q: %v", release, got)
-		}
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // VRFs returns the names of the VRFs that interfaces of this network namespace are in,
@@ -31,22 +30,4 @@ func vrfs(links []netlink.Link) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// KernelBefore reports whether the kernel is older than a version. It is for what no probe
-// can find out.
-func KernelBefore(major, minor int) bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	return before(unix.ByteSliceToString(u.Release[:]), major, minor)
-}
-
-func before(release string, major, minor int) bool {
-	var a, b int
-	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
-		return false
-	}
-	return a < major || a == major && b < minor
 }

@@ -18,7 +18,6 @@ import (
 	"postern/internal/automaton"
 	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
-	"postern/internal/host"
 	"postern/internal/lab"
 	"postern/internal/lab/labtest"
 	"postern/internal/packet"
@@ -59,8 +58,13 @@ func newLinkScene(t *testing.T, k linkKind) *linkScene {
 		s.address[f] = netip.MustParseAddr(a)
 		s.server[f] = s.address[f].Next()
 	}
-	// Before Linux 6.16 rules cannot tell that an address in a VRF is this host's.
-	s.shut = s.vrf != "" && host.KernelBefore(6, 16)
+	if s.vrf != "" {
+		finds, err := findsInVRF()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.shut = !finds
+	}
 	// It forwards, so that the kernel's routes are asked about each packet.
 	s.gateway.Sysctl("net.ipv4.ip_forward", "1")
 	s.gateway.Sysctl("net.ipv4.conf.all.arp_ignore", "1") // each address by its interface alone
