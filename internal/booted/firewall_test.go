@@ -81,6 +81,14 @@ var firewalls = []firewall{
 		"systemctl start netfilter-persistent",
 		flushIptables,
 	}},
+	// Without containers: no one may make control groups on the machine.
+	{name: "Docker", variant: debian.Docker, enable: "docker info && iptables -S DOCKER-USER", events: []string{
+		"systemctl restart docker",
+		"systemctl kill --signal=KILL docker",
+		"systemctl stop docker.socket docker",
+		"systemctl start docker",
+		"docker network create other && docker network rm other",
+	}},
 }
 
 // flushIptables removes every rule and chain, as many scripts do.

@@ -25,6 +25,7 @@ const (
 	UFW                Variant = "ufw"
 	Firewalld          Variant = "firewalld"
 	IptablesPersistent Variant = "iptables-persistent" // with netfilter-persistent.service
+	Docker             Variant = "docker.io"           // enabled, as its package leaves it
 
 	// Debian 13, as it is installed.
 	Trixie Variant = "trixie"
