@@ -20,22 +20,34 @@ const drawn = 1024
 // (net.core.wmem_max), and 6,000 entries are some 280.
 const mostEntries = 6000
 
+// A Decoy is a state that means nothing.
+type Decoy struct {
+	State
+	From StateID // what the last input of its Path leads here from: Root, or another decoy
+}
+
 // Decoys returns states that mean nothing: from each one leads on what leads on from Root, and
-// nothing else. A firewall that puts a source into one of them, by its Path from Root, judges
-// no packet otherwise. But it takes as much time for it as for a right first knock. So each
-// has the Timeout and the Loops of a state that is reached by one.
+// else nothing but loops, and edges to other decoys. A firewall that puts a source into one of
+// them judges no packet otherwise. But it takes as much time for it as for a right first knock.
+// So each has the Timeout and the Loops of a state that is reached by one. Where an attacker
+// need not look for the second knock, as it is a ping, a service, or the first one again, a
+// decoy has one as well.
 //
 // They follow from Secret. Without it there are none. Another policy leaves most of them as
 // they are. Otherwise a comparison would show which ports stay: the knocks.
-func (m *Machine) Decoys() []State {
+func (m *Machine) Decoys() []Decoy {
 	if len(m.Secret) == 0 {
 		return nil
 	}
 	firsts := map[policy.Protocol][]*State{}
 	begins, ports := map[policy.Port]bool{}, map[policy.Port]bool{}
+	guessed := map[StateID][]*Edge{} // by the state that they lead on from
 	for i := range m.Edges {
 		e := &m.Edges[i]
 		if e.From != Root {
+			if first := m.State(e.From).Path[0]; e.Door < 0 && (e.On.Protocol == policy.ICMP || m.hidden[e.On] || e.On == first) {
+				guessed[e.From] = append(guessed[e.From], e)
+			}
 			continue
 		}
 		begins[e.On] = true
@@ -43,11 +55,18 @@ func (m *Machine) Decoys() []State {
 			firsts[e.On.Protocol] = append(firsts[e.On.Protocol], m.State(e.To))
 		}
 	}
+	// instead returns what means to a decoy at a port what on means behind a first knock.
+	instead := func(on, first, port policy.Port) (policy.Port, bool) {
+		if on == first {
+			return port, true
+		}
+		return on, !begins[on] && on != port // a hidden service may be a first knock or a decoy, too
+	}
 	ids := map[StateID]bool{}
 	for i := range m.States {
 		ids[m.States[i].ID] = true
 	}
-	var all []State
+	var all []Decoy
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
 		if len(firsts[protocol]) == 0 {
 			continue
@@ -58,25 +77,41 @@ func (m *Machine) Decoys() []State {
 			h.Write(binary.BigEndian.AppendUint64([]byte{byte(protocol)}, i))
 			sum := [sha256.Size]byte(h.Sum(nil))
 			port := policy.Port{Protocol: protocol, Number: binary.BigEndian.Uint16(sum[30:])}
-			id := StateID(idOf(sum))
-			if port.Number == 0 || begins[port] || ports[port] || ids[id] {
+			if port.Number == 0 || begins[port] || ports[port] {
 				continue
 			}
-			ports[port], ids[id] = true, true
-			like := resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:]))
-			d := State{ID: id, Path: []policy.Port{port}, Timeout: like.Timeout}
-			for _, on := range like.Loops {
-				switch {
-				case on == like.Path[0]:
-					d.Loops = append(d.Loops, port)
-				case !begins[on] && on != port: // a hidden service may be a first knock or a decoy, too
-					d.Loops = append(d.Loops, on)
+			var these []Decoy
+			entries := 0
+			var resemble func(like *State, from StateID, path []policy.Port)
+			resemble = func(like *State, from StateID, path []policy.Port) {
+				// Another state to be like is another id. Otherwise, when a policy changes, only
+				// who has knocked right would be in no state any more.
+				id := idOf(sha256.Sum256(binary.BigEndian.AppendUint32(sum[:], uint32(like.ID))))
+				d := Decoy{State: State{ID: StateID(id), Path: path, Timeout: like.Timeout}, From: from}
+				for _, on := range like.Loops {
+					if on, is := instead(on, like.Path[0], port); is {
+						d.Loops = append(d.Loops, on)
+					}
+				}
+				these, entries = append(these, d), entries+2+len(d.Loops)
+				for _, e := range guessed[like.ID] {
+					if on, is := instead(e.On, like.Path[0], port); is {
+						resemble(m.State(e.To), d.ID, append(slices.Clone(path), on))
+					}
 				}
 			}
-			if left -= 2 + len(d.Loops); left < 0 {
+			resemble(resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:])), Root, []policy.Port{port})
+			if slices.ContainsFunc(these, func(d Decoy) bool { return ids[d.ID] }) {
+				continue
+			}
+			if left -= entries; left < 0 {
 				break
 			}
-			all = append(all, d)
+			ports[port] = true
+			for _, d := range these {
+				ids[d.ID] = true
+			}
+			all = append(all, these...)
 		}
 	}
 	return all

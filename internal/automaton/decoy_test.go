@@ -3,7 +3,9 @@ package automaton_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/automaton"
 	"postern/internal/policy"
@@ -17,11 +19,11 @@ const decoyDoors = "version: 1\nposture: closed\ndoors:\n" +
 	"  web: {service: tcp/443, knock: {sequence: [1003]}}\n" +
 	"  dns: {service: udp/53, knock: {sequence: [udp/1004, 2004]}}\n"
 
-func decoysOf(t *testing.T, text, secret string) (*automaton.Machine, map[policy.Port]automaton.State) {
+func decoysOf(t *testing.T, text, secret string) (*automaton.Machine, map[policy.Port]automaton.Decoy) {
 	t.Helper()
 	m := compile(t, text)
 	m.Secret = []byte(secret)
-	byPort := map[policy.Port]automaton.State{}
+	byPort := map[policy.Port]automaton.Decoy{}
 	for _, d := range m.Decoys() {
 		if _, twice := byPort[d.Path[0]]; twice {
 			t.Errorf("there are two decoys at %v", d.Path[0])
@@ -88,6 +90,49 @@ func TestDecoys(t *testing.T) {
 	}
 }
 
+// TestDecoysGoOn: what can be guessed behind a first knock leads on behind a decoy just so, to a
+// state of its own, which has as long and the same loops.
+func TestDecoysGoOn(t *testing.T) {
+	for name, test := range map[string]struct {
+		knock string
+		want  []string // path, timeout, loops; 1001 is the first knock
+	}{
+		"a ping":                 {"[1001, icmp/echo, 1002]", []string{"[first] [first tcp/22]", "[first icmp/echo] [first icmp/echo tcp/22]"}},
+		"a ping without loops":   {"[1001, icmp/echo, 1002], retransmits: reset", []string{"[first] []", "[first icmp/echo] []"}},
+		"the service":            {"[1001, 22, 1002]", []string{"[first] [first]", "[first tcp/22] [first tcp/22]"}},
+		"the first knock again":  {"[1001, 1001, 1002]", []string{"[first] [tcp/22]", "[first first] [first tcp/22]"}},
+		"a ping and the service": {"[1001, icmp/echo, 22, 1002]", []string{"[first] [first tcp/22]", "[first icmp/echo] [first icmp/echo]", "[first icmp/echo tcp/22] [first icmp/echo tcp/22]"}},
+		"a ping that opens":      {"[1001, icmp/echo]", []string{"[first] [first tcp/22]"}},
+		"a ping as the third":    {"[1001, 1002, icmp/echo, 1003]", []string{"[first] [first tcp/22]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := compile(t, "version: 1\nposture: closed\ndoors:\n  ssh: {service: tcp/22, knock: {sequence: "+test.knock+", step_timeout: 7s}}\n")
+			m.Secret = []byte("a secret")
+			states, looks := map[automaton.StateID]automaton.Decoy{}, map[string]int{}
+			for _, d := range m.Decoys() {
+				before := states[d.From]
+				if !slices.Equal(before.Path, d.Path[:len(d.Path)-1]) || d.Timeout != 7*time.Second {
+					t.Fatalf("%v leads on from %v, for %v", d.Path, before.Path, d.Timeout)
+				}
+				states[d.ID] = d
+				if d.Path[0] == (policy.Port{Protocol: policy.TCP, Number: 22}) {
+					continue // has one loop less
+				}
+				looks[strings.ReplaceAll(fmt.Sprint(d.Path, " ", d.Loops), d.Path[0].String(), "first")]++
+			}
+			for _, want := range test.want {
+				if looks[want] < 450 {
+					t.Errorf("%d decoys are %s", looks[want], want)
+				}
+				delete(looks, want)
+			}
+			if len(looks) > 0 {
+				t.Errorf("others are %v", looks)
+			}
+		})
+	}
+}
+
 // TestDecoyAtService: a decoy at the port of the service has one loop there. A map of the kernel
 // would have one where two were meant, and the rules would be called modified.
 func TestDecoyAtService(t *testing.T) {
@@ -96,7 +141,7 @@ func TestDecoyAtService(t *testing.T) {
 	for n := range 10000 { // one in 64 has such a decoy
 		m.Secret = fmt.Append(nil, "secret ", n)
 		all := m.Decoys()
-		if i := slices.IndexFunc(all, func(d automaton.State) bool { return d.Path[0] == ssh }); i >= 0 {
+		if i := slices.IndexFunc(all, func(d automaton.Decoy) bool { return d.Path[0] == ssh }); i >= 0 {
 			if !slices.Equal(all[i].Loops, []policy.Port{ssh}) {
 				t.Errorf("the decoy at %v has loops %v", ssh, all[i].Loops)
 			}
@@ -141,6 +186,17 @@ func TestDecoysStay(t *testing.T) {
 			}
 		}
 		return ports, whole
+	}
+	slower := strings.ReplaceAll(decoyDoors, "step_timeout: 5s", "step_timeout: 6s")
+	if ports, _ := same(slower, "a secret"); ports < len(before)*9/10 {
+		t.Errorf("of %d decoys %d are there when a state has another timeout", len(before), ports)
+	}
+	// Who has knocked is in no state then, and who has met a decoy like that neither.
+	_, after := decoysOf(t, slower, "a secret")
+	for port, d := range before {
+		if d.ID == after[port].ID && d.Timeout != after[port].Timeout {
+			t.Fatalf("%v has the same id with another timeout", port)
+		}
 	}
 	other := decoyDoors + "  nfs: {service: tcp/2049, knock: {sequence: [1005, 2005]}}\n"
 	if ports, whole := same(other, "a secret"); ports < len(before)*9/10 || whole < len(before)*3/4-50 {

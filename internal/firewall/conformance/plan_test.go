@@ -31,7 +31,7 @@ func TestStraysAreDecoys(t *testing.T) {
 	}
 	m.Secret = []byte(hostSecret)
 	for _, stray := range ports([]string{"7777", "udp/7777"}) {
-		if !slices.Contains(ports(strayPorts), stray) || !slices.ContainsFunc(m.Decoys(), func(d automaton.State) bool { return d.Path[0] == stray }) {
+		if !slices.Contains(ports(strayPorts), stray) || !slices.ContainsFunc(m.Decoys(), func(d automaton.Decoy) bool { return d.Path[0] == stray }) {
 			t.Errorf("%v is no stray port, or no decoy", stray)
 		}
 	}

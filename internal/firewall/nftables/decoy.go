@@ -18,14 +18,19 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 	if len(all) == 0 {
 		return
 	}
-	step, pace := r.set("step"), r.set("pace")
+	step, echo, pace := r.set("step"), r.set("step_echo"), r.set("pace")
 	from := func(id automaton.StateID, on policy.Port, to automaton.StateID) {
-		key := append([]part{idPart(uint32(id))}, portParts(on)...)
+		key := []part{idPart(uint32(id))}
+		if on.Protocol == policy.ICMP {
+			echo.elements = append(echo.elements, elementOf(key...).to(uint32(to)|moved))
+			return
+		}
+		key = append(key, portParts(on)...)
 		step.elements = append(step.elements, elementOf(key...).to(uint32(to)|moved))
 	}
 	for i := range all {
 		d := &all[i]
-		from(automaton.Root, d.Path[0], d.ID)
+		from(d.From, d.Path[len(d.Path)-1], d.ID)
 		for _, port := range d.Loops {
 			from(d.ID, port, d.ID)
 		}
@@ -34,7 +39,7 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 		}
 	}
 	// What the kernel has got first it finds last, where several share a place of its hash table.
-	for _, s := range []*set{step, pace} {
+	for _, s := range []*set{step, echo, pace} {
 		if s != nil {
 			slices.SortFunc(s.elements, func(a, b element) int { return bytes.Compare(a.key, b.key) })
 		}

@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/lab/labtest"
+	"postern/internal/policy"
 )
 
 // TestDecoys: with a secret the kernel finds what a decoy leads to, also from that state, after
@@ -15,7 +16,8 @@ import (
 func TestDecoys(t *testing.T) {
 	t.Parallel()
 	for name, doors := range map[string]string{
-		"one timeout": "", "two timeouts": "  vpn: {service: udp/1194, knock: {sequence: [udp/1001, 1002], step_timeout: 7s}}\n",
+		"one timeout": "", "a ping": "  vpn: {service: udp/1194, knock: {sequence: [1001, icmp/echo, 1002]}}\n",
+		"two timeouts": "  vpn: {service: udp/1194, knock: {sequence: [udp/1001, 1002], step_timeout: 7s}}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
@@ -27,17 +29,29 @@ func TestDecoys(t *testing.T) {
 					t.Errorf("after %s: altered %v, digest %s", after, status.Altered, status.Digest)
 				}
 				leads := map[string]uint32{}
-				if err := s.Gateway.Do(func() error {
-					return dumpWhole("step", func(e element, _ lifetime) { leads[string(e.key)] = binary.NativeEndian.Uint32(e.data) })
-				}); err != nil {
-					t.Fatal(err)
+				for _, table := range []string{"step", "step_echo"} {
+					if Compile(m).set(table) == nil {
+						continue
+					}
+					if err := s.Gateway.Do(func() error {
+						return dumpWhole(table, func(e element, _ lifetime) { leads[string(e.key)] = binary.NativeEndian.Uint32(e.data) })
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				check := func(from automaton.StateID, on policy.Port, to automaton.StateID) {
+					key := []part{idPart(uint32(from))}
+					if on.Protocol != policy.ICMP {
+						key = append(key, portParts(on)...)
+					}
+					if got := leads[string(elementOf(key...).key)]; got != uint32(to)|moved {
+						t.Fatalf("after %s: from %x, %v leads to %x, want %x", after, from, on, got, to)
+					}
 				}
 				for _, d := range m.Decoys() {
-					for _, from := range []automaton.StateID{automaton.Root, d.ID} {
-						key := elementOf(append([]part{idPart(uint32(from))}, portParts(d.Path[0])...)...).key
-						if leads[string(key)] != uint32(d.ID)|moved {
-							t.Fatalf("after %s: from %x, %v leads to %x, want %x", after, from, d.Path[0], leads[string(key)], d.ID)
-						}
+					check(d.From, d.Path[len(d.Path)-1], d.ID)
+					for _, on := range d.Loops {
+						check(d.ID, on, d.ID)
 					}
 				}
 			}
@@ -65,9 +79,11 @@ func TestDecoys(t *testing.T) {
 
 			// A source that comes by is where the decoy leads, for as long as after a knock.
 			all := m.Decoys()
-			for _, d := range []automaton.State{all[0], all[1], all[2], all[len(all)-1]} {
+			for _, d := range []automaton.Decoy{all[0], all[1], all[2], all[len(all)-1]} {
 				from := s.NewAddress(labtest.IPv6)
-				s.Knock(from, d.Path[0])
+				for _, on := range d.Path {
+					s.Knock(from, on)
+				}
 				s.Settled()
 				state, stays := uint32(0), time.Duration(0)
 				if err := s.Gateway.Do(func() error {
