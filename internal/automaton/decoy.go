@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"postern/internal/policy"
@@ -81,7 +82,7 @@ func (m *Machine) Decoys() []Decoy {
 				continue
 			}
 			var these []Decoy
-			entries := 0
+			entries, own := 0, map[StateID]bool{}
 			var resemble func(like *State, from StateID, path []policy.Port)
 			resemble = func(like *State, from StateID, path []policy.Port) {
 				// Another state to be like is another id. Otherwise, when a policy changes, only
@@ -93,7 +94,7 @@ func (m *Machine) Decoys() []Decoy {
 						d.Loops = append(d.Loops, on)
 					}
 				}
-				these, entries = append(these, d), entries+2+len(d.Loops)
+				these, entries, own[d.ID] = append(these, d), entries+2+len(d.Loops), true
 				for _, e := range guessed[like.ID] {
 					if on, is := instead(e.On, like.Path[0], port); is {
 						resemble(m.State(e.To), d.ID, append(slices.Clone(path), on))
@@ -101,16 +102,14 @@ func (m *Machine) Decoys() []Decoy {
 				}
 			}
 			resemble(resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:])), Root, []policy.Port{port})
-			if slices.ContainsFunc(these, func(d Decoy) bool { return ids[d.ID] }) {
+			if len(own) < len(these) || slices.ContainsFunc(these, func(d Decoy) bool { return ids[d.ID] }) {
 				continue
 			}
 			if left -= entries; left < 0 {
 				break
 			}
 			ports[port] = true
-			for _, d := range these {
-				ids[d.ID] = true
-			}
+			maps.Copy(ids, own)
 			all = append(all, these...)
 		}
 	}

@@ -151,6 +151,28 @@ func TestDecoyAtService(t *testing.T) {
 	t.Fatal("no secret has a decoy there")
 }
 
+// TestDecoysDiffer: no two decoys have the same id, not even where one has thousands behind it.
+func TestDecoysDiffer(t *testing.T) {
+	text := "version: 1\nposture: closed\ndoors:\n"
+	for i := range 2900 {
+		text += fmt.Sprintf("  d%d: {service: %d, knock: {sequence: [1001, %d, 1002], retransmits: reset}}\n", i, 10000+i, 10000+i)
+	}
+	m := compile(t, text)
+	for n := range 500 { // of one in 130, two hashes are the same
+		m.Secret = fmt.Append(nil, "secret ", n)
+		ids := map[automaton.StateID]bool{}
+		for _, d := range m.Decoys() {
+			if ids[d.ID] {
+				t.Fatalf("%v has the id of another decoy, with %q", d.Path, m.Secret)
+			}
+			ids[d.ID] = true
+		}
+		if len(ids) == 0 {
+			t.Fatal("there are none")
+		}
+	}
+}
+
 // TestDecoysAreBounded: with many services behind a first knock there are fewer.
 func TestDecoysAreBounded(t *testing.T) {
 	for services, least := range map[int]int{1: 1000, 3: 980, 50: 110, 500: 11} {
