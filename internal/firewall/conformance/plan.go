@@ -53,7 +53,7 @@ var (
 	knockPorts   = []string{"1001", "1002", "1003", "1004", "1005", "udp/1001", "udp/1002", "icmp/echo"}
 	servicePorts = []string{"22", "443", "3000", "udp/53", "udp/4500"}
 	// strayPorts are ports that no door uses.
-	strayPorts = []string{"7777", "udp/7777", "1006", "udp/22", "53"}
+	strayPorts = []string{"3080", "udp/6188", "1006", "udp/22", "53"}
 	// unheardPorts are stray ones where nothing listens, as what a socket waits for is not
 	// dropped early. At the second nothing is counted early at all. They are for policies
 	// under which idle ports do not answer.
@@ -62,8 +62,11 @@ var (
 	allowPorts = []string{"icmp/echo", "8443", "8009", "8010", "udp/8053", "udp/8150"}
 )
 
-// hostSecret makes decoys of two stray ports, where policies have decoys.
-const hostSecret = "of the suite's hosts 311"
+// hostSecret makes decoys of decoyPorts, where a policy has decoys and no sequence begins so.
+const hostSecret = "of the suite's hosts 311030"
+
+// decoyPorts are two stray ports, a service and two knocks.
+var decoyPorts = []string{"3080", "udp/6188", "3000", "1004", "udp/1002"}
 
 // mark is what plans mark admitted packets with.
 const mark policy.Mark = 0x1000

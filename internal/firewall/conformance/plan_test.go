@@ -18,22 +18,75 @@ var undrawn = map[string]string{
 	"Policy.Backend":  "cli's testdata/backend.txt: a backend is held to the same policy whatever its key says",
 }
 
-// TestStraysAreDecoys: the suite sends to decoys.
-func TestStraysAreDecoys(t *testing.T) {
-	p, err := policy.Parse("policy.yaml", []byte("version: 1\nposture: closed\ndoors:\n"+
-		"  ssh: {service: 22, knock: {sequence: [1001, 1002]}}\n  dns: {service: udp/53, knock: {sequence: [udp/1001, 1002]}}\n"))
+// TestSendsToDecoys: ports that the suite sends to are decoys of some policies.
+func TestSendsToDecoys(t *testing.T) {
+	all, err := Machines(1, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Secret = []byte(hostSecret)
-	for _, stray := range ports([]string{"7777", "udp/7777"}) {
-		if !slices.Contains(ports(strayPorts), stray) || !slices.ContainsFunc(m.Decoys(), func(d automaton.Decoy) bool { return d.Path[0] == stray }) {
-			t.Errorf("%v is no stray port, or no decoy", stray)
+	policies := map[policy.Port]int{} // of which it is a decoy
+	for _, m := range all {
+		m.Secret = []byte(hostSecret)
+		for _, d := range m.Decoys() {
+			if len(d.Path) == 1 {
+				policies[d.Path[0]]++
+			}
 		}
+	}
+	sent := slices.Concat(ports(strayPorts), ports(servicePorts), ports(knockPorts))
+	for _, port := range ports(decoyPorts) {
+		if n := policies[port]; !slices.Contains(sent, port) || n < 10 {
+			t.Errorf("%v is a decoy of %d of 100 policies", port, n)
+		}
+	}
+}
+
+// TestDecoysMeanNothing: whatever the policy, what finds nothing from Root finds nothing from a
+// decoy but the way to a decoy, and what is a first knock is nothing else there. So a source that
+// is in one is judged as one with no progress.
+func TestDecoysMeanNothing(t *testing.T) {
+	all, err := Machines(1, 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type entry struct {
+		from automaton.StateID
+		on   policy.Port
+	}
+	second := 0
+	for i, m := range all {
+		m.Secret = fmt.Append(nil, "secret ", i)
+		taken := map[automaton.StateID]bool{automaton.Largest: true}
+		begins, entries := map[policy.Port]bool{}, map[entry]bool{}
+		for _, s := range m.States {
+			taken[s.ID] = true
+		}
+		for _, e := range m.Edges {
+			begins[e.On] = begins[e.On] || e.From == automaton.Root
+		}
+		leads := func(from automaton.StateID, on policy.Port) {
+			if begins[on] || entries[entry{from, on}] {
+				t.Fatalf("policy %d: %v leads on from decoy %x to two states", i, on, from)
+			}
+			entries[entry{from, on}] = true
+		}
+		decoys := map[automaton.StateID]bool{automaton.Root: true}
+		for _, d := range m.Decoys() {
+			if taken[d.ID] || decoys[d.ID] || !decoys[d.From] {
+				t.Fatalf("policy %d: decoy %x is another state, or from one", i, d.ID)
+			}
+			decoys[d.ID] = true
+			if len(d.Path) > 1 {
+				second++
+			}
+			leads(d.From, d.Path[len(d.Path)-1])
+			for _, on := range d.Loops {
+				leads(d.ID, on)
+			}
+		}
+	}
+	if second == 0 {
+		t.Error("no decoy has a second knock")
 	}
 }
 
