@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"time"
 
@@ -31,8 +32,11 @@ func (Backend) Advise() ([]firewall.Advice, error) {
 		return nil, err
 	}
 	finds, err := findsInVRF()
-	if finds {
+	switch {
+	case finds:
 		return nil, nil
+	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
+		return nil, err
 	}
 	a := firewall.Advice{
 		Message: fmt.Sprintf("no door opens at an address in the VRF %s: this kernel's rules cannot tell that it is this host's", paragraph.List(vrfs)),
@@ -51,7 +55,14 @@ func findsInVRF() (finds bool, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread, and with it the namespace, ends here
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread never ends, and others take its namespace for the process's.
+			finds, err = findsInVRF() // on another thread, as this one is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		// Never unlocked: the thread, and with it the namespace, ends here.
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			finds, err = tryVRF()
 		}
