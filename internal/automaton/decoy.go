@@ -85,6 +85,9 @@ func (m *Machine) Decoys() []Decoy {
 			entries, own := 0, map[StateID]bool{}
 			var resemble func(like *State, from StateID, path []policy.Port)
 			resemble = func(like *State, from StateID, path []policy.Port) {
+				if entries > left {
+					return // it is too large, and may be so a hundred times
+				}
 				// Another state to be like is another id. Otherwise, when a policy changes, only
 				// who has knocked right would be in no state any more.
 				id := idOf(sha256.Sum256(binary.BigEndian.AppendUint32(sum[:], uint32(like.ID))))
@@ -102,12 +105,13 @@ func (m *Machine) Decoys() []Decoy {
 				}
 			}
 			resemble(resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:])), Root, []policy.Port{port})
+			if entries > left {
+				break
+			}
 			if len(own) < len(these) || slices.ContainsFunc(these, func(d Decoy) bool { return ids[d.ID] }) {
 				continue
 			}
-			if left -= entries; left < 0 {
-				break
-			}
+			left -= entries
 			ports[port] = true
 			maps.Copy(ids, own)
 			all = append(all, these...)

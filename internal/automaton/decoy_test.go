@@ -194,6 +194,19 @@ func TestDecoysAreBounded(t *testing.T) {
 	}
 }
 
+// TestDecoysGiveUp: what one decoy alone has no room for is not made again and again.
+func TestDecoysGiveUp(t *testing.T) {
+	text := "version: 1\nposture: closed\ndoors:\n"
+	for i := range 1400 {
+		text += fmt.Sprintf("  d%d: {service: %d, knock: {sequence: [1001, %d%s, 1002]}}\n", i, 10000+i, 10000+i, strings.Repeat(", 1001", 29))
+	}
+	m := compile(t, text)
+	m.Secret = []byte("a secret")
+	if n := testing.AllocsPerRun(1, func() { m.Decoys() }); n > 300_000 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestDecoysStay: they are the same ones whatever the doors, and others of another secret.
 func TestDecoysStay(t *testing.T) {
 	_, before := decoysOf(t, decoyDoors, "a secret")
