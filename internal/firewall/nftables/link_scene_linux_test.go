@@ -58,13 +58,6 @@ func newLinkScene(t *testing.T, k linkKind) *linkScene {
 		s.address[f] = netip.MustParseAddr(a)
 		s.server[f] = s.address[f].Next()
 	}
-	if s.vrf != "" {
-		finds, err := findsInVRF()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.shut = !finds
-	}
 	// It forwards, so that the kernel's routes are asked about each packet.
 	s.gateway.Sysctl("net.ipv4.ip_forward", "1")
 	s.gateway.Sysctl("net.ipv4.conf.all.arp_ignore", "1") // each address by its interface alone
@@ -105,6 +98,13 @@ func (s *linkScene) lay() {
 			s.Skipf("this kernel lacks %s: %v", s.name, err)
 		}
 		s.Fatal(err)
+	}
+	if s.vrf != "" {
+		finds, err := findsInVRF()
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.shut = !finds
 	}
 	for _, sysctl := range []string{"iptables", "ip6tables"} {
 		if strings.Contains(s.linkKind.gateway, "type bridge") {
