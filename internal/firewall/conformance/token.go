@@ -138,6 +138,9 @@ func (w *writer) sendToken(src netip.Addr) {
 		kinds = tagKinds
 	}
 	s.token, s.device, s.door = pick(w.Rand, kinds), t.Name(), m.Doors[t.Door].Name
+	if !w.pace.tags && chance(w.Rand, 0.3) { // most right ones are refused for their sender
+		s.token = rightToken
+	}
 	if chance(w.Rand, 0.1) {
 		s.door = pick(w.Rand, m.Doors).Name
 	}
