@@ -5,15 +5,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"postern/internal/policy"
 )
 
-// drawn is how many decoys are drawn for each protocol that first knocks have. Those that are
+// draws is how many decoys are drawn for each protocol that first knocks have. Those that are
 // drawn twice are fewer.
-const drawn = 1024
+const draws = 1024
 
 // mostEntries is how many entries of a firewall's tables all decoys may take, each one for
 // itself, one for its Timeout, and one for each of its Loops. There are as many Loops as
@@ -40,84 +39,129 @@ func (m *Machine) Decoys() []Decoy {
 	if len(m.Secret) == 0 {
 		return nil
 	}
-	firsts := map[policy.Protocol][]*State{}
-	begins, ports := map[policy.Port]bool{}, map[policy.Port]bool{}
-	guessed := map[StateID][]*Edge{} // by the state that they lead on from
-	for i := range m.Edges {
-		e := &m.Edges[i]
-		if e.From != Root {
-			if first := m.State(e.From).Path[0]; e.Door < 0 && (e.On.Protocol == policy.ICMP || m.hidden[e.On] || e.On == first) {
-				guessed[e.From] = append(guessed[e.From], e)
-			}
-			continue
-		}
-		begins[e.On] = true
-		if e.Door < 0 && e.On.Protocol != policy.ICMP {
-			firsts[e.On.Protocol] = append(firsts[e.On.Protocol], m.State(e.To))
-		}
-	}
-	// instead returns what means to a decoy at a port what on means behind a first knock.
-	instead := func(on, first, port policy.Port) (policy.Port, bool) {
-		if on == first {
-			return port, true
-		}
-		return on, !begins[on] && on != port // a hidden service may be a first knock or a decoy, too
-	}
-	ids := map[StateID]bool{}
-	for i := range m.States {
-		ids[m.States[i].ID] = true
-	}
-	var all []Decoy
+	d := m.newDecoyDraw()
 	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
-		if len(firsts[protocol]) == 0 {
-			continue
-		}
-		left := mostEntries / len(firsts)
-		for i := range uint64(drawn) {
-			h := hmac.New(sha256.New, m.Secret)
-			h.Write(binary.BigEndian.AppendUint64([]byte{byte(protocol)}, i))
-			sum := [sha256.Size]byte(h.Sum(nil))
-			port := policy.Port{Protocol: protocol, Number: binary.BigEndian.Uint16(sum[30:])}
-			if port.Number == 0 || begins[port] || ports[port] {
-				continue
-			}
-			var these []Decoy
-			entries, own := 0, map[StateID]bool{}
-			var resemble func(like *State, from StateID, path []policy.Port)
-			resemble = func(like *State, from StateID, path []policy.Port) {
-				if entries > left {
-					return // it is too large, and may be so a hundred times
-				}
-				// Another state to be like is another id. Otherwise, when a policy changes, only
-				// who has knocked right would be in no state any more.
-				id := idOf(sha256.Sum256(binary.BigEndian.AppendUint32(sum[:], uint32(like.ID))))
-				d := Decoy{State: State{ID: StateID(id), Path: path, Timeout: like.Timeout}, From: from}
-				for _, on := range like.Loops {
-					if on, is := instead(on, like.Path[0], port); is {
-						d.Loops = append(d.Loops, on)
-					}
-				}
-				these, entries, own[d.ID] = append(these, d), entries+2+len(d.Loops), true
-				for _, e := range guessed[like.ID] {
-					if on, is := instead(e.On, like.Path[0], port); is {
-						resemble(m.State(e.To), d.ID, append(slices.Clone(path), on))
-					}
-				}
-			}
-			resemble(resembled(firsts[protocol], binary.BigEndian.Uint64(sum[22:])), Root, []policy.Port{port})
-			if entries > left {
-				break
-			}
-			if len(own) < len(these) || slices.ContainsFunc(these, func(d Decoy) bool { return ids[d.ID] }) {
-				continue
-			}
-			left -= entries
-			ports[port] = true
-			maps.Copy(ids, own)
-			all = append(all, these...)
+		if len(d.firsts[protocol]) > 0 {
+			d.draw(protocol, mostEntries/len(d.firsts))
 		}
 	}
-	return all
+	return d.drawn
+}
+
+// A decoyDraw is what is known while decoys are drawn.
+type decoyDraw struct {
+	*Machine
+	firsts  map[policy.Protocol][]*State // that first knocks lead to
+	begins  map[policy.Port]bool         // of first knocks
+	guessed map[StateID][]*Edge          // on second knocks that nobody need look for; by From
+	ids     map[StateID]bool             // of states and decoys
+	ports   map[policy.Port]bool         // of decoys
+	drawn   []Decoy
+}
+
+func (m *Machine) newDecoyDraw() *decoyDraw {
+	d := &decoyDraw{
+		Machine: m, firsts: map[policy.Protocol][]*State{}, begins: map[policy.Port]bool{},
+		guessed: map[StateID][]*Edge{}, ids: map[StateID]bool{}, ports: map[policy.Port]bool{},
+	}
+	for i := range m.Edges {
+		switch e := &m.Edges[i]; {
+		case e.From == Root:
+			d.begins[e.On] = true
+			if e.Door < 0 && e.On.Protocol != policy.ICMP {
+				d.firsts[e.On.Protocol] = append(d.firsts[e.On.Protocol], m.State(e.To))
+			}
+		case e.Door < 0 && (e.On.Protocol == policy.ICMP || m.hidden[e.On] || e.On == m.State(e.From).Path[0]):
+			d.guessed[e.From] = append(d.guessed[e.From], e)
+		}
+	}
+	for i := range m.States {
+		d.ids[m.States[i].ID] = true
+	}
+	return d
+}
+
+// draw draws the decoys of a protocol, as long as there is room for their entries.
+func (d *decoyDraw) draw(protocol policy.Protocol, room int) {
+	for i := range uint64(draws) {
+		h := hmac.New(sha256.New, d.Secret)
+		h.Write(binary.BigEndian.AppendUint64([]byte{byte(protocol)}, i))
+		g := decoyGroup{decoyDraw: d, sum: [sha256.Size]byte(h.Sum(nil)), room: room}
+		g.port = policy.Port{Protocol: protocol, Number: binary.BigEndian.Uint16(g.sum[30:])}
+		if g.port.Number == 0 || d.begins[g.port] || d.ports[g.port] {
+			continue
+		}
+		g.add(resembled(d.firsts[protocol], binary.BigEndian.Uint64(g.sum[22:])), Root, []policy.Port{g.port})
+		if g.room < 0 {
+			return
+		}
+		if g.distinct() {
+			room = g.room
+			d.take(&g)
+		}
+	}
+}
+
+func (d *decoyDraw) take(g *decoyGroup) {
+	d.ports[g.port] = true
+	for i := range g.decoys {
+		d.ids[g.decoys[i].ID] = true
+	}
+	d.drawn = append(d.drawn, g.decoys...)
+}
+
+// A decoyGroup is the decoy at a port, and those behind it.
+type decoyGroup struct {
+	*decoyDraw
+	port   policy.Port
+	sum    [sha256.Size]byte // at random
+	room   int               // for so many more entries; less than 0: there is none for the group
+	decoys []Decoy
+}
+
+// add adds a decoy that is like a state, and those that lead on from it.
+func (g *decoyGroup) add(like *State, from StateID, path []policy.Port) {
+	if g.room < 0 {
+		return // it may be too large a hundred times
+	}
+	// Another state to be like is another id. Otherwise, when a policy changes, only who has
+	// knocked right would be in no state any more.
+	id := idOf(sha256.Sum256(binary.BigEndian.AppendUint32(g.sum[:], uint32(like.ID))))
+	d := Decoy{State: State{ID: StateID(id), Path: path, Timeout: like.Timeout}, From: from}
+	for _, on := range like.Loops {
+		if on, is := g.instead(on, like); is {
+			d.Loops = append(d.Loops, on)
+		}
+	}
+	g.decoys = append(g.decoys, d)
+	g.room -= 2 + len(d.Loops)
+	for _, e := range g.guessed[like.ID] {
+		if on, is := g.instead(e.On, like); is {
+			g.add(g.State(e.To), d.ID, append(slices.Clone(path), on))
+		}
+	}
+}
+
+// instead returns what means to a decoy what an input means to the state that it is like. There
+// may be no such input: a hidden service may be a first knock, or the decoy's port.
+func (g *decoyGroup) instead(on policy.Port, like *State) (policy.Port, bool) {
+	if on == like.Path[0] {
+		return g.port, true
+	}
+	return on, !g.begins[on] && on != g.port
+}
+
+// distinct reports whether no decoy has the id of another one, or of a state.
+func (g *decoyGroup) distinct() bool {
+	own := map[StateID]bool{}
+	for i := range g.decoys {
+		id := g.decoys[i].ID
+		if own[id] || g.ids[id] {
+			return false
+		}
+		own[id] = true
+	}
+	return true
 }
 
 // resembled chooses a state at random. Another state beside them changes few choices, and only
