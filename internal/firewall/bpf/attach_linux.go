@@ -25,11 +25,11 @@ type hook interface {
 	// else decides about packets there.
 	programs(link netlink.Link) ([]place, error)
 
-	// attach attaches a program before the others; or, if old is not nil, in its
-	// place, in one step.
+	// attach attaches a program before the others; or, if old is not nil and still
+	// there, in its place, in one step.
 	attach(index int, i *instance, old *place) error
 
-	// detach detaches a program.
+	// detach detaches a program, if it is still there.
 	detach(p place) error
 }
 
@@ -155,28 +155,26 @@ func (p *Program) Attach(indexes ...int) error {
 	return p.forget()
 }
 
-// replace puts the program in the place of others of ours on an interface.
+// replace puts the program in the place of the first of others of ours on an interface, and
+// detaches the rest. From one hook to the other, for a moment both run.
 func (p *Program) replace(hook hook, index int, before []place) error {
-	done := false
-	for _, at := range before {
-		if at.index == index && at.hook == hook {
-			if at.id != p.id {
-				if err := hook.attach(index, &p.instance, &at); err != nil && !isGone(err) {
-					return explain(err)
-				}
-			}
-			done = true
+	before = slices.DeleteFunc(slices.Clone(before), func(at place) bool { return at.index != index })
+	if len(before) == 0 {
+		return nil
+	}
+	keep := slices.IndexFunc(before, func(at place) bool { return at.hook == hook && at.id == p.id })
+	if keep < 0 {
+		var old *place
+		if keep = slices.IndexFunc(before, func(at place) bool { return at.hook == hook }); keep >= 0 {
+			old = &before[keep]
+		}
+		if err := hook.attach(index, &p.instance, old); err != nil && !isGone(err) {
+			return explain(err)
 		}
 	}
-	for _, at := range before {
-		if at.index != index || at.hook == hook {
+	for i, at := range before {
+		if i == keep {
 			continue
-		}
-		if !done { // from one hook to the other; for a moment it runs in both
-			if err := hook.attach(index, &p.instance, nil); err != nil && !isGone(err) {
-				return explain(err)
-			}
-			done = true
 		}
 		if err := at.hook.detach(at); err != nil && !isGone(err) {
 			return err

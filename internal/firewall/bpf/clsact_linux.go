@@ -46,7 +46,13 @@ func (clsact) programs(l netlink.Link) ([]place, error) {
 	return all, nil
 }
 
-func (clsact) attach(index int, i *instance, old *place) error {
+// attempts is how often a filter is added where others change the clsact meanwhile.
+const attempts = 5
+
+// meanwhile is set by tests, and does what others do between a look and what follows from it.
+var meanwhile = func(index int) {}
+
+func (c clsact) attach(index int, i *instance, old *place) (err error) {
 	f := &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: filterHandle, Protocol: unix.ETH_P_ALL,
@@ -54,14 +60,33 @@ func (clsact) attach(index int, i *instance, old *place) error {
 		Fd: i.program.FD(), Name: filterName, DirectAction: true,
 	}
 	if old != nil {
-		f.FilterAttrs, f.Name = old.filter.FilterAttrs, old.filter.Name
-		return netlink.FilterReplace(f)
+		there := *f
+		there.FilterAttrs, there.Name = old.filter.FilterAttrs, old.filter.Name
+		meanwhile(index)
+		if err := netlink.FilterReplace(&there); !errors.Is(err, errChanged) {
+			return unsupported(err)
+		}
 	}
-	link, err := netlink.LinkByIndex(index)
+	for range attempts {
+		if err = c.add(f); !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	return err
+}
+
+// errChanged is the kernel's error where there is no clsact, or where a filter of another kind
+// has the priority: others have changed that since we looked.
+const errChanged = unix.EINVAL
+
+// add adds a filter, and a clsact if there is none.
+func (clsact) add(f *netlink.BpfFilter) error {
+	link, err := netlink.LinkByIndex(f.LinkIndex)
 	if err != nil {
 		return err
 	}
-	err = netlink.QdiscAdd(qdisc(index))
+	f.Name = filterName
+	err = netlink.QdiscAdd(qdisc(f.LinkIndex))
 	if made := err == nil; made {
 		f.Name = withQdisc
 	} else if !errors.Is(err, unix.EEXIST) {
@@ -72,6 +97,7 @@ func (clsact) attach(index int, i *instance, old *place) error {
 		return err
 	}
 	f.Priority = freePriority(others)
+	meanwhile(f.LinkIndex)
 	return unsupported(netlink.FilterAdd(f))
 }
 
@@ -100,7 +126,7 @@ func freePriority(others []netlink.Filter) uint16 {
 }
 
 func (clsact) detach(p place) error {
-	if err := netlink.FilterDel(p.filter); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := netlink.FilterDel(p.filter); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, errChanged) {
 		return err
 	}
 	if !strings.HasPrefix(p.filter.Name, withQdisc) {

@@ -34,13 +34,18 @@ func (tcx) programs(l netlink.Link) ([]place, error) {
 }
 
 func (tcx) attach(index int, i *instance, old *place) error {
-	anchor := link.Head()
-	if old != nil {
-		anchor = link.ReplaceProgram(old.instance.program)
+	attach := func(anchor link.Anchor) error {
+		return link.RawAttachProgram(link.RawAttachProgramOptions{
+			Target: index, Program: i.program, Attach: ebpf.AttachTCXIngress, Anchor: anchor,
+		})
 	}
-	return link.RawAttachProgram(link.RawAttachProgramOptions{
-		Target: index, Program: i.program, Attach: ebpf.AttachTCXIngress, Anchor: anchor,
-	})
+	if old != nil {
+		if err := attach(link.ReplaceProgram(old.instance.program)); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		// Somebody has detached it.
+	}
+	return attach(link.Head())
 }
 
 func (tcx) detach(p place) error {
