@@ -7,7 +7,7 @@ import (
 
 // sayRestored says that the rules were loaded again, and what had become of them.
 func (w *watchdog) sayRestored(gone bool, by string) {
-	say, before := w.restored.happened(time.Now())
+	say, before := w.restored.happened(time.Now(), "")
 	if !say {
 		return
 	}
@@ -22,6 +22,14 @@ func (w *watchdog) sayRestored(gone bool, by string) {
 		later = ", " + time.Since(w.since).Round(100*time.Microsecond).String() + " later"
 	}
 	w.Journal.say(warning, "watchdog: the rules were %s%s%s; they are loaded again%s", what, by, times(before), later)
+}
+
+// sayFailed says what went wrong.
+func (w *watchdog) sayFailed(now time.Time, err error) {
+	w.sayRest(now) // which may have been something else
+	if say, _ := w.failed.happened(now, err.Error()); say {
+		w.Journal.say(failure, "watchdog: %v; it is tried again", err)
+	}
 }
 
 // sayRest says how often things happened that were not said, once a minute.

@@ -228,9 +228,7 @@ func (w *watchdog) verifyEverywhere() {
 		return
 	}
 	if err := v.VerifyEverywhere(m); err != nil {
-		if say, before := w.failed.happened(time.Now()); say {
-			w.Journal.say(failure, "watchdog: %v%s; it is tried again", err, times(before))
-		}
+		w.sayFailed(time.Now(), err)
 	}
 }
 
@@ -419,7 +417,5 @@ func (w *watchdog) fail(err error) {
 	}
 	w.wait = min(max(2*w.wait, firstRetry), longestRetry)
 	w.retry = time.After(w.wait)
-	if say, before := w.failed.happened(time.Now()); say {
-		w.Journal.say(failure, "watchdog: %v%s; it is tried again", err, times(before))
-	}
+	w.sayFailed(time.Now(), err)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -229,13 +230,89 @@ func TestLimiter(t *testing.T) {
 		if n := l.rest(at); n > 0 {
 			got = append(got, fmt.Sprintf("%ds: %d more", seconds, n))
 		}
-		if say, before := l.happened(at); say {
+		if say, before := l.happened(at, ""); say {
 			got = append(got, fmt.Sprintf("%ds: said, %d before", seconds, before))
 		}
 	}
 	want := "0s: said, 0 before; 61s: 2 more; 200s: 2 more"
 	if text := strings.Join(got, "; "); text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}
+
+// TestFailures: a failure is said at once if its text is not one of those said last, but not
+// ever more of them; and whatever is not said is counted.
+func TestFailures(t *testing.T) {
+	start := time.Unix(1000, 0)
+	repeat := func(n int, texts ...string) (all []string) {
+		for range n {
+			all = append(all, texts...)
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		each []string // a second; "" is none
+		want string
+	}{
+		"another one": {
+			[]string{"a", "a", "b", "a", "b"},
+			"0s a; 2s b",
+		},
+		"one for long": {
+			repeat(150, "a"),
+			"0s a; 60s 59 more; 120s 60 more",
+		},
+		"one, then another for long": {
+			append(repeat(30, "a"), repeat(100, "b")...),
+			"0s a; 30s b; 60s 58 more; 120s 60 more",
+		},
+		"two in turn": { // of two the last one is not said again
+			repeat(65, "a", "b"),
+			"0s a; 1s b; 60s 58 more; 60s a; 120s 59 more; 120s a",
+		},
+		"ever new ones": {
+			strings.Split("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-", ""),
+			"0s a; 1s b; 2s c; 3s d; 4s e; 60s 55 more; 60s 8; 61s 9; 62s +; 63s -",
+		},
+		"again after a quiet time": {
+			slices.Concat(repeat(1, "a"), repeat(70, ""), repeat(2, "a")),
+			"0s a; 71s a",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said strings.Builder
+			var got []string
+			w := &watchdog{Config: Config{Journal: &Journal{To: &said}}}
+			failures, told := 0, 0
+			for i, text := range c.each {
+				now := start.Add(time.Duration(i) * time.Second)
+				said.Reset()
+				if text == "" {
+					w.sayRest(now)
+				} else {
+					failures++
+					w.sayFailed(now, errors.New(text))
+				}
+				for line := range strings.Lines(said.String()) {
+					line = strings.TrimSpace(strings.TrimPrefix(line, "postern: watchdog: "))
+					if n := 0; strings.HasPrefix(line, "failed ") {
+						fmt.Sscanf(line, "failed %d more", &n)
+						line = fmt.Sprint(n, " more")
+						told += n
+					} else {
+						line = strings.TrimSuffix(line, "; it is tried again")
+						told++
+					}
+					got = append(got, fmt.Sprintf("%ds %s", i, line))
+				}
+			}
+			if text := strings.Join(got, "; "); text != c.want {
+				t.Errorf("got  %s\nwant %s", text, c.want)
+			}
+			if told += w.failed.count; told != failures {
+				t.Errorf("of %d failures %d were said or are counted", failures, told)
+			}
+		})
 	}
 }
 
