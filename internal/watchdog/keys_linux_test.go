@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+
 	"postern/internal/firewall"
 	"postern/internal/firewall/bpf"
 	"postern/internal/firewall/iptables"
@@ -89,6 +93,18 @@ func testKeys(t *testing.T, b firewall.Backend) {
 	flushRuleset(s)
 	s.until("both are back", func() bool { return everywhere(laptop) })
 
+	// They take it from one interface alone, when no other has come meanwhile.
+	s.Connect(s.Client, s.Gateway, "198.20.0.0/24", "2001:db8:20::/64")
+	s.until("it serves a third one", func() bool { return everywhere(laptop) })
+	if err := s.Gateway.Do(takeProgram); err != nil {
+		t.Fatal(err)
+	}
+	if everywhere(laptop) {
+		t.Fatal("the program was not taken")
+	}
+	flushRuleset(s)
+	s.until("both are back, and everywhere", func() bool { return everywhere(laptop) })
+
 	// The keys are lost: the rules come back all the same.
 	if err := os.WriteFile(file, []byte("no keys"), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,4 +112,31 @@ func testKeys(t *testing.T, b firewall.Backend) {
 	flushRuleset(s)
 	s.until("the rules are back", func() bool { return s.sound(policy) })
 	s.until("it said what is wrong", func() bool { return s.said.count("no key opens a door") > 0 })
+}
+
+// takeProgram detaches the program from one interface.
+func takeProgram() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	of := links[len(links)-1]
+	index := of.Attrs().Index
+	all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+	if err != nil { // this kernel has only clsact
+		return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		}})
+	}
+	for _, p := range all.Programs {
+		program, err := ebpf.NewProgramFromID(p.ID)
+		if err != nil {
+			return err
+		}
+		defer program.Close()
+		if err := link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: program, Attach: ebpf.AttachTCXIngress}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

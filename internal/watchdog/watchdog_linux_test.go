@@ -35,6 +35,7 @@ func TestFlushLoop(t *testing.T) {
 		flushRuleset(s)
 	}
 	s.until("the rules are back", func() bool { return s.sound(hidden22) })
+	s.until("it said so", func() bool { return s.said.count("the rules were") > 0 })
 	if said := s.said.count("the rules were"); said != 1 {
 		t.Errorf("of %d flushes it said %d times that there was one", n, said)
 	}

@@ -49,11 +49,15 @@ func (k *keeper) Changed() bool {
 }
 
 // Restore loads what is not there. What others do to their own rules and to ours
-// looks the same in notices.
+// looks the same in notices. Who has removed ours may have taken the program, too, and from
+// some interfaces only.
 func (k *keeper) Restore(m *automaton.Machine) (bool, error) {
 	b := k.Backend
 	b.tested = true // each program that is started takes milliseconds
 	changed, err := b.restore(m)
+	if changed {
+		k.interfaces.Again()
+	}
 	if changed && err == nil {
 		k.sizes = "" // as in Apply
 	}

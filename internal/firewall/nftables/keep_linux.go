@@ -124,8 +124,9 @@ func (k *Keeper) apply(m *automaton.Machine, distrust bool) error {
 
 // Restore loads the machine: a notice that concerns the table always means that others
 // have changed it. Most often it is gone, and what is ready goes to the kernel before
-// anything is asked.
+// anything is asked. They may have taken the program, too, and from some interfaces only.
 func (k *Keeper) Restore(m *automaton.Machine) (bool, error) {
+	k.interfaces.Again()
 	if k.machine != m {
 		k.machine, k.rules, k.ready = m, Compile(m), &batch{}
 		k.rules.addDecoys(m)
