@@ -27,3 +27,6 @@ func clock() time.Duration { return 0 }
 func (p *Place) Watchdog() (pid int, same bool) { return 0, true }
 
 func (p *Place) pauseWatchdog() (resume func()) { return func() {} }
+
+// SecretFault returns that there is no secret.
+func (p *Place) SecretFault() error { return errors.ErrUnsupported }

@@ -184,7 +184,7 @@ func (c *Change) Rollback(all []firewall.Backend) (*Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Secret = c.Secret()
+	m.Secret, _ = c.Secret() // who proposed has said what is wrong with it
 	takeover, err := backends.Look(all).TakeOver(b)
 	if err != nil {
 		return nil, err

@@ -28,9 +28,11 @@ func (p *Place) Missing() error { return p.missing }
 func (p *Place) Runtime() string { return p.runtime }
 
 func (p *Place) savedFile() string   { return filepath.Join(p.state, "loaded.json") }
-func (p *Place) secretFile() string  { return filepath.Join(p.state, "secret.json") }
 func (p *Place) pendingFile() string { return filepath.Join(p.runtime, "pending.json") }
 func (p *Place) lockFile() string    { return filepath.Join(p.runtime, "lock") }
+
+// SecretFile returns where Secret is kept.
+func (p *Place) SecretFile() string { return filepath.Join(p.state, "secret.json") }
 
 // make makes the directories, for root alone. Others may have made them already.
 func (p *Place) make() {

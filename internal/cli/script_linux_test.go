@@ -99,6 +99,16 @@ func runScripts(t *testing.T, which testscript.Params, iptables bool) {
 				return bpf.Probe() == nil, nil
 			case "iptables": // the script runs with that backend
 				return iptables, nil
+			case "immutable": // real root makes a file so, on some file systems
+				file := filepath.Join(t.TempDir(), "file")
+				if err := os.WriteFile(file, nil, 0o600); err != nil {
+					return false, err
+				}
+				made := exec.Command("chattr", "+i", file).Run() == nil
+				if made {
+					made = exec.Command("chattr", "-i", file).Run() == nil
+				}
+				return made, nil
 			case "gre":
 			default:
 				return false, fmt.Errorf("unknown condition %q", name)

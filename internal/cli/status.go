@@ -176,7 +176,13 @@ func (s *session) status(most int) error {
 			answer.problem(notVerified(status.Bare))
 		}
 		if m != nil {
-			answer.problem(aboutHost(preflight.Look(m, backend, survey))...)
+			found := preflight.Look(m, backend, survey)
+			answer.problem(aboutHost(found)...)
+			for _, f := range found {
+				if f.Kind == preflight.SecretMissing {
+					s.Warn(ui.AboutFinding(f))
+				}
+			}
 		}
 	}
 	if !status.Loaded && slices.ContainsFunc(s.backends, verifying) {

@@ -168,12 +168,17 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 	if err != nil {
 		return nil, err
 	}
-	m.Keys, m.Secret = change.KeysIn(src.keys), c.Secret()
+	m.Keys = change.KeysIn(src.keys)
+	var noSecret error
+	m.Secret, noSecret = c.Secret()
 	takeover, err := survey.TakeOver(b)
 	if err != nil {
 		return nil, err
 	}
 	found := preflight.Look(m, b, survey)
+	if !slices.ContainsFunc(found, func(f preflight.Finding) bool { return f.Kind == preflight.SecretMissing }) {
+		found = append(found, preflight.Secret(m, b, noSecret)...) // what only shows when one is made
+	}
 	// A terminal that stands still must not keep others from the rules: what there is
 	// to say is said without the lock.
 	report := func() int {
@@ -221,6 +226,7 @@ func (s *session) load(ctx context.Context, from func(*change.Change) (source, e
 		}
 		answer.Pending = waits(c.State)
 	} else if err := s.keep(c, next); err != nil {
+		report()
 		return nil, err
 	}
 	pending := c.Pending

@@ -20,6 +20,7 @@ import (
 	"postern/internal/hosts"
 	"postern/internal/keyfile"
 	"postern/internal/policy"
+	"postern/internal/preflight"
 )
 
 func (s *session) userCommand() *cobra.Command {
@@ -424,7 +425,9 @@ func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*
 		return nil, err
 	}
 	defer c.End()
-	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: host.WayIn(), Secret: c.Secret()}
+	k := enroll.Kernel{Kept: c.State, Survey: backends.Look(s.backends), Spare: host.WayIn()}
+	var noSecret error
+	k.Secret, noSecret = c.Secret()
 	if k.Loaded, err = s.loaded(k.Survey); err != nil {
 		return nil, err
 	}
@@ -449,6 +452,11 @@ func (s *session) changeUsers(ctx context.Context, out *enroll.Out, check func(*
 	u.Result = r
 	u.Effect, u.untold = k.Tell(r)
 	if u.Loaded != nil {
+		if b := k.Loaded[0].Backend; noSecret != nil {
+			if m, err := b.Machine(r.Policy); err == nil {
+				s.report(preflight.Secret(m, b, noSecret), takeRisk)
+			}
+		}
 		u.untold = s.keep(c, *u.Loaded)
 	}
 	return u, nil

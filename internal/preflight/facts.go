@@ -26,6 +26,9 @@ type facts struct {
 	policyPath        string // "" if it is no file
 	readers, changers host.Other
 
+	noSecret      error // of this host: why there is none, and can be none
+	secretReaders host.Other
+
 	now        time.Time
 	keys       *keyfile.File     // nil if the policy has no keys, or they could not be read
 	known      []firewall.KeyUse // the keys that the loaded rules know, of whichever backend

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/internal/automaton"
+	"postern/internal/change"
 	"postern/internal/firewall"
 	"postern/internal/firewall/backends"
 	"postern/internal/firewall/bpf"
@@ -25,6 +26,7 @@ func read(m *automaton.Machine, b firewall.Backend, survey backends.Survey) *fac
 	f := &facts{machine: m, backend: b}
 	f.readBackend(survey)
 	f.readPolicyFile()
+	f.readSecret()
 	f.readKeys(survey)
 	f.readInterfaces()
 	for i := range m.Doors {
@@ -81,6 +83,19 @@ func (f *facts) readPolicyFile() {
 	}
 	f.missing("who may change the policy", err)
 	f.policyPath, f.readers, f.changers = name, readers, changers
+}
+
+func (f *facts) readSecret() {
+	here := change.Here()
+	err := here.SecretFault()
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		f.missing("the secret of this host", err)
+		return
+	}
+	f.noSecret = err
+	if readers, _, err := host.OthersMay(here.SecretFile()); err == nil {
+		f.secretReaders = readers
+	}
 }
 
 func (f *facts) readKeys(survey backends.Survey) {

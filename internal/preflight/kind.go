@@ -39,8 +39,11 @@ const (
 	ProtocolCutOff   Kind = "protocol-cut-off"
 	TCPCutOff        Kind = "tcp-cut-off"
 	TunnelCutOff     Kind = "tunnel-cut-off"
-	UDPCutOff        Kind = "udp-cut-off" // programs receive what closed blocks
-	NotChecked       Kind = "not-checked" // part of the host could not be read
+	UDPCutOff        Kind = "udp-cut-off"     // programs receive what closed blocks
+	SecretMissing    Kind = "secret-missing"  // of this host: it can neither be read nor made
+	SecretReadable   Kind = "secret-readable" // by others
+	SecretReplaced   Kind = "secret-replaced" // it was damaged
+	NotChecked       Kind = "not-checked"     // part of the host could not be read
 )
 
 // Of the users, and their keys.

@@ -117,6 +117,7 @@ var looks = []topicLook{
 	{"limits of the backend", "no setting of this host weakens it", "", (*facts).backendAdvice},
 	{"forged knocks", "few of them do not shut a door", "", (*facts).longStep},
 	{"your way in", "you can log in again", "", (*facts).blockedCaller},
+	{"secret of this host", "others cannot read it", "the secret of this host", (*facts).hostSecret},
 	{"access", "all could be read", "", (*facts).notChecked},
 }
 

@@ -72,12 +72,14 @@ type watchdog struct {
 	since    time.Time // when it was heard of
 
 	restored, failed limiter
-	saidHeld         bool // or that they are not
+	saidHeld         bool   // or that they are not
+	saidSecret       string // what is wrong with it; "": nothing
 }
 
 // A kept rule set is one that is to be loaded.
 type kept struct {
 	saved   change.Saved
+	backend firewall.Backend
 	machine *automaton.Machine
 	digest  string // of the machine's rules; it takes long to make for very many doors
 	foreign bool   // another version of this program has loaded others, and these are not loaded
@@ -338,8 +340,29 @@ func (w *watchdog) lookAt(c *change.Change, unread error) error {
 // lacksSecret reports whether the host has got another secret than what is kept was made with.
 // Only programs that pause this one load rules by another.
 func (w *watchdog) lacksSecret() bool {
-	secret := w.Place.Secret()
+	secret := w.secret(w.kept.backend, w.kept.machine)
 	return secret != nil && !bytes.Equal(secret, w.kept.machine.Secret)
+}
+
+// secret returns this host's secret, and says once what is wrong with it where times tell the
+// less for one.
+func (w *watchdog) secret(b firewall.Backend, m *automaton.Machine) []byte {
+	secret, err := w.Place.Secret()
+	if err == nil {
+		w.saidSecret = ""
+		return secret
+	}
+	if steady, is := b.(firewall.Steady); w.saidSecret == err.Error() || !is || !steady.Steady() || !m.Policy.Answers() {
+		return secret
+	}
+	w.saidSecret = err.Error()
+	if secret != nil {
+		w.Journal.say(warning, "watchdog: %v, and is another one now: who times answers, now as before, can tell first knocks", err)
+	} else {
+		w.Journal.say(warning, "watchdog: %v: rules are loaded without this secret of the host, and a neighbour who times answers "+
+			"finds a sequence knock by knock; \"postern check\" says what to do", err)
+	}
+	return secret
 }
 
 // prepare makes what is to be loaded.
@@ -348,8 +371,8 @@ func (w *watchdog) prepare(wanted *change.Saved) (*kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine.Secret = w.Place.Secret()
-	k := &kept{saved: *wanted, machine: machine, digest: backend.Digest(machine)}
+	machine.Secret = w.secret(backend, machine)
+	k := &kept{saved: *wanted, backend: backend, machine: machine, digest: backend.Digest(machine)}
 	keepable, ok := backend.(firewall.Keepable)
 	if !ok {
 		return nil, fmt.Errorf("rules of the %s backend cannot be kept loaded", backend.Name())
