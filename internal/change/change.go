@@ -178,7 +178,7 @@ func (c *Change) End() {
 // is over.
 func (c *Change) Keep(s Saved) error {
 	if c.missing != nil {
-		return nil // Missing says so
+		return c.leftBehind()
 	}
 	if err := c.save(s); err != nil {
 		return err
@@ -195,10 +195,19 @@ func (c *Change) save(s Saved) error {
 	return nil
 }
 
+// leftBehind returns why another state stays saved than the kernel runs, where nothing can be
+// kept; nil if none is saved, as Missing says the rest.
+func (c *Change) leftBehind() error {
+	if c.Saved == nil {
+		return nil
+	}
+	return c.missing
+}
+
 // Forget notes that nothing is to be loaded any more. A change that waited is over.
 func (c *Change) Forget() error {
 	if c.missing != nil {
-		return nil
+		return c.leftBehind()
 	}
 	if err := remove(c.savedFile()); err != nil {
 		return err

@@ -108,7 +108,7 @@ func (s *session) begin(ctx context.Context) (*change.Change, error) {
 	if c == nil {
 		return nil, err
 	}
-	if err != nil && !errors.Is(err, fs.ErrPermission) { // which Missing says
+	if err != nil && (c.Missing() == nil || !errors.Is(err, fs.ErrPermission)) { // else Missing says it
 		s.Warn(keptUnread(err))
 	}
 	return c, nil

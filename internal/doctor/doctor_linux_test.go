@@ -3,6 +3,8 @@
 package doctor
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -10,8 +12,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"postern/internal/change"
 	"postern/internal/preflight"
 )
+
+func TestLoadsAtBoot(t *testing.T) {
+	for _, test := range []struct {
+		saved *change.Saved
+		err   error
+		want  string
+	}{
+		{nil, nil, "loads policy.yaml"},
+		{&change.Saved{}, nil, `loads nothing: "postern down" was the last word`},
+		{&change.Saved{Loaded: true, File: "a.yaml", Backend: "nftables"}, nil, "loads what ran last, of a.yaml, by nftables"},
+		{nil, fs.ErrPermission, "only root can read what is loaded then"},
+		{nil, errors.New("it is damaged"), "loads policy.yaml, as what ran last cannot be read: it is damaged"},
+	} {
+		if got := loadsAtBoot(test.saved, test.err, "policy.yaml"); got != test.want {
+			t.Errorf("%+v, %v: %q, want %q", test.saved, test.err, got, test.want)
+		}
+	}
+}
 
 func TestCrowded(t *testing.T) {
 	for _, test := range []struct {

@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -46,16 +47,21 @@ func reboot(file string) Entry {
 		}
 	}
 	kept, err := change.Here().Read()
-	saved := kept.Saved
+	e.Seen = loadsAtBoot(kept.Saved, err, file)
+	return e
+}
+
+// loadsAtBoot says what is loaded where this is saved. The error is about reading that.
+func loadsAtBoot(saved *change.Saved, err error, file string) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		e.Seen = "only root can read what is loaded then"
+		return "only root can read what is loaded then"
 	case saved != nil && saved.Loaded:
-		e.Seen = "loads what ran last, of " + saved.File + ", by " + saved.Backend
+		return "loads what ran last, of " + saved.File + ", by " + saved.Backend
 	case saved != nil:
-		e.Seen = "loads nothing: \"postern down\" was the last word"
-	default:
-		e.Seen = "loads " + file
+		return "loads nothing: \"postern down\" was the last word"
+	case err != nil:
+		return fmt.Sprintf("loads %s, as what ran last cannot be read: %v", file, err)
 	}
-	return e
+	return "loads " + file
 }
