@@ -152,7 +152,7 @@ func (s *subject) draw(r *rand.Rand, blocks []block) (*plan, *automaton.Machine,
 		if s.early && chance(r, 0.4) {
 			p.dropEarly()
 		}
-		if p.tags = s.tags; s.tokens && !p.classic && (p.tags || chance(r, 0.3)) {
+		if p.tags = s.tags; s.tokens && !p.classic && (p.tags || chance(r, 0.5)) {
 			p.drawKeys(r, blocks)
 		}
 		var m *automaton.Machine

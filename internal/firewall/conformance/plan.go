@@ -130,7 +130,7 @@ func drawPlan(r *rand.Rand, timeouts []string, blocks []block) *plan {
 	if chance(r, 0.3) {
 		p.interfaces = links[:1]
 	}
-	p.marked = chance(r, 0.5)
+	p.marked = chance(r, 0.65)
 	p.cuts = chance(r, 0.3)
 	for range r.IntN(4) {
 		p.allow = append(p.allow, drawAllow(r, blocks))
@@ -205,6 +205,9 @@ func (p *plan) drawDoor(r *rand.Rand, i int, timeouts []string, services map[str
 	}
 	for _, s := range d.services {
 		services[s] = d
+	}
+	if d.forfeit && chance(r, 0.6) { // only with both a first knock may cost no grant
+		d.retransmits = "ignore"
 	}
 
 	length := pick(r, []int{1, 2, 2, 3, 3, 3, 4})

@@ -350,19 +350,24 @@ func (w *writer) sendUseful(src netip.Addr) bool {
 	if len(mine) > 0 && chance(w.Rand, 0.2) && w.close(src, pick(w.Rand, mine)) {
 		return true
 	}
+	state := m.State(h.State)
+	if state != nil && state.Opened && len(state.Path) > 1 && len(h.Grants) > 0 && chance(w.Rand, 0.35) {
+		w.send(src, state.Path[0]) // the only knock that costs no grant
+		return true
+	}
 	if len(open) > 0 && chance(w.Rand, 0.6) {
 		w.connect(src, pick(w.Rand, open))
 		return true
 	}
-	if len(w.model.machine.Tokens) > 0 && chance(w.Rand, 0.25) {
+	if len(m.Tokens) > 0 && chance(w.Rand, 0.4) {
 		w.sendToken(src)
 		return true
 	}
-	if len(shut) > 0 && chance(w.Rand, 0.2) { // too late
+	if len(shut) > 0 && chance(w.Rand, 0.5) { // too late
 		w.connect(src, pick(w.Rand, shut))
 		return true
 	}
-	if state := m.State(h.State); state != nil && len(state.Loops) > 0 && chance(w.Rand, 0.1) {
+	if state != nil && len(state.Loops) > 0 && chance(w.Rand, 0.1) {
 		w.send(src, pick(w.Rand, state.Loops))
 		return true
 	}

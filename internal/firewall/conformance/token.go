@@ -56,7 +56,7 @@ func (p *plan) drawKeys(r *rand.Rand, blocks []block) {
 	}
 	for _, name := range userNames[:1+r.IntN(len(userNames))] {
 		u := userPlan{name: name, devices: pickSome(r, deviceNames, 1, 2)}
-		if chance(r, 0.3) {
+		if chance(r, 0.2) {
 			u.networks = append(u.networks, pick(r, blocks).draw(r))
 		}
 		if chance(r, 0.3) {
