@@ -39,13 +39,45 @@ func (m *Machine) Decoys() []Decoy {
 	if len(m.Secret) == 0 {
 		return nil
 	}
-	d := m.newDecoyDraw()
-	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
-		if len(d.firsts[protocol]) > 0 {
-			d.draw(protocol, mostEntries/len(d.firsts))
+	return m.newDecoyDraw().all()
+}
+
+// A DecoyShortage says that few ports of a protocol have decoys.
+type DecoyShortage struct {
+	Protocol policy.Protocol
+	Ports    int
+	First    policy.Port // the first knock behind which there is most, which decoys must be like
+}
+
+// DecoyShortages returns the protocols of first knocks that have decoys at fewer ports than
+// least, with any secret: another one gives a few more or less.
+func (m *Machine) DecoyShortages(least int) []DecoyShortage {
+	sample := *m
+	sample.Secret = []byte("any")
+	d := sample.newDecoyDraw()
+	ports := map[policy.Protocol]int{}
+	for _, decoy := range d.all() {
+		if decoy.From == Root {
+			ports[decoy.Path[0].Protocol]++
 		}
 	}
-	return d.drawn
+	var short []DecoyShortage
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
+		firsts := d.firsts[protocol]
+		if len(firsts) == 0 || ports[protocol] >= least {
+			continue
+		}
+		largest := slices.MaxFunc(firsts, func(a, b *State) int { return cmp.Compare(d.entries(a), d.entries(b)) })
+		short = append(short, DecoyShortage{protocol, ports[protocol], largest.Path[0]})
+	}
+	return short
+}
+
+// entries returns how many entries a decoy takes that is like a state, with those behind it.
+func (d *decoyDraw) entries(like *State) int {
+	g := decoyGroup{decoyDraw: d, room: mostEntries}
+	g.add(like, Root, nil)
+	return mostEntries - g.room
 }
 
 // A decoyDraw is what is known while decoys are drawn.
@@ -79,6 +111,16 @@ func (m *Machine) newDecoyDraw() *decoyDraw {
 		d.ids[m.States[i].ID] = true
 	}
 	return d
+}
+
+// all draws all decoys.
+func (d *decoyDraw) all() []Decoy {
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
+		if len(d.firsts[protocol]) > 0 {
+			d.draw(protocol, mostEntries/len(d.firsts))
+		}
+	}
+	return d.drawn
 }
 
 // draw draws the decoys of a protocol, as long as there is room for their entries.

@@ -194,6 +194,50 @@ func TestDecoysAreBounded(t *testing.T) {
 	}
 }
 
+// TestDecoyShortages: they are of protocols that have fewer decoys than asked for, and name the
+// first knock that takes the room.
+func TestDecoyShortages(t *testing.T) {
+	port := func(n uint16) policy.Port { return policy.Port{Protocol: policy.TCP, Number: n} }
+	m := compile(t, decoyDoors)
+	if got := m.DecoyShortages(700); len(got) > 0 {
+		t.Errorf("short: %v", got)
+	}
+	both := m.DecoyShortages(1025)
+	if len(both) != 2 || both[0].Protocol != policy.TCP || both[0].Ports < 900 || both[1].Protocol != policy.UDP || both[1].Ports < 700 ||
+		both[0].First != port(1001) {
+		t.Errorf("all are short of 1,025: %v", both)
+	}
+	for _, text := range []string{
+		"doors:\n  web: {service: tcp/443, knock: {sequence: [1003]}}\n",
+		"doors:\n  web: {service: tcp/443, knock: {sequence: [icmp/echo, 1003]}}\n",
+	} {
+		if got := compile(t, "version: 1\nposture: closed\n"+text).DecoyShortages(100); len(got) > 0 {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	text := "version: 1\nposture: closed\ndoors:\n  ssh: {service: 22, knock: {sequence: [1005, 2005]}}\n"
+	for i := range 500 {
+		text += fmt.Sprintf("  d%d: {service: %d, knock: {sequence: [1001, %d, 1002]}}\n", i, 10000+i, 20000+i)
+	}
+	got := compile(t, text).DecoyShortages(100)
+	if len(got) != 1 || got[0].First != port(1001) || got[0].Ports < 10 || got[0].Ports > 40 {
+		t.Errorf("500 services: %v", got)
+	}
+	// Those behind a decoy are at its port.
+	got = compile(t, "version: 1\nposture: closed\ndoors:\n  ssh: {service: 22, knock: {sequence: [1001, icmp/echo, 1002]}}\n").DecoyShortages(1000)
+	if len(got) != 1 || got[0].Ports > 800 {
+		t.Errorf("a ping: %v", got)
+	}
+	// What no decoy has room for.
+	text = "version: 1\nposture: closed\ndoors:\n"
+	for i := range 3000 {
+		text += fmt.Sprintf("  d%d: {service: %d, knock: {sequence: [1001, %d, 1002]}}\n", i, 10000+i, 10000+i)
+	}
+	if got := compile(t, text).DecoyShortages(100); len(got) != 1 || got[0].Ports != 0 || got[0].First != port(1001) {
+		t.Errorf("3,000 services: %v", got)
+	}
+}
+
 // TestDecoysGiveUp: what one decoy alone has no room for is not made again and again.
 func TestDecoysGiveUp(t *testing.T) {
 	text := "version: 1\nposture: closed\ndoors:\n"

@@ -64,6 +64,8 @@ const (
 	BackendUnusable    Kind = "backend-unusable"     // it cannot load anything here
 	BackendLimits      Kind = "backend-limits"       // a setting of this host weakens it
 	AnswersTimed       Kind = "answers-timed"        // their time tells which knock is right
+	DecoysFew          Kind = "decoys-few"           // few ports take the time of a first knock
+	SecondKnockFirst   Kind = "second-knock-first"   // another sequence begins with it, which times tell
 	StepTimeoutLong    Kind = "step-timeout-long"    // few forged knocks fill its table
 	OtherBackendUnread Kind = "other-backend-unread" // it may have rules loaded
 	BackendUnnamed     Kind = "backend-unnamed"      // the policy does not name it, or names another
