@@ -582,6 +582,41 @@ func (m *Machine) Early(port policy.Port) bool {
 		})
 }
 
+// Silent reports whether no port answers a stranger, and no wrong one costs a grant.
+func (m *Machine) Silent() bool {
+	return !m.Policy.Answers() && !slices.ContainsFunc(m.Services, func(s Service) bool { return s.Forfeit })
+}
+
+// NotedFor returns how long a first knock of TCP counts that a firewall may note before its
+// rules see it: that means no more than that its source is in another state until then. It is 0
+// where one opens or closes a door, and where they count for different times.
+func (m *Machine) NotedFor() (lasts time.Duration) {
+	for i := range m.Edges {
+		e := &m.Edges[i]
+		if e.From != Root || e.On.Protocol != policy.TCP {
+			continue
+		}
+		if e.Door >= 0 {
+			return 0
+		}
+		timeout := m.State(e.To).Timeout
+		if lasts != 0 && lasts != timeout {
+			return 0
+		}
+		lasts = timeout
+	}
+	return lasts
+}
+
+// Renews reports whether a first knock of TCP that comes again at once means only that its time
+// begins again: it is the second one of no door.
+func (m *Machine) Renews() bool {
+	return !slices.ContainsFunc(m.Edges, func(e Edge) bool {
+		from := m.State(e.From)
+		return from != nil && len(from.Path) == 1 && e.On == from.Path[0]
+	})
+}
+
 // Patience returns how long a source may stay in any state.
 func (m *Machine) Patience() time.Duration {
 	var longest time.Duration

@@ -75,17 +75,12 @@ func (r *Reference) Token(at time.Duration, sender netip.Addr, t *Token) Verdict
 }
 
 // receive forgets the progress of a token's sender, and returns the source and the verdict
-// on a token that neither opens nor closes anything. If it is not accepted, as it comes from
-// elsewhere than its user may be, nothing changes.
+// on a token that neither opens nor closes anything. It is not accepted from elsewhere than its
+// user may be.
 func (r *Reference) receive(at time.Duration, sender netip.Addr, t *Token) (source netip.Addr, v Verdict, accepted bool) {
 	sender = sender.Unmap()
 	source = r.machine.Policy.Source.Mask(sender)
 	from := r.at(source, at)
-	v = Verdict{From: from, To: from, Door: &r.machine.Doors[t.Door]}
-	if !t.User.AcceptsFrom(sender) {
-		return source, v, false
-	}
 	delete(r.progress, source)
-	v.To = Root
-	return source, v, true
+	return source, Verdict{From: from, To: Root, Door: &r.machine.Doors[t.Door]}, t.User.AcceptsFrom(sender)
 }

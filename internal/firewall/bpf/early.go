@@ -16,8 +16,10 @@ type Early struct {
 	Trusted    []Trusted
 	NamedTCP   Ports // that are not counted
 	NamedUDP   Ports
-	First      Ports // of TCP that may be a first knock; SYNs to others are dropped within the budget, too
-	UDP        bool  // datagrams are counted, too, where the kernel lets the program ask connection tracking
+	First      Ports         // of TCP that may be a first knock; SYNs to others are dropped within the budget, too
+	FirstLasts time.Duration // how long a first knock of TCP counts that is noted; 0: none is
+	Renews     bool          // the same one again is one more
+	UDP        bool          // datagrams are counted, too, where the kernel lets the program ask connection tracking
 	Source     policy.Source
 	Budget     automaton.Budget
 	Patience   time.Duration // how long progress may last
@@ -61,7 +63,7 @@ func NewEarly(m *automaton.Machine) *Early {
 			e.NamedUDP.add(uint16(n))
 		}
 	}
-	e.First = firstKnocks(m)
+	e.First, e.FirstLasts, e.Renews = firstKnocks(m)
 	knocks := func(p policy.Port) {
 		e.UDPKnocks = e.UDPKnocks || p.Protocol == policy.UDP
 		e.EchoKnocks = e.EchoKnocks || p.Protocol == policy.ICMP
@@ -86,8 +88,8 @@ func NewEarly(m *automaton.Machine) *Early {
 // other one is dropped in less time than those take, which shows them to who times answers. So
 // that is for hosts where no port answers at all, which leaves ARP and neighbour discovery to
 // be timed, and where there are decoys. Elsewhere all ports may be one, and also where a wrong
-// port costs its source a grant.
-func firstKnocks(m *automaton.Machine) (first Ports) {
+// port costs its source a grant. There is more to say only where first knocks may be noted.
+func firstKnocks(m *automaton.Machine) (first Ports, lasts time.Duration, renews bool) {
 	var knocks, decoys []uint16
 	for i := range m.Edges {
 		if e := &m.Edges[i]; e.From == automaton.Root && e.On.Protocol == policy.TCP {
@@ -99,13 +101,12 @@ func firstKnocks(m *automaton.Machine) (first Ports) {
 			decoys = append(decoys, on.Number)
 		}
 	}
-	forfeit := slices.ContainsFunc(m.Services, func(s automaton.Service) bool { return s.Forfeit })
-	if m.Policy.Answers() || forfeit || len(knocks) > 0 && len(decoys) == 0 {
+	if !m.Silent() || len(knocks) > 0 && len(decoys) == 0 {
 		first.fill()
-		return first
+		return first, 0, false
 	}
 	for _, n := range slices.Concat(knocks, decoys) {
 		first.add(n)
 	}
-	return first
+	return first, m.NotedFor(), m.Renews()
 }

@@ -24,17 +24,20 @@ import (
 const (
 	mapEarly      = "early"
 	mapRecent     = "recent"
+	mapNoted      = "noted"
 	mapAttempts   = "attempts"
 	mapInterfaces = "interfaces"
 	mapAddresses  = "addresses"
 	mapTrusted    = "trusted"
 
 	flagCountsEarly = 4 // of the configuration
+	flagTells       = 8
 
 	kindUDPKnocks  = 1
 	kindEchoKnocks = 2
 	kindTrust      = 4
 	kindUDPCounts  = 8
+	kindRenews     = 16
 
 	// The places of what is counted beside the outcomes of tokens.
 	countDropped      = int(key.Refusals)
@@ -50,16 +53,72 @@ type earlyValue struct {
 	Source4, Source6, Budget6 [2]uint64
 	Patience, Full            uint64 // ns; ns of CLOCK_MONOTONIC
 	Cost, Most                uint64 // ns
-	Codes                     Codes
+	Lasts                     uint32 // units of notes
 	Kinds                     uint32
-	_                         uint32
+	Codes                     Codes
 	NamedTCP, NamedUDP        Ports
 	First                     Ports
 }
 
-// Codes are the priorities of what was counted early: within its source's budget of
-// attempts, and over it.
-type Codes struct{ Counted, Over uint32 }
+// Codes are the priorities that the program gives, beside the codes of tokens: two blocks of
+// codeBlock each, which begin at these. Their CodeBits say what it has found out, and the other
+// bits of some are the port of a first knock.
+type Codes struct {
+	Count uint32 // another one than that of the program before, which has counted by other rules
+	Tell  uint32 // that of the program before, whose notes outlive it
+}
+
+const (
+	codeBlock = 1 << 20
+	firstCode = 1 << 30 // more than any code of a token, and less than Closing
+
+	// CodeBits are the bits that are alike for all ports.
+	CodeBits = 0xffff << 16
+	// NoteParts are the parts of a first knock's time: see Told.
+	NoteParts = 8
+)
+
+// Counted returns the priority of what was counted within the budget of its source.
+func (c Codes) Counted() uint32 { return c.Count }
+
+// Over returns that of what was over the budget.
+func (c Codes) Over() uint32 { return c.Count + 1<<16 }
+
+// Noted returns that of what was counted within the budget of a source whose first knock, to port
+// 0, was noted.
+func (c Codes) Noted() uint32 { return c.Count + 2<<16 }
+
+// Told returns that of what was not counted, where of that knock's time so many parts are left,
+// from 1 to NoteParts.
+func (c Codes) Told(left int) uint32 { return c.Tell + uint32(left)<<16 }
+
+// drawCodes returns the codes for a program that follows another one.
+func drawCodes(before Codes) Codes {
+	c := before
+	for c.Tell == 0 {
+		c.Tell = randomBlock()
+	}
+	for c.Count == before.Count || c.Count == c.Tell {
+		c.Count = randomBlock()
+	}
+	return c
+}
+
+func randomBlock() uint32 { return firstCode + random()%(firstCode/codeBlock-1)*codeBlock }
+
+// notesValue are the first knocks that are noted in one place.
+type notesValue [noteChoice]struct {
+	Source [16]byte
+	What   uint64
+}
+
+const (
+	noteChoice = 4
+	notePort   = 48 // bits that are a time
+)
+
+// noteUnit is the unit of the times of notes.
+const noteUnit = 1 << 20 * time.Nanosecond
 
 type trustedKey struct {
 	Bits      uint32 // of what follows
@@ -84,8 +143,8 @@ func maskOf(bits int) [2]uint64 {
 }
 
 // value returns what the program reads. It begins with nothing known: any source may have
-// made progress before.
-func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
+// made progress before. The seed and the codes are of the program before, or zero.
+func (e *Early) value(seed key.SipKey, before Codes) (v earlyValue, err error) {
 	now, err := monotonic()
 	if err != nil {
 		return v, err
@@ -104,9 +163,13 @@ func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
 		NamedTCP: e.NamedTCP,
 		NamedUDP: e.NamedUDP,
 		First:    e.First,
+		Codes:    drawCodes(before),
 	}
-	for v.Codes.Counted <= 0xffff || v.Codes.Over <= 0xffff || v.Codes.Counted == v.Codes.Over {
-		v.Codes = Codes{random(), random()}
+	if e.FirstLasts > 0 {
+		v.Lasts = uint32(e.FirstLasts/noteUnit) + 1
+	}
+	if e.Renews {
+		v.Kinds |= kindRenews
 	}
 	if e.UDPKnocks {
 		v.Kinds |= kindUDPKnocks
@@ -121,15 +184,19 @@ func (e *Early) value(seed key.SipKey) (v earlyValue, err error) {
 }
 
 // prepareEarly sizes the maps of what is counted early. Where a program runs that counts,
-// its budgets are kept.
+// its budgets are kept, and its notes.
 func prepareEarly(spec *ebpf.CollectionSpec, e *Early, running *Running, replace map[string]*ebpf.Map) (v earlyValue, err error) {
 	for _, name := range []string{mapInterfaces, mapAddresses, mapTrusted} {
 		spec.Maps[name].MaxEntries = mostPlaces
 	}
 	if e == nil {
-		spec.Maps[mapRecent].MaxEntries, spec.Maps[mapAttempts].MaxEntries = 1, 1
+		spec.Maps[mapRecent].MaxEntries, spec.Maps[mapAttempts].MaxEntries, spec.Maps[mapNoted].MaxEntries = 1, 1, 1
 		return v, nil
 	}
+	if e.FirstLasts == 0 {
+		spec.Maps[mapNoted].MaxEntries = 1 // it takes 24 MB otherwise
+	}
+	var codes Codes
 	var seed [16]byte
 	rand.Read(seed[:])
 	secret := key.SipKey{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
@@ -138,10 +205,13 @@ func prepareEarly(spec *ebpf.CollectionSpec, e *Early, running *Running, replace
 		if err := old.maps[mapEarly].Lookup(uint32(0), &before); err != nil {
 			return v, fmt.Errorf("cannot read what was counted early: %w", err)
 		}
-		secret = before.Seed
+		secret, codes = before.Seed, before.Codes
 		replace[mapAttempts] = old.maps[mapAttempts]
+		if old.maps[mapNoted].MaxEntries() == spec.Maps[mapNoted].MaxEntries {
+			replace[mapNoted] = old.maps[mapNoted]
+		}
 	}
-	return e.value(secret)
+	return e.value(secret, codes)
 }
 
 // fillEarly fills the maps of what is counted early.
@@ -333,7 +403,8 @@ func (r *Running) Codes() (Codes, error) {
 }
 
 // PauseEarly has nothing counted or dropped early, until Resume is called or another
-// program is attached: while rules are replaced nobody else must decide.
+// program is attached: while rules are replaced nobody else must decide. What is noted of first
+// knocks the rules are told all the same, whichever they are.
 func (r *Running) PauseEarly() (resume func() error, err error) {
 	var paused []*instance
 	for _, i := range r.instances {
@@ -347,7 +418,7 @@ func (r *Running) PauseEarly() (resume func() error, err error) {
 		if codes == (Codes{}) {
 			continue
 		}
-		if err := i.switchEarly(false); err != nil {
+		if err := i.switchEarly(flagCountsEarly, false); err != nil {
 			return nil, err
 		}
 		paused = append(paused, i)
@@ -356,7 +427,7 @@ func (r *Running) PauseEarly() (resume func() error, err error) {
 		for _, i := range paused {
 			err := i.missed(0)
 			if err == nil {
-				err = i.switchEarly(true)
+				err = i.switchEarly(flagCountsEarly, true)
 			}
 			if err != nil {
 				return err
@@ -384,14 +455,15 @@ func (i *instance) missed(more time.Duration) error {
 	return nil
 }
 
-func (i *instance) switchEarly(on bool) error {
+// switchEarly switches what some flags stand for on or off.
+func (i *instance) switchEarly(flags uint16, on bool) error {
 	var c configValue
 	if err := i.maps[mapConfig].Lookup(uint32(0), &c); err != nil {
 		return err
 	}
-	c.Flags &^= flagCountsEarly
+	c.Flags &^= flags
 	if on {
-		c.Flags |= flagCountsEarly
+		c.Flags |= flags
 	}
 	return i.maps[mapConfig].Put(uint32(0), c)
 }
@@ -443,7 +515,7 @@ func (h *Held) Leave(r *Running) error {
 		if slices.ContainsFunc(r.instances, func(here *instance) bool { return here.id == i.id }) {
 			continue
 		}
-		if err := i.switchEarly(false); err != nil {
+		if err := i.switchEarly(flagCountsEarly|flagTells, false); err != nil {
 			return err
 		}
 	}
@@ -454,6 +526,50 @@ func (h *Held) Leave(r *Running) error {
 func (h *Held) Close() {
 	for _, i := range h.instances {
 		i.Close()
+	}
+}
+
+// A Noted first knock is all that its source has sent yet.
+type Noted struct {
+	Source netip.Addr
+	Port   uint16
+	Left   time.Duration
+}
+
+// Noted calls f with the first knocks that are noted, until it returns false.
+func (r *Running) Noted(f func(Noted) bool) error {
+	i := r.newest()
+	if i == nil || i.maps[mapNoted].MaxEntries() == 1 {
+		return nil
+	}
+	var early earlyValue
+	if err := i.maps[mapEarly].Lookup(uint32(0), &early); err != nil {
+		return fmt.Errorf("cannot read a BPF map: %w", err)
+	}
+	const chunk = 4096
+	keys, values := make([]uint32, chunk), make([]notesValue, chunk)
+	for cursor := new(ebpf.MapBatchCursor); ; {
+		n, end := i.maps[mapNoted].BatchLookup(cursor, keys, values, nil)
+		if end != nil && !errors.Is(end, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("cannot read a BPF map: %w", end)
+		}
+		now, err := monotonic()
+		if err != nil {
+			return err
+		}
+		for _, place := range values[:n] {
+			for _, note := range place {
+				age := (uint64(now/noteUnit) - note.What) & (1<<notePort - 1)
+				if port := uint16(note.What >> notePort); port == 0 || age >= uint64(early.Lasts) {
+					continue
+				} else if !f(Noted{netip.AddrFrom16(note.Source).Unmap(), port, time.Duration(uint64(early.Lasts)-age) * noteUnit}) {
+					return nil
+				}
+			}
+		}
+		if end != nil {
+			return nil
+		}
 	}
 }
 

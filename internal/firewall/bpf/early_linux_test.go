@@ -112,6 +112,11 @@ func (s *earlyScene) pass(by time.Duration) {
 	for at, v := range s.recent() {
 		s.put(at, v-min(v&(1<<44-1), uint64(by)>>17))
 	}
+	for at, n := range s.notes() {
+		const time = 1<<notePort - 1
+		n.What = n.What&^time | (n.What-uint64(by/noteUnit))&time
+		s.putNote(at, n)
+	}
 }
 
 // change changes what the program reads.
@@ -149,12 +154,23 @@ func (s *earlyScene) fate(p packet.Packet, change func([]byte)) fate {
 	switch v {
 	case verdict{next, 0}:
 		return left
-	case verdict{next, s.codes.Counted}:
+	case verdict{next, s.codes.Counted()}:
 		return counted
-	case verdict{next, s.codes.Over}:
+	case verdict{next, s.codes.Over()}:
 		return overBudget
 	case verdict{2, 0}: // TCX_DROP
 		return dropped
+	}
+	code := v.priority & CodeBits
+	if port := v.priority &^ CodeBits; v.answer == next && port != 0 {
+		if code == s.codes.Noted() {
+			return after(uint16(port))
+		}
+		for left := 1; left <= NoteParts; left++ {
+			if code == s.codes.Told(left) {
+				return told(uint16(port), left)
+			}
+		}
 	}
 	s.t.Errorf("the program answers %+v", v)
 	return ""
@@ -479,7 +495,7 @@ var earlyCases = map[string]earlyCase{
 	}},
 	"again": {nil, func(s *earlyScene) {
 		s.pass(60 * second)
-		for _, code := range []uint32{s.codes.Counted, s.codes.Over} {
+		for _, code := range []uint32{s.codes.Counted(), s.codes.Over(), s.codes.Noted() + knockPort, s.codes.Told(1) + knockPort, s.codes.Told(NoteParts) + 65535} {
 			for range 10 {
 				s.do(s.t, func() error {
 					v, err := s.program.run(frame(s.t, syn(sender4, idlePort)), code)

@@ -222,7 +222,7 @@ var udpCases = map[string]earlyCase{
 			right := s.credential(0, 0).Token(s.fresh(), unbound, key.Lane4)
 			s.do(s.t, func() error {
 				// The second is a replay, of a source that may have made progress by the first.
-				for _, want := range []uint32{s.code(s.people[0].ID, doors[0]), s.codes.Over} {
+				for _, want := range []uint32{s.code(s.people[0].ID, doors[0]), s.codes.Over()} {
 					v, err := s.program.run(frame(s.t, datagram.packet(from, right[:])), 0)
 					if err != nil {
 						return err

@@ -113,13 +113,13 @@ var earlyFaults = []fault{
 	{"nothing is known at first", `now < full)`, `now < (full & 1))`, finds("full at first")},
 	{"too short a memory", `((now + patience) >> UNIT) + 1`, `((now + patience / 2) >> UNIT) + 1`, finds("patience")},
 	{"too long a memory", `((now + patience) >> UNIT) + 1`, `((now + 2 * patience) >> UNIT) + 1`, finds("patience")},
-	{"dropped whatever it has done", `if (!goes_on && !has_progress(source, now, e->full, !within) && `, `if (!goes_on && `, finds("full at first")},
-	{"never dropped", `if (!goes_on && !has`, `if (0 && !has`, finds("budget")},
+	{"dropped whatever it has done", `: !progress && !(h->p`, `: !(h->p`, finds("full at first")},
+	{"never dropped", `: !progress && !(h->p`, `: 0 && !(h->p`, finds("budget")},
 	{"who is over the budget is not forgotten", `e->full, !within)`, `e->full, 0)`, finds("budget")},
-	{"knocks are dropped where nothing answers", `(h->protocol == UDP || has(`, `(h->protocol == UDP || 0 && has(`, finds("where nothing answers")},
-	{"knocks go on over the budget", `goes_on = within && `, `goes_on = `, finds("where nothing answers")},
+	{"knocks are dropped where nothing answers", `(h->protocol == UDP || first)`, `(h->protocol == UDP)`, finds("where nothing answers")},
+	{"datagrams go on over the budget", `goes_on = within && `, `goes_on = `, finds("datagrams")},
 	{"no port but knocks is dropped within the budget", `goes_on = within && `, `goes_on = within || `, finds("where nothing answers")},
-	{"datagrams are dropped where nothing answers", `(h->protocol == UDP || has(`, `(has(`, finds("datagrams where nothing answers")},
+	{"datagrams are dropped where nothing answers", `(h->protocol == UDP || first)`, `first`, finds("datagrams where nothing answers")},
 	{"others are forgotten", `		if (old >> TIME_BITS != name)
 			continue;`, ``, finds("a free place")},
 	{"what is nobody's is no one's", `		if (old >> TIME_BITS == NOBODY)
@@ -140,8 +140,8 @@ var earlyFaults = []fault{
 	{"what is over the budget is remembered", `	if (within)
 		remember`, `	if (1)
 		remember`, finds("budget")},
-	{"what is not counted is not remembered", `	if (!counted) {
-		remember(source, now, e->patience);`, `	if (!counted) {`, finds("ports that are not counted")},
+	{"what is not counted is not remembered", `		if (knocks)
+			remember(source, now, e->patience);`, ``, finds("ports that are not counted")},
 	{"every port is counted", `!has(named, be16_at(h->next + 2)) && `, ``, finds("ports that are not counted")},
 	{"frames for others", `p->pkt_type == PACKET_HOST && `, ``, finds("what is not for this host")},
 	{"IPv6 to what stands for IPv4", `h->six && !h->to.pair[0] &&`, `0 &&`, finds("what is not for this host")},
@@ -151,14 +151,15 @@ var earlyFaults = []fault{
 	{"any flags of early TCP", `if (!is_syn(h->next))`, `if (!(h->next[13] & 0x02))`, finds("what is not for this host")},
 	{"trusted senders are counted", ` && !(e->kinds & TRUST && trusts(p, h))`, ``, finds("trusted")},
 	{"trusted on any interface", `.interface = p->ifindex}`, `.interface = 0}`, finds("trusted")},
-	{"counted twice", `	if (p->priority == e->counted || p->priority == e->over)
-		return 0;`, ``, finds("again")},
+	{"counted twice", `	if (!e || p->priority - e->codes < BLOCK || p->priority - e->left < BLOCK)
+		return 0;`, `	if (!e)
+		return 0;`, finds("again")},
 	{"options are counted", `ip[0] == 0x45 && !(be16_at(ip + 6) & 0x3fff);`, `1;`, finds("what may be a knock")},
-	{"UDP is forgotten", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("what may be a knock")},
-	{"pings are forgotten", ` && !(e->kinds & ECHO_KNOCKS)`, ``, finds("what may be a knock")},
-	{"tokens are forgotten", `		if (outcome == ACCEPTED && e)
-			remember(source_of(e, &h), clock(), e->patience);`, ``, finds("tokens")},
-	{"never off", `c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0`, `map_lookup(&early, &zero)`, finds("paused")},
+	{"UDP is forgotten", `knocks = e->kinds & UDP_KNOCKS;`, `knocks = 0;`, finds("what may be a knock")},
+	{"pings are forgotten", `knocks = e->kinds & ECHO_KNOCKS;`, `knocks = 0;`, finds("what may be a knock")},
+	{"tokens are forgotten", `		if (outcome == ACCEPTED && early)
+			uses_token(&h);`, ``, finds("tokens")},
+	{"never off", `counts = c->flags & COUNTS_EARLY`, `counts = 1`, finds("first knocks before a pause")},
 	{"no datagram is counted", `e->kinds & UDP_COUNTS && is_counted`, `0 && is_counted`, finds("datagrams")},
 	{"ports of TCP and UDP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_tcp`, finds("datagrams to ports that are not counted")},
 	{"ports of UDP and TCP are the same", `h->protocol == UDP ? e->named_udp : e->named_tcp`, `e->named_udp`, finds("datagrams to ports that are not counted")},
@@ -183,8 +184,50 @@ var earlyFaults = []fault{
 	t->four.to = h->from.word[3];`, finds("datagrams of known flows")},
 	{"what is awaited is dropped", ` && !(h->protocol == UDP && !token && is_awaited(p, h))`, ``, finds("datagrams that are awaited")},
 	{"SYNs are awaited", `h->protocol == UDP && !token && is_awaited(p, h)`, `!token && is_awaited(p, h)`, finds("datagrams that are awaited")},
-	{"datagrams are no knocks", `h->protocol == UDP && !(e->kinds & UDP_KNOCKS)`, `h->protocol == UDP`, finds("datagrams that may be knocks")},
+	{"datagrams are no knocks", `knocks = e->kinds & UDP_KNOCKS;`, `knocks = 0;`, finds("datagrams that may be knocks")},
 	{"right tokens are counted", `if (outcome == ACCEPTED || outcome > OUTCOMES)`, `if (outcome > OUTCOMES)`, finds("junk")},
+	{"first knocks are not noted", `progress != KNOWN && note_of(`, `0 && note_of(`, finds("first knocks are noted")},
+	{"who may have progress is noted", `progress != KNOWN && note_of(`, `note_of(`, finds("first knocks are noted")},
+	{"nobody is noted in a crowd", `progress != KNOWN && note_of(`, `!progress && note_of(`, finds("first knocks in a crowd")},
+	{"first knocks count for ever", `age >= e->lasts`, `0`, finds("how long first knocks count")},
+	{"first knocks of a whole network", `*(volatile u64 *)&n->source[1] == b;`, `*(volatile u64 *)&n->source[1] << 8 == b << 8;`, finds("places of first knocks")},
+	{"first knocks of half an address", `*(volatile u64 *)&n->source[0] == a &&`, `*(volatile u64 *)&n->source[0] >> 8 == a >> 8 &&`, finds("places of first knocks")},
+	{"notes of others are overwritten", `		if (what && age_of(what, now) < e->lasts)
+			continue;`, ``, finds("places of first knocks")},
+	{"one place for each first knock", `		struct note *n = &notes->of[i];
+
+		what`, `		struct note *n = &notes->of[0];
+
+		what`, finds("places of first knocks")},
+	{"notes stay", `port != PEEK && __sync_val_compare_and_swap(&n->what, what, new) != what`, `0`, finds("first knocks are noted")},
+	{"a look takes the note", `port != PEEK && __sync`, `__sync`, finds("what is not counted after a first knock")},
+	{"no time begins again", `if (known == port)`, `if (0)`, finds("a first knock again")},
+	{"every time begins again", `e->kinds & RENEWS ? first : 0`, `first`, finds("a first knock again, which may be the second")},
+	{"another knock is the same", `if (known == port)`, `if (port && port != PEEK)`, finds("another first knock")},
+	{"parts are too large", `(e->lasts - age) * PARTS + e->lasts - 1`, `(e->lasts - age) * PARTS`, finds("what is not counted after a first knock")},
+	{"the whole time is left", `(e->lasts - age) * PARTS`, `e->lasts * PARTS`, finds("what is not counted after a first knock")},
+	{"what is not counted tells nothing", `		if (e->lasts)
+			tells(p, e, h, source, now);`, ``, finds("what is not counted after a first knock")},
+	{"what is sent on tells", `found && listed(p, h) && stays(p, h)`, `found`, finds("what is not judged after a first knock")},
+	{"only what may have progress tells", `if (!counted && !knocks && !e->lasts)`, `if (!counted && !knocks)`, finds("what is not counted after a first knock")},
+	{"all tells of progress", `		if (knocks)
+			remember`, `		if (1)
+			remember`, finds("what is not counted after a first knock")},
+	{"any ICMP is a ping", `if (h->next[0] != (h->six ? 128 : 8)) /*`, `if (0) /*`, finds("what is not judged after a first knock")},
+	{"the port of keys spoils knocks", `e->lasts && !(within && h->protocol == UDP && port == c->port)`, `e->lasts`, finds("datagrams after a first knock")},
+	{"first knocks over the budget count", `if (within && h->protocol == TCP && has(`, `if (h->protocol == TCP && has(`, finds("first knocks over the budget")},
+	{"over the budget nothing is forgotten", `if (e->lasts && !(within`, `if (within && e->lasts && !(within`, finds("first knocks over the budget")},
+	{"tokens leave first knocks", `	if (e->lasts)
+		take_note(e, h, source, now, 0);`, ``, finds("tokens after a first knock")},
+	{"what goes on after a first knock is not remembered", `			remember(source, now, e->patience);
+			p->priority = e->codes + NOTED`, `			p->priority = e->codes + NOTED`, finds("first knocks are noted")},
+	{"nothing is told in a pause", `bool early = c->flags & (COUNTS_EARLY | TELLS);`, `bool early = c->flags & COUNTS_EARLY;`, finds("first knocks before a pause")},
+	{"notes are given to others", `		*(volatile u64 *)&n->source[0] = a;`, `		*(volatile u64 *)&n->what = (u64)port << NOTE_PORT | time;
+` + wait + `		*(volatile u64 *)&n->source[0] = a;`, func(s *scene) {
+		if given := notesAtOnce(newEarlyScene(s.t, s.spec, noting), 20_000); given > 0 {
+			s.t.Errorf("%d were given", given)
+		}
+	}},
 	{"junk is left alone", `if (outcome == ACCEPTED || outcome > OUTCOMES)
 			return NEXT;`, `return NEXT;`, finds("junk")},
 }

@@ -82,6 +82,7 @@ func (i *instance) known() bool {
 		mapCounts:  {uint32(0), uint64(0)},
 
 		mapEarly:      {uint32(0), earlyValue{}},
+		mapNoted:      {uint32(0), notesValue{}},
 		mapAttempts:   {uint32(0), uint64(0)},
 		mapInterfaces: {uint32(0), uint8(0)},
 		mapAddresses:  {[16]byte{}, uint8(0)},

@@ -9,7 +9,7 @@ import (
 // The names and structures of token.c. Programs of another layout are replaced
 // without keeping what they know.
 const (
-	layout      = 4
+	layout      = 5
 	programName = "postern_token"
 
 	mapConfig  = "config"
@@ -71,6 +71,9 @@ func (c Config) value(offset time.Duration) configValue {
 	}
 	if c.Early != nil {
 		v.Flags |= flagCountsEarly
+		if c.Early.FirstLasts > 0 {
+			v.Flags |= flagTells
+		}
 	}
 	v.follow(offset)
 	return v

@@ -155,8 +155,9 @@ func draw(devices []Device, running *Running) ([]Pair, error) {
 	return pairs, nil
 }
 
-// mostCode is more than any code. With Closing added none is what rules use for themselves.
-const mostCode = 0x7ff00000
+// mostCode is more than any code of a token. With Closing added none is what rules use for
+// themselves, nor one of Codes.
+const mostCode = firstCode
 
 func random() uint32 {
 	var b [4]byte

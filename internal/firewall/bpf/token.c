@@ -22,6 +22,7 @@ enum {
 	MUST_BIND = 1, /* config.flags */
 	IN_MARK = 2,
 	COUNTS_EARLY = 4,
+	TELLS = 8, /* the rules of first knocks, also while nothing is counted */
 
 	TOKEN = 40,
 	LONGEST = 32 + 40 + 60 + TOKEN, /* with headers of link layer, IPv6 and TCP, all of its options */
@@ -395,8 +396,8 @@ int postern_token(struct packet *p)
 	struct config *c = map_lookup(&config, &zero);
 	if (!c || (p->vlan_present && p->vlan_tci & VLAN_ID))
 		return NEXT;
-	struct early *e = c->flags & COUNTS_EARLY ? map_lookup(&early, &zero) : 0;
-	if ((!e && (!c->port || p->len > LONGEST)) || !read_headers(p, &h))
+	bool early = c->flags & (COUNTS_EARLY | TELLS);
+	if ((!early && (!c->port || p->len > LONGEST)) || !read_headers(p, &h))
 		return NEXT;
 	if (c->port)
 		at = token_at(p, c, &h);
@@ -404,12 +405,12 @@ int postern_token(struct packet *p)
 		outcome = verify(p, c, h.from.word, &t);
 		if (outcome < OUTCOMES)
 			count(outcome, 1);
-		if (outcome == ACCEPTED && e)
-			remember(source_of(e, &h), clock(), e->patience);
+		if (outcome == ACCEPTED && early)
+			uses_token(&h);
 		if (outcome == ACCEPTED || outcome > OUTCOMES)
 			return NEXT;
 	}
-	if (e && drops_early(p, e, &h, at != 0)) {
+	if (early && drops_early(p, c, &h, at != 0)) {
 		count(DROPPED, 1);
 		count(DROPPED_BYTES, h.len);
 		return DROP;

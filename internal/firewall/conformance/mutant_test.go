@@ -151,7 +151,7 @@ var mutants = []struct {
 	{"a user's networks are not asked for", edit(`(?m)^.*@networks_.*\n`, "")},
 	{"a ping with a token is a knock, too", edit(`(?m)^\t\tmeta priority fffe:0 goto token\n`, "")},
 	{"the port of keys is one of the others", edit(`(?m)^\t\t\t(tcp|udp) \. 5555 : goto .*\n`, "")},
-	{"a token leaves the progress of its source", edit(`(chain keyed_[^{]*\{\n)\t\tjump forget\n`, "$1")},
+	{"a token leaves the progress of its source", edit(`(chain key_[^{]*\{\n)\t\tjump forget\n`, "$1")},
 	{"a token gives nothing", edit(`(?s)(chain given_[^{]*\{\n).*?(\t\tgoto answered)`, "$1$2")},
 	{"a closing takes no grant", edit(`(?s)(chain (?:close|shut)_[^{]*\{\n(?:\t\t(?:ip|jump|counter)[^\n]*\n)*).*?(\t\tgoto)`, "$1$2")},
 	{"what a closing has ended goes on", edit(`(?m)^.*fib daddr type local goto ended\n`, "")},

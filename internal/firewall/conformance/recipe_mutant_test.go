@@ -67,7 +67,7 @@ var recipeMutants = []struct {
 	{"the budget of first knocks is a single address's", edit(`(--hashlimit-name POSTERN\S*)-48 --hashlimit-srcmask 48`, "$1"), false},
 	{"a user's networks are not asked for", edit(`(?m)^-A POSTERN-KEY-\S+ -j POSTERN-USER-.*\n`, ""), true},
 	{"the port of keys is one of the others", edit(`(?m)^.*--dport 5555 .*\n`, ""), true},
-	{"a token leaves the progress of its source", edit(`(?m)^-A POSTERN-ASK-\S+ -m recent --remove .*\n`, ""), true},
+	{"a token leaves the progress of its source", edit(`(?m)^-A POSTERN-FORGET -m recent --remove .*\n`, ""), true},
 	{"a token gives nothing", edit(`(?m)^-A POSTERN-GIVE-\S+ -m recent --set .*\n`, ""), true},
 	{"a mask is forgotten", edit(`(--name POSTERN-\S+)-(?:24|64)(\S*) --mask (?:255\.255\.255\.0|ffff:ffff:ffff:ffff::) `, "$1$2 "), false},
 }

@@ -59,6 +59,7 @@ func (c *compiler) tokens() {
 	done.add("", removeMark)
 	done.add("", pass)
 
+	forget := c.forgetProgress()
 	users := map[*policy.User]*chain{}
 	type ofDoor struct{ asked, given, shut *chain }
 	doors := make([]ofDoor, len(c.m.Doors))
@@ -75,6 +76,9 @@ func (c *compiler) tokens() {
 			fmt.Sprintf("A right token of %s, for the door %s.", t.Name(), d.Name))
 		c.tokenChains[t] = ch
 		ch.add("", to(here))
+		if forget != nil {
+			ch.add("", to(forget))
+		}
 		if users[t.User] != nil {
 			ch.add("", to(users[t.User]))
 		}
@@ -114,13 +118,11 @@ func (c *compiler) askUser(u *policy.User) *chain {
 	return c.only(c.subChain("USER-"+u.Name, "The networks that "+u.Name+" may send tokens from."), from)
 }
 
-// askDoor makes the chain that forgets the sender's progress, and asks for the networks of a
-// door.
+// askDoor makes the chain that asks for the networks of a door.
 func (c *compiler) askDoor(door int) *chain {
 	d := &c.m.Doors[door]
-	ch := c.subChain("ASK-"+d.Name, "The sender is off all lists of knocks. Then it is asked who may have what the door "+d.Name+" hides.")
+	ch := c.subChain("ASK-"+d.Name, "Who may have what the door "+d.Name+" hides.")
 	ch.add("", comeBack, hasNoMark)
-	c.forgetProgress(ch)
 	switch from, anyone := c.senders(d.From); {
 	case !c.serves(d):
 		ch.add("", removeMark)
@@ -130,14 +132,19 @@ func (c *compiler) askDoor(door int) *chain {
 	return ch
 }
 
-// forgetProgress takes the sender off all lists of knocks.
-func (c *compiler) forgetProgress(ch *chain) {
+// forgetProgress makes the chain that takes the sender of a token off all lists of knocks; nil
+// where there are none.
+func (c *compiler) forgetProgress() *chain {
+	if len(c.m.States) == 0 {
+		return nil
+	}
+	ch := c.subChain("FORGET", "The sender is off all lists of knocks.")
+	ch.add("", comeBack, hasNoMark)
 	for i := range c.m.States {
 		ch.add("", nothing, c.remove(c.stateList(&c.m.States[i])))
 	}
-	if len(c.m.States) > 0 {
-		ch.add("", nothing, c.remove(c.progressList()))
-	}
+	ch.add("", nothing, c.remove(c.progressList()))
+	return ch
 }
 
 // only fills a chain that takes the mark from packets which are not from some networks.
@@ -162,7 +169,6 @@ func (c *compiler) giveByKey(door int, done *chain) *chain {
 func (c *compiler) shutByKey(door int, done *chain) *chain {
 	d := &c.m.Doors[door]
 	ch := c.chain(&c.raw, "SHUT-"+d.Name, "A key closes the door.")
-	c.forgetProgress(ch)
 	if c.serves(d) {
 		c.take(ch, d)
 	}

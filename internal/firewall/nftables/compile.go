@@ -41,6 +41,8 @@ type compiler struct {
 	allowMore                         *chain // what of it is no port alone; nil where all of it is
 	judge, asked, spend, pass         *chain
 	counted, overBudget               *chain // nil where nothing is counted early
+	countedNoted                      *chain // nil where no first knock is noted
+	noted                             *set   // the same: what they lead to
 	cover                             *chain
 	refuse                            *chain            // what cover is behind conntrack
 	unjudged                          *chain            // what it is in the input hook
@@ -78,7 +80,7 @@ func Compile(m *automaton.Machine) *Ruleset {
 // packet meets them. A name stands for all that begin with it.
 var reading = []string{
 	"syn", "packet", "undivert", "admitted", "marked", "refused", "input", "idle", "output", "divert", "replies",
-	"allow", "counted", "judge", "asked", "holder", "shared", "admit", "pass",
+	"allow", "told", "counted", "judge", "asked", "holder", "shared", "admit", "pass",
 	"spend", "spent", "walk", "move", "door_", "close_",
 	"key_", "keyed_", "given_", "shut_", "answered", "token", "forget", "grant_", "log_", "gate", "forfeit",
 	"cut", "closable", "ended", "spared", "guard", "stray", "late", "routed", "hidden", "unjudged", "refuse", "cover",

@@ -18,7 +18,7 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 	if len(all) == 0 {
 		return
 	}
-	step, echo, pace := r.set("step"), r.set("step_echo"), r.set("pace")
+	step, echo, pace, noted := r.set("step"), r.set("step_echo"), r.set("pace"), r.set("noted")
 	from := func(id automaton.StateID, on policy.Port, to automaton.StateID) {
 		key := []part{idPart(uint32(id))}
 		if on.Protocol == policy.ICMP {
@@ -31,6 +31,9 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 	for i := range all {
 		d := &all[i]
 		from(d.From, d.Path[len(d.Path)-1], d.ID)
+		if noted != nil && d.From == automaton.Root && d.Path[0].Protocol == policy.TCP {
+			noted.elements = append(noted.elements, notedElement(d.Path[0], d.ID))
+		}
 		for _, port := range d.Loops {
 			from(d.ID, port, d.ID)
 		}
@@ -39,7 +42,7 @@ func (r *Ruleset) addDecoys(m *automaton.Machine) {
 		}
 	}
 	// What the kernel has got first it finds last, where several share a place of its hash table.
-	for _, s := range []*set{step, echo, pace} {
+	for _, s := range []*set{step, echo, pace, noted} {
 		if s != nil {
 			slices.SortFunc(s.elements, func(a, b element) int { return bytes.Compare(a.key, b.key) })
 		}

@@ -13,6 +13,8 @@ import (
 
 	"postern/internal/automaton"
 	"postern/internal/firewall"
+	"postern/internal/firewall/bpf"
+	"postern/internal/firewall/verifier"
 )
 
 // maxDump and maxDumpTime are how many sources are read from one set, and for how long.
@@ -235,6 +237,27 @@ func dumpProgress(f family) (all []firewall.Progress, whole bool, err error) {
 		}
 		all = append(all, firewall.Progress{Source: source, State: id, Left: left.left})
 		return true
+	})
+	return all, whole, err
+}
+
+// dumpNoted reads the first knocks that the program of package bpf has noted.
+func dumpNoted() (all []firewall.Progress, whole bool, err error) {
+	leads := map[uint16]automaton.StateID{}
+	if err := dumpWhole("noted", func(e element, _ lifetime) {
+		if len(e.key) == 4 && len(e.data) == 4 {
+			leads[uint16(binary.NativeEndian.Uint32(e.key))] = automaton.StateID(binary.NativeEndian.Uint32(e.data))
+		}
+	}); err != nil {
+		return nil, false, err
+	}
+	whole = true
+	err = verifier.Noted(func(n bpf.Noted) bool {
+		if id, ok := leads[n.Port]; ok {
+			all = append(all, firewall.Progress{Source: n.Source, State: id, Left: n.Left})
+		}
+		whole = len(all) < maxDump
+		return whole
 	})
 	return all, whole, err
 }

@@ -120,8 +120,16 @@ func (Backend) ReadSources(status *firewall.Status) error {
 				}
 				status.Partial = status.Partial || !whole
 			}
+			if s.Name == "noted" {
+				noted, whole, err := dumpNoted()
+				if err != nil {
+					return err
+				}
+				status.Progress, status.Partial = append(status.Progress, noted...), status.Partial || !whole
+			}
 		}
 		slices.SortFunc(status.Progress, func(a, b firewall.Progress) int { return a.Source.Compare(b.Source) })
+		status.Progress = slices.CompactFunc(status.Progress, func(a, b firewall.Progress) bool { return a.Source == b.Source })
 		slices.SortFunc(status.Grants, func(a, b firewall.Grant) int {
 			return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.ID, b.ID))
 		})
@@ -153,7 +161,7 @@ func inspectShape(conn *nft.Conn, sets []*nft.Set) (loaded shape, sound bool, er
 		}
 	}
 	for _, s := range sets {
-		if s.HasTimeout || s.Name == "keys" || s.Name == "counted" {
+		if s.HasTimeout || slices.Contains([]string{"keys", "counted", "told"}, s.Name) {
 			continue
 		}
 		n := 0

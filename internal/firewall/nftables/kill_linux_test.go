@@ -116,7 +116,7 @@ func knowsEarly(t *testing.T, h *lab.Host) {
 		}
 		known := 0
 		_, err = dump("counted", func(e element, _ lifetime) bool {
-			if code := binary.NativeEndian.Uint32(e.key); code == codes.Counted || code == codes.Over {
+			if code := binary.NativeEndian.Uint32(e.key); code == codes.Counted() || code == codes.Over() {
 				known++
 			}
 			return true

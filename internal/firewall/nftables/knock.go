@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"postern/internal/automaton"
+	"postern/internal/firewall/bpf"
 	"postern/internal/policy"
 )
 
@@ -60,6 +61,9 @@ func (c *compiler) knocks() {
 		c.counted = c.newChain("counted", "A packet that a program has counted before, within the budget of its source.")
 		c.overBudget = c.newChain("counted_over", "The same, over that budget.")
 	}
+	if c.m.Parameters.Early && c.m.Silent() && c.m.NotedFor() > 0 {
+		c.noting()
+	}
 	c.spending(ports, echo)
 
 	c.countedEarly()
@@ -76,7 +80,7 @@ func (c *compiler) knocks() {
 		c.packet.add(isTokened, goTo(c.token))
 	}
 	if c.early != nil {
-		c.packet.add(isCoded, toThisHost, verdict(c.early, carried))
+		c.packet.add(isCoded, toThisHost, verdict(c.early, codeAlone))
 	}
 	c.packet.add(c.governed(), isProto(policy.UDP), toThisHost, goTo(c.judge))
 	for _, f := range families {
@@ -276,6 +280,12 @@ func (c *compiler) spending(ports, echo *inputKind) {
 			c.counted.add(isFamily(f), carryID(1), walk) // a bucket, as walk says; which one does not matter
 			c.overBudget.add(isFamily(f), goTo(over))
 		}
+		if c.countedNoted != nil {
+			c.countedNoted.add(isFamily(f), carryFrom(c.noted, notedPort), c.unput(f), walk)
+		}
+	}
+	if c.countedNoted != nil {
+		c.countedNoted.add(goTo(c.counted)) // it is a first knock no more
 	}
 }
 
@@ -293,7 +303,54 @@ func (c *compiler) countedEarly() {
 			"over it. \"postern up\" fills it, and loads what counts.",
 		key: []datatype{nft.TypeClassID}, verdict: true,
 	})
-	c.syn.add(isCoded, isProto(policy.TCP), toThisHost, verdict(c.early, carried))
+	if c.told != nil {
+		c.syn.add(isCoded, toThisHost, verdict(c.told, codeAlone))
+	}
+	c.syn.add(isCoded, isProto(policy.TCP), toThisHost, verdict(c.early, codeAlone))
+}
+
+var (
+	codeAlone = carriedBits(bpf.CodeBits)
+	notedPort = carriedBits(^uint32(bpf.CodeBits))
+)
+
+// noting makes what takes over the notes of the program: see early.h of package bpf. A packet
+// that the program has counted is judged in the state that was noted. Before all else is judged
+// its source gets an element, which lasts a part of the time longer at most. An element that the
+// source has is older than the note.
+func (c *compiler) noting() {
+	c.noted = c.newSet(&set{
+		name: "noted", doc: "What a first knock means that the program has noted, and not let on: port -> state.",
+		key: []datatype{nft.TypeClassID}, data: &nft.TypeClassID,
+	})
+	for i := range c.m.Edges {
+		if e := &c.m.Edges[i]; e.From == automaton.Root && e.On.Protocol == policy.TCP {
+			c.noted.elements = append(c.noted.elements, notedElement(e.On, e.To))
+		}
+	}
+	c.countedNoted = c.newChain("counted_noted", "The same, of a source whose first knock the program has noted.")
+	c.told = c.newSet(&set{
+		name: "told", doc: "What was not counted, of such a source, by how many eighths of its time are left. \"postern up\"\n" +
+			"fills it, too.",
+		key: []datatype{nft.TypeClassID}, verdict: true,
+	})
+	doc := "The source gets the state that was noted, and the packet goes on."
+	for left := range bpf.NoteParts {
+		ch := c.newChain(toldName(left+1), doc)
+		for _, f := range families {
+			ch.add(isFamily(f), carryFrom(c.noted, notedPort), c.unput(f), insert(c.live.at[f], c.m.NotedFor()*time.Duration(left+1)/bpf.NoteParts, c.source(f)).with(carried))
+		}
+		ch.add(carryID(0))
+		doc = ""
+	}
+}
+
+// toldName is the name of the chain for what has so many parts of its time left.
+func toldName(left int) string { return fmt.Sprintf("told_%d", left) }
+
+// notedElement is what a port leads to in the map of notes.
+func notedElement(on policy.Port, to automaton.StateID) element {
+	return elementOf(idPart(uint32(on.Number))).to(uint32(to))
 }
 
 // What a packet may carry beside the states of the machine.

@@ -28,6 +28,7 @@ type Ruleset struct {
 	name     *set // its comment names the rule set
 	keys     *set // the codes of tokens; nil where no door has keys
 	early    *set // those of what is counted early; nil where nothing may be
+	told     *set // those of what is not, after a first knock; nil where none is noted
 	*tagSets      // nil where tags do not verify tokens
 	digest   string
 }

@@ -23,7 +23,7 @@ func (r *Ruleset) shape() shape {
 		s["chain "+c.name] = len(c.rules)
 	}
 	for _, set := range r.sets {
-		if !set.timeout && set != r.keys && set != r.early {
+		if !set.timeout && set != r.keys && set != r.early && set != r.told {
 			s["set "+set.name] = len(set.entries())
 		}
 	}

@@ -70,18 +70,17 @@ func (c *compiler) tokens() {
 		at := &doors[t.Door]
 		if at.given == nil {
 			at.asked = c.newChain("keyed_"+d.Name, "A right token for the door "+d.Name+", from where its user may be.")
-			at.asked.add(jump(c.forget))
 			c.restrict(at.asked, d, c.answered)
 			at.given = c.newChain("given_"+d.Name, "")
 			at.given.add(count(c.newCounter("key_" + d.Name)))
 			c.open(at.given, t.Door)
 			c.grant(at.given, d, longestForfeit, c.answered)
 			at.shut = c.newChain("shut_"+d.Name, "A right token that closes the door "+d.Name+".")
-			at.shut.add(jump(c.forget))
 			at.shut.add(count(c.closed(d)))
 			c.shut(at.shut, d, c.answered)
 		}
 		ch := c.newChain(tokenChain(t, d.Name), "")
+		ch.add(jump(c.forget))
 		if _, made := networks[t.User]; !made {
 			networks[t.User] = c.networks("networks_"+t.User.Name, "The networks that "+t.User.Name+" may send tokens from.", t.User.Networks)
 		}

@@ -23,9 +23,19 @@ func (r *Ruleset) setCodes(m *automaton.Machine, codes []verifier.Code, early bp
 		c := chains[tokenChain(code.Token, m.Doors[code.Token.Door].Name)]
 		r.keys.elements = append(r.keys.elements, elementOf(idPart(code.Number)).goingTo(c))
 	}
-	if r.early != nil && early != (bpf.Codes{}) {
+	if early == (bpf.Codes{}) {
+		return
+	}
+	if r.early != nil {
 		r.early.elements = []element{
-			elementOf(idPart(early.Counted)).goingTo(chains["counted"]), elementOf(idPart(early.Over)).goingTo(chains["counted_over"]),
+			elementOf(idPart(early.Counted())).goingTo(chains["counted"]), elementOf(idPart(early.Over())).goingTo(chains["counted_over"]),
+		}
+	}
+	if r.told != nil {
+		r.early.elements = append(r.early.elements, elementOf(idPart(early.Noted())).goingTo(chains["counted_noted"]))
+		r.told.elements = nil
+		for left := 1; left <= bpf.NoteParts; left++ { // and the packet comes back, to be judged
+			r.told.elements = append(r.told.elements, elementOf(idPart(early.Told(left))).jumpingTo(chains[toldName(left)]))
 		}
 	}
 }
@@ -88,7 +98,7 @@ func (b Backend) addCodes(m *automaton.Machine, codes []verifier.Code, early bpf
 func (b Backend) putCodes(r *Ruleset, m *automaton.Machine, codes []verifier.Code, early bpf.Codes) error {
 	r.setCodes(m, codes, early)
 	return b.edit(func(all *batch) {
-		for _, s := range []*set{r.keys, r.early} {
+		for _, s := range []*set{r.keys, r.early, r.told} {
 			if s != nil {
 				all.addElements(s.name, s.entries())
 			}

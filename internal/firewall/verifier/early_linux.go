@@ -102,6 +102,19 @@ func InspectEarly(status *firewall.Status) error {
 	return err
 }
 
+// Noted calls f with the first knocks that the program has noted, until it returns false.
+func Noted(f func(bpf.Noted) bool) error {
+	running, err := bpf.Find()
+	if err != nil {
+		if NotPermitted(err) {
+			return nil
+		}
+		return verifying(err)
+	}
+	defer running.Close()
+	return running.Noted(f)
+}
+
 // serveEarly tells the programs that run of interfaces and addresses that have come or
 // gone, and reports whether one must be loaded anew.
 func serveEarly(m *automaton.Machine, running *bpf.Running) (anew bool, err error) {
